@@ -1,0 +1,130 @@
+"""The one public attention function."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook.attention import fused
+from jaxlook.attention.reference import Pair, attend_reference
+from jaxlook.attention.spec import Spec, parse
+
+Implementation = Literal["auto", "reference", "fused"]
+
+
+def attend(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  *,
+  spec: Spec | str | Sequence[Spec],
+  context: Pair | None = None,
+  scale: float | None = None,
+  implementation: Implementation = "auto",
+) -> jax.Array:
+  """Causal attention under a variant that decides which gradients flow.
+
+  out_i = softmax over visible j of q_i . k_ij * scale, applied to v_ij, where
+  (k_ij, v_ij) is the own pair (k_j, v_j) if low <= i - j <= high (the gradient
+  window) and the context pair elsewhere.
+
+  Args:
+    query: [batch, length, heads, head_dim], floating; keys and values are of
+      the same shape and dtype (the layout of `jax.nn.dot_product_attention`).
+    key: own keys.
+    value: own values.
+    spec: the variant: a `Spec`, its flag form, or one `Spec` per head.
+    context: context keys and values, of the shape of `key`, for specs that
+      `needs_context`: W_K and W_V applied to the stopped input for stop point
+      `residual`; another model's for `teacher`. Under stop point `kv` gradient
+      to them is stopped here.
+    scale: factor on the scores; 1 / sqrt(head_dim) by default.
+    implementation: "reference" (the definition), "fused" (one pass over the
+      context and zero-valued corrections) or "auto" (the fastest exact one).
+
+  Returns:
+    [batch, length, heads, head_dim] head outputs, dtype of `value`. Scores and
+    softmax are computed in float32, or in float64 for float64 inputs.
+
+  Raises:
+    ValueError: the shapes or dtypes disagree, the spec is unknown or given for
+      another number of heads, context is missing or given in vain, or the
+      implementation is unknown or not exact for the spec.
+
+  Source: Wu, Morris and Levine (2024), arXiv 2404.00859, sections 2 and 3, for
+  `myopic`; the published code stops at `residual`.
+  """
+  specs = _per_head(spec)
+  _check(query, key, value, specs, context, implementation)
+  if scale is None:
+    scale = 1.0 / math.sqrt(query.shape[-1])
+
+  def one(spec: Spec, query, key, value, context):
+    if implementation == "reference" or (
+      implementation == "auto" and not fused.supports(spec)
+    ):
+      path = attend_reference
+    else:
+      path = fused.attend_fused
+    return path(
+      query,
+      key,
+      value,
+      spec=spec,
+      context=context if spec.needs_context else None,
+      scale=scale,
+    )
+
+  distinct = list(dict.fromkeys(specs))
+  if len(distinct) == 1:
+    return one(distinct[0], query, key, value, context)
+  groups = [np.flatnonzero([s == spec for s in specs]) for spec in distinct]
+  outs = [
+    one(spec, *jax.tree.map(lambda x, h=heads: x[:, :, h], arrays))
+    for spec, heads in zip(distinct, groups, strict=True)
+    for arrays in [(query, key, value, context)]
+  ]
+  back = np.argsort(np.concatenate(groups))
+  return jnp.concatenate(outs, axis=2)[:, :, back]
+
+
+def _per_head(spec: Spec | str | Sequence[Spec]) -> tuple[Spec, ...]:
+  if isinstance(spec, str):
+    return (parse(spec),)
+  return (spec,) if isinstance(spec, Spec) else tuple(spec)
+
+
+def _check(query, key, value, specs, context, implementation) -> None:
+  """Refuses what `attend` cannot mean, in one line."""
+  names = ", ".join(dict.fromkeys(spec.name for spec in specs))
+  if query.ndim != 4:
+    raise ValueError(
+      f"query must be [batch, length, heads, head_dim], not {query.shape}"
+    )
+  arrays = {"key": key, "value": value}
+  if any(spec.needs_context for spec in specs):
+    if context is None:
+      raise ValueError(f"attention {names!r} needs context keys and values")
+    arrays |= {"context key": context[0], "context value": context[1]}
+  elif context is not None:
+    raise ValueError(f"attention {names!r} reads no context, but it was given")
+  for name, array in arrays.items():
+    if array.shape != query.shape or array.dtype != query.dtype:
+      raise ValueError(
+        f"{name} must be {query.dtype}{list(query.shape)} like the query, not"
+        f" {array.dtype}{list(array.shape)}"
+      )
+  if not jnp.issubdtype(query.dtype, jnp.floating):
+    raise ValueError(f"query must be floating, not {query.dtype}")
+  if len(specs) not in (1, query.shape[2]):
+    raise ValueError(
+      f"{len(specs)} specs for {query.shape[2]} heads; give one, or one a head"
+    )
+  if implementation not in ("auto", "reference", "fused"):
+    raise ValueError(
+      f"unknown implementation {implementation!r}; known are auto, reference,"
+      " fused"
+    )

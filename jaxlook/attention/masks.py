@@ -1,0 +1,30 @@
+"""Boolean [T, S] masks over distances d = i - j, as plain NumPy constants.
+
+They depend on static sizes alone, so they are built once, while tracing.
+"""
+
+import numpy as np
+
+from jaxlook.attention.spec import Spec
+
+
+def distances(length: int) -> np.ndarray:
+  """The distance i - j of each query i and key j; int [T, S], T = S."""
+  position = np.arange(length)
+  return position[:, None] - position[None, :]
+
+
+def between(length: int, low: int, high: int | None) -> np.ndarray:
+  """Where low <= i - j <= high (None for no bound); bool [T, S], T = S."""
+  d = distances(length)
+  return (d >= low) & (d <= (length if high is None else high))
+
+
+def visible(spec: Spec, length: int) -> np.ndarray:
+  """Where a query may attend; bool [T, S]. Every row holds its own key."""
+  return between(length, 0, spec.reach)
+
+
+def window(spec: Spec, length: int) -> np.ndarray:
+  """Where a query reads own, live keys and values; bool [T, S]."""
+  return between(length, spec.low, spec.high)

@@ -1,0 +1,97 @@
+"""The definition of attention over own and context keys and values.
+
+Written to be read and trusted, with two score matrices and no shortcut; every
+other path is tested against it. It is differentiable any number of times.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+
+from jaxlook.attention import masks
+from jaxlook.attention.spec import Spec
+
+Pair = tuple[jax.Array, jax.Array]
+
+
+def context_pair(
+  spec: Spec, key: jax.Array, value: jax.Array, given: Pair | None
+) -> Pair:
+  """The context keys and values that a spec reads outside its window.
+
+  Args:
+    spec: the attention variant.
+    key: own keys, [B, S, N, H].
+    value: own values, [B, S, N, H].
+    given: the caller's context pair; None unless `spec.needs_context`.
+
+  Returns:
+    The context keys and values; the own ones where the spec blocks only the
+    other of the two. The share `spec.leak` of the gradient passes to the own.
+  """
+
+  def context(own: jax.Array, other: jax.Array | None) -> jax.Array:
+    if spec.source == "zeros":
+      return jnp.zeros_like(own)
+    base = own if other is None else other
+    if spec.stop == "kv":
+      base = stop_gradient(base)
+    if spec.leak == 0.0:
+      return base
+    # (1 - leak) base + leak own, arranged so that equal values stay equal to
+    # the last bit, as the zero-valued corrections of the fused path require.
+    return base + spec.leak * (own - base)
+
+  given_key, given_value = given or (None, None)
+  context_key = key if spec.blocked == "values" else context(key, given_key)
+  context_value = (
+    value if spec.blocked == "keys" else context(value, given_value)
+  )
+  return context_key, context_value
+
+
+def attend_reference(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  *,
+  spec: Spec,
+  context: Pair | None,
+  scale: float,
+) -> jax.Array:
+  """Attends by the definition: own pairs in the window, context elsewhere.
+
+  Args:
+    query: [B, T, N, H].
+    key: [B, S, N, H] with S = T.
+    value: [B, S, N, H].
+    spec: the attention variant.
+    context: the pair of `context_pair`'s `given`.
+    scale: factor on the scores.
+
+  Returns:
+    [B, T, N, H] head outputs in the dtype of `value`. Scores and softmax are
+    float32, or float64 for float64 inputs.
+  """
+  length = query.shape[1]
+  visible_TxS = masks.visible(spec, length)
+  window_TxS = masks.window(spec, length)
+  context_key, context_value = context_pair(spec, key, value, context)
+  precise = jnp.promote_types(jnp.float32, query.dtype)
+
+  def scores(keys: jax.Array) -> jax.Array:
+    return scale * jnp.einsum(
+      "btnh,bsnh->bnts", query, keys, preferred_element_type=precise
+    )
+
+  def read(att_BxNxTxS: jax.Array, values: jax.Array) -> jax.Array:
+    return jnp.einsum(
+      "bnts,bsnh->btnh", att_BxNxTxS, values, preferred_element_type=precise
+    )
+
+  scores_BxNxTxS = jnp.where(window_TxS, scores(key), scores(context_key))
+  lowest = jnp.finfo(precise).min
+  att_BxNxTxS = jax.nn.softmax(jnp.where(visible_TxS, scores_BxNxTxS, lowest))
+  out = read(jnp.where(window_TxS, att_BxNxTxS, 0.0), value)
+  out += read(jnp.where(window_TxS, 0.0, att_BxNxTxS), context_value)
+  return out.astype(value.dtype)

@@ -1,0 +1,234 @@
+"""What an attention variant is, and the flag form that names one.
+
+A `Spec` describes one head: which keys and values it sees, through which
+distances d = i - j they receive gradient (the gradient window), and what it
+reads elsewhere (the context). It holds no arrays; `jaxlook.attend` applies it.
+
+Flag form: `variant[:argument][/stop][/blocked]`, for example `myopic`,
+`myopic/residual`, `horizon:4`, `leak:0.3/kv/values`. A mixed model joins layers
+with `,` and heads with `+`: `causal,myopic+causal`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+Stop = Literal["kv", "residual"]
+Blocked = Literal["both", "keys", "values"]
+Source = Literal["own", "zeros", "teacher"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """One head's attention: what is visible, and which gradients flow.
+
+  A query at i reads the key and value at j <= i. Pairs whose distance d = i - j
+  lies in `low..high` read the model's own, live key and value; all other pairs
+  read the context, which is where gradient is blocked.
+
+  Attributes:
+    name: the flag form.
+    low: smallest distance of the gradient window; at least 0.
+    high: largest distance of the gradient window; None for no bound.
+    reach: largest distance that the forward pass sees; None for all. Unlike the
+      window this hides keys, so it changes the value of the output.
+    source: where the context comes from: the model's `own` keys and values with
+      gradient blocked, `zeros`, or those of a `teacher`.
+    leak: the share of the gradient, in [0, 1], that the context lets through.
+    stop: where blocked gradient stops. `kv`: at the keys and values themselves.
+      `residual`: below W_K and W_V, which still learn from every query.
+    blocked: whether keys, values or both are replaced by context.
+
+  Raises:
+    ValueError: a field lies outside the range given above.
+  """
+
+  name: str
+  low: int = 0
+  high: int | None = None
+  reach: int | None = None
+  source: Source = "own"
+  leak: float = 0.0
+  stop: Stop = "kv"
+  blocked: Blocked = "both"
+
+  def __post_init__(self):
+    """Refuses windows, reaches and shares that mean nothing."""
+    if self.low < 0 or (self.high is not None and self.high < self.low):
+      raise ValueError(
+        f"the window must satisfy 0 <= low <= high, not {self.low}..{self.high}"
+      )
+    if self.reach is not None and self.reach < 0:
+      raise ValueError(f"reach must be at least 0, not {self.reach}")
+    if not 0.0 <= self.leak <= 1.0:
+      raise ValueError(f"leak must lie in [0, 1], not {self.leak}")
+    for value, allowed in (
+      (self.source, Source),
+      (self.stop, Stop),
+      (self.blocked, Blocked),
+    ):
+      if value not in get_args(allowed):
+        raise ValueError(f"{value!r} is not one of {get_args(allowed)}")
+
+  def __str__(self) -> str:
+    return self.name
+
+  @property
+  def blocks(self) -> bool:
+    """Whether any pair reads context instead of the own key and value."""
+    return self.low > 0 or self.high is not None
+
+  @property
+  def needs_context(self) -> bool:
+    """Whether `attend` must be given context keys and values."""
+    return self.blocks and (self.source == "teacher" or self.stop == "residual")
+
+  @property
+  def keeps_forward(self) -> bool:
+    """Whether the output has the value of ordinary causal attention."""
+    return self.reach is None and self.source == "own"
+
+
+def _count(text: str) -> int:
+  value = int(text)
+  if value < 0:
+    raise ValueError
+  return value
+
+
+def _share(text: str) -> float:
+  value = float(text)
+  if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+    raise ValueError
+  return value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Form:
+  """How one variant is written, and the fields that it sets."""
+
+  fields: Callable[[Any], dict[str, Any]]
+  argument: str | None = None
+  read: Callable[[str], Any] = _count
+  allowed: str = "an integer >= 0"
+  cuts: bool = True
+
+
+_FORMS = {
+  "causal": _Form(lambda _: {}, cuts=False),
+  "self_only": _Form(lambda _: {"reach": 0}, cuts=False),
+  "window": _Form(lambda w: {"reach": w}, argument="w", cuts=False),
+  "myopic": _Form(lambda _: {"high": 0}),
+  "horizon": _Form(lambda h: {"high": h}, argument="h"),
+  "offset": _Form(lambda d: {"low": d, "high": d}, argument="d"),
+  "future_only": _Form(lambda _: {"low": 1}),
+  "leak": _Form(
+    lambda beta: {"high": 0, "leak": beta},
+    argument="beta",
+    read=_share,
+    allowed="a number in [0, 1]",
+  ),
+  "zero_context": _Form(lambda _: {"high": 0, "source": "zeros"}),
+  "teacher": _Form(lambda _: {"high": 0, "source": "teacher"}),
+}
+
+KNOWN = tuple(
+  f"{name}:{form.argument}" if form.argument else name
+  for name, form in _FORMS.items()
+)
+
+
+def parse(text: str) -> Spec:
+  """Reads the flag form of one head's attention.
+
+  Args:
+    text: `variant[:argument][/stop][/blocked]`; see the module's docstring.
+      Stop is `kv` (the default) or `residual`; blocked is `keys` or `values`
+      (without it, both).
+
+  Returns:
+    The spec, named by `text` without the parts that are defaults.
+
+  Raises:
+    ValueError: the variant is unknown (the message lists the known ones), its
+      argument is missing, superfluous or out of range, or a suffix does not
+      apply to it.
+  """
+  head, *suffixes = text.strip().split("/")
+  variant, colon, argument = head.partition(":")
+  form = _FORMS.get(variant)
+  if form is None:
+    raise ValueError(
+      f"unknown attention {text!r}; known are {', '.join(KNOWN)}, each cut with"
+      " /kv or /residual and /keys or /values"
+    )
+  fields = form.fields(_argument(text, form, argument if colon else None))
+  for suffix in suffixes:
+    if suffix in get_args(Stop):
+      field = "stop"
+    elif suffix in ("keys", "values"):
+      field = "blocked"
+    else:
+      raise ValueError(
+        f"unknown suffix /{suffix} in attention {text!r}; known are /kv,"
+        " /residual, /keys, /values"
+      )
+    if not form.cuts or (field == "stop" and fields.get("source") == "zeros"):
+      raise ValueError(
+        f"attention {text!r}: {variant} takes no /{suffix}, for it cuts no"
+        " gradient there"
+      )
+    if field in fields:
+      raise ValueError(f"attention {text!r} gives two values for its {field}")
+    fields[field] = suffix
+  shown = [s for s in (fields.get("stop"), fields.get("blocked")) if s]
+  name = "/".join([head, *(s for s in shown if s != "kv")])
+  return Spec(name=name, **fields)
+
+
+def _argument(text: str, form: _Form, argument: str | None) -> Any:
+  if form.argument is None:
+    if argument is not None:
+      raise ValueError(f"attention {text!r} takes no argument")
+    return None
+  try:
+    if argument is None:
+      raise ValueError
+    return form.read(argument)
+  except ValueError:
+    raise ValueError(
+      f"attention {text!r} needs {form.argument}, {form.allowed}, after a colon"
+    ) from None
+
+
+def parse_layers(
+  text: str, layers: int, heads: int
+) -> tuple[tuple[Spec, ...], ...]:
+  """Reads the flag form of a whole model's attention.
+
+  Args:
+    text: one form for all layers, or one per layer joined by `,`; each layer
+      one form for all heads, or one per head joined by `+`.
+    layers: number of layers of the model.
+    heads: number of heads of each layer.
+
+  Returns:
+    The spec of every layer (outer) and head (inner).
+
+  Raises:
+    ValueError: as `parse`, or the number of forms is neither 1 nor the number
+      of layers or heads.
+  """
+
+  def spread(parts: list[Any], count: int, what: str) -> list[Any]:
+    if len(parts) not in (1, count):
+      raise ValueError(
+        f"attention {text!r} gives {len(parts)} {what}, the model has {count}"
+      )
+    return parts * count if len(parts) == 1 else parts
+
+  return tuple(
+    tuple(spread([parse(part) for part in layer.split("+")], heads, "heads"))
+    for layer in spread(text.split(","), layers, "layers")
+  )

@@ -1,0 +1,117 @@
+"""The shape of a decoder: everything that decides its parameters."""
+
+import dataclasses
+from typing import Literal, get_args
+
+Positions = Literal["learned", "rotary", "none"]
+Activation = Literal["gelu_tanh", "gelu", "relu"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+  """A pre-LayerNorm causal decoder of the GPT-2 or GPT-NeoX kind.
+
+  The attention variant is not part of it: all variants share the parameters.
+
+  Attributes:
+    layers: number of blocks.
+    width: width of the residual stream.
+    heads: attention heads a layer; divides `width`.
+    max_length: longest sequence; rows of the learned position embedding.
+    vocab_size: number of tokens; None for continuous inputs.
+    input_features: width of a continuous input; None for tokens.
+    output_features: width of a continuous output; None for logits over the
+      vocabulary.
+    mlp_width: width of the feed-forward layer; 0 for attention-only blocks,
+      None for 4 * width.
+    activation: GELU in its tanh form (GPT-2) or exact form (NeoX), or ReLU.
+    positions: learned (GPT-2), rotary (NeoX) or none.
+    rotary_fraction: share of each head's dimensions that rotate.
+    rotary_base: base of the rotary wavelengths.
+    parallel_residual: attention and MLP both read the block's input (NeoX).
+    tied_head: the head reuses the token embedding (GPT-2).
+    norm_epsilon: added to the variance in LayerNorm.
+    init_std: standard deviation of the initial kernels and embeddings; those
+      that write to the residual stream are divided by sqrt(2 * layers), as in
+      GPT-2 (Radford et al. 2019, section 2.3).
+
+  Raises:
+    ValueError: the fields do not describe a model; the message names the field.
+  """
+
+  layers: int
+  width: int
+  heads: int
+  max_length: int
+  vocab_size: int | None = None
+  input_features: int | None = None
+  output_features: int | None = None
+  mlp_width: int | None = None
+  activation: Activation = "gelu_tanh"
+  positions: Positions = "learned"
+  rotary_fraction: float = 1.0
+  rotary_base: float = 10_000.0
+  parallel_residual: bool = False
+  tied_head: bool = True
+  norm_epsilon: float = 1e-5
+  init_std: float = 0.02
+
+  def __post_init__(self):
+    """Refuses fields that do not fit together."""
+    for field in ("layers", "width", "heads", "max_length"):
+      if getattr(self, field) < 1:
+        raise ValueError(
+          f"{field} must be at least 1, not {getattr(self, field)}"
+        )
+    if self.width % self.heads:
+      raise ValueError(f"heads={self.heads} do not divide width={self.width}")
+    if (self.vocab_size is None) == (self.input_features is None):
+      raise ValueError("give exactly one of vocab_size and input_features")
+    if self.vocab_size is None and self.output_features is None:
+      raise ValueError("a model without vocab_size needs output_features")
+    if self.mlp_width is not None and self.mlp_width < 0:
+      raise ValueError(f"mlp_width must be at least 0, not {self.mlp_width}")
+    for field, allowed in (
+      ("activation", Activation),
+      ("positions", Positions),
+    ):
+      if getattr(self, field) not in get_args(allowed):
+        raise ValueError(
+          f"{field} must be one of {get_args(allowed)}, not"
+          f" {getattr(self, field)!r}"
+        )
+    if not 0.0 < self.rotary_fraction <= 1.0:
+      raise ValueError(
+        f"rotary_fraction must lie in (0, 1], not {self.rotary_fraction}"
+      )
+    if self.positions == "rotary" and (
+      self.rotary_width < 2 or self.rotary_width % 2
+    ):
+      raise ValueError(
+        f"rotary positions need an even number of dimensions a head, not"
+        f" {self.rotary_width}"
+      )
+
+  @property
+  def head_width(self) -> int:
+    """Width of one head's queries, keys and values."""
+    return self.width // self.heads
+
+  @property
+  def hidden_width(self) -> int:
+    """Width of the feed-forward layer, with the default filled in."""
+    return 4 * self.width if self.mlp_width is None else self.mlp_width
+
+  @property
+  def rotary_width(self) -> int:
+    """Number of dimensions of a head that rotate."""
+    return int(self.head_width * self.rotary_fraction)
+
+  @property
+  def shares_embedding(self) -> bool:
+    """Whether the head is the token embedding, transposed."""
+    return (
+      self.tied_head
+      and self.vocab_size is not None
+      and self.output_features is None
+    )

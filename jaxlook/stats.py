@@ -1,0 +1,449 @@
+"""Honest intervals over seeds: means, paired differences, verdicts, claims.
+
+A seed is the unit of replication: every number here is a spread over seeds,
+never over tokens or sequences. Arms share init and data order seed by seed,
+so arms are compared by their paired differences. A verdict comes from an
+interval and a range stated beforehand, and `Claim` cannot be given one by hand.
+
+What is not here: unpaired comparison of two arms, and anything that treats a
+diverged seed as a number. Diverged seeds are dropped by the caller, in pairs
+(`paired_by_seed`), and `n` says how many were left.
+
+Sources: Student (1908) for the t interval; Efron (1987), "Better bootstrap
+confidence intervals", JASA 82, for BCa; Hedges (1981), J. Educ. Stat. 6, for
+the small-sample correction of the effect size; Holm (1979), Scand. J. Stat. 6.
+"""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import scipy.special
+import scipy.stats
+from numpy.typing import ArrayLike
+
+Verdict = Literal["supported", "contradicted", "inconclusive"]
+
+BOOTSTRAP_SEED = 0
+"""The seed of the bootstrap wherever none is given."""
+
+BOOTSTRAP_RESAMPLES = 9999
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """An estimate with its 95% interval, and what it was paired with.
+
+  Attributes:
+    estimate: the point estimate, in the unit of the values.
+    ci95: lower and upper end of the 95% interval, same unit.
+    n: the number of seeds behind it.
+    pairing: "unpaired", or what was held equal, as in "paired by seed".
+  """
+
+  estimate: float
+  ci95: tuple[float, float]
+  n: int
+  pairing: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison(Interval):
+  """A paired difference a - b over seeds; `ci95` is its t interval.
+
+  With no spread at all (every seed has the same difference) the limits for
+  sd -> 0 are given: both intervals collapse onto the estimate, `d_z` and
+  `effect_size` are 0 or signed infinity, and `p_value` is 1 for a zero and 0
+  for a non-zero difference. That says no spread was seen in n seeds; it is
+  right for an identity and too sure for anything else.
+
+  Attributes:
+    bootstrap95: 95% bootstrap interval of the mean difference: BCa where that
+      is defined, else percentile. With fewer than about ten seeds it is
+      narrower than it should be; `ci95` is the one to quote.
+    d_z: Cohen's d_z, mean / sd of the paired differences; no unit.
+    effect_size: d_z times Hedges' correction J(n - 1), which takes out d_z's
+      small-sample bias (0.80 at n = 5). It is NaN at n = 2, where no unbiased
+      value exists.
+    p_value: two-sided paired t test of a mean difference of zero.
+  """
+
+  bootstrap95: tuple[float, float]
+  d_z: float
+  effect_size: float
+  p_value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+  """One statement with its evidence; see `claim`, which builds it.
+
+  The verdict is worked out from `ci95` and the range [low, high] that the
+  statement names: it is no argument, and the range is not kept.
+
+  Attributes:
+    id: short name, unique in a result.
+    statement: what is claimed, in words that name the range.
+    source: where the claim comes from.
+    estimate: point estimate, in `unit`.
+    unit: the unit of `estimate` and `ci95`.
+    ci95: 95% interval of the estimate.
+    n: the number of seeds.
+    verdict: "supported", "contradicted" or "inconclusive".
+  """
+
+  id: str
+  statement: str
+  source: str
+  estimate: float
+  unit: str
+  ci95: tuple[float, float]
+  n: int
+  verdict: Verdict = dataclasses.field(init=False)
+  low: dataclasses.InitVar[float]
+  high: dataclasses.InitVar[float]
+
+  def __post_init__(self, low: float, high: float):
+    """Works the verdict out, which the frozen class then keeps."""
+    object.__setattr__(self, "verdict", verdict(self.ci95, low, high))
+
+  def as_json(self) -> dict[str, Any]:
+    """Returns the `claims` entry of result.json; cannot raise."""
+    return {**dataclasses.asdict(self), "ci95": list(self.ci95)}
+
+
+def mean_interval(values: ArrayLike, *, pairing: str = "unpaired") -> Interval:
+  """Returns the mean over seeds with its 95% t interval.
+
+  Args:
+    values: [n] one number per seed, all finite. Drop diverged seeds first,
+      and say so where the number is shown.
+    pairing: what the values were paired with, if they are differences.
+
+  Returns:
+    The interval; of width zero where all values are equal.
+
+  Raises:
+    ValueError: values are not one-dimensional, fewer than 2, or not finite.
+  """
+  seeds = _finite_vector(values, "values")
+  mean, _, ci95 = _t_summary(seeds)
+  return Interval(mean, ci95, len(seeds), pairing)
+
+
+def paired_by_seed(
+  a: Mapping[int, float], b: Mapping[int, float]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the values of the seeds that are finite in both arms.
+
+  A seed that diverged in one arm is dropped from both, so that what is left
+  are pairs with the same init and the same data order. Cannot raise.
+
+  Args:
+    a: value by seed of the first arm; NaN or infinite where it diverged.
+    b: the same for the second arm; it may hold other seeds.
+
+  Returns:
+    Two float64 [n] arrays in ascending seed order; n may be 0.
+  """
+  kept = [
+    seed
+    for seed in sorted(a.keys() & b.keys())
+    if math.isfinite(a[seed]) and math.isfinite(b[seed])
+  ]
+  return (
+    np.array([a[seed] for seed in kept], dtype=np.float64),
+    np.array([b[seed] for seed in kept], dtype=np.float64),
+  )
+
+
+def compare(
+  a: Mapping[int, float],
+  b: Mapping[int, float],
+  *,
+  rng: int | np.random.Generator = BOOTSTRAP_SEED,
+) -> Comparison:
+  """Compares two arms by the difference a - b of the seeds they share.
+
+  Args:
+    a: value by seed of the first arm; NaN or infinite where it diverged.
+    b: the same for the second arm.
+    rng: seed or generator of the bootstrap; the same seed gives the same
+      interval.
+
+  Returns:
+    The comparison, "paired by seed", over the seeds finite in both.
+
+  Raises:
+    ValueError: fewer than 2 seeds are finite in both arms.
+  """
+  return paired_comparison(*paired_by_seed(a, b), rng=rng)
+
+
+def paired_comparison(
+  a: ArrayLike,
+  b: ArrayLike,
+  *,
+  pairing: str = "paired by seed",
+  rng: int | np.random.Generator = BOOTSTRAP_SEED,
+) -> Comparison:
+  """Compares values paired by position by the difference a - b.
+
+  Args:
+    a: [n] finite numbers.
+    b: [n] finite numbers, `b[k]` the partner of `a[k]`.
+    pairing: what the pairs have in common.
+    rng: seed or generator of the bootstrap; the same seed gives the same
+      interval.
+
+  Returns:
+    The comparison; `Comparison` says what it holds without any spread.
+
+  Raises:
+    ValueError: shapes differ, or values are not one-dimensional, fewer than
+      2, or not finite.
+  """
+  first, second = _finite_vector(a, "a"), _finite_vector(b, "b")
+  if first.shape != second.shape:
+    raise ValueError(
+      f"a and b must pair up one to one, got {len(first)} and {len(second)}"
+      " values"
+    )
+  differences = first - second
+  n = len(differences)
+  mean, sd, ci95 = _t_summary(differences)
+  if sd == 0.0:
+    d_z = math.copysign(math.inf, mean) if mean else 0.0
+    p_value = 0.0 if mean else 1.0
+    bootstrap95 = ci95
+  else:
+    d_z = mean / sd
+    p_value = 2.0 * float(scipy.stats.t.sf(abs(d_z) * math.sqrt(n), n - 1))
+    bootstrap95 = _bootstrap95(differences, rng)
+  return Comparison(
+    estimate=mean,
+    ci95=ci95,
+    n=n,
+    pairing=pairing,
+    bootstrap95=bootstrap95,
+    d_z=d_z,
+    effect_size=_hedges_correction(n - 1) * d_z,
+    p_value=p_value,
+  )
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+  """Returns Holm's step-down adjusted p-values, in the order given.
+
+  Rejecting where the adjusted value is at most alpha keeps the chance of any
+  false rejection in the family below alpha, whatever the dependence.
+
+  Args:
+    p_values: [m] p-values of one family; m may be 0.
+
+  Returns:
+    [m] float64 adjusted values, at most 1, in the same ranking as before.
+
+  Raises:
+    ValueError: the values are not one-dimensional, or not within [0, 1].
+  """
+  p = np.asarray(p_values, dtype=np.float64)
+  if p.ndim != 1:
+    raise ValueError(f"p-values must be one-dimensional, got shape {p.shape}")
+  # Written so that NaN fails the comparison too.
+  outside = p[~((p >= 0.0) & (p <= 1.0))]
+  if outside.size:
+    raise ValueError(f"p-values must lie in [0, 1], got {outside[0]}")
+  order = np.argsort(p, kind="stable")
+  steps = p[order] * np.arange(len(p), 0, -1)
+  adjusted = np.empty_like(p)
+  adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+  return adjusted
+
+
+def verdict(
+  ci95: tuple[float, float], low: float = -math.inf, high: float = math.inf
+) -> Verdict:
+  """Judges the statement "the quantity lies in [low, high]" by an interval.
+
+  The range includes its ends. For a strict statement such as "greater than
+  zero" pass `low=math.nextafter(0.0, 1.0)`, else an interval that has
+  collapsed onto zero supports it.
+
+  Args:
+    ci95: lower and upper end of the interval.
+    low: smallest value that agrees with the statement.
+    high: largest value that agrees with the statement.
+
+  Returns:
+    "supported" when the whole interval lies in the range, "contradicted" when
+    none of it does, else "inconclusive"; a non-finite interval always is.
+
+  Raises:
+    ValueError: the range is empty or NaN, or the interval's ends are swapped.
+  """
+  if not low <= high:
+    raise ValueError(f"the range [{low}, {high}] holds no number")
+  lower, upper = ci95
+  if not (math.isfinite(lower) and math.isfinite(upper)):
+    return "inconclusive"
+  if lower > upper:
+    raise ValueError(f"the interval [{lower}, {upper}] has its ends swapped")
+  if low <= lower and upper <= high:
+    return "supported"
+  if upper < low or lower > high:
+    return "contradicted"
+  return "inconclusive"
+
+
+def claim(
+  id: str,
+  statement: str,
+  source: str,
+  unit: str,
+  interval: Interval,
+  *,
+  low: float = -math.inf,
+  high: float = math.inf,
+) -> Claim:
+  """Builds a claim whose verdict follows from the interval.
+
+  Args:
+    id: short name, unique in a result.
+    statement: what is claimed; it should name the range.
+    source: where the claim comes from, as in "Wu et al. (2024), Sec. 4".
+    unit: the unit of the quantity, as in "nats/token".
+    interval: the evidence: any `Interval` or `Comparison`.
+    low: smallest value that agrees with the statement.
+    high: largest value that agrees with the statement.
+
+  Returns:
+    The claim, with the verdict of `verdict(interval.ci95, low, high)`.
+
+  Raises:
+    ValueError: no bound is given, or `verdict` refuses them.
+  """
+  if low == -math.inf and high == math.inf:
+    raise ValueError(f"claim {id!r} needs a bound: give low, high or both")
+  return Claim(
+    id=id,
+    statement=statement,
+    source=source,
+    estimate=interval.estimate,
+    unit=unit,
+    ci95=interval.ci95,
+    n=interval.n,
+    low=low,
+    high=high,
+  )
+
+
+def comparison_table(
+  comparisons: Mapping[str, Comparison],
+) -> list[dict[str, Any]]:
+  """Returns one row per comparison, with p adjusted over the whole table.
+
+  Args:
+    comparisons: by name, in the order of the rows. The table is the family
+      that Holm's method corrects for, so put in all that were looked at.
+
+  Returns:
+    Rows with the keys name, n, pairing, estimate, ci95, bootstrap95, d_z,
+    effect_size, p and p_holm.
+
+  Raises:
+    ValueError: a comparison has a p-value outside [0, 1].
+  """
+  adjusted = holm([each.p_value for each in comparisons.values()])
+  return [
+    {
+      "name": name,
+      "n": each.n,
+      "pairing": each.pairing,
+      "estimate": each.estimate,
+      "ci95": each.ci95,
+      "bootstrap95": each.bootstrap95,
+      "d_z": each.d_z,
+      "effect_size": each.effect_size,
+      "p": each.p_value,
+      "p_holm": float(p_holm),
+    }
+    for (name, each), p_holm in zip(comparisons.items(), adjusted, strict=True)
+  ]
+
+
+def _finite_vector(values: ArrayLike, name: str) -> np.ndarray:
+  """Returns [n] float64 values, n >= 2, or raises ValueError."""
+  vector = np.asarray(values, dtype=np.float64)
+  if vector.ndim != 1:
+    raise ValueError(
+      f"{name} must be one number per seed, got shape {vector.shape}"
+    )
+  if len(vector) < 2:
+    raise ValueError(
+      f"an interval over seeds needs at least 2, got {len(vector)}"
+    )
+  if not np.all(np.isfinite(vector)):
+    bad = int(np.count_nonzero(~np.isfinite(vector)))
+    raise ValueError(
+      f"{bad} of {len(vector)} values in {name} are not finite: drop diverged"
+      " seeds first"
+    )
+  return vector
+
+
+def _t_summary(
+  values: np.ndarray,
+) -> tuple[float, float, tuple[float, float]]:
+  """Returns mean, sd (n - 1 in the denominator) and the 95% t interval."""
+  if np.all(values == values[0]):
+    # The mean of equal numbers may round away from them and leave a spread
+    # of 1e-17, which would look like a finite effect size.
+    mean = float(values[0])
+    return mean, 0.0, (mean, mean)
+  n = len(values)
+  mean = float(np.mean(values))
+  sd = float(np.std(values, ddof=1))
+  half = float(scipy.stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+  return mean, sd, (mean - half, mean + half)
+
+
+def _hedges_correction(degrees_of_freedom: int) -> float:
+  """Returns Hedges' exact J; NaN for one degree of freedom."""
+  if degrees_of_freedom == 1:
+    return math.nan
+  half = degrees_of_freedom / 2.0
+  log_ratio = scipy.special.gammaln(half) - scipy.special.gammaln(half - 0.5)
+  return float(np.exp(log_ratio) / math.sqrt(half))
+
+
+def _bootstrap95(
+  differences: np.ndarray, rng: int | np.random.Generator
+) -> tuple[float, float]:
+  """Returns the BCa interval of the mean, or the percentile one."""
+  with warnings.catch_warnings(), np.errstate(all="ignore"):
+    # Where differences are equal to within rounding, BCa's acceleration is
+    # 0 / 0: scipy warns and returns NaN, and the branch below takes over.
+    warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+    result = scipy.stats.bootstrap(
+      (differences,),
+      np.mean,
+      n_resamples=BOOTSTRAP_RESAMPLES,
+      confidence_level=0.95,
+      method="BCa",
+      rng=np.random.default_rng(rng),
+    )
+  if not np.all(np.isfinite(result.confidence_interval)):
+    result = scipy.stats.bootstrap(
+      (differences,),
+      np.mean,
+      n_resamples=0,
+      confidence_level=0.95,
+      method="percentile",
+      bootstrap_result=result,
+    )
+  lower, upper = result.confidence_interval
+  return float(lower), float(upper)
