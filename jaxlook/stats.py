@@ -2,12 +2,9 @@
 
 A seed is the unit of replication: every number here is a spread over seeds,
 never over tokens or sequences. Arms share init and data order seed by seed,
-so arms are compared by their paired differences. A verdict comes from an
-interval and a range stated beforehand, and `Claim` cannot be given one by hand.
-
-What is not here: unpaired comparison of two arms, and anything that treats a
-diverged seed as a number. Diverged seeds are dropped by the caller, in pairs
-(`paired_by_seed`), and `n` says how many were left.
+so they are compared by paired differences; there is no unpaired comparison.
+Diverged seeds are dropped in pairs, and `n` says how many are left. A verdict
+comes from an interval and a range: `Claim` cannot be given one by hand.
 
 Sources: Student (1908) for the t interval; Efron (1987), "Better bootstrap
 confidence intervals", JASA 82, for BCa; Hedges (1981), J. Educ. Stat. 6, for
@@ -119,8 +116,7 @@ def mean_interval(values: ArrayLike, *, pairing: str = "unpaired") -> Interval:
   """Returns the mean over seeds with its 95% t interval.
 
   Args:
-    values: [n] one number per seed, all finite. Drop diverged seeds first,
-      and say so where the number is shown.
+    values: [n] one finite number per seed: drop diverged seeds, and say so.
     pairing: what the values were paired with, if they are differences.
 
   Returns:
@@ -129,9 +125,21 @@ def mean_interval(values: ArrayLike, *, pairing: str = "unpaired") -> Interval:
   Raises:
     ValueError: values are not one-dimensional, fewer than 2, or not finite.
   """
-  seeds = _finite_vector(values, "values")
-  mean, _, ci95 = _t_summary(seeds)
-  return Interval(mean, ci95, len(seeds), pairing)
+  by_seed = np.asarray(values, dtype=np.float64)
+  if by_seed.ndim != 1:
+    raise ValueError(
+      f"values must be one number per seed, got shape {by_seed.shape}"
+    )
+  if len(by_seed) < 2:
+    raise ValueError(f"an interval needs at least 2 seeds, got {len(by_seed)}")
+  bad = np.count_nonzero(~np.isfinite(by_seed))
+  if bad:
+    raise ValueError(
+      f"{bad} of {len(by_seed)} values are not finite: drop diverged seeds"
+      " first"
+    )
+  mean, _, ci95 = _t_summary(by_seed)
+  return Interval(mean, ci95, len(by_seed), pairing)
 
 
 def paired_by_seed(
@@ -166,7 +174,7 @@ def compare(
   *,
   rng: int | np.random.Generator = BOOTSTRAP_SEED,
 ) -> Comparison:
-  """Compares two arms by the difference a - b of the seeds they share.
+  """Compares two arms by the differences a - b of the seeds they share.
 
   Args:
     a: value by seed of the first arm; NaN or infinite where it diverged.
@@ -176,41 +184,16 @@ def compare(
 
   Returns:
     The comparison, "paired by seed", over the seeds finite in both.
+    `Comparison` says what it holds where there is no spread.
 
   Raises:
     ValueError: fewer than 2 seeds are finite in both arms.
   """
-  return paired_comparison(*paired_by_seed(a, b), rng=rng)
-
-
-def paired_comparison(
-  a: ArrayLike,
-  b: ArrayLike,
-  *,
-  pairing: str = "paired by seed",
-  rng: int | np.random.Generator = BOOTSTRAP_SEED,
-) -> Comparison:
-  """Compares values paired by position by the difference a - b.
-
-  Args:
-    a: [n] finite numbers.
-    b: [n] finite numbers, `b[k]` the partner of `a[k]`.
-    pairing: what the pairs have in common.
-    rng: seed or generator of the bootstrap; the same seed gives the same
-      interval.
-
-  Returns:
-    The comparison; `Comparison` says what it holds without any spread.
-
-  Raises:
-    ValueError: shapes differ, or values are not one-dimensional, fewer than
-      2, or not finite.
-  """
-  first, second = _finite_vector(a, "a"), _finite_vector(b, "b")
-  if first.shape != second.shape:
+  first, second = paired_by_seed(a, b)
+  if len(first) < 2:
     raise ValueError(
-      f"a and b must pair up one to one, got {len(first)} and {len(second)}"
-      " values"
+      "a comparison needs at least 2 seeds finite in both arms, got"
+      f" {len(first)}"
     )
   differences = first - second
   n = len(differences)
@@ -227,7 +210,7 @@ def paired_comparison(
     estimate=mean,
     ci95=ci95,
     n=n,
-    pairing=pairing,
+    pairing="paired by seed",
     bootstrap95=bootstrap95,
     d_z=d_z,
     effect_size=_hedges_correction(n - 1) * d_z,
@@ -351,48 +334,16 @@ def comparison_table(
       that Holm's method corrects for, so put in all that were looked at.
 
   Returns:
-    Rows with the keys name, n, pairing, estimate, ci95, bootstrap95, d_z,
-    effect_size, p and p_holm.
+    Rows with the keys name, those of `Comparison`, and p_holm.
 
   Raises:
     ValueError: a comparison has a p-value outside [0, 1].
   """
   adjusted = holm([each.p_value for each in comparisons.values()])
   return [
-    {
-      "name": name,
-      "n": each.n,
-      "pairing": each.pairing,
-      "estimate": each.estimate,
-      "ci95": each.ci95,
-      "bootstrap95": each.bootstrap95,
-      "d_z": each.d_z,
-      "effect_size": each.effect_size,
-      "p": each.p_value,
-      "p_holm": float(p_holm),
-    }
+    {"name": name, **dataclasses.asdict(each), "p_holm": float(p_holm)}
     for (name, each), p_holm in zip(comparisons.items(), adjusted, strict=True)
   ]
-
-
-def _finite_vector(values: ArrayLike, name: str) -> np.ndarray:
-  """Returns [n] float64 values, n >= 2, or raises ValueError."""
-  vector = np.asarray(values, dtype=np.float64)
-  if vector.ndim != 1:
-    raise ValueError(
-      f"{name} must be one number per seed, got shape {vector.shape}"
-    )
-  if len(vector) < 2:
-    raise ValueError(
-      f"an interval over seeds needs at least 2, got {len(vector)}"
-    )
-  if not np.all(np.isfinite(vector)):
-    bad = int(np.count_nonzero(~np.isfinite(vector)))
-    raise ValueError(
-      f"{bad} of {len(vector)} values in {name} are not finite: drop diverged"
-      " seeds first"
-    )
-  return vector
 
 
 def _t_summary(
@@ -425,8 +376,8 @@ def _bootstrap95(
 ) -> tuple[float, float]:
   """Returns the BCa interval of the mean, or the percentile one."""
   with warnings.catch_warnings(), np.errstate(all="ignore"):
-    # Where differences are equal to within rounding, BCa's acceleration is
-    # 0 / 0: scipy warns and returns NaN, and the branch below takes over.
+    # BCa's acceleration is 0 / 0 for differences equal to within rounding, or
+    # so small that their cubes vanish: scipy warns and returns NaN.
     warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
     result = scipy.stats.bootstrap(
       (differences,),

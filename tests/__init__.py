@@ -1,0 +1,1 @@
+"""Tests of jaxlook, one folder for each of its packages."""

@@ -1,17 +1,17 @@
 """Blocked gradients without a second pass over the context.
 
 Where own and context pairs have equal values, the variant's output is that of
-ordinary attention over a *base* pair. The gradient is put right by corrections
-whose value is zero and whose derivative moves the pairs of a few distances from
-the base to the *other* pair (DESIGN.md, section 2):
+ordinary attention over the context pair. The gradient is put right by
+corrections whose value is zero and whose derivative moves the pairs of the
+gradient window from the context to the own pair:
 
   out_i = o_i + sum_j p_ij (v'_j - v_j)
               + sum_j p_ij sg(v_j - o_i) scale sg(q_i) . (k'_j - k_j)
 
-with o_i the ordinary output, p_ij = exp(s_ij - lse_i) its attention, (k, v) the
-base, (k', v') the other pair, sg the stopped gradient, and j over the distances
-to correct. Base and other are context and own with the window to correct, or
-own and context with its complement, whichever has fewer distances.
+with o_i the ordinary output over the context pair (k, v), p_ij = exp(s_ij - lse_i)
+its attention, (k', v') the own pair, sg the stopped gradient, and j over the
+gradient window. Starting from the context rather than from the own pair keeps
+blocked gradients exactly 0: nothing has to cancel.
 
 The corrections are exact for first derivatives; second derivatives need the
 reference path.
@@ -58,7 +58,7 @@ def attend_fused(
 
   Returns:
     [B, T, N, H] head outputs in the dtype of `value`; to the last bit the value
-    of ordinary attention over the base pair.
+    of ordinary attention over the context pair.
 
   Raises:
     ValueError: the spec's context differs in value from the own pair.
@@ -72,30 +72,21 @@ def attend_fused(
     # One visible key: its weight is 1 whatever the scores.
     return value
   length = query.shape[1]
-  own = (key, value)
-  blocked = context_pair(spec, key, value, context) if spec.blocks else own
-  inside = masks.window(spec, length)
-  causal = masks.between(length, 0, None)
-  swap = _distances(causal & ~inside), _distances(inside & causal)
-  if len(swap[0]) <= len(swap[1]):
-    base, other, offsets = own, blocked, swap[0]
-  else:
-    base, other, offsets = blocked, own, swap[1]
+  offsets = np.flatnonzero(masks.window(spec, length)[-1, ::-1])
+  if len(offsets) == length:
+    out, _ = _plain(query, key, value, spec=spec, scale=scale)
+    return out.astype(value.dtype)
+  base = context_pair(spec, key, value, context)
   out, lse = _plain(query, *base, spec=spec, scale=scale)
-  if offsets and base is not other:
+  if len(offsets):
     # Blocking only keys or only values leaves the other of the two the very
     # same array in both pairs: nothing to correct there.
-    delta_key = None if other[0] is base[0] else other[0] - base[0]
-    delta_value = None if other[1] is base[1] else other[1] - base[1]
+    delta_key = None if base[0] is key else key - base[0]
+    delta_value = None if base[1] is value else value - base[1]
     correct = _by_shifts if len(offsets) <= _MAX_SHIFTS else _by_mask
     stopped = stop_gradient((query, *base, out, lse))
     out += correct(*stopped, delta_key, delta_value, offsets, scale)
   return out.astype(value.dtype)
-
-
-def _distances(mask_TxS: np.ndarray) -> list[int]:
-  """The distances on which a mask of whole diagonals holds."""
-  return [d for d in range(len(mask_TxS)) if mask_TxS[-1, -1 - d]]
 
 
 def _plain(query, key, value, *, spec: Spec, scale: float):

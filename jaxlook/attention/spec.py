@@ -72,6 +72,7 @@ class Spec:
         raise ValueError(f"{value!r} is not one of {get_args(allowed)}")
 
   def __str__(self) -> str:
+    """The flag form."""
     return self.name
 
   @property

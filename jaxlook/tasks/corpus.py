@@ -1,19 +1,13 @@
 """Text on disk, read as a stream and tokenised once into a memory-mapped file.
 
-A corpus is a UTF-8 file (plain, `.gz` or `.xz`) or a folder of such files. It
-is never held in memory: `read_text` yields it in chunks, and `tokenize` writes
-the tokens to a file that `TokenFile.tokens` maps. Left out: downloading, and
-any cleaning of the text; the bytes are taken as they are.
-
-Tokens do not depend on the chunk size. The text is cut into pieces, each of
-which starts at a line break that is followed by a non-space character, and
-each piece is encoded alone. For GPT-2's pre-tokeniser (Radford et al., 2019)
-such a cut always lies between two words, so its tokens are those of the whole
-text encoded at once.
+Left out: downloading, and any cleaning of the text. Tokens do not depend on the
+chunk size: the text is cut into pieces, each starting at a line break that is
+followed by a non-space character, and each piece is encoded alone. With GPT-2's
+pre-tokeniser such a cut lies between two words, so that its tokens are those of
+the whole text encoded at once.
 """
 
 import codecs
-import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -32,9 +26,9 @@ import numpy as np
 
 DOCUMENT_BREAK = "\n\n"  # Between the files of a folder.
 _FORMAT = 1  # Raise it when the tokens of a given text change.
-_CHUNK_BYTES = 1 << 20
 _PIECE_START = re.compile(r"(?=\n\S)")
 _MAX_PIECE = 1 << 16  # Characters; bounds memory on text without line breaks.
+_Encode = Callable[[Iterable[str]], Iterator[np.ndarray]]
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 
 
@@ -42,9 +36,8 @@ _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 class TokenFile:
   """A tokenised text on disk.
 
-  `num_bytes / length` is the mean number of bytes per token, which is what
-  turns nats per token into bits per byte: a sample of windows is taken to have
-  the whole file's ratio, which is exact for the file and unbiased for windows
+  Bits per byte need the bytes behind a set of windows. Take `num_bytes /
+  length` bytes per token: exact for the whole file, and unbiased for windows
   spread evenly over it.
 
   Attributes:
@@ -53,7 +46,7 @@ class TokenFile:
     length: number of tokens.
     vocab_size: number of token ids, seen or not.
     num_bytes: UTF-8 bytes of the text, document breaks included.
-    tokenizer: `bytes`, or the path as it was given to `tokenize`.
+    tokenizer: `bytes`, or the tokenizer's path as given to `tokenize`.
     tokenizer_sha256: hash of the tokenizer's files.
     sha256: hash of the text's bytes after decompression.
   """
@@ -68,87 +61,176 @@ class TokenFile:
   sha256: str
 
   def tokens(self) -> np.memmap:
-    """Maps the tokens, [length], read-only."""
+    """Maps the tokens, [length] of `dtype`, read-only."""
     return np.memmap(self.path, dtype=self.dtype, mode="r")
 
 
-def list_files(path: str | os.PathLike[str]) -> list[Path]:
-  """Lists the files of a corpus, sorted by name relative to the folder.
-
-  Args:
-    path: a file, or a folder that is searched recursively. Files and folders
-      whose name starts with a dot are ignored.
-
-  Returns:
-    The files; just `path` itself if it is a file.
-
-  Raises:
-    FileNotFoundError: the path, or the target of a link in it, is missing.
-    ValueError: something there cannot be read, is neither a file nor a folder,
-      or the folder holds no file.
-  """
-  path = Path(path)
-  if stat.S_ISREG(_mode(path)):
-    return [path]
-
-  def refuse(error: OSError) -> None:
-    raise ValueError(f"{error.filename}: cannot be read: {error.strerror}")
-
-  files = []
-  # os.walk skips what it cannot list unless it is told to complain.
-  for folder, subfolders, names in os.walk(path, onerror=refuse):
-    subfolders[:] = [name for name in subfolders if name[0] != "."]
-    files += [Path(folder, name) for name in names if name[0] != "."]
-  if not files:
-    raise ValueError(f"{path}: the folder holds no text file")
-  for file in files:
-    _mode(file)
-  return sorted(files, key=lambda file: file.relative_to(path).as_posix())
-
-
-def _mode(path: Path) -> int:
-  try:
-    mode = path.stat().st_mode
-  except (FileNotFoundError, NotADirectoryError):
-    raise FileNotFoundError(f"{path}: no such file or folder") from None
-  except OSError as error:
-    raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-  if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-    raise ValueError(f"{path}: neither a file nor a folder")
-  return mode
-
-
 def read_text(
-  path: str | os.PathLike[str], *, chunk_bytes: int = _CHUNK_BYTES
+  path: str | os.PathLike[str], *, chunk_bytes: int = 1 << 20
 ) -> Iterator[str]:
-  """Streams the text of a file or a folder.
+  """Streams the text of a file or of a folder of files.
 
   Args:
-    path: see `list_files`. `.gz` and `.xz` files are decompressed.
-    chunk_bytes: how much is read at a time.
+    path: a UTF-8 file, plain or `.gz` or `.xz`; or a folder of such files,
+      taken recursively in the order of their relative names. Names that start
+      with a dot are ignored, and links to folders are not followed.
+    chunk_bytes: how many bytes are read at a time.
 
   Yields:
     Consecutive parts of the text, line ends as they are. Empty files are
     skipped; between two others stands `DOCUMENT_BREAK`.
 
   Raises:
-    FileNotFoundError: see `list_files`.
-    ValueError: see `list_files`; or the text is empty, binary (it holds a NUL
-      byte), not valid UTF-8, or its compressed data are corrupt or truncated.
+    FileNotFoundError: the path, or what a link in it points to, is missing.
+    ValueError: something cannot be read, is neither file nor folder, is binary
+      (holds a NUL byte), is not valid UTF-8, or is corrupt or truncated
+      compressed data; or the folder has no files, or the text is empty.
   """
   empty = True
-  for file in list_files(path):
-    between = "" if empty else DOCUMENT_BREAK
-    for chunk in _read_file(file, chunk_bytes):
-      yield between + chunk
-      between, empty = "", False
+  for file in _list_files(Path(path)):
+    lead = "" if empty else DOCUMENT_BREAK
+    for text in _read_file(file, chunk_bytes):
+      yield lead + text
+      lead, empty = "", False
   if empty:
     raise ValueError(f"{path}: the text is empty")
 
 
+def tokenize(
+  path: str | os.PathLike[str],
+  cache_dir: str | os.PathLike[str],
+  tokenizer: str | os.PathLike[str] = "bytes",
+  *,
+  chunk_bytes: int = 1 << 20,
+) -> TokenFile:
+  """Tokenises a text into a file under `cache_dir`, or finds it there.
+
+  The file is found again by the text's path, sizes and modification times and
+  the tokenizer's hash. It is written whole or not at all, with a JSON manifest
+  beside it that is written last: killed or concurrent calls leave nothing that
+  a later call would mistake for a result.
+
+  Args:
+    path: the text; see `read_text`.
+    cache_dir: where the token file goes; made if missing.
+    tokenizer: `bytes` (256 ids), or the path of a `tokenizers` JSON file, or a
+      folder with `tokenizer.json` or with GPT-2's `vocab.json` and
+      `merges.txt`. No special tokens are added. Anything but `bytes` needs
+      the extra `text`.
+    chunk_bytes: how many bytes are read at a time; no effect on the tokens.
+
+  Returns:
+    The token file.
+
+  Raises:
+    FileNotFoundError: the text or the tokenizer is missing.
+    ValueError: the text is refused by `read_text`, changed while it was read,
+      or gave no tokens; the tokenizer cannot be used; or `cache_dir` lies in
+      the text's folder, where it would become part of the text.
+    ImportError: the extra `text` is needed and not installed.
+  """
+  # Not resolved: the link may have the suffix that its target lacks.
+  source, cache_dir = Path(os.path.abspath(path)), Path(cache_dir)
+  state = _source_state(source)
+  inside = Path(os.path.realpath(cache_dir))
+  if inside.is_relative_to(os.path.realpath(source)):
+    raise ValueError(f"{cache_dir}: the cache may not lie inside the text")
+  files = _tokenizer_files(tokenizer)
+  contents = [file.read_bytes() for file in files] or [b"bytes"]
+  tokenizer_sha256 = hashlib.sha256(b"".join(contents)).hexdigest()
+  key = json.dumps([_FORMAT, str(source), state, tokenizer_sha256])
+  stem = f"{source.name[:40]}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+  target, manifest = cache_dir / f"{stem}.tokens", cache_dir / f"{stem}.json"
+  if found := _find(target, manifest):
+    return dataclasses.replace(found, tokenizer=str(tokenizer))
+
+  vocab_size, encode = _load_tokenizer(files)
+  dtype = np.min_scalar_type(vocab_size - 1)
+  sha256, num_bytes, length = hashlib.sha256(), 0, 0
+
+  def measured() -> Iterator[str]:
+    nonlocal num_bytes
+    for text in read_text(source, chunk_bytes=chunk_bytes):
+      data = text.encode()
+      sha256.update(data)
+      num_bytes += len(data)
+      yield text
+
+  def encoded() -> Iterator[bytes]:
+    nonlocal length
+    for ids in encode(measured()):
+      length += len(ids)
+      yield ids.astype(dtype).tobytes()
+    if not length:
+      raise ValueError(f"{source}: the tokenizer {tokenizer} gave no tokens")
+    if _source_state(source) != state:
+      raise ValueError(f"{source}: the text changed while it was read")
+
+  cache_dir.mkdir(parents=True, exist_ok=True)
+  _write_whole(target, encoded())
+  made = TokenFile(
+    path=target,
+    dtype=dtype.name,
+    length=length,
+    vocab_size=vocab_size,
+    num_bytes=num_bytes,
+    tokenizer=str(tokenizer),
+    tokenizer_sha256=tokenizer_sha256,
+    sha256=sha256.hexdigest(),
+  )
+  fields = dataclasses.asdict(made) | {"path": target.name}
+  _write_whole(manifest, [json.dumps(fields, indent=2).encode()])
+  return made
+
+
+def _find(target: Path, manifest: Path) -> TokenFile | None:
+  try:
+    fields = json.loads(manifest.read_text()) | {"path": target}
+    found = TokenFile(**fields)
+    num_bytes = found.length * np.dtype(found.dtype).itemsize
+    return found if target.stat().st_size == num_bytes else None
+  except (FileNotFoundError, ValueError, TypeError):
+    return None  # Absent, or damaged from outside.
+
+
+def _list_files(path: Path) -> list[Path]:
+  if stat.S_ISREG(_stat(path).st_mode):
+    return [path]
+
+  def refuse(error: OSError) -> None:
+    raise ValueError(f"{error.filename}: cannot be read: {error.strerror}")
+
+  files = []
+  # os.walk skips folders that it cannot list, unless told otherwise.
+  for folder, subfolders, names in os.walk(path, onerror=refuse):
+    subfolders[:] = [name for name in subfolders if name[0] != "."]
+    files += [Path(folder, name) for name in names if name[0] != "."]
+  if not files:
+    raise ValueError(f"{path}: the folder holds no files")
+  return sorted(files, key=lambda file: file.relative_to(path).as_posix())
+
+
+def _stat(path: Path) -> os.stat_result:
+  try:
+    result = path.stat()
+  except (FileNotFoundError, NotADirectoryError):
+    raise FileNotFoundError(f"{path}: no such file or folder") from None
+  except OSError as error:
+    raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+  if not (stat.S_ISREG(result.st_mode) or stat.S_ISDIR(result.st_mode)):
+    raise ValueError(f"{path}: neither a file nor a folder")
+  return result
+
+
+def _source_state(source: Path) -> list[list[str | int]]:
+  stats = {str(file): _stat(file) for file in _list_files(source)}
+  return [[name, s.st_size, s.st_mtime_ns] for name, s in stats.items()]
+
+
 def _read_file(path: Path, chunk_bytes: int) -> Iterator[str]:
+  _stat(path)
   decoder = codecs.getincrementaldecoder("utf-8")()
-  position = 0  # Of the first byte that is not decoded yet.
+  decoded = 0  # Bytes.
   try:
     with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
       while data := file.read(chunk_bytes):
@@ -156,15 +238,93 @@ def _read_file(path: Path, chunk_bytes: int) -> Iterator[str]:
           raise ValueError(f"{path}: binary, not text: it holds a NUL byte")
         if text := decoder.decode(data):
           yield text
-        position += len(data) + len(text.encode()) - len(data)
+        decoded += len(text.encode())
       decoder.decode(b"", final=True)
   except UnicodeDecodeError as error:
-    raise ValueError(
-      f"{path}: not valid UTF-8 at byte {position + error.start}"
-    ) from error
+    at = decoded + error.start
+    raise ValueError(f"{path}: not valid UTF-8 at byte {at}") from error
   except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-    raise ValueError(
-      f"{path}: corrupt or truncated {path.suffix} data: {error}"
-    ) from error
+    raise ValueError(f"{path}: corrupt or truncated: {error}") from error
   except OSError as error:
     raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _pieces(texts: Iterable[str]) -> Iterator[list[str]]:
+  """Cuts a stream into pieces that do not depend on where its parts end."""
+  rest = ""
+  for text in texts:
+    *pieces, rest = _PIECE_START.split(rest + text)
+    # The last piece may go on. Its full-length cuts stand already, but for a
+    # final character that the next one may turn into a piece start.
+    end = max(len(rest) - 1, 0) // _MAX_PIECE * _MAX_PIECE
+    yield [cut for piece in [*pieces, rest[:end]] for cut in _cuts(piece)]
+    rest = rest[end:]
+  yield _cuts(rest)
+
+
+def _cuts(piece: str) -> list[str]:
+  starts = range(0, len(piece), _MAX_PIECE)
+  return [piece[start : start + _MAX_PIECE] for start in starts]
+
+
+def _tokenizer_files(tokenizer: str | os.PathLike[str]) -> list[Path]:
+  if tokenizer == "bytes":
+    return []
+  path = Path(tokenizer)
+  if path.is_file():
+    return [path]
+  for names in (["tokenizer.json"], ["vocab.json", "merges.txt"]):
+    if all((path / name).is_file() for name in names):
+      return [path / name for name in names]
+  if path.is_dir():
+    raise ValueError(
+      f"{path}: holds neither tokenizer.json nor vocab.json and merges.txt"
+    )
+  raise FileNotFoundError(f"{path}: no such tokenizer, and not `bytes`")
+
+
+def _load_tokenizer(files: list[Path]) -> tuple[int, _Encode]:
+  """Returns the vocabulary size and what turns texts into token ids."""
+  if not files:
+    return 256, lambda texts: (
+      np.frombuffer(text.encode(), np.uint8) for text in texts
+    )
+  try:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+  except ImportError as error:
+    raise ImportError(
+      "BPE needs tokenizers: pip install jaxlook[text]"
+    ) from error
+  names = [str(file) for file in files]
+  try:
+    if len(names) == 1:
+      model = Tokenizer.from_file(*names)
+    else:
+      model = Tokenizer(models.BPE.from_file(*names))
+      model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    vocab_size = max(model.get_vocab().values()) + 1
+  except Exception as error:  # It raises nothing narrower.
+    raise ValueError(f"{names[0]}: not a usable tokenizer: {error}") from error
+  model.no_padding()
+  model.no_truncation()
+
+  def encode(texts: Iterable[str]) -> Iterator[np.ndarray]:
+    for pieces in _pieces(texts):
+      found = model.encode_batch_fast(pieces, add_special_tokens=False)
+      ids = [token for encoding in found for token in encoding.ids]
+      yield np.array(ids, np.uint32)
+
+  return vocab_size, encode
+
+
+def _write_whole(path: Path, parts: Iterable[bytes]) -> None:
+  temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+  try:
+    with open(temporary, "xb") as file:
+      for part in parts:
+        file.write(part)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""absl binaries, one per question; run as `python -m experiments.NAME`."""

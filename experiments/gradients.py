@@ -1,0 +1,115 @@
+"""What gradient does each parameter of a pretrained model get under a variant?
+
+    python -m experiments.gradients --model=DIR --tokens=FILE.npy
+        --attention=SPEC [--teacher=DIR] --out=FILE.safetensors
+
+DIR is a Hugging Face folder of the family GPT-2 or GPT-NeoX, FILE.npy an
+integer array [batch, length]. Prints the mean next-token cross-entropy and
+writes its gradient for every parameter, under the checkpoint's own names and
+orientation. A small model takes seconds on a CPU, most of them compiling.
+"""
+
+import os
+import tokenize
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+import jaxlook
+from experiments import cli
+from jaxlook.attention import parse_layers
+from jaxlook.models import Decoder, DecoderConfig, collect_context, pretrained
+from jaxlook.models.gradients import check_tokens, loss_and_gradients
+from jaxlook.models.shards import write_tensors
+
+_MODEL = flags.DEFINE_string("model", None, "Folder of the pretrained model.")
+_TOKENS = flags.DEFINE_string("tokens", None, "A .npy file [batch, length].")
+_ATTENTION = flags.DEFINE_string("attention", None, "Variant, as `myopic/kv`.")
+_TEACHER = flags.DEFINE_string("teacher", None, "Folder that `teacher` reads.")
+_OUT = flags.DEFINE_string("out", None, "The safetensors file to write.")
+
+
+def check_out(out: Path) -> None:
+  """Refuses, by a ValueError, a path that no file can be written to."""
+  if out.exists() and not out.is_file():
+    raise ValueError(f"{out} exists and is not a file")
+  if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
+    raise ValueError(f"{out.parent} is not a folder that can be written to")
+
+
+def read_tokens(file: Path) -> np.ndarray:
+  """Reads integers [batch, length], or refuses them by a ValueError."""
+  try:
+    # Mapped, since a broken header may ask for any amount of memory. Objects,
+    # whose pickle could run code, cannot be mapped.
+    tokens = np.lib.format.open_memmap(file, mode="r")
+  except (ValueError, SyntaxError, tokenize.TokenError) as error:
+    raise ValueError(
+      f"{file} is not a .npy file of numbers: {error}"
+    ) from error
+  found = f"{tokens.dtype} {list(tokens.shape)}"
+  if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
+    raise ValueError(
+      f"{file} is not an integer array [batch, length], but {found}"
+    )
+  return np.array(tokens)
+
+
+def check_teacher(teacher: DecoderConfig, config: DecoderConfig) -> None:
+  """Refuses, by a ValueError, a teacher of another shape than the model's."""
+  for field in ("layers", "heads", "width", "vocab_size"):
+    theirs, ours = getattr(teacher, field), getattr(config, field)
+    if theirs != ours:
+      raise ValueError(f"the teacher has {field}={theirs}, the model {ours}")
+
+
+def main() -> None:
+  """Checks the flags, computes and writes."""
+  for flag in (_MODEL, _TOKENS, _ATTENTION, _OUT):
+    if not flag.value:
+      raise cli.UsageError(flag.name, "is required")
+  folder, spec = _MODEL.value or "", _ATTENTION.value or ""
+  out = Path(_OUT.value or "")
+  with cli.naming("out"):
+    check_out(out)
+  with cli.naming("tokens"):
+    tokens = read_tokens(Path(_TOKENS.value or ""))
+  with cli.naming("model"):
+    model = pretrained.load(folder)
+  with cli.naming("attention"):
+    specs = parse_layers(spec, model.config.layers, model.config.heads)
+  with cli.naming("tokens"):
+    check_tokens(model.config, tokens)
+  needed = any(s.source == "teacher" for layer in specs for s in layer)
+  if needed != bool(_TEACHER.value):
+    problem = "is required" if needed else "is given in vain"
+    raise cli.UsageError("teacher", f"{problem} with --attention={spec}")
+
+  context = None
+  if _TEACHER.value:
+    with cli.naming("teacher"):
+      teacher = pretrained.load(_TEACHER.value)
+      check_teacher(teacher.config, model.config)
+      check_tokens(teacher.config, tokens)
+    _, context = jax.jit(collect_context, static_argnums=0)(
+      Decoder(teacher.config), teacher.params, tokens.astype(np.int32)
+    )
+  loss, gradients = jax.jit(loss_and_gradients, static_argnums=0)(
+    Decoder(model.config, specs), model.params, tokens.astype(np.int32), context
+  )
+  if not np.isfinite(loss):
+    raise cli.UsageError("model", f"{folder} gives a loss of {loss}")
+  said = {
+    "loss": f"{loss:.9g}",
+    "attention": spec,
+    "jaxlook": jaxlook.__version__,
+  }
+  with cli.naming("out"):
+    write_tensors(out, pretrained.to_checkpoint(model, gradients), said)
+  print(f"{loss:.7g} nats per token")
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,73 @@
+"""What a run ran on: versions, devices, commit."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+def environment() -> dict[str, Any]:
+  """Returns what this process runs on, as environment.json holds it.
+
+  Cannot raise: what cannot be found out is None, or "unavailable" for an
+  accelerator that does not start.
+
+  Returns:
+    Versions under jaxlook, jax, jaxlib, flax, optax, numpy and python; os;
+    platform ("cpu", "gpu"), device (its kind) and device_count; cpu_count;
+    and commit: that of the checkout this code lies in, with "+dirty" where
+    files of the checkout differ from it, or None outside of one.
+  """
+  names = ("jaxlook", "jax", "jaxlib", "flax", "optax", "numpy")
+  try:
+    devices = jax.devices()
+    kind, backend = devices[0].device_kind, devices[0].platform
+  except RuntimeError:
+    devices, kind, backend = [], "unavailable", "unavailable"
+  return {
+    **{name: _version(name) for name in names},
+    "python": platform.python_version(),
+    "os": platform.platform(),
+    "platform": backend,
+    "device": kind,
+    "device_count": len(devices),
+    "cpu_count": os.cpu_count(),
+    "commit": _commit(Path(__file__).resolve()),
+  }
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _commit(file: Path) -> str | None:
+  """Returns the commit of the checkout that tracks this file, or None."""
+
+  def git(*arguments: str) -> str:
+    # A hook's GIT_DIR would point elsewhere; "no optional locks" because
+    # looking must not disturb someone at work in the checkout.
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    return subprocess.run(
+      ["git", "--no-optional-locks", *arguments],
+      cwd=file.parent,
+      env=clean,
+      check=True,
+      capture_output=True,
+      text=True,
+      timeout=10,
+    ).stdout.strip()
+
+  try:
+    # A virtual environment inside somebody's checkout is not its code.
+    git("ls-files", "--error-unmatch", "--", file.name)
+    commit = git("rev-parse", "--verify", "HEAD")
+    return f"{commit}+dirty" if git("status", "--porcelain") else commit
+  except (OSError, ValueError, subprocess.SubprocessError):
+    return None

@@ -1,0 +1,144 @@
+"""Files written whole or not at all, and names for folders."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxlook import results
+
+TEMPORARY_SUFFIX = ".jaxlook-tmp"
+"""How the hidden files end that a killed write leaves behind."""
+
+# What a slug writes for characters that are awkward in a path. The images are
+# not allowed as themselves, which keeps the map injective; see `slug`.
+_SLUG_IMAGES = {"/": "+", ":": "@", " ": "~"}
+_SLUG_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-=,")
+_SLUG_MAX = 120
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+  """Writes a file whole or not at all, making its folder where needed.
+
+  The data goes to a hidden file beside the target, is synced to disk and then
+  renamed over it, so that neither a crash nor a reader finds half a file.
+
+  Args:
+    path: the file, replaced if it exists.
+    data: its new content.
+
+  Raises:
+    OSError: the file cannot be written; what was there before is unchanged.
+  """
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(
+    f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+  )
+  try:
+    # Not mkstemp, whose files nobody else may read. "x" refuses a clash.
+    with open(temporary, "xb") as file:
+      file.write(data)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      os.unlink(temporary)
+    raise
+  _sync_folder(path.parent)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+  """Writes strict JSON, whole or not at all.
+
+  Args:
+    path: the file, replaced if it exists.
+    value: what `jaxlook.results.plain` takes. By its rule a float that is not
+      finite is written as null, since JSON has neither NaN nor infinity.
+
+  Raises:
+    ValueError: the value holds something JSON cannot; nothing is written.
+    OSError: the file cannot be written.
+  """
+  text = json.dumps(results.plain(value), allow_nan=False, indent=2)
+  write_bytes(path, f"{text}\n".encode())
+
+
+def write_table(path: str | os.PathLike[str], table: pa.Table) -> None:
+  """Writes a table as parquet, whole or not at all.
+
+  Args:
+    path: the file, replaced if it exists.
+    table: the table.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  sink = pa.BufferOutputStream()
+  pq.write_table(table, sink)
+  write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def slug(text: str) -> str:
+  """Returns a folder name for a variant or setting, different for each text.
+
+  Lower-case letters, digits and `. _ - = ,` stand for themselves; slash,
+  colon and space become `+`, `@` and `~`; upper-case letters become `^` and
+  the lower-case letter, for file systems that ignore case; a leading dot or
+  dash and all else become `%` and two hex digits per UTF-8 byte. Long texts
+  end in a SHA-256 digest, so there "different" means up to a collision.
+
+  Args:
+    text: for instance "leak:0.3/kv/values", which gives "leak@0.3+kv+values".
+
+  Returns:
+    A name of at most 120 ASCII characters that is safe in a path.
+
+  Raises:
+    ValueError: the text is empty.
+  """
+  if not text:
+    raise ValueError("a slug needs a text that is not empty")
+  name = "".join(
+    _slug_character(character, leading=index == 0)
+    for index, character in enumerate(text)
+  )
+  if len(name) <= _SLUG_MAX:
+    return name
+  digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+  # "%s" occurs in no short name, where hex digits follow every "%".
+  ending = f"%sha{digest[:32]}"
+  return name[: _SLUG_MAX - len(ending)] + ending
+
+
+def _sync_folder(folder: Path) -> None:
+  """Makes a rename in the folder survive a power cut, where it can be had."""
+  descriptor = os.open(folder, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  except OSError as error:
+    # Some network file systems cannot sync a folder. The rename stands.
+    if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+      raise
+  finally:
+    os.close(descriptor)
+
+
+def _slug_character(character: str, *, leading: bool) -> str:
+  # A leading dot hides a file or means "..", a leading dash reads as a flag.
+  if character in _SLUG_PLAIN and not (leading and character in ".-"):
+    return character
+  if character in _SLUG_IMAGES:
+    return _SLUG_IMAGES[character]
+  if "A" <= character <= "Z":
+    return f"^{character.lower()}"
+  encoded = character.encode("utf-8", "surrogatepass")
+  return "".join(f"%{byte:02x}" for byte in encoded)

@@ -1,0 +1,105 @@
+"""The next-token loss of a decoder, and its gradient under the variant."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxlook.models.config import DecoderConfig
+from jaxlook.models.decoder import Context, Decoder, Params
+
+
+def check_tokens(config: DecoderConfig, tokens: np.ndarray) -> None:
+  """Refuses tokens without a next one or without a place in the model.
+
+  For the edge: `next_token_loss` cannot look at values, for it is traced.
+
+  Args:
+    config: the decoder's shape.
+    tokens: integer [batch, length].
+
+  Raises:
+    ValueError: there is no sequence, it is shorter than 2 or longer than
+      `max_length`, or a token lies outside the vocabulary.
+  """
+  batch, length = tokens.shape
+  if batch < 1 or length < 2:
+    raise ValueError(
+      f"at least 1 sequence of at least 2 tokens is needed, not {batch} of"
+      f" {length}"
+    )
+  if length > config.max_length:
+    raise ValueError(
+      f"sequences of length {length} exceed the model's {config.max_length}"
+      " positions"
+    )
+  low, high, size = tokens.min(), tokens.max(), config.vocab_size or 0
+  if low < 0 or high >= size:
+    raise ValueError(f"tokens must lie in 0..{size - 1}, not in {low}..{high}")
+
+
+def next_token_loss(
+  decoder: Decoder,
+  params: Params,
+  tokens: jax.Array,
+  teacher: tuple[Context, ...] | None = None,
+) -> jax.Array:
+  """Mean cross-entropy of each token but the first, given those before it.
+
+  Args:
+    decoder: a decoder over tokens.
+    params: its parameters.
+    tokens: integer [batch, length], length at least 2, inside the vocabulary;
+      see `check_tokens`.
+    teacher: another model's context for the same tokens, from
+      `collect_context`; needed by the variant `teacher` only.
+
+  Returns:
+    Nats per token, a floating scalar.
+
+  Raises:
+    ValueError: the decoder has no logits, the sequences are shorter than 2, or
+      as `Decoder`.
+    AssertionError: the tokens are not an integer array of rank 2.
+  """
+  chex.assert_rank(tokens, 2)
+  chex.assert_type(tokens, int)
+  config = decoder.config
+  if config.vocab_size is None or config.output_features is not None:
+    raise ValueError("next_token_loss needs a decoder from tokens to logits")
+  if tokens.shape[1] < 2:
+    raise ValueError(f"length must be at least 2, not {tokens.shape[1]}")
+  logits_BxTxV = jnp.asarray(decoder.apply({"params": params}, tokens, teacher))
+  losses_BxT = optax.softmax_cross_entropy_with_integer_labels(
+    logits_BxTxV[:, :-1], tokens[:, 1:]
+  )
+  return losses_BxT.mean()
+
+
+def loss_and_gradients(
+  decoder: Decoder,
+  params: Params,
+  tokens: jax.Array,
+  teacher: tuple[Context, ...] | None = None,
+) -> tuple[jax.Array, Params]:
+  """The next-token loss and its gradient for every parameter.
+
+  Args:
+    decoder: as of `next_token_loss`; its attention decides which terms of the
+      gradient there are.
+    params: as of `next_token_loss`.
+    tokens: as of `next_token_loss`.
+    teacher: as of `next_token_loss`; gets no gradient.
+
+  Returns:
+    Nats per token, and the gradient in the structure, shapes and dtypes of the
+    parameters.
+
+  Raises:
+    ValueError: as `next_token_loss`.
+    AssertionError: as `next_token_loss`.
+  """
+  return jax.value_and_grad(next_token_loss, argnums=1)(
+    decoder, params, tokens, teacher
+  )

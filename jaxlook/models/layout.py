@@ -1,0 +1,212 @@
+"""A decoder's parameters under a checkpoint's names and orientation.
+
+All conversions move numbers and never compute with them, so they are exact, and
+they take gradients as well as weights.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from jaxlook.models import families
+from jaxlook.models.config import DecoderConfig
+from jaxlook.models.decoder import Params, init
+from jaxlook.models.families import FAMILIES, Form
+from jaxlook.models.settings import check_shape
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How a checkpoint lays out a decoder's parameters.
+
+  Attributes:
+    config: the decoder's shape.
+    family: `gpt2` or `gpt_neox`.
+    prefix: what the tensors' names begin with: the family's own, or "" as in
+      files of the bare model.
+
+  Raises:
+    ValueError: the family is unknown, has no such decoder or no such prefix.
+  """
+
+  config: DecoderConfig
+  family: str
+  prefix: str
+
+  def __post_init__(self):
+    """Refuses what no checkpoint of the family has."""
+    check_shape(self.config, self.family)
+    if self.prefix not in ("", FAMILIES[self.family].prefix):
+      raise ValueError(
+        f"prefix must be '' or {FAMILIES[self.family].prefix!r} in the family"
+        f" {self.family}, not {self.prefix!r}"
+      )
+
+  @property
+  def tensors(self) -> tuple[families.Tensor, ...]:
+    """The tensors of such a checkpoint, in the order of the forward pass."""
+    return families.tensors(self.config, FAMILIES[self.family], self.prefix)
+
+
+def layout_for(config: DecoderConfig) -> Layout:
+  """The layout of a decoder that comes from no checkpoint.
+
+  Args:
+    config: its shape: GPT-NeoX's with rotary positions, else GPT-2's.
+
+  Returns:
+    The layout, with the family's own prefix.
+
+  Raises:
+    ValueError: no family has such a decoder; the message names the field.
+  """
+  family = "gpt_neox" if config.positions == "rotary" else "gpt2"
+  return Layout(config, family, FAMILIES[family].prefix)
+
+
+def to_checkpoint(layout: Layout, tree: Params) -> dict[str, np.ndarray]:
+  """Lays a tree out as a checkpoint does; the inverse of `from_checkpoint`.
+
+  Args:
+    layout: names and orientation; a `Pretrained` is one.
+    tree: any tree of the parameters' structure and shapes: weights, gradients
+      or optimizer moments, of any dtype.
+
+  Returns:
+    Each tensor under the checkpoint's own name, bit for bit.
+
+  Raises:
+    ValueError: the tree is not of the decoder's structure or shapes.
+  """
+  leaves = {path: np.asarray(leaf) for path, leaf in _paths(tree).items()}
+  compare(
+    {path: leaf.shape for path, leaf in leaves.items()},
+    _leaf_shapes(layout.config),
+    "the tree",
+  )
+  return {
+    tensor.name: _pack(
+      tensor.form,
+      [leaves[path] for path in tensor.leaves],
+      layout.config.heads,
+    )
+    for tensor in layout.tensors
+  }
+
+
+def from_checkpoint(
+  layout: Layout, tensors: Mapping[str, np.ndarray]
+) -> Params:
+  """Makes a tree from a checkpoint's tensors; the inverse of `to_checkpoint`.
+
+  Args:
+    layout: names and orientation; a `Pretrained` is one.
+    tensors: each tensor of the checkpoint under its own name.
+
+  Returns:
+    The tree in NumPy, bit for bit. Leaves may share memory with the tensors.
+
+  Raises:
+    ValueError: a tensor is missing, unexpected or of a wrong shape.
+  """
+  compare(
+    {name: tensor.shape for name, tensor in tensors.items()},
+    tensor_shapes(layout),
+    "the checkpoint",
+  )
+  leaves = {}
+  for tensor in layout.tensors:
+    array = tensors[tensor.name]
+    unpacked = _unpack(tensor.form, array, layout.config.heads)
+    leaves |= zip(tensor.leaves, unpacked, strict=True)
+  return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def _paths(tree: Params) -> dict[str, Any]:
+  """The leaves of a tree by path, joined by "/"."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+@functools.cache
+def _leaf_shapes(config: DecoderConfig) -> Shapes:
+  tree = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+  return {path: leaf.shape for path, leaf in _paths(tree).items()}
+
+
+def tensor_shapes(layout: Layout) -> dict[str, tuple[int, ...]]:
+  """Returns the shape of each tensor of the checkpoint, by name."""
+  leaves = _leaf_shapes(layout.config)
+  return {
+    tensor.name: _packed_shape(tensor.form, leaves[tensor.leaves[0]])
+    for tensor in layout.tensors
+  }
+
+
+def compare(found: Shapes, wanted: Shapes, where: str) -> None:
+  """Refuses other names or shapes than the wanted ones, in one line.
+
+  Args:
+    found: the shapes that are there, by name.
+    wanted: those that should be.
+    where: how the message begins.
+
+  Raises:
+    ValueError: a name is missing or unexpected, or has another shape.
+  """
+  for what, names in (
+    ("lacks", [name for name in wanted if name not in found]),
+    ("has unexpected", [name for name in found if name not in wanted]),
+  ):
+    if names:
+      more = f" and {len(names) - 1} more" if names[1:] else ""
+      raise ValueError(f"{where} {what} {names[0]}{more}")
+  for name, shape in wanted.items():
+    if found[name] != shape:
+      raise ValueError(
+        f"{where} has {name} of shape {list(found[name])}, not {list(shape)}"
+      )
+
+
+def _packed_shape(form: Form, shape: tuple[int, ...]) -> tuple[int, ...]:
+  """The shape of the tensor whose leaves have the given shape each."""
+  if form == "columns":
+    return (*shape[:-1], 3 * shape[-1])
+  if form == "heads":
+    return (3 * shape[-1], *shape[:-1])
+  return shape if form == "same" else shape[::-1]
+
+
+def _pack(form: Form, leaves: Sequence[np.ndarray], heads: int) -> np.ndarray:
+  """Lays leaves out as a checkpoint's tensor; the inverse of `_unpack`."""
+  if form == "columns":
+    tensor = np.concatenate(leaves, axis=-1)
+  elif form == "heads":
+    # [out, in] or [out] each, then [heads, 3, head_dim, in] together.
+    rows = [leaf.T for leaf in leaves]
+    stacked = np.stack([r.reshape(heads, -1, *r.shape[1:]) for r in rows], 1)
+    tensor = stacked.reshape(-1, *rows[0].shape[1:])
+  else:
+    tensor = leaves[0] if form == "same" else leaves[0].T
+  return np.ascontiguousarray(tensor)
+
+
+def _unpack(form: Form, tensor: np.ndarray, heads: int) -> list[np.ndarray]:
+  """Takes the leaves out of a checkpoint's tensor; the inverse of `_pack`."""
+  if form == "columns":
+    leaves = np.split(tensor, 3, axis=-1)
+  elif form == "heads":
+    stacked = tensor.reshape(heads, 3, -1, *tensor.shape[1:])
+    leaves = [stacked[:, i].reshape(-1, *tensor.shape[1:]).T for i in range(3)]
+  else:
+    leaves = [tensor if form == "same" else tensor.T]
+  return [np.ascontiguousarray(leaf) for leaf in leaves]

@@ -1,0 +1,325 @@
+"""The run store: a folder that a killed run can be picked up from.
+
+    ROOT/config.json        the resolved config; a folder belongs to one config
+    ROOT/.lock              held by the process that uses the folder
+    ROOT/arms/SLUG/         one variant of one task setting, all its seeds
+      config.json           the arm's own config
+      checkpoints/          written by the training code (orbax), not here
+      environment.json      where it was finished
+      metrics.parquet       the training curves
+      result.json           last of all: its presence marks the arm finished
+    ROOT/cells.parquet, figures/, report.md, result.json    once all arms are
+
+Every file is written aside, synced and renamed, so a reader finds it whole or
+not at all; a rerun skips the finished arms and resumes the others. Refusals
+are `ValueError`s of one line, for a binary to print as they are.
+
+The lock is `flock`'s, which the system drops with the process: a killed run
+leaves none behind. This makes the module one for POSIX systems.
+
+The library only returns and stores; what a reader sees of it is up to the
+binaries. Writers of single files are in `jaxlook.files`, the contract of the
+top result.json in `jaxlook.results`.
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import weakref
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxlook import results
+from jaxlook.environment import environment
+from jaxlook.files import (
+  TEMPORARY_SUFFIX,
+  slug,
+  write_bytes,
+  write_json,
+  write_table,
+)
+
+_CONFIG = "config.json"
+_RESULT = "result.json"
+_LOCK = ".lock"
+_PROBE = f".probe{TEMPORARY_SUFFIX}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """One variant of one task setting, with all its seeds; see `Store.arm`.
+
+  Attributes:
+    root: the arm's folder.
+  """
+
+  root: Path
+
+  @property
+  def checkpoints(self) -> Path:
+    """The folder for checkpoints; made by whoever writes the first one."""
+    return self.root / "checkpoints"
+
+  @property
+  def finished(self) -> bool:
+    """Whether a whole result is there; then there is nothing left to train."""
+    try:
+      self.result()
+    except (OSError, ValueError):
+      return False
+    return True
+
+  def result(self) -> dict[str, Any]:
+    """Returns what `write_result` was given.
+
+    Raises:
+      OSError: the arm is not finished.
+      ValueError: result.json does not hold a JSON object.
+    """
+    return _read_object(self.root / _RESULT)
+
+  def metrics(self) -> pa.Table:
+    """Returns the training curves of a finished arm.
+
+    Raises:
+      OSError: the arm is not finished.
+    """
+    return pq.read_table(self.root / "metrics.parquet")
+
+  def write_result(
+    self, result: Mapping[str, Any], metrics: pa.Table
+  ) -> dict[str, Any]:
+    """Writes environment, metrics and, last, the result: the arm is finished.
+
+    Args:
+      result: whatever the arm found, as JSON holds it; see `results.plain`.
+      metrics: the training curves.
+
+    Returns:
+      The result as a rerun will read it back, so that a first run can go on
+      with exactly the same.
+
+    Raises:
+      ValueError: the result holds something JSON cannot.
+      OSError: a file cannot be written; the arm stays unfinished.
+    """
+    tree = results.plain(result, "result")
+    write_json(self.root / "environment.json", environment())
+    write_table(self.root / "metrics.parquet", metrics)
+    write_json(self.root / _RESULT, tree)
+    return tree
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Store:
+  """A run folder held by this process until `close`; see `open_store`.
+
+  Used as `with open_store(root, config) as store:`.
+
+  Attributes:
+    root: the folder.
+    config: the config as its config.json holds it.
+  """
+
+  root: Path
+  config: dict[str, Any]
+  _release: weakref.finalize = dataclasses.field(init=False, repr=False)
+  lock: dataclasses.InitVar[int]
+
+  def __post_init__(self, lock: int):
+    """Ties the lock's file descriptor to the life of the store."""
+    object.__setattr__(self, "_release", weakref.finalize(self, os.close, lock))
+
+  def __enter__(self) -> "Store":
+    """Returns the store."""
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    """Closes the store."""
+    self.close()
+
+  def close(self) -> None:
+    """Gives the folder free for another run; closing twice does no harm."""
+    self._release()
+
+  @property
+  def figures(self) -> Path:
+    """The folder for figures; made by whoever writes the first one."""
+    return self.root / "figures"
+
+  def arm(self, name: str, config: Mapping[str, Any]) -> Arm:
+    """Returns the arm of this name, made with its config.json if it is new.
+
+    Args:
+      name: what tells the arm from the others of this store, such as
+        "leak:0.3/kv"; its folder is `arms/` and `slug(name)`.
+      config: the arm's resolved config, with finite numbers only.
+
+    Returns:
+      The arm, finished or to be trained or resumed.
+
+    Raises:
+      ValueError: the name is empty, the config is not plain data, or the arm
+        was begun with another config; then resuming would mix the two.
+      OSError: the folder cannot be written.
+    """
+    tree = results.plain(config, "config", finite=True)
+    root = self.root / "arms" / slug(name)
+    if (root / _CONFIG).exists():
+      _refuse_other_config(root, tree)
+    else:
+      write_json(root / _CONFIG, tree)
+    return Arm(root)
+
+  def write_result(self, result: Mapping[str, Any]) -> None:
+    """Writes cells.parquet and then result.json.
+
+    Args:
+      result: follows the contract in `jaxlook.results`; its config is the
+        store's.
+
+    Raises:
+      ValueError: the result breaks the contract or has another config;
+        nothing is written.
+      OSError: a file cannot be written.
+    """
+    results.validate_result(result)
+    tree = results.plain(result)
+    for change in _changes(self.config, tree["config"], "result.config"):
+      raise ValueError(f"the store's config differs: {change}")
+    table = results.cells_table(tree["cells"])
+    write_table(self.root / "cells.parquet", table)
+    write_json(self.root / _RESULT, tree)
+
+
+def open_store(
+  root: str | os.PathLike[str], config: Mapping[str, Any]
+) -> Store:
+  """Opens a run folder for this process alone, and makes it if it is new.
+
+  Args:
+    root: the folder: absent, empty, or a store of the same config.
+    config: the resolved config, plain data with finite numbers only. Tuples
+      count as the lists that JSON turns them into.
+
+  Returns:
+    The store, locked until it is closed or the process ends.
+
+  Raises:
+    ValueError: the config is not plain data; or the folder has another config
+      (the message names the first differences), is in use by another run, is
+      no store but holds files, is no folder, or cannot be written. Always one
+      line, and a folder that is not ours is left as it was.
+  """
+  root = Path(root)
+  tree = results.plain(config, "config", finite=True)
+  try:
+    root.mkdir(parents=True, exist_ok=True)
+    names = os.listdir(root)
+    if _CONFIG in names:
+      _refuse_other_config(root, tree)
+    foreign = [name for name in names if not _is_ours_before_config(name)]
+    if foreign and _CONFIG not in names:
+      raise ValueError(
+        f"{root} is not empty and holds no {_CONFIG}: not a run folder"
+      )
+    lock = _lock(root)
+    try:
+      # Again, now that no one else can write it. Writing proves that we can:
+      # permission bits say nothing to a superuser or on a full disk.
+      if (root / _CONFIG).exists():
+        _refuse_other_config(root, tree)
+        write_bytes(root / _PROBE, b"")
+      else:
+        write_json(root / _CONFIG, tree)
+      _sweep(root)
+    except BaseException:
+      os.close(lock)
+      raise
+  except (FileExistsError, NotADirectoryError) as error:
+    raise ValueError(f"{root} is no folder and cannot become one") from error
+  except OSError as error:
+    raise ValueError(
+      f"cannot write to the folder {root}: {error.strerror or error}"
+    ) from error
+  return Store(root, tree, lock=lock)
+
+
+def _lock(root: Path) -> int:
+  """Returns the descriptor that holds the folder's lock while it is open."""
+  descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Only for the message below, so it need not be whole.
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+  except BlockingIOError as error:
+    owner = os.read(descriptor, 20).decode(errors="replace")
+    os.close(descriptor)
+    raise ValueError(
+      f"{root} is in use by another run (process {owner or 'unknown'})"
+    ) from error
+  except BaseException:
+    os.close(descriptor)
+    raise
+  return descriptor
+
+
+def _is_ours_before_config(name: str) -> bool:
+  """Whether a store that was killed before it had a config may hold this."""
+  return name == _LOCK or name.endswith(TEMPORARY_SUFFIX)
+
+
+def _sweep(root: Path) -> None:
+  """Removes the probe, and what killed processes left of their writes."""
+  for folder in (root, *root.glob("arms/*")):
+    for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+      leftover.unlink(missing_ok=True)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+  """Returns a JSON object from a file, or raises OSError or ValueError."""
+  try:
+    value = json.loads(path.read_bytes())
+  except ValueError as error:
+    raise ValueError(f"{path} does not hold JSON: {error}") from error
+  if not isinstance(value, dict):
+    raise ValueError(f"{path} does not hold a JSON object")
+  return value
+
+
+def _refuse_other_config(root: Path, config: dict[str, Any]) -> None:
+  """Raises ValueError unless the folder's config.json equals the config."""
+  changes = list(_changes(_read_object(root / _CONFIG), config, ""))
+  if changes:
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    raise ValueError(
+      f"{root} belongs to a run with another config:"
+      f" {'; '.join(changes[:3])}{more}"
+    )
+
+
+def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
+  """Yields one phrase per difference between two plain values."""
+  if isinstance(old, dict) and isinstance(new, dict):
+    for key in dict.fromkeys((*old, *new)):
+      here = f"{path}.{key}" if path else key
+      if key not in new:
+        yield f"{here} is {_short(old[key])} there, absent here"
+      elif key not in old:
+        yield f"{here} is absent there, {_short(new[key])} here"
+      else:
+        yield from _changes(old[key], new[key], here)
+  # True equals 1 to Python, but not in a config.
+  elif old != new or isinstance(old, bool) != isinstance(new, bool):
+    yield f"{path} is {_short(old)} there, {_short(new)} here"
+
+
+def _short(value: Any) -> str:
+  text = json.dumps(value)
+  return text if len(text) <= 60 else f"{text[:57]}..."

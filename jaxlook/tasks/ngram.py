@@ -1,0 +1,191 @@
+"""Count-based baselines: what the last token, or none, says about the next.
+
+Pairs are kept as sorted codes `previous V + next`, so that memory grows with
+the pairs seen and not with V squared.
+"""
+
+import dataclasses
+
+import numpy as np
+
+_CHUNK = 1 << 22  # Tokens counted at a time; bounds memory on a long text.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unigram:
+  """One distribution over tokens, whatever came before.
+
+  Attributes:
+    log_probs: natural logarithms of the probabilities, float64 [V].
+  """
+
+  log_probs: np.ndarray
+
+  def nats(self, windows: np.ndarray) -> np.ndarray:
+    """Scores every token but the first of each window.
+
+    Args:
+      windows: token ids below V, integer [..., N + 1].
+
+    Returns:
+      Nats per target, float64 [..., N].
+
+    Raises:
+      ValueError: a window has fewer than two tokens, or an id is not below V.
+    """
+    _, targets = _split(windows, len(self.log_probs))
+    return -self.log_probs[targets]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bigram:
+  """A distribution over tokens for every previous token.
+
+  p(w | v) = kept[v, w] + spare[v] lower[w]
+
+  Attributes:
+    codes: the pairs seen, v V + w, sorted int64 [K].
+    kept: what is left of a pair's relative frequency, float64 [K].
+    spare: probability that is passed on to `lower`, float64 [V].
+    lower: a distribution that does not know v, float64 [V].
+  """
+
+  codes: np.ndarray
+  kept: np.ndarray
+  spare: np.ndarray
+  lower: np.ndarray
+
+  def nats(self, windows: np.ndarray) -> np.ndarray:
+    """Scores every token but the first of each window, given the one before.
+
+    Args:
+      windows: token ids below V, integer [..., N + 1].
+
+    Returns:
+      Nats per target, float64 [..., N].
+
+    Raises:
+      ValueError: a window has fewer than two tokens, or an id is not below V.
+    """
+    vocab_size = len(self.lower)
+    previous, targets = _split(windows, vocab_size)
+    codes = previous * vocab_size + targets
+    at = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+    kept = np.where(self.codes[at] == codes, self.kept[at], 0.0)
+    return -np.log(kept + self.spare[previous] * self.lower[targets])
+
+
+def fit_unigram(
+  tokens: np.ndarray, vocab_size: int, add: float = 1.0
+) -> Unigram:
+  """Counts tokens, with `add` more of each (Lidstone; Laplace for 1).
+
+  Args:
+    tokens: token ids below V, integer [n].
+    vocab_size: V.
+    add: how many of each token are counted without being seen; positive.
+
+  Returns:
+    The distribution.
+
+  Raises:
+    ValueError: `add` is not positive, there are fewer than two tokens, or an id
+      is not below V.
+  """
+  _check(tokens, add)
+  counts = np.zeros(vocab_size)
+  for start in range(0, len(tokens), _CHUNK):
+    part = _ids(tokens[start : start + _CHUNK], vocab_size)
+    counts += np.bincount(part, minlength=vocab_size)
+  return Unigram(np.log((counts + add) / (counts.sum() + add * vocab_size)))
+
+
+def fit_bigram(tokens: np.ndarray, vocab_size: int, add: float = 0.1) -> Bigram:
+  """Fits an interpolated Kneser-Ney bigram model.
+
+  A discount d is taken off the count of every pair seen and goes, through the
+  lower distribution, to all tokens. That one asks in how many contexts a token
+  was seen, not how often. d = n1 / (n1 + 2 n2) for n1 pairs seen once and n2
+  pairs seen twice, or 1/2 where no pair was seen once.
+
+  Source: Kneser and Ney (1995), "Improved backing-off for m-gram language
+  modeling"; interpolated as in Chen and Goodman (1999), "An empirical study of
+  smoothing techniques for language modeling", equations 23 to 26. Differs from
+  them in `add`, which gives tokens never seen a probability.
+
+  Args:
+    tokens: token ids below V, integer [n].
+    vocab_size: V.
+    add: how many more contexts each token of the lower distribution is counted
+      in; positive.
+
+  Returns:
+    The model.
+
+  Raises:
+    ValueError: `add` is not positive, there are fewer than two tokens, or an id
+      is not below V.
+  """
+  _check(tokens, add)
+  codes, counts = _pair_counts(tokens, vocab_size)
+  previous, following = np.divmod(codes, vocab_size)
+  contexts = np.bincount(following, minlength=vocab_size) + add
+  once, twice = np.sum(counts == 1), np.sum(counts == 2)
+  discount = once / (once + 2 * twice) if once else 0.5
+  totals = np.bincount(previous, weights=counts, minlength=vocab_size)
+  followers = np.bincount(previous, minlength=vocab_size)
+  # A token never followed by another passes all on.
+  spare = np.where(
+    totals > 0, discount * followers / np.maximum(totals, 1), 1.0
+  )
+  return Bigram(
+    codes=codes,
+    kept=(counts - discount) / totals[previous],
+    spare=spare,
+    lower=contexts / contexts.sum(),
+  )
+
+
+def _check(tokens: np.ndarray, add: float) -> None:
+  if not add > 0.0:
+    raise ValueError(f"add must be positive, not {add}")
+  if len(tokens) < 2:
+    raise ValueError(f"two tokens are needed, not {len(tokens)}")
+
+
+def _pair_counts(
+  tokens: np.ndarray, vocab_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Counts neighbours: sorted codes, int64 [K], and how often, int64 [K]."""
+  codes, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+  for start in range(0, len(tokens) - 1, _CHUNK):
+    previous, following = _split(tokens[start : start + _CHUNK + 1], vocab_size)
+    seen, times = np.unique(
+      previous * vocab_size + following, return_counts=True
+    )
+    codes, places = np.unique(
+      np.concatenate([codes, seen]), return_inverse=True
+    )
+    times = np.concatenate([counts, times])
+    counts = np.bincount(places, weights=times).astype(np.int64)
+  return codes, counts
+
+
+def _split(
+  windows: np.ndarray, vocab_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns every token but the last and every token but the first."""
+  if np.shape(windows)[-1] < 2:
+    raise ValueError(f"two tokens are needed, not {np.shape(windows)[-1]}")
+  ids = _ids(windows, vocab_size)
+  return ids[..., :-1], ids[..., 1:]
+
+
+def _ids(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+  tokens = np.asarray(tokens)
+  if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+    raise ValueError(
+      f"token ids must lie in 0..{vocab_size - 1}, not {tokens.min()}.."
+      f"{tokens.max()}"
+    )
+  return tokens.astype(np.int64)

@@ -1,0 +1,95 @@
+"""The pre-caching task: sums of sines of earlier inputs, sometimes asked for.
+
+x_n ~ N(0, 1), z_n ~ Bernoulli(p), and
+
+  y_n = z_n sum_{i=1..a} sin(b x_{n-i}) + (1 - z_n) x_n
+
+with inputs (x_n, z_n) and Huber loss. sin(b x_n) is useless at n and wanted at
+n + 1 .. n + a, so a model that computes it at n is pre-caching.
+
+Source: Wu, Morris and Levine (2024), arXiv 2404.00859, section 4. Before the
+start of a sequence x counts as 0, as in the published code.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlook.tasks.task import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Precache:
+  """The task at one difficulty.
+
+  Attributes:
+    p: probability that the sum is asked for, z_n = 1.
+    terms: a, the number of sines in the sum.
+    frequency: b, radians per unit of x.
+    length: positions a sequence.
+
+  Raises:
+    ValueError: a field is out of range; the message names it.
+  """
+
+  p: float = 1.0
+  terms: int = 10
+  frequency: float = 10.0
+  length: int = 64
+
+  def __post_init__(self):
+    """Refuses what is not a probability, a count or a frequency."""
+    if not 0.0 <= self.p <= 1.0:
+      raise ValueError(f"p must lie in [0, 1], not {self.p}")
+    if not self.frequency > 0.0:
+      raise ValueError(f"frequency must be positive, not {self.frequency}")
+    if self.length < 1:
+      raise ValueError(f"length must be at least 1, not {self.length}")
+    if not 1 <= self.terms < max(self.length, 2):
+      raise ValueError(
+        f"terms must lie in 1..{max(self.length, 2) - 1} for length"
+        f" {self.length}, not {self.terms}"
+      )
+
+  def sample(self, key: jax.Array, size: int) -> Batch:
+    """Draws sequences.
+
+    Args:
+      key: a PRNG key, consumed.
+      size: number of sequences B.
+
+    Returns:
+      Inputs [B, T, 2] holding (x, z) and targets [B, T, 1], float32.
+    """
+    key_x, key_z = jax.random.split(key)
+    x_BxT = jax.random.normal(key_x, (size, self.length), jnp.float32)
+    z_BxT = jax.random.bernoulli(key_z, self.p, (size, self.length))
+    y_BxT = jnp.where(z_BxT, self.sums(x_BxT), x_BxT)
+    return Batch(
+      inputs=jnp.stack([x_BxT, z_BxT.astype(x_BxT.dtype)], axis=-1),
+      targets=y_BxT[..., None],
+    )
+
+  def batch(self, key: jax.Array, size: int, fed: None = None) -> Batch:
+    """`sample`, in the form that training asks for; nothing is fed."""
+    del fed
+    return self.sample(key, size)
+
+  def sums(self, x_BxT: jax.Array) -> jax.Array:
+    """The ground truth sum_{i=1..a} sin(b x_{n-i}), [B, T]."""
+    sines_BxT = jnp.sin(self.frequency * x_BxT)
+    padded = jnp.pad(sines_BxT, ((0, 0), (self.terms, 0)))
+    return sum(
+      padded[:, self.terms - i : padded.shape[1] - i]
+      for i in range(1, self.terms + 1)
+    )  # pyright: ignore[reportReturnType]
+
+  def loss(self, outputs: jax.Array, batch: Batch) -> jax.Array:
+    """Huber loss with threshold 1 at every position, [B, T]."""
+    return optax.huber_loss(outputs[..., 0], batch.targets[..., 0])
+
+  def zero_loss(self, batch: Batch) -> jax.Array:
+    """The loss of predicting 0 everywhere, the chance level; [B, T]."""
+    return self.loss(jnp.zeros_like(batch.targets), batch)

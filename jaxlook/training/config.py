@@ -1,0 +1,83 @@
+"""How a model is trained: optimiser, schedule, and how often we look."""
+
+import dataclasses
+
+import optax
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """AdamW with linear warm-up and cosine decay to zero.
+
+  Attributes:
+    steps: optimiser steps.
+    batch_size: sequences a step and seed.
+    learning_rate: peak, per step.
+    weight_decay: decoupled, per step and unit of learning rate; applied to all
+      parameters, as in the published experiments.
+    warmup_fraction: share of the steps with rising learning rate.
+    clip_norm: bound on the global gradient norm; None for no clipping.
+    log_every: steps between rows of the loss history; steps run in compiled
+      chunks of this many.
+    checkpoint_every: steps between checkpoints, rounded up to whole chunks.
+    eval_batches: batches of `batch_size` held-out sequences for evaluation.
+
+  Raises:
+    ValueError: a field is out of range; the message names it.
+  """
+
+  steps: int
+  batch_size: int
+  learning_rate: float = 1e-3
+  weight_decay: float = 0.01
+  warmup_fraction: float = 0.01
+  clip_norm: float | None = None
+  log_every: int = 50
+  checkpoint_every: int = 500
+  eval_batches: int = 16
+
+  def __post_init__(self):
+    """Refuses counts below 1 and rates that are not rates."""
+    for field in (
+      "steps",
+      "batch_size",
+      "log_every",
+      "checkpoint_every",
+      "eval_batches",
+    ):
+      if getattr(self, field) < 1:
+        raise ValueError(
+          f"{field} must be at least 1, not {getattr(self, field)}"
+        )
+    if not self.learning_rate > 0.0:
+      raise ValueError(
+        f"learning_rate must be positive, not {self.learning_rate}"
+      )
+    if self.weight_decay < 0.0:
+      raise ValueError(
+        f"weight_decay must be at least 0, not {self.weight_decay}"
+      )
+    if not 0.0 <= self.warmup_fraction < 1.0:
+      raise ValueError(
+        f"warmup_fraction must lie in [0, 1), not {self.warmup_fraction}"
+      )
+    if self.clip_norm is not None and not self.clip_norm > 0.0:
+      raise ValueError(f"clip_norm must be positive, not {self.clip_norm}")
+
+
+def schedule(config: TrainConfig) -> optax.Schedule:
+  """The learning rate at each step: linear warm-up, then a cosine to 0."""
+  return optax.warmup_cosine_decay_schedule(
+    init_value=0.0,
+    peak_value=config.learning_rate,
+    warmup_steps=round(config.warmup_fraction * config.steps),
+    decay_steps=config.steps,
+  )
+
+
+def optimizer(config: TrainConfig) -> optax.GradientTransformation:
+  """AdamW under `schedule`, after clipping where the config asks for it."""
+  adamw = optax.adamw(schedule(config), weight_decay=config.weight_decay)
+  if config.clip_norm is None:
+    return adamw
+  return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)

@@ -1,0 +1,206 @@
+"""Training all seeds of one variant: chunks of steps, devices, resumption."""
+
+import functools
+import math
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxlook.models import Decoder
+from jaxlook.tasks.task import Task
+from jaxlook.training import step as step_lib
+from jaxlook.training.checkpoints import Checkpoints
+from jaxlook.training.config import TrainConfig
+
+Feed = Callable[[range], np.ndarray]
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the run can go on later.
+  """Training was asked to stop, and its state is saved."""
+
+  def __init__(self, step: int):
+    """Keeps the number of steps taken."""
+    super().__init__(f"stopped after {step} steps")
+    self.step = step
+
+
+class Trained(NamedTuple):
+  """All seeds of a variant after training.
+
+  Attributes:
+    params: parameters with a leading seed axis E.
+    steps: the step count at the end of each row of `losses`, int [R].
+    losses: training loss averaged over the steps of a row, float32 [R, E]; NaN
+      from the row on in which a seed diverged.
+    diverged_at: the step at which each seed diverged, int [E]; -1 if it did
+      not.
+  """
+
+  params: Any
+  steps: np.ndarray
+  losses: np.ndarray
+  diverged_at: np.ndarray
+
+
+def seed_mesh(count: int) -> Mesh:
+  """A mesh with the axis `seed` over as many local devices as divide `count`.
+
+  Args:
+    count: number of seeds.
+
+  Returns:
+    A mesh of the largest number of devices that splits the seeds evenly.
+  """
+  devices = jax.local_devices()
+  used = max(n for n in range(1, len(devices) + 1) if count % n == 0)
+  return Mesh(np.asarray(devices[:used]), ("seed",))
+
+
+def train(
+  decoder: Decoder,
+  task: Task,
+  config: TrainConfig,
+  seeds: Sequence[int],
+  *,
+  feed: Feed | None = None,
+  checkpoints: pathlib.Path | None = None,
+  report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
+  should_stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+  """Trains one variant with all its seeds at once.
+
+  Args:
+    decoder: the model under the variant.
+    task: makes batches and their loss on device.
+    config: how to train.
+    seeds: each decides an init and a data order, the same for all variants.
+    feed: reads what the steps of a range need from the host,
+      [steps, seeds, ...]; None for generated tasks.
+    checkpoints: a folder to save to and to resume from; None to do neither.
+      A resumed run ends bit-identical to one that was never stopped.
+    report: called after each chunk with the step count and the losses [E].
+    should_stop: asked after each chunk.
+
+  Returns:
+    Parameters, loss history and the seeds that diverged.
+
+  Raises:
+    Stopped: `should_stop` said so; the state is saved if `checkpoints` is set.
+  """
+  by_seed = NamedSharding(seed_mesh(len(seeds)), PartitionSpec("seed"))
+  keys = jax.device_put(step_lib.seed_keys(seeds), by_seed)
+  states = jax.jit(
+    jax.vmap(functools.partial(step_lib.init_state, decoder.config, config)),
+    out_shardings=by_seed,
+  )(keys.init)
+  ends = _chunk_ends(config)
+  history = np.full((len(ends), len(seeds)), np.nan, np.float32)
+  done, saved = 0, None
+  if checkpoints is not None:
+    saved = Checkpoints(checkpoints)
+    restored = saved.restore({"states": states, "history": history})
+    if restored is not None:
+      done, tree = restored
+      states, history = tree["states"], np.array(tree["history"])
+      report(done, history[list(ends).index(done)])
+  run_chunk = jax.jit(
+    functools.partial(step_lib.train_chunk, decoder, task, config),
+    donate_argnums=0,
+  )
+  by_step_and_seed = NamedSharding(by_seed.mesh, PartitionSpec(None, "seed"))
+
+  def fed(row: int) -> jax.Array | None:
+    if feed is None or row >= len(ends):
+      return None
+    return jax.device_put(feed(_steps(ends, row)), by_step_and_seed)
+
+  def save(step: int) -> None:
+    if saved is not None:
+      saved.save(step, {"states": states, "history": history})
+
+  since_save = 0
+  first = int(np.searchsorted(ends, done, side="right"))
+  waiting = fed(first)
+  for row in range(first, len(ends)):
+    steps = _steps(ends, row)
+    states, losses = run_chunk(
+      states, keys.data, jnp.asarray(steps, jnp.int32), waiting
+    )
+    # The device works on this chunk while the host reads for the next one.
+    waiting = fed(row + 1)
+    history[row] = losses
+    since_save += len(steps)
+    stop = should_stop() and row + 1 < len(ends)
+    if stop or since_save >= config.checkpoint_every or row + 1 == len(ends):
+      save(steps.stop)
+      since_save = 0
+    report(steps.stop, history[row])
+    if stop:
+      raise Stopped(steps.stop)
+  if saved is not None:
+    saved.close()
+  return Trained(
+    params=states.params,
+    steps=np.asarray(ends),
+    losses=history,
+    diverged_at=np.asarray(states.diverged_at),
+  )
+
+
+def _chunk_ends(config: TrainConfig) -> list[int]:
+  """Step counts after each chunk; the last chunk may be short."""
+  count = math.ceil(config.steps / config.log_every)
+  return [
+    min((row + 1) * config.log_every, config.steps) for row in range(count)
+  ]
+
+
+def _steps(ends: Sequence[int], row: int) -> range:
+  return range(ends[row - 1] if row else 0, ends[row])
+
+
+def evaluate(
+  decoder: Decoder,
+  task: Task,
+  config: TrainConfig,
+  params: Any,
+  *,
+  key: jax.Array,
+  fed: np.ndarray | None = None,
+) -> np.ndarray:
+  """The loss on held-out batches, the same ones for every seed and variant.
+
+  Args:
+    decoder: the model under a variant.
+    task: makes the batches and their loss.
+    config: gives the size and number of batches.
+    params: parameters with a leading seed axis E.
+    key: draws the batches of generated tasks, consumed.
+    fed: held-out data from the host, [eval_batches, ...]; None for generated
+      tasks.
+
+  Returns:
+    Mean loss by seed and position, float32 [E, T].
+  """
+
+  def one(params: Any, batch: Any) -> jax.Array:
+    outputs = decoder.apply({"params": params}, batch.inputs)
+    return jnp.mean(task.loss(outputs, batch), axis=0)
+
+  @jax.jit
+  def all_batches(params: Any, keys: jax.Array, fed: Any) -> jax.Array:
+    def body(xs):
+      key, fed = xs
+      batch = task.batch(key, config.batch_size, fed)
+      return jax.vmap(one, in_axes=(0, None))(params, batch)
+
+    return jnp.mean(jax.lax.map(body, (keys, fed)), axis=0)
+
+  return np.asarray(
+    all_batches(params, jax.random.split(key, config.eval_batches), fed)
+  )

@@ -1,0 +1,165 @@
+"""One optimiser step of one seed, and its vectorised form over seeds.
+
+Seeds are a leading axis E of every array. A seed's parameters and data depend
+on its own keys alone: the init key and the data key are split from
+`jax.random.key(seed)`, and the batch of a step is drawn with
+`fold_in(data_key, step)`, whatever the variant.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlook import models
+from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.tasks.task import Task
+from jaxlook.training.config import TrainConfig, optimizer
+
+ALIVE = -1
+
+
+class State(NamedTuple):
+  """What a seed carries from step to step.
+
+  Attributes:
+    params: the decoder's parameters.
+    opt_state: the optimiser's state.
+    diverged_at: the first step with a non-finite loss or gradient, from which
+      on the seed is frozen; `ALIVE` until then. int32.
+  """
+
+  params: Any
+  opt_state: Any
+  diverged_at: jax.Array
+
+
+class SeedKeys(NamedTuple):
+  """The PRNG keys of a seed.
+
+  Attributes:
+    init: draws the parameters.
+    data: draws the batches of all steps.
+  """
+
+  init: jax.Array
+  data: jax.Array
+
+
+def seed_keys(seeds: Sequence[int]) -> SeedKeys:
+  """The keys of every seed, each [E]; equal for all variants."""
+  pairs = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(
+    jnp.asarray(seeds, jnp.uint32)
+  )
+  return SeedKeys(init=pairs[:, 0], data=pairs[:, 1])
+
+
+def init_state(
+  model: DecoderConfig, config: TrainConfig, key: jax.Array
+) -> State:
+  """The state of one seed before its first step.
+
+  Args:
+    model: the decoder's shape.
+    config: how it is trained.
+    key: the seed's init key, consumed.
+
+  Returns:
+    Fresh parameters and optimiser state, alive.
+  """
+  params = models.init(model, key)
+  return State(
+    params=params,
+    opt_state=optimizer(config).init(params),
+    diverged_at=jnp.int32(ALIVE),
+  )
+
+
+def mean_loss(
+  decoder: Decoder, task: Task, params: Any, batch: Any
+) -> jax.Array:
+  """The task's loss averaged over sequences and positions; scalar."""
+  outputs = decoder.apply({"params": params}, batch.inputs)
+  return jnp.mean(task.loss(outputs, batch))
+
+
+def train_step(
+  decoder: Decoder,
+  task: Task,
+  config: TrainConfig,
+  state: State,
+  data_key: jax.Array,
+  step: jax.Array,
+  fed: jax.Array | None,
+) -> tuple[State, jax.Array]:
+  """Takes one step of one seed; a seed that is not finite stays as it was.
+
+  Args:
+    decoder: the model under a variant.
+    task: makes the batch and its loss.
+    config: how the model is trained.
+    state: the seed's state.
+    data_key: the seed's data key.
+    step: which step this is, int32.
+    fed: what the host read for this seed and step; None for generated tasks.
+
+  Returns:
+    The state after the step and the loss before it, scalar; NaN once frozen.
+  """
+  batch = task.batch(jax.random.fold_in(data_key, step), config.batch_size, fed)
+  loss, grads = jax.value_and_grad(
+    lambda params: mean_loss(decoder, task, params, batch)
+  )(state.params)
+  updates, opt_state = optimizer(config).update(
+    grads, state.opt_state, state.params
+  )
+  alive = state.diverged_at == ALIVE
+  finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
+  moved = State(
+    params=optax.apply_updates(state.params, updates),
+    opt_state=opt_state,
+    diverged_at=state.diverged_at,
+  )
+  frozen = state._replace(diverged_at=jnp.where(alive, step, state.diverged_at))
+  kept = jax.tree.map(
+    lambda new, old: jnp.where(alive & finite, new, old), moved, frozen
+  )
+  return kept, jnp.where(alive, loss, jnp.nan)
+
+
+def train_chunk(
+  decoder: Decoder,
+  task: Task,
+  config: TrainConfig,
+  states: State,
+  data_keys: jax.Array,
+  steps: jax.Array,
+  fed: jax.Array | None,
+) -> tuple[State, jax.Array]:
+  """Takes several steps of all seeds in one program.
+
+  Args:
+    decoder: the model under a variant.
+    task: makes the batches and their loss.
+    config: how the model is trained.
+    states: the states of all seeds, a leading axis E on every array.
+    data_keys: the data keys, [E].
+    steps: the consecutive step numbers, int32 [K].
+    fed: what the host read, [K, E, ...]; None for generated tasks.
+
+  Returns:
+    The states after the steps, and the mean loss over them, float32 [E].
+  """
+
+  def body(states: State, xs):
+    step, fed_E = xs
+    return jax.vmap(
+      lambda state, key, fed: train_step(
+        decoder, task, config, state, key, step, fed
+      )
+    )(states, data_keys, fed_E)
+
+  states, losses_KxE = jax.lax.scan(body, states, (steps, fed))
+  return states, jnp.mean(losses_KxE, axis=0)

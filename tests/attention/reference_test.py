@@ -1,0 +1,48 @@
+"""The definition, against sums written out position by position."""
+
+from absl.testing import parameterized
+
+import jaxlook
+from jaxlook.attention import reference
+from tests import base
+from tests.attention import common
+
+
+class ReferenceTest(base.Float64TestCase):
+  @parameterized.parameters(
+    "causal",
+    "window:2",
+    "zero_context",
+    "zero_context/keys",
+    "zero_context/values",
+    "teacher",
+    "teacher/keys",
+    "teacher/values",
+  )
+  def test_definition_by_a_loop(self, spec):
+    """Own pairs in the window, context elsewhere, softmax over all seen."""
+    arrays = common.inputs(41, (2, 6, 2, 3))
+    context = (arrays["other_key"], arrays["other_value"])
+    out = reference.attend_reference(
+      arrays["query"],
+      arrays["key"],
+      arrays["value"],
+      spec=jaxlook.parse(spec),
+      context=context if spec.startswith("teacher") else None,
+      scale=0.7,
+    )
+    self.assert_close(out, common.by_loop(spec, arrays, scale=0.7))
+
+  @parameterized.parameters(0.0, 0.25, 1.0)
+  def test_leak_mixes_the_gradient_paths(self, share):
+    """Myopic and causal gradients, mixed in the share of the leak."""
+    arrays = common.inputs(43, (2, 5, 2, 3))
+    grads = {
+      spec: common.value_and_grads(spec, arrays, "reference")[1]
+      for spec in ("myopic", "causal", f"leak:{share}")
+    }
+    for name in ("query", "key", "value"):
+      mixed = (1 - share) * grads["myopic"][name] + share * grads["causal"][
+        name
+      ]
+      self.assert_close(grads[f"leak:{share}"][name], mixed)

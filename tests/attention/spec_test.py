@@ -1,0 +1,118 @@
+"""Specs and their flag form."""
+
+from absl.testing import parameterized
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxlook.attention import spec as spec_lib
+from jaxlook.attention.spec import Spec, parse, parse_layers
+from tests import base
+
+
+class ParseTest(base.TestCase):
+  @parameterized.parameters(*base.VARIANTS)
+  def test_form_round_trips(self, text):
+    """A spec prints as the form that made it, and is hashable."""
+    spec = parse(text)
+    self.assertEqual(str(spec), text)
+    self.assertEqual(hash(parse(str(spec))), hash(spec))
+    self.assertEqual(parse(str(spec)), spec)
+
+  @parameterized.parameters(
+    ("causal", {}),
+    ("self_only", {"reach": 0}),
+    ("window:3", {"reach": 3}),
+    ("myopic", {"high": 0}),
+    ("myopic/residual", {"high": 0, "stop": "residual"}),
+    ("horizon:4/keys", {"high": 4, "blocked": "keys"}),
+    ("offset:2", {"low": 2, "high": 2}),
+    ("future_only", {"low": 1}),
+    ("leak:0.3/values", {"high": 0, "leak": 0.3, "blocked": "values"}),
+    ("zero_context", {"high": 0, "source": "zeros"}),
+    (
+      "teacher/residual",
+      {"high": 0, "source": "teacher", "stop": "residual"},
+    ),
+  )
+  def test_variant_means_its_row_of_the_design_table(self, text, fields):
+    """Each variant sets the window, reach and context of the design."""
+    self.assertEqual(parse(text), Spec(name=text, **fields))
+
+  def test_defaults_leave_the_name(self):
+    """/kv is the default stop point, so it is the same spec."""
+    self.assertEqual(parse("myopic/kv"), parse("myopic"))
+    self.assertEqual(parse("leak:0.3/kv/values"), parse("leak:0.3/values"))
+
+  @parameterized.parameters(
+    ("nonsense", "unknown attention 'nonsense'; known are causal, self_only"),
+    ("", "unknown attention ''"),
+    ("horizon", "needs h, an integer >= 0"),
+    ("horizon:-1", "needs h, an integer >= 0"),
+    ("horizon:1.5", "needs h, an integer >= 0"),
+    ("window:-2", "needs w, an integer >= 0"),
+    ("offset:", "needs d, an integer >= 0"),
+    ("leak:1.5", r"needs beta, a number in \[0, 1\]"),
+    ("leak:nan", r"needs beta, a number in \[0, 1\]"),
+    ("leak:x", r"needs beta, a number in \[0, 1\]"),
+    ("causal:3", "takes no argument"),
+    ("causal/kv", "causal takes no /kv"),
+    ("window:3/keys", "window takes no /keys"),
+    ("zero_context/residual", "zero_context takes no /residual"),
+    ("myopic/nowhere", "unknown suffix /nowhere"),
+    ("myopic/kv/residual", "two values for its stop"),
+    ("myopic/keys/values", "two values for its blocked"),
+  )
+  def test_bad_form_is_refused(self, text, message):
+    """A form that means nothing is refused with what was allowed."""
+    with self.assertRaisesRegex(ValueError, message):
+      parse(text)
+
+  @parameterized.parameters(
+    ({"low": -1}, "0 <= low <= high"),
+    ({"low": 2, "high": 1}, "0 <= low <= high"),
+    ({"reach": -1}, "reach must be at least 0"),
+    ({"leak": 1.1}, r"leak must lie in \[0, 1\]"),
+    ({"stop": "here"}, "'here' is not one of"),
+    ({"source": "thin air"}, "'thin air' is not one of"),
+    ({"blocked": "queries"}, "'queries' is not one of"),
+  )
+  def test_bad_fields_are_refused(self, fields, message):
+    """A spec built by hand is checked like a parsed one."""
+    with self.assertRaisesRegex(ValueError, message):
+      Spec(name="by hand", **fields)
+
+  def test_known_lists_every_variant(self):
+    """The list shown to users is what the parser takes."""
+    for form in spec_lib.KNOWN:
+      name, colon, _ = form.partition(":")
+      parse(name + (":1" if colon else ""))
+
+
+class ParseLayersTest(base.TestCase):
+  @given(layers=st.integers(1, 4), heads=st.integers(1, 4))
+  def test_one_form_covers_the_model(self, layers, heads):
+    """A single form is the spec of every layer and head."""
+    self.assertEqual(
+      parse_layers("myopic", layers, heads),
+      ((parse("myopic"),) * heads,) * layers,
+    )
+
+  def test_layers_and_heads_mix(self):
+    """Commas separate layers, pluses heads."""
+    self.assertEqual(
+      parse_layers("causal,myopic+horizon:2", layers=2, heads=2),
+      (
+        (parse("causal"), parse("causal")),
+        (parse("myopic"), parse("horizon:2")),
+      ),
+    )
+
+  @parameterized.parameters(
+    ("causal,causal,causal", "gives 3 layers, the model has 2"),
+    ("causal+causal+causal", "gives 3 heads, the model has 2"),
+    ("causal,", "unknown attention ''"),
+  )
+  def test_wrong_counts_are_refused(self, text, message):
+    """Another number of forms than layers or heads is refused."""
+    with self.assertRaisesRegex(ValueError, message):
+      parse_layers(text, layers=2, heads=2)

@@ -1,0 +1,354 @@
+"""Tests of jaxlook.runs: whose folder it is, what is finished, who may in."""
+
+import errno
+import gc
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from absl.testing import absltest, parameterized
+
+from jaxlook import runs
+from tests import base
+
+_CONFIG = {"steps": 100, "model": {"width": 64, "layers": (1, 2)}, "lr": None}
+_METRICS = pa.table({"step": [1, 2], "loss": [0.5, None]})
+
+# Takes the lock as a run would, says so, and waits to be told to end.
+_HOLD = """
+import fcntl, os, sys
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+file.write(str(os.getpid()))
+file.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+class StoreTestCase(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+    self.root = self.folder / "runs" / "sines"
+
+  def _refused(self, message: str, root=None, config=None):
+    """Asserts that the store is refused, and in one line."""
+    with self.assertRaisesRegex(ValueError, message) as caught:
+      runs.open_store(root or self.root, config or _CONFIG)
+    self.assertNotIn("\n", str(caught.exception))
+
+  def _everything(self) -> dict[str, bytes]:
+    return {
+      str(path.relative_to(self.folder)): path.read_bytes()
+      for path in self.folder.rglob("*")
+      if path.is_file()
+    }
+
+
+class OpenStoreTest(StoreTestCase):
+  def test_makes_and_reopens(self):
+    """A new folder gets the config; the same config opens it again."""
+    with runs.open_store(self.root, _CONFIG) as store:
+      self.assertEqual(store.root, self.root)
+    with runs.open_store(str(self.root), _CONFIG) as store:
+      self.assertEqual(store.config["model"], {"width": 64, "layers": [1, 2]})
+    self.assertEqual(
+      json.loads((self.root / "config.json").read_text()),
+      {"steps": 100, "model": {"width": 64, "layers": [1, 2]}, "lr": None},
+    )
+    self.assertCountEqual(os.listdir(self.root), ["config.json", ".lock"])
+
+  def test_takes_an_empty_folder(self):
+    """An empty folder becomes a store, as does one killed in its first step."""
+    self.root.mkdir(parents=True)
+    (self.root / ".lock").touch()
+    (self.root / ".config.json.12ab.jaxlook-tmp").write_text("{")
+    with runs.open_store(self.root, _CONFIG):
+      self.assertCountEqual(os.listdir(self.root), ["config.json", ".lock"])
+
+  @parameterized.parameters(
+    ({**_CONFIG, "steps": 200}, "steps is 100 there, 200 here$"),
+    (
+      {**_CONFIG, "model": {"width": 32, "layers": [1, 3]}},
+      r"model.width is 64 there, 32 here; model.layers is \[1, 2\] there,"
+      r" \[1, 3\] here$",
+    ),
+    (
+      {"steps": 100, "model": _CONFIG["model"], "seeds": 5},
+      "lr is null there, absent here; seeds is absent there, 5 here$",
+    ),
+    ({**_CONFIG, "lr": False}, "lr is null there, false here$"),
+    (
+      {"a": 1},
+      "steps is 100 there, absent here; model is .* and 1 more$",
+    ),
+  )
+  def test_refuses_another_config(self, config, message):
+    """Another config is refused by its first differences; nothing changes."""
+    runs.open_store(self.root, _CONFIG).close()
+    before = self._everything()
+    message = f"{self.root} belongs to .* another config: {message}"
+    self._refused(message, config=config)
+    self.assertEqual(self._everything(), before)
+
+  def test_true_is_not_one(self):
+    """A config that trades 1 for True is another config, 1.0 is not."""
+    runs.open_store(self.root, {"flag": 1}).close()
+    self._refused("flag is 1 there, true here$", config={"flag": True})
+    runs.open_store(self.root, {"flag": 1.0}).close()
+
+  def test_refuses_someone_elses_folder(self):
+    """A folder with files and no config is left as it was."""
+    (self.folder / "thesis.tex").write_text("\\begin")
+    self._refused("holds no config.json: not a run folder$", self.folder)
+    self.assertEqual(list(self._everything()), ["thesis.tex"])
+
+  def test_refuses_someone_elses_config(self):
+    """So is one whose config.json is not a run's."""
+    for text, message in (
+      ("{", "config.json does not hold JSON"),
+      ("[]", "config.json does not hold a JSON object$"),
+      ('{"n_layer": 2}', "n_layer is 2 there, absent here"),
+    ):
+      (self.folder / "config.json").write_text(text)
+      self._refused(message, self.folder)
+      self.assertEqual(list(self._everything()), ["config.json"])
+
+  def test_refuses_what_is_no_folder(self):
+    """A file, or a path through one, is refused."""
+    file = self.folder / "file"
+    file.touch()
+    self._refused("file is no folder and cannot become one$", file)
+    self._refused("file/x is no folder and cannot become one$", file / "x")
+    self._refused("is no folder and cannot become one$", "/dev/null/x")
+
+  def test_refuses_what_cannot_be_written(self):
+    """So is a folder that cannot be made or written, whoever we are."""
+    self._refused("^cannot write to the folder /proc/x: ", "/proc/x")
+    long = self.folder / ("x" * 300)
+    self._refused("^cannot write .*: File name too long$", long)
+
+  @parameterized.parameters(False, True)
+  def test_refuses_a_full_disk(self, reopened):
+    """That it can be written is tried, not read off permission bits."""
+    if reopened:
+      runs.open_store(self.root, _CONFIG).close()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with mock.patch.object(os, "fsync", side_effect=full):
+      self._refused("^cannot write to the folder .*: No space left on device$")
+    runs.open_store(self.root, _CONFIG).close()
+
+  @parameterized.parameters(
+    ({"horizon": math.inf}, "^config.horizon: expected a finite number"),
+    ({"window": {1}}, "^config.window: expected what JSON can hold, got set$"),
+  )
+  def test_refuses_a_config_that_json_would_change(self, config, message):
+    """A config must come back as it went in; no folder is made for it."""
+    self._refused(message, config=config)
+    self.assertFalse(self.root.exists())
+
+  def test_sweeps_up_after_a_killed_run(self):
+    """Half-written files of a killed run are gone after reopening."""
+    with runs.open_store(self.root, _CONFIG) as store:
+      arm = store.arm("causal", {})
+    kept = self._everything()
+    for folder in (self.root, arm.root):
+      (folder / ".result.json.12ab.jaxlook-tmp").write_text("{")
+    runs.open_store(self.root, _CONFIG).close()
+    self.assertEqual(self._everything(), kept)
+
+
+class LockTest(StoreTestCase):
+  def _hold(self) -> "subprocess.Popen[str]":
+    holder = subprocess.Popen(
+      [sys.executable, "-c", _HOLD, str(self.root / ".lock")],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    self.enterContext(holder)
+    self.addCleanup(holder.kill)
+    return holder
+
+  def test_another_process_is_refused(self):
+    """While a process holds the store a second is refused by its number."""
+    runs.open_store(self.root, _CONFIG).close()
+    holder = self._hold()
+    assert holder.stdout is not None
+    self.assertEqual(holder.stdout.readline(), "held\n")
+    self._refused(
+      rf"^{self.root} is in use by another run \(process {holder.pid}\)$"
+    )
+    # Killed, not asked: a dead process leaves no lock behind.
+    holder.kill()
+    holder.wait()
+    runs.open_store(self.root, _CONFIG).close()
+
+  def test_we_keep_others_out(self):
+    """While we hold the store another process cannot take the lock."""
+    with runs.open_store(self.root, _CONFIG):
+      _, errors = self._hold().communicate()
+      self.assertIn("BlockingIOError", errors)
+
+  def test_released_by_close_and_by_loss(self):
+    """A store that is closed, twice even, or lost is free for the next."""
+    store = runs.open_store(self.root, _CONFIG)
+    self._refused(rf"in use by another run \(process {os.getpid()}\)$")
+    store.close()
+    store.close()
+    store = runs.open_store(self.root, _CONFIG)
+    del store
+    gc.collect()
+    runs.open_store(self.root, _CONFIG).close()
+
+  def test_a_refusal_leaves_no_descriptor(self):
+    """Refused opens do not pile up open files."""
+    runs.open_store(self.root, _CONFIG).close()
+    before = len(os.listdir("/dev/fd"))
+    with runs.open_store(self.root, _CONFIG):
+      for _ in range(3):
+        self._refused("in use")
+    self._refused("another config", config={"a": 1})
+    with mock.patch.object(os, "fsync", side_effect=OSError("broken")):
+      self._refused("broken")
+    self.assertLen(os.listdir("/dev/fd"), before)
+
+
+class ArmTest(StoreTestCase):
+  def setUp(self):
+    super().setUp()
+    self.store = self.enterContext(runs.open_store(self.root, _CONFIG))
+
+  def test_finished_after_its_result(self):
+    """An arm is finished once its result is written, with all it is made of."""
+    arm = self.store.arm("leak:0.3/kv", {"beta": 0.3, "seeds": (0, 1)})
+    self.assertEqual(arm.root, self.root / "arms" / "leak@0.3+kv")
+    self.assertEqual(arm.checkpoints, arm.root / "checkpoints")
+    self.assertFalse(arm.finished)
+    written = arm.write_result({"loss": math.nan, "ends": (1, 2)}, _METRICS)
+    again = self.store.arm("leak:0.3/kv", {"beta": 0.3, "seeds": [0, 1]})
+    self.assertTrue(again.finished)
+    self.assertEqual(again.result(), {"loss": None, "ends": [1, 2]})
+    self.assertEqual(written, again.result())
+    self.assertTrue(again.metrics().equals(_METRICS))
+    self.assertCountEqual(
+      os.listdir(arm.root),
+      ["config.json", "environment.json", "metrics.parquet", "result.json"],
+    )
+    environment = json.loads((arm.root / "environment.json").read_text())
+    self.assertIn("jax", environment)
+
+  def test_result_is_written_last(self):
+    """Cut off at any rename, an arm is unfinished and can be finished."""
+    replace = os.replace
+    for allowed in range(3):
+      arm = self.store.arm(f"horizon:{allowed}", {})
+      calls = []
+
+      def cut(source, target, calls=calls, allowed=allowed):
+        if len(calls) == allowed:
+          raise OSError("power cut")
+        calls.append(target)
+        replace(source, target)
+
+      with (
+        mock.patch.object(os, "replace", cut),
+        self.assertRaisesRegex(OSError, "power cut"),
+      ):
+        arm.write_result({}, _METRICS)
+      self.assertLen(calls, allowed)
+      self.assertFalse(arm.finished)
+      with self.assertRaises(OSError):
+        arm.result()
+      arm.write_result({}, _METRICS)
+      self.assertTrue(arm.finished)
+
+  @parameterized.parameters("", "{", "[]", '{"a": ')
+  def test_half_a_result_is_none(self, text):
+    """A result.json that does not hold an object leaves the arm unfinished."""
+    arm = self.store.arm("causal", {})
+    (arm.root / "result.json").write_text(text)
+    self.assertFalse(arm.finished)
+    with self.assertRaisesRegex(ValueError, "does not hold"):
+      arm.result()
+
+  def test_refuses_an_arm_of_another_config(self):
+    """An arm that was begun with another config is not resumed."""
+    self.store.arm("causal", {"lr": 0.1})
+    with self.assertRaisesRegex(
+      ValueError, "arms/causal belongs .*: lr is 0.1 there, 0.2 here$"
+    ):
+      self.store.arm("causal", {"lr": 0.2})
+
+  def test_refuses_bad_arms_and_results(self):
+    """What JSON cannot hold, and an empty name, are refused."""
+    with self.assertRaisesRegex(ValueError, "^config.beta: expected a finite"):
+      self.store.arm("causal", {"beta": math.nan})
+    with self.assertRaisesRegex(ValueError, "a text that is not empty"):
+      self.store.arm("", {})
+    arm = self.store.arm("causal", {})
+    with self.assertRaisesRegex(ValueError, "^result.a: .* got set$"):
+      arm.write_result({"a": {1}}, _METRICS)
+    self.assertEqual(os.listdir(arm.root), ["config.json"])
+
+
+class WriteResultTest(StoreTestCase):
+  def setUp(self):
+    super().setUp()
+    self.store = self.enterContext(runs.open_store(self.root, _CONFIG))
+    self.result = {
+      "experiment": "sines",
+      "preset": "smoke",
+      "config": _CONFIG,
+      "environment": {"jax": "0.10.2", "device": "cpu", "commit": None},
+      "cells": [
+        {
+          "variant": "causal",
+          "seed": 0,
+          "metrics": {"loss": math.nan},
+          "status": "diverged",
+        }
+      ],
+      "claims": [],
+    }
+
+  def test_writes_cells_and_result(self):
+    """The table holds the cells, the JSON everything."""
+    self.store.write_result(self.result)
+    table = pq.read_table(self.root / "cells.parquet")
+    self.assertEqual(
+      table.to_pylist(),
+      [{"variant": "causal", "seed": 0, "status": "diverged", "loss": None}],
+    )
+    written = json.loads((self.root / "result.json").read_text())
+    self.assertIsNone(written["cells"][0]["metrics"]["loss"])
+    self.assertEqual(written["experiment"], "sines")
+    self.assertEqual(self.store.figures, self.root / "figures")
+
+  @parameterized.parameters(
+    ("claims", None, "^result.claims: expected list, got None$"),
+    (
+      "config",
+      {**_CONFIG, "steps": 1},
+      "^the store's config differs: result.config.steps is 100 there, 1 here$",
+    ),
+  )
+  def test_refuses(self, key, value, message):
+    """A result off the contract, or of another config, writes nothing."""
+    self.result[key] = value
+    with self.assertRaisesRegex(ValueError, message):
+      self.store.write_result(self.result)
+    self.assertCountEqual(os.listdir(self.root), ["config.json", ".lock"])
+
+
+if __name__ == "__main__":
+  absltest.main()

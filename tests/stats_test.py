@@ -1,0 +1,384 @@
+"""Tests of jaxlook.stats: known cases, scipy, and laws."""
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from absl.testing import absltest, parameterized
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from jaxlook import stats
+from tests import base
+
+# Float64 sums of at most 12 numbers below 1e3: a few rounding steps.
+_RTOL = 1e-9
+_ATOL = 1e-9
+
+# Multiples of 1/64, so that sums and shifts are exact and a zero spread stays
+# one under every transformation.
+_NUMBERS = st.integers(-6400, 6400).map(lambda value: value / 64.0)
+_SEEDS = st.lists(_NUMBERS, min_size=2, max_size=12)
+_PAIRS = st.lists(st.tuples(_NUMBERS, _NUMBERS), min_size=2, max_size=12)
+_QUICK = settings(max_examples=60, deadline=None)
+
+
+def _by_seed(values) -> dict[int, float]:
+  return {seed: float(value) for seed, value in enumerate(values)}
+
+
+def _interval(lower: float, upper: float) -> stats.Interval:
+  return stats.Interval((lower + upper) / 2, (lower, upper), 5, "unpaired")
+
+
+class MeanIntervalTest(base.TestCase):
+  def test_hand_worked(self):
+    """1..5: mean 3, sd sqrt(2.5), t(4) = 2.776445, half-width 1.963243."""
+    found = stats.mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    self.assertEqual(found.estimate, 3.0)
+    np.testing.assert_allclose(found.ci95, (1.036757, 4.963243), atol=1e-6)
+    self.assertEqual((found.n, found.pairing), (5, "unpaired"))
+
+  @_QUICK
+  @given(_SEEDS)
+  def test_equals_scipy(self, values):
+    """The interval is scipy's t interval around the mean."""
+    assume(len(set(values)) > 1)
+    found = stats.mean_interval(values)
+    expected = scipy.stats.t.interval(
+      0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values)
+    )
+    np.testing.assert_allclose(found.ci95, expected, rtol=_RTOL, atol=_ATOL)
+
+  @_QUICK
+  @given(_SEEDS, _NUMBERS, st.sampled_from([-3.0, -0.5, 0.25, 7.0]))
+  def test_moves_with_the_values(self, values, shift, scale):
+    """Shifting and scaling the values shifts and scales the interval."""
+    before = stats.mean_interval(values)
+    after = stats.mean_interval(np.array(values) * scale + shift)
+    expected = np.sort(np.array(before.ci95) * scale + shift)
+    np.testing.assert_allclose(after.ci95, expected, rtol=_RTOL, atol=_ATOL)
+    np.testing.assert_allclose(
+      after.estimate, before.estimate * scale + shift, rtol=_RTOL, atol=_ATOL
+    )
+
+  def test_covers_as_often_as_it_says(self):
+    """Over 2000 draws of 5 normal seeds, 95% of the intervals hold 0.
+
+    The count's own standard error is 0.5%; three of them are allowed.
+    """
+    draws = np.random.default_rng(7).standard_normal((2000, 5))
+    ends = np.array([stats.mean_interval(draw).ci95 for draw in draws])
+    covered = np.mean((ends[:, 0] <= 0.0) & (0.0 <= ends[:, 1]))
+    self.assertBetween(covered, 0.935, 0.965)
+
+  def test_equal_values_collapse(self):
+    """Equal values give an interval of width zero, free of rounding."""
+    found = stats.mean_interval([0.1] * 3)
+    self.assertEqual(found.ci95, (0.1, 0.1))
+    self.assertEqual(found.estimate, 0.1)
+
+  @parameterized.parameters(
+    ([1.0], "at least 2 seeds, got 1"),
+    ([], "at least 2 seeds, got 0"),
+    ([1.0, math.nan, math.inf], "2 of 3 values are not finite: drop diverged"),
+    ([[1.0, 2.0]], r"one number per seed, got shape \(1, 2\)"),
+  )
+  def test_refuses(self, values, message):
+    with self.assertRaisesRegex(ValueError, message):
+      stats.mean_interval(values)
+
+
+class PairedBySeedTest(base.TestCase):
+  def test_drops_in_pairs(self):
+    """A seed that one arm lacks or lost is dropped from both, in order."""
+    a, b = stats.paired_by_seed(
+      {3: 30.0, 0: math.nan, 1: 10.0, 2: 20.0, 9: 90.0},
+      {0: 0.5, 1: 1.5, 2: math.inf, 3: 3.5, 4: 4.5},
+    )
+    np.testing.assert_array_equal(a, [10.0, 30.0])
+    np.testing.assert_array_equal(b, [1.5, 3.5])
+    self.assertEqual(a.dtype, np.float64)
+
+  def test_may_leave_nothing(self):
+    """Arms without a common seed give two empty arrays."""
+    a, b = stats.paired_by_seed({0: 1.0}, {1: 1.0})
+    self.assertEqual((a.shape, b.shape), ((0,), (0,)))
+
+
+class CompareTest(base.TestCase):
+  def test_hand_worked(self):
+    """Differences 1..5: t = 3 / sqrt(0.5), d_z = 3 / sqrt(2.5), J(4)."""
+    found = stats.compare(
+      _by_seed([11, 22, 33, 44, 55]), _by_seed([10, 20, 30, 40, 50])
+    )
+    self.assertEqual(found.estimate, 3.0)
+    self.assertEqual((found.n, found.pairing), (5, "paired by seed"))
+    np.testing.assert_allclose(found.ci95, (1.036757, 4.963243), atol=1e-6)
+    self.assertAlmostEqual(found.d_z, 3 / math.sqrt(2.5), delta=1e-12)
+    # J(4) = Gamma(2) / (sqrt(2) Gamma(3/2)) = sqrt(2 / pi).
+    self.assertAlmostEqual(
+      found.effect_size, found.d_z * math.sqrt(2 / math.pi), delta=1e-12
+    )
+    self.assertAlmostEqual(found.p_value, 0.013235, delta=1e-6)
+
+  @_QUICK
+  @given(_PAIRS)
+  def test_equals_scipy(self, pairs):
+    """The t interval and p are those of scipy's paired t test."""
+    a, b = np.array(pairs).T
+    assume(len(set(a - b)) > 1)
+    found = stats.compare(_by_seed(a), _by_seed(b))
+    expected = scipy.stats.ttest_rel(a, b)
+    np.testing.assert_allclose(found.p_value, expected.pvalue, rtol=1e-7)
+    np.testing.assert_allclose(
+      found.ci95, expected.confidence_interval(0.95), rtol=_RTOL, atol=_ATOL
+    )
+
+  @_QUICK
+  @given(_PAIRS)
+  def test_is_antisymmetric(self, pairs):
+    """Swapping the arms negates all but n and p."""
+    a, b = (_by_seed(column) for column in zip(*pairs, strict=True))
+    forth, back = stats.compare(a, b), stats.compare(b, a)
+    for name in ("ci95", "bootstrap95"):
+      lower, upper = getattr(back, name)
+      np.testing.assert_allclose(
+        getattr(forth, name), (-upper, -lower), rtol=_RTOL, atol=_ATOL
+      )
+    self.assertEqual(forth.estimate, -back.estimate)
+    self.assertEqual(forth.d_z, -back.d_z)
+    self.assertEqual(forth.p_value, back.p_value)
+    self.assertEqual(forth.n, back.n)
+
+  @_QUICK
+  @given(_PAIRS)
+  def test_interval_and_p_agree(self, pairs):
+    """The t interval leaves out zero exactly where p is below 0.05."""
+    a, b = (_by_seed(column) for column in zip(*pairs, strict=True))
+    found = stats.compare(a, b)
+    assume(abs(found.p_value - 0.05) > 1e-9)
+    leaves_out = found.ci95[0] > 0.0 or found.ci95[1] < 0.0
+    self.assertEqual(leaves_out, found.p_value < 0.05)
+
+  def test_bootstrap_is_scipys_bca(self):
+    """The bootstrap interval is scipy's BCa with the documented seed."""
+    differences = np.array([0.1, 0.4, 0.2, 2.0, 0.3, 0.9])
+    zeros = _by_seed(np.zeros(6))
+    found = stats.compare(_by_seed(differences), zeros)
+    expected = scipy.stats.bootstrap(
+      (differences,),
+      np.mean,
+      n_resamples=stats.BOOTSTRAP_RESAMPLES,
+      rng=np.random.default_rng(stats.BOOTSTRAP_SEED),
+    ).confidence_interval
+    self.assertEqual(found.bootstrap95, tuple(expected))
+    again = stats.compare(_by_seed(differences), zeros)
+    self.assertEqual(found, again)
+    other = stats.compare(_by_seed(differences), zeros, rng=1)
+    self.assertNotEqual(found.bootstrap95, other.bootstrap95)
+
+  def test_bootstrap_falls_back_to_percentiles(self):
+    """Where BCa is 0 / 0 the interval is the percentile one, not NaN."""
+    differences = {0: 1.0, 1: 1.0, 2: 1.0 + 2.0**-52}
+    found = stats.compare(differences, {0: 0.0, 1: 0.0, 2: 0.0})
+    self.assertEqual(found.bootstrap95, (1.0, 1.0 + 2.0**-52))
+
+  @parameterized.parameters(
+    (0.0, 0.0, 1.0), (0.5, math.inf, 0.0), (-0.5, -math.inf, 0.0)
+  )
+  def test_no_spread(self, difference, effect, p_value):
+    """Equal differences give the limits for sd -> 0, without a warning."""
+    found = stats.compare(_by_seed([difference] * 4), _by_seed([0.0] * 4))
+    self.assertEqual(found.estimate, difference)
+    self.assertEqual(found.ci95, (difference, difference))
+    self.assertEqual(found.bootstrap95, (difference, difference))
+    self.assertEqual((found.d_z, found.effect_size), (effect, effect))
+    self.assertEqual(found.p_value, p_value)
+
+  def test_two_seeds_have_no_corrected_effect(self):
+    """At n = 2 the corrected effect size is NaN, all else is defined."""
+    found = stats.compare({0: 1.0, 1: 2.0}, {0: 0.0, 1: 0.0})
+    self.assertTrue(math.isnan(found.effect_size))
+    # t(1) is Cauchy: half-width = tan(0.475 pi) * sd / sqrt(2).
+    half = math.tan(0.475 * math.pi) * 0.5
+    np.testing.assert_allclose(found.ci95, (1.5 - half, 1.5 + half))
+    self.assertEqual(found.n, 2)
+
+  def test_correction_removes_the_bias(self):
+    """Over 4000 draws of 5 pairs the mean effect size is the true 0.5.
+
+    d_z itself is 25% too large; the standard error is 0.01.
+    """
+    draws = np.random.default_rng(3).normal(0.5, 1.0, (4000, 5))
+    d_z = draws.mean(axis=1) / draws.std(axis=1, ddof=1)
+    one = stats.compare(_by_seed(draws[0]), _by_seed(np.zeros(5)))
+    self.assertAlmostEqual(one.d_z, d_z[0], delta=1e-12)
+    self.assertAlmostEqual(
+      np.mean(d_z * one.effect_size / one.d_z), 0.5, delta=0.03
+    )
+
+  @parameterized.parameters(
+    ({0: 1.0}, {0: 2.0}, 1),
+    ({0: 1.0, 1: math.nan}, {0: 2.0, 1: 1.0}, 1),
+    ({}, {}, 0),
+  )
+  def test_refuses_too_few_pairs(self, a, b, left):
+    with self.assertRaisesRegex(ValueError, f"at least 2 seeds.*got {left}$"):
+      stats.compare(a, b)
+
+
+class HolmTest(base.TestCase):
+  def test_hand_worked(self):
+    """0.01, 0.04, 0.03, 0.005: times 3, 1, 2, 4, then made monotone."""
+    np.testing.assert_allclose(
+      stats.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02]
+    )
+
+  @_QUICK
+  @given(st.lists(st.floats(0.0, 1.0), max_size=7))
+  def test_equals_closed_testing(self, p_values):
+    """Holm is the closure of Bonferroni tests.
+
+    The adjusted p of a hypothesis is the largest Bonferroni p over all the
+    intersections that it takes part in.
+    """
+    everyone = range(len(p_values))
+    expected = [
+      max(
+        min(1.0, len(group) * min(p_values[k] for k in group))
+        for size in range(1, len(p_values) + 1)
+        for group in itertools.combinations(everyone, size)
+        if index in group
+      )
+      for index in everyone
+    ]
+    np.testing.assert_array_equal(stats.holm(p_values), expected)
+
+  @parameterized.parameters(
+    ([0.5, 1.5], r"lie in \[0, 1\], got 1.5"),
+    ([-0.1], r"lie in \[0, 1\], got -0.1"),
+    ([math.nan, 0.5], r"lie in \[0, 1\], got nan"),
+    ([[0.5]], r"one-dimensional, got shape \(1, 1\)"),
+  )
+  def test_refuses(self, p_values, message):
+    with self.assertRaisesRegex(ValueError, message):
+      stats.holm(p_values)
+
+
+class VerdictTest(base.TestCase):
+  @parameterized.parameters(
+    ((0.1, 0.2), 0.0, math.inf, "supported"),
+    ((0.0, 0.2), 0.0, math.inf, "supported"),
+    ((-0.1, 0.2), 0.0, math.inf, "inconclusive"),
+    ((-0.2, -0.1), 0.0, math.inf, "contradicted"),
+    ((-0.2, 0.0), 0.0, math.inf, "inconclusive"),
+    ((0.2, 0.4), 0.1, 0.5, "supported"),
+    ((0.2, 0.6), 0.1, 0.5, "inconclusive"),
+    ((0.6, 0.7), 0.1, 0.5, "contradicted"),
+    ((0.0, 1.0), 0.1, 0.5, "inconclusive"),
+    ((math.nan, math.nan), 0.0, math.inf, "inconclusive"),
+    ((0.1, math.inf), 0.0, math.inf, "inconclusive"),
+    ((0.0, 0.0), math.nextafter(0.0, 1.0), math.inf, "contradicted"),
+  )
+  def test_known_cases(self, ci95, low, high, expected):
+    self.assertEqual(stats.verdict(ci95, low, high), expected)
+
+  @_QUICK
+  @given(*[st.integers(-3, 3).map(float)] * 4)
+  def test_trichotomy(self, lower, upper, low, high):
+    """On a grid the verdict is what counting the points inside says."""
+    lower, upper = sorted((lower, upper))
+    low, high = sorted((low, high))
+    points = np.arange(lower, upper + 0.25, 0.5)
+    inside = (low <= points) & (points <= high)
+    expected = (
+      "supported"
+      if inside.all()
+      else "inconclusive"
+      if inside.any()
+      else "contradicted"
+    )
+    self.assertEqual(stats.verdict((lower, upper), low, high), expected)
+
+  @parameterized.parameters(
+    ((0.0, 1.0), 2.0, 1.0, r"range \[2.0, 1.0\] holds no number"),
+    ((0.0, 1.0), math.nan, 1.0, "holds no number"),
+    ((1.0, 0.0), 0.0, 1.0, r"interval \[1.0, 0.0\] has its ends swapped"),
+  )
+  def test_refuses(self, ci95, low, high, message):
+    with self.assertRaisesRegex(ValueError, message):
+      stats.verdict(ci95, low, high)
+
+
+class ClaimTest(base.TestCase):
+  def test_verdict_follows_from_the_interval(self):
+    """A claim takes its numbers from the interval and works out the rest."""
+    found = stats.claim(
+      "gap", "The gap is positive.", "DESIGN.md", "nats", _interval(1, 3), low=0
+    )
+    self.assertEqual(
+      found.as_json(),
+      {
+        "id": "gap",
+        "statement": "The gap is positive.",
+        "source": "DESIGN.md",
+        "estimate": 2.0,
+        "unit": "nats",
+        "ci95": [1, 3],
+        "n": 5,
+        "verdict": "supported",
+      },
+    )
+    below = stats.claim("gap", "", "", "", _interval(1, 3), high=0.5)
+    self.assertEqual(below.verdict, "contradicted")
+    across = stats.claim("gap", "", "", "", _interval(1, 3), high=2, low=0)
+    self.assertEqual(across.verdict, "inconclusive")
+
+  def test_verdict_cannot_be_set(self):
+    """Neither the constructor, nor replace, nor assignment takes one."""
+    found = stats.claim("gap", "", "", "", _interval(-1, 1), low=0.0)
+    arguments: dict[str, Any] = {**found.as_json(), "low": 0.0, "high": 1.0}
+    with self.assertRaisesRegex(TypeError, "verdict"):
+      stats.Claim(**arguments)
+    with self.assertRaises(dataclasses.FrozenInstanceError):
+      found.verdict = "supported"  # pyright: ignore
+    with self.assertRaisesRegex((ValueError, TypeError), "verdict"):
+      dataclasses.replace(found, verdict="supported", low=0.0, high=1.0)
+
+  def test_needs_a_bound(self):
+    with self.assertRaisesRegex(ValueError, "claim 'gap' needs a bound"):
+      stats.claim("gap", "", "", "", _interval(0, 1))
+
+
+class ComparisonTableTest(base.TestCase):
+  def test_rows(self):
+    """Rows keep order and numbers; p is adjusted over the whole table."""
+    rng = np.random.default_rng(0)
+    zeros = _by_seed(np.zeros(6))
+    comparisons = {
+      name: stats.compare(_by_seed(rng.normal(mean, 1.0, 6)), zeros)
+      for name, mean in [("weak", 0.2), ("strong", 3.0), ("middle", 1.0)]
+    }
+    rows = stats.comparison_table(comparisons)
+    self.assertEqual([row["name"] for row in rows], list(comparisons))
+    p_values = [each.p_value for each in comparisons.values()]
+    np.testing.assert_array_equal(
+      [row["p_holm"] for row in rows], stats.holm(p_values)
+    )
+    for row, each in zip(rows, comparisons.values(), strict=True):
+      self.assertEqual(
+        {key: row[key] for key in row if key not in ("name", "p_holm")},
+        dataclasses.asdict(each),
+      )
+
+  def test_empty(self):
+    """A table without comparisons has no rows."""
+    self.assertEqual(stats.comparison_table({}), [])
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,464 @@
+"""Tests of reading text and of token files."""
+
+import concurrent.futures
+import gzip
+import json
+import lzma
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tracemalloc
+from unittest import mock
+
+import hypothesis
+import numpy as np
+import tokenizers
+from absl.testing import absltest, parameterized
+from hypothesis import strategies as st
+from tokenizers import models, pre_tokenizers, processors, trainers
+
+from jaxlook.tasks import corpus
+from tests import base
+
+_GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"
+_SAMPLE = (
+  "The ship,  the ships\n\n  and\tthe sea’s end. Ünïcode 漢字 🙂\r\nIt's so.\n"
+)
+# Whitespace of all kinds next to words of all kinds.
+_FRAGMENTS = (
+  "the",
+  "s",
+  "'s",
+  "1.",
+  "漢",
+  "é🙂",
+  " ",
+  "  ",
+  "\n",
+  "\n\n",
+  "\t\r\v",
+)
+_TEXTS = st.lists(st.sampled_from(_FRAGMENTS), min_size=1).map("".join)
+
+
+def _byte_level_bpe() -> tokenizers.Tokenizer:
+  """Trains a small BPE with GPT-2's pre-tokeniser; it can spell any text."""
+  model = tokenizers.Tokenizer(models.BPE())
+  model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+  trainer = trainers.BpeTrainer(
+    vocab_size=300,
+    initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    special_tokens=["<end>"],
+    show_progress=False,
+  )
+  # Runs of spaces and line breaks become tokens: a cut within one would show.
+  spaces = "a\n\n\nb\n \n c\n\n\n\nd  \n  e \n\n f\t\t\tg\n  \n  \n" * 3
+  model.train_from_iterator([_SAMPLE * 3, spaces], trainer)
+  return model
+
+
+class CorpusTestCase(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    self.cache = self.folder / "cache"
+
+  def write(self, name: str, data: str | bytes) -> pathlib.Path:
+    path = self.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+class ReadTextTest(CorpusTestCase):
+  @parameterized.parameters(
+    ("a.txt", bytes), (".GZ", gzip.compress), ("a.xz", lzma.compress)
+  )
+  def test_reads_plain_and_compressed(self, suffix, compress):
+    """The suffix decides what is decompressed; line ends stay as they are."""
+    path = self.write("text" + suffix, compress(_SAMPLE.encode()))
+    self.assertEqual("".join(corpus.read_text(path)), _SAMPLE)
+
+  def test_folder_is_read_in_order_with_breaks(self):
+    """Files of all kinds follow by relative name; hidden, empty ones do not."""
+    self.write("c/b/1.txt", "two")
+    self.write("c/b.txt.gz", gzip.compress(b"one"))
+    self.write("c/d.xz", lzma.compress(b"three"))
+    self.write("c/empty.txt", "")
+    self.write("c/.hidden", b"\0")
+    self.write("c/.git/object", b"\0")
+    self.assertEqual(
+      "".join(corpus.read_text(self.folder / "c")), "one\n\ntwo\n\nthree"
+    )
+
+  @hypothesis.given(_TEXTS, st.integers(1, 8))
+  @hypothesis.settings(max_examples=50, deadline=None)
+  def test_chunk_size_does_not_matter(self, text, chunk_bytes):
+    """Characters survive chunk borders that fall within them."""
+    path = self.write("text", text)
+    parts = list(corpus.read_text(path, chunk_bytes=chunk_bytes))
+    self.assertEqual("".join(parts), text)
+    self.assertLessEqual(max(len(p.encode()) for p in parts), chunk_bytes + 3)
+
+  @parameterized.named_parameters(
+    ("empty", "a.txt", b"", "a.txt: the text is empty"),
+    ("empty_gz", "a.gz", gzip.compress(b""), "a.gz: the text is empty"),
+    ("nul", "a.txt", b"text\0text", "a.txt: binary"),
+    ("utf16", "a.txt", "text".encode("utf-16"), "binary|not valid"),
+    ("latin1", "a.txt", b"caf\xe9 au lait", "a.txt: not valid UTF-8 at byte 3"),
+    ("cut_char", "a.txt", "12é".encode()[:-1], "not valid UTF-8 at byte 2"),
+    ("late", "a.txt", "é".encode() * 50 + b"\xff", "UTF-8 at byte 100$"),
+    (
+      "gz_as_text",
+      "a.txt",
+      gzip.compress(b"text"),
+      "a.txt: (binary|not valid)",
+    ),
+    ("text_as_gz", "a.gz", b"text", "a.gz: corrupt or truncated"),
+    ("text_as_xz", "a.xz", b"text", "a.xz: corrupt or truncated"),
+    ("cut_gz", "a.gz", gzip.compress(b"text")[:-9], "corrupt or truncated"),
+    ("cut_xz", "a.xz", lzma.compress(b"text" * 99)[:-9], "corrupt or trunc"),
+    ("bad_gz", "a.gz", gzip.compress(b"text")[:-8] + bytes(8), "corrupt or tr"),
+    (
+      "bad_deflate",
+      "a.gz",
+      gzip.compress(b"text")[:10] + b"\xff" * 9,
+      "corrup",
+    ),
+    ("in_folder", "folder/a.txt", b"\xff", "folder/a.txt: not valid UTF-8"),
+  )
+  def test_refuses_what_is_no_text(self, name, data, message):
+    """The error names the file, whatever the chunk size, in one line."""
+    self.write(name, data)
+    for chunk_bytes in (1, 7, 1 << 20):
+      with self.assertRaisesRegex(ValueError, message) as caught:
+        path = self.folder / name.split("/")[0]
+        list(corpus.read_text(path, chunk_bytes=chunk_bytes))
+      self.assertIn(str(self.folder / name), str(caught.exception))
+      self.assertNotIn("\n", str(caught.exception))
+
+  def test_refuses_missing_paths(self):
+    """A path, a path below a file, and a dangling link are all missing."""
+    self.write("file", "text")
+    (self.folder / "links").mkdir()
+    (self.folder / "links/broken").symlink_to("nowhere")
+    for name in ("absent", "file/below", "links"):
+      with self.assertRaisesRegex(FileNotFoundError, f"{name}.*: no such file"):
+        list(corpus.read_text(self.folder / name))
+
+  def test_refuses_what_cannot_be_read(self):
+    """Folders without files, pipes, looping links, files without permission."""
+    self.write("folder/.hidden", "text")
+    with self.assertRaisesRegex(ValueError, "folder: the folder holds no file"):
+      list(corpus.read_text(self.folder / "folder"))
+    os.mkfifo(self.folder / "pipe")
+    with self.assertRaisesRegex(ValueError, "pipe: neither a file nor a folde"):
+      list(corpus.read_text(self.folder / "pipe"))
+    (self.folder / "loop").symlink_to("loop")
+    with self.assertRaisesRegex(ValueError, "loop: cannot be read: Too many"):
+      list(corpus.read_text(self.folder / "loop"))
+    path = self.write("locked.txt", "text")
+    # As root a file without permissions can still be read.
+    opener = mock.Mock(side_effect=PermissionError(13, "Permission denied"))
+    with mock.patch.dict(corpus._OPENERS, {".txt": opener}):
+      with self.assertRaisesRegex(ValueError, "txt: cannot be read: Permissi"):
+        list(corpus.read_text(path))
+    scan = PermissionError(13, "Permission denied", str(self.folder))
+    with mock.patch("os.scandir", side_effect=scan):
+      with self.assertRaisesRegex(ValueError, ": cannot be read: Permission"):
+        list(corpus.read_text(self.folder))
+
+  def test_a_big_file_needs_little_memory(self):
+    """8 MB in one line are cut into pieces within 1 MB."""
+    path = self.write("big.gz", gzip.compress(b"word " * 1_600_000, 1))
+    tracemalloc.start()
+    total = 0
+    texts = corpus.read_text(path, chunk_bytes=1 << 16)
+    for pieces in corpus._pieces(texts):
+      total += sum(map(len, pieces))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    self.assertEqual(total, 8_000_000)
+    self.assertLess(peak, 1 << 20)
+
+
+class TokenizeTest(CorpusTestCase):
+  @hypothesis.given(_TEXTS, st.integers(1, 8))
+  @hypothesis.settings(max_examples=25, deadline=None)
+  def test_bytes_round_trip(self, text, chunk_bytes):
+    """The tokens of the bytes tokenizer are the text's UTF-8 bytes."""
+    with tempfile.TemporaryDirectory() as cache:
+      path = self.write("text", text)
+      found = corpus.tokenize(path, cache, chunk_bytes=chunk_bytes)
+      tokens = found.tokens()
+      self.assertEqual(tokens.tobytes().decode(), text)
+      self.assertEqual(tokens.dtype, np.uint8)
+      self.assertFalse(tokens.flags.writeable)
+      self.assertEqual(found.vocab_size, 256)
+      self.assertEqual(found.length, found.num_bytes)
+
+  def test_manifest_describes_the_text(self):
+    """The hash is that of the decompressed text, breaks included."""
+    self.write("text/a.gz", gzip.compress(b"abc"))
+    self.write("text/b", b"de")
+    found = corpus.tokenize(self.folder / "text", self.cache)
+    manifest = json.loads(found.path.with_suffix(".json").read_text())
+    self.assertEqual(manifest["sha256"], found.sha256)
+    # sha256sum of abc\n\nde
+    self.assertEqual(
+      found.sha256,
+      "d11856602abdc7cf553991e810260abc3363915fe64a63a12b13fcdd7a1158cd",
+    )
+    self.assertEqual(manifest["length"], 7)
+    self.assertEqual(manifest["num_bytes"], 7)
+    self.assertEqual(manifest["vocab_size"], 256)
+    self.assertEqual(manifest["tokenizer"], "bytes")
+    self.assertLen(list(self.cache.iterdir()), 2)
+
+  def test_second_call_reuses_the_file(self):
+    """Neither the text nor the tokenizer is read again."""
+    path = self.write("text", _SAMPLE)
+    first = corpus.tokenize(path, self.cache)
+    with mock.patch.object(corpus, "read_text", side_effect=AssertionError):
+      self.assertEqual(corpus.tokenize(path, self.cache), first)
+
+  def test_a_changed_text_or_tokenizer_is_tokenised_anew(self):
+    """The size, the modification time and the tokenizer are in the key."""
+    path = self.write("text", "one")
+    found = [corpus.tokenize(path, self.cache)]
+    self.write("text", "three")
+    found.append(corpus.tokenize(path, self.cache))
+    self.write("text", "seven")
+    os.utime(path, ns=(0, time.time_ns() + 10**9))
+    found.append(corpus.tokenize(path, self.cache))
+    _byte_level_bpe().save(str(self.folder / "bpe.json"))
+    found.append(corpus.tokenize(path, self.cache, self.folder / "bpe.json"))
+    self.assertLen({file.path for file in found}, 4)
+    texts = [file.tokens().tobytes() for file in found[:3]]
+    self.assertEqual(texts, [b"one", b"three", b"seven"])
+
+  def test_damaged_files_are_made_anew(self):
+    """A short token file or a broken manifest is not believed."""
+    path = self.write("text", _SAMPLE)
+    found = corpus.tokenize(path, self.cache)
+    manifest = found.path.with_suffix(".json")
+    for file, damage in (
+      (found.path, b"short"),
+      (manifest, b"{"),
+      (manifest, b"[]"),
+      (manifest, b'{"length": 3}'),
+    ):
+      file.write_bytes(damage)
+      again = corpus.tokenize(path, self.cache)
+      self.assertEqual(again, found)
+      self.assertEqual(again.tokens().tobytes(), _SAMPLE.encode())
+
+  @parameterized.parameters(1, 2)
+  def test_a_killed_call_leaves_nothing_that_counts(self, nth):
+    """Killed before either rename, it leaves a file that is ignored."""
+    path = self.write("text", _SAMPLE)
+    script = (
+      "import os, signal, sys; from jaxlook.tasks import corpus\n"
+      "real, calls = os.replace, []\n"
+      "def replace(*names):\n"
+      "  calls.append(names)\n"
+      f"  if len(calls) == {nth}: os.kill(os.getpid(), signal.SIGKILL)\n"
+      "  real(*names)\n"
+      "os.replace = replace\n"
+      "corpus.tokenize(*sys.argv[1:])"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, path, self.cache])
+    self.assertEqual(killed.returncode, -signal.SIGKILL)
+    left = list(self.cache.iterdir())
+    self.assertLen(left, nth)
+    self.assertLen([file for file in left if file.suffix == ".tmp"], 1)
+    found = corpus.tokenize(path, self.cache)
+    self.assertEqual(found.tokens().tobytes(), _SAMPLE.encode())
+    self.assertLen(list(self.cache.iterdir()), 3)
+
+  def test_a_failed_call_leaves_nothing(self):
+    """An error in the middle of a text removes the unfinished file."""
+    path = self.write("text", "good" * 99 + "\0")
+    with self.assertRaisesRegex(ValueError, "binary"):
+      corpus.tokenize(path, self.cache, chunk_bytes=16)
+    self.assertEmpty(list(self.cache.iterdir()))
+
+  def test_concurrent_calls_agree(self):
+    """Eight calls that all find nothing all end with the whole file."""
+    path = self.write("text", _SAMPLE * 1000)
+    barrier = threading.Barrier(8)
+
+    def find_nothing(*_):
+      barrier.wait(timeout=10)
+
+    with (
+      mock.patch.object(corpus, "_find", find_nothing),
+      concurrent.futures.ThreadPoolExecutor(8) as pool,
+    ):
+      calls = [
+        pool.submit(corpus.tokenize, path, self.cache, chunk_bytes=100 + i)
+        for i in range(8)
+      ]
+      found = {call.result() for call in calls}
+    self.assertEqual(found, {corpus.tokenize(path, self.cache)})
+    tokens = found.pop().tokens()
+    self.assertEqual(tokens.tobytes(), (_SAMPLE * 1000).encode())
+    self.assertLen(list(self.cache.iterdir()), 2)
+
+  def test_refuses_a_text_that_changes_while_it_is_read(self):
+    """The tokens of a file that is being written are not kept."""
+    path = self.write("text", "one")
+    real = corpus.read_text
+
+    def read_text(*args, **kwargs):
+      yield from real(*args, **kwargs)
+      self.write("text", "longer")
+
+    with mock.patch.object(corpus, "read_text", read_text):
+      with self.assertRaisesRegex(ValueError, "text: the text changed while"):
+        corpus.tokenize(path, self.cache)
+    self.assertEmpty(list(self.cache.iterdir()))
+
+  def test_refuses_a_cache_within_the_text(self):
+    """The token file would become part of the text."""
+    self.write("text/a", "one")
+    with self.assertRaisesRegex(ValueError, "cache: the cache may not lie ins"):
+      corpus.tokenize(self.folder / "text", self.folder / "text/cache")
+
+  def test_refuses_missing_text(self):
+    """The text is looked at before anything is written."""
+    with self.assertRaisesRegex(FileNotFoundError, "absent: no such file or f"):
+      corpus.tokenize(self.folder / "absent", self.cache)
+    self.assertFalse(self.cache.exists())
+
+
+class BpeTest(CorpusTestCase):
+  def setUp(self):
+    super().setUp()
+    self.model = _byte_level_bpe()
+    self.json = self.folder / "bpe.json"
+    self.model.save(str(self.json))
+
+  @hypothesis.given(_TEXTS, st.integers(1, 8))
+  @hypothesis.settings(max_examples=50, deadline=None)
+  def test_tokens_are_those_of_the_whole_text(self, text, chunk_bytes):
+    """With GPT-2's pre-tokeniser no cut is ever seen in the tokens."""
+    with tempfile.TemporaryDirectory() as cache:
+      path = self.write("text", text)
+      found = corpus.tokenize(path, cache, self.json, chunk_bytes=chunk_bytes)
+      self.assertEqual(found.tokens().tolist(), self.model.encode(text).ids)
+      self.assertEqual(found.num_bytes, len(text.encode()))
+
+  @hypothesis.given(
+    st.text(st.sampled_from("ab \n"), max_size=20),
+    st.integers(1, 4),
+    st.integers(1, 4),
+  )
+  @hypothesis.settings(max_examples=200, deadline=None)
+  def test_pieces_do_not_depend_on_chunks(self, text, chunk, max_piece):
+    """Nor where pieces are cut for their length."""
+    parts = [text[i : i + chunk] for i in range(0, len(text), chunk)]
+    with mock.patch.object(corpus, "_MAX_PIECE", max_piece):
+      cut = [piece for pieces in corpus._pieces(parts) for piece in pieces]
+      whole = [piece for pieces in corpus._pieces([text]) for piece in pieces]
+    self.assertEqual(cut, whole)
+    self.assertEqual("".join(cut), text)
+    self.assertLessEqual(max(map(len, cut), default=1), max_piece)
+
+  def test_vocab_and_merges_are_the_same_tokenizer(self):
+    """GPT-2's two files give the tokens of the JSON; so does its folder."""
+    path = self.write("text", _SAMPLE)
+    wanted = corpus.tokenize(path, self.cache, self.json)
+    (self.folder / "pair").mkdir()
+    self.model.model.save(str(self.folder / "pair"))
+    (self.folder / "one").mkdir()
+    self.model.save(str(self.folder / "one/tokenizer.json"))
+    for name in ("pair", "one"):
+      found = corpus.tokenize(path, self.cache, str(self.folder / name))
+      self.assertEqual(found.tokens().tolist(), wanted.tokens().tolist())
+      self.assertEqual(found.vocab_size, wanted.vocab_size)
+      self.assertEqual(found.tokenizer, str(self.folder / name))
+    self.assertEqual(wanted.dtype, "uint16")
+    self.assertEqual(wanted.vocab_size, self.model.get_vocab_size())
+
+  def test_padding_truncation_and_special_tokens_are_off(self):
+    """What a tokenizer file says about single inputs does not apply."""
+    self.model.enable_padding(length=1000)
+    self.model.enable_truncation(4)
+    self.model.post_processor = processors.TemplateProcessing(
+      single="<end> $A <end>", special_tokens=[("<end>", 0)]
+    )
+    self.model.save(str(self.folder / "other.json"))
+    path = self.write("text", _SAMPLE)
+    wanted = corpus.tokenize(path, self.cache, self.json)
+    found = corpus.tokenize(path, self.cache, self.folder / "other.json")
+    self.assertEqual(found.tokens().tolist(), wanted.tokens().tolist())
+
+  def test_dtype_holds_the_largest_id(self):
+    """Ids may have gaps: the vocabulary ends after the largest."""
+    for largest, dtype in (
+      (255, "uint8"),
+      (65535, "uint16"),
+      (65536, "uint32"),
+    ):
+      model = tokenizers.Tokenizer(
+        models.WordLevel({"a": 0, "b": largest}, unk_token="a")
+      )
+      model.pre_tokenizer = pre_tokenizers.Whitespace()
+      file = self.folder / f"{largest}.json"
+      model.save(str(file))
+      found = corpus.tokenize(self.write("text", "b a b"), self.cache, file)
+      self.assertEqual(found.dtype, dtype)
+      self.assertEqual(found.vocab_size, largest + 1)
+      self.assertEqual(found.tokens().tolist(), [largest, 0, largest])
+
+  def test_refuses_what_is_no_tokenizer(self):
+    """The error names the path."""
+    path = self.write("text", "b")
+    with self.assertRaisesRegex(FileNotFoundError, "absent: no such tokenizer"):
+      corpus.tokenize(path, self.cache, self.folder / "absent")
+    (self.folder / "nothing").mkdir()
+    with self.assertRaisesRegex(ValueError, "nothing: holds neither tokenizer"):
+      corpus.tokenize(path, self.cache, self.folder / "nothing")
+    for content in ("{}", "text"):
+      bad = self.write("bad.json", content)
+      with self.assertRaisesRegex(ValueError, "bad.json: not a usable tokeniz"):
+        corpus.tokenize(path, self.cache, bad)
+
+  def test_refuses_a_text_without_tokens(self):
+    """A tokenizer that knows no word of the text leaves nothing to train on."""
+    model = tokenizers.Tokenizer(models.BPE({"a": 0}, []))
+    model.save(str(self.folder / "a.json"))
+    with self.assertRaisesRegex(ValueError, "text: the tokenizer .* no tokens"):
+      corpus.tokenize(
+        self.write("text", "b"), self.cache, self.folder / "a.json"
+      )
+
+  def test_names_the_missing_extra(self):
+    """Without `tokenizers` the bytes tokenizer works and BPE says why not."""
+    path = self.write("text", "b")
+    with mock.patch.dict(sys.modules, {"tokenizers": None}):
+      self.assertEqual(corpus.tokenize(path, self.cache).length, 1)
+      with self.assertRaisesRegex(ImportError, r"pip install jaxlook\[text\]"):
+        corpus.tokenize(path, self.cache, self.json)
+
+  def test_gpt2(self):
+    """GPT-2's own files: ids as published, 50257 of them, as a whole text."""
+    if not _GPT2.is_dir():
+      self.skipTest(f"GPT-2's BPE files are not at {_GPT2}")
+    path = self.write("text", "Hello world\n\nHello\n\n\n  world")
+    found = corpus.tokenize(path, self.cache, _GPT2, chunk_bytes=3)
+    self.assertEqual(found.vocab_size, 50257)
+    self.assertEqual(
+      found.tokens().tolist(),
+      [15496, 995, 198, 198, 15496, 628, 198, 220, 995],
+    )
+
+
+if __name__ == "__main__":
+  absltest.main()

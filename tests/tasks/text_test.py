@@ -1,0 +1,305 @@
+"""Tests of the text task."""
+
+import pathlib
+import sys
+import tempfile
+from unittest import mock
+
+import chex
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from absl.testing import absltest, parameterized
+from hypothesis import strategies as st
+
+from jaxlook.tasks import text
+from jaxlook.tasks.corpus import TokenFile
+from tests import base
+
+_F32 = 1e-5  # Absolute, on losses of a few nats: float32 rounding.
+
+
+class TextTestCase(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+  def token_file(self, length: int, start: int = 0, **changes) -> TokenFile:
+    """Writes the tokens start, start + 1, ...: each says where it stood."""
+    tokens = np.arange(start, start + length, dtype=np.uint32)
+    path = self.folder / f"{start}-{length}.tokens"
+    tokens.tofile(path)
+    fields = {
+      "path": path,
+      "dtype": "uint32",
+      "length": length,
+      "vocab_size": 10**6,
+      "num_bytes": 4 * length,
+      "tokenizer": "bpe",
+      "tokenizer_sha256": "b",
+      "sha256": f"{start}-{length}",
+    }
+    return TokenFile(**(fields | changes))
+
+
+class SplitTest(TextTestCase):
+  @hypothesis.given(
+    st.integers(1, 3000), st.integers(1, 9), st.floats(0.01, 0.99)
+  )
+  @hypothesis.settings(max_examples=50, deadline=None)
+  def test_no_token_is_both_trained_on_and_held_out(
+    self, tokens, length, held_out
+  ):
+    """The two splits are disjoint and cover the text, or it is too short."""
+    try:
+      task = text.Text(self.token_file(tokens), None, length, held_out)
+    except ValueError as error:
+      self.assertIn("too short", str(error))
+      return
+    train, valid = task.train_tokens(), task.valid_tokens()
+    self.assertEqual([*train, *valid], list(range(tokens)))
+    trained = task.windows(0, range(3), 2)
+    self.assertLess(trained.max(), valid[0])
+    scored = task.validation_windows(10**6)
+    self.assertGreater(scored.min(), train[-1])
+    self.assertLen(set(scored.ravel()), scored.size)
+
+  def test_the_cut_does_not_depend_on_the_length(self):
+    """Models with other contexts are scored on the same held-out text."""
+    file = self.token_file(1003)
+    cuts = {len(text.Text(file, None, n).train_tokens()) for n in (1, 7, 16)}
+    self.assertEqual(cuts, {953})
+
+  def test_a_second_file_is_held_out_whole(self):
+    """With a validation text the training text is used to its end."""
+    train, valid = self.token_file(40), self.token_file(20, 100, num_bytes=30)
+    task = text.Text(train, valid, 4)
+    self.assertEqual(task.train_tokens().tolist(), list(range(40)))
+    self.assertEqual(task.valid_tokens().tolist(), list(range(100, 120)))
+    self.assertEqual(task.valid_bytes_per_token, 1.5)
+    self.assertEqual(text.Text(train, None, 1, 0.5).valid_bytes_per_token, 4.0)
+    self.assertEqual(task.vocab_size, 10**6)
+
+  def test_refuses_texts_that_are_too_short(self):
+    """Two windows to train on and one to score on are the least."""
+    text.Text(self.token_file(30), None, 9, 1 / 3)
+    with self.assertRaisesRegex(
+      ValueError, "0-30.tokens: too short: validation .* 9 needs 10 tokens, not"
+    ):
+      text.Text(self.token_file(30), None, 9, 0.3)
+    with self.assertRaisesRegex(
+      ValueError, "0-29.tokens: too short: training .* 9 needs 20 tokens, not 1"
+    ):
+      text.Text(self.token_file(29), None, 9, 1 / 3)
+    with self.assertRaisesRegex(ValueError, "100-9.tokens: too short: validat"):
+      text.Text(self.token_file(30), self.token_file(9, 100), 9)
+
+  def test_refuses_settings_out_of_range(self):
+    """The message names the field and its value."""
+    file = self.token_file(100)
+    with self.assertRaisesRegex(ValueError, "length must be at least 1, not 0"):
+      text.Text(file, length=0)
+    for value in (0.0, 1.0, -0.1, float("nan")):
+      with self.assertRaisesRegex(ValueError, rf"\(0, 1\), not {value}"):
+        text.Text(file, held_out=value)
+
+  def test_refuses_texts_that_do_not_fit(self):
+    """The same text twice is no held-out text; nor are other token ids."""
+    train, valid = self.token_file(400), self.token_file(100, 900)
+    same = self.token_file(100, 900, sha256=train.sha256)
+    with self.assertRaisesRegex(ValueError, "900-100.tokens: held out, but eq"):
+      text.Text(train, same)
+    other = self.token_file(100, 900, tokenizer_sha256="c", tokenizer="gpt2")
+    with self.assertRaisesRegex(ValueError, "tokenised with gpt2, but .* bpe"):
+      text.Text(train, other)
+    text.Text(train, valid)
+
+
+class WindowsTest(TextTestCase):
+  def setUp(self):
+    super().setUp()
+    # 800 windows of 5 tokens to train on, 10 to validate on.
+    self.train, self.valid = self.token_file(4003), self.token_file(52, 5000)
+    self.task = text.Text(self.train, self.valid, 4)
+
+  def starts(self, seed, steps, batch_size):
+    return self.task.windows(seed, steps, batch_size)[..., 0].ravel().tolist()
+
+  def test_windows_are_stretches_of_the_text(self):
+    """Shape and type are as promised; tokens follow one another."""
+    windows = self.task.windows(3, range(5, 12), 6)
+    self.assertEqual(windows.shape, (7, 6, 5))
+    self.assertEqual(windows.dtype, np.int32)
+    np.testing.assert_array_equal(np.diff(windows, axis=-1), 1)
+    self.assertEqual(self.task.windows(3, range(0), 6).shape, (0, 6, 5))
+
+  def test_an_epoch_visits_every_window_once(self):
+    """Each epoch is a permutation of the windows, and another one."""
+    epochs = [self.starts(0, range(e, e + 1), 800) for e in range(3)]
+    for epoch in epochs:
+      self.assertEqual(sorted(epoch), list(range(0, 4000, 5)))
+    self.assertLen({tuple(epoch) for epoch in epochs}, 3)
+
+  def test_seeds_have_orders_of_their_own(self):
+    """In particular no epoch of one seed is another epoch of the next."""
+    orders = {
+      tuple(self.starts(seed, range(80 * epoch, 80 * epoch + 1), 10))
+      for seed in range(5)
+      for epoch in range(5)
+    }
+    self.assertLen(orders, 25)
+
+  @hypothesis.given(
+    st.integers(0, 2**40),
+    st.integers(0, 200),
+    st.integers(1, 20),
+    st.integers(0, 6),
+  )
+  @hypothesis.settings(max_examples=30, deadline=None)
+  def test_resuming_changes_nothing(self, seed, start, batch_size, cut):
+    """Steps read together, apart or out of order are the same steps."""
+    steps = range(start, start + 6)
+    whole = self.task.windows(seed, steps, batch_size)
+    resumed = text.Text(self.train, self.valid, 4)
+    second = resumed.windows(seed, steps[cut:], batch_size)
+    first = resumed.windows(seed, steps[:cut], batch_size)
+    np.testing.assert_array_equal(np.concatenate([first, second]), whole)
+    backwards = self.task.windows(seed, steps[::-1], batch_size)
+    np.testing.assert_array_equal(backwards[::-1], whole)
+
+  def test_the_batch_size_only_cuts_the_order(self):
+    """The same windows come in the same order, whatever the batch size."""
+    self.assertEqual(self.starts(7, range(12), 3), self.starts(7, range(2), 18))
+
+  def test_the_order_is_pinned(self):
+    """A new grain or numpy that shuffles otherwise would change results."""
+    self.assertEqual(
+      self.starts(0, range(1), 8),
+      [1165, 1885, 3270, 1230, 2035, 2140, 1215, 2450],
+    )
+
+  def test_validation_windows_are_spread_evenly(self):
+    """They start with the text and leave gaps that differ by one window."""
+    everything = self.task.validation_windows(10**6)
+    self.assertEqual(everything.dtype, np.int32)
+    self.assertEqual(everything[:, 0].tolist(), list(range(5000, 5050, 5)))
+    np.testing.assert_array_equal(np.diff(everything, axis=-1), 1)
+    for count in range(1, 11):
+      starts = self.task.validation_windows(count)[:, 0]
+      self.assertLen(starts, count)
+      self.assertEqual(starts[0], 5000)
+      gaps = np.diff([*starts, 5050])
+      self.assertLessEqual(gaps.max() - gaps.min(), 5)
+      self.assertGreaterEqual(gaps.min(), 5)
+
+  def test_refuses_arguments_out_of_range(self):
+    """The message names the argument and its value."""
+    with self.assertRaisesRegex(ValueError, "seed must be at least 0, not -1"):
+      self.task.windows(-1, range(1), 2)
+    with self.assertRaisesRegex(ValueError, "steps must be at least 0, not -2"):
+      self.task.windows(0, range(-2, 1), 2)
+    for size in (0, 801):
+      with self.assertRaisesRegex(ValueError, rf"in 1\.\.800, .* not {size}"):
+        self.task.windows(0, range(1), size)
+    with self.assertRaisesRegex(ValueError, "count must be at least 1, not 0"):
+      self.task.validation_windows(0)
+
+  def test_names_the_missing_extra(self):
+    """Without `grain` validation windows can be read, training ones not."""
+    with mock.patch.dict(sys.modules, {"grain": None}):
+      self.task.validation_windows(1)
+      with self.assertRaisesRegex(ImportError, r"pip install jaxlook\[text\]"):
+        self.task.windows(0, range(1), 2)
+
+  def test_a_batch_is_shifted_by_one(self):
+    """Position i is asked for the token after it."""
+    fed = jnp.asarray(self.task.windows(0, range(1), 3)[0])
+    batch = self.task.batch(jax.random.key(0), 3, fed)
+    chex.assert_shape([batch.inputs, batch.targets], (3, 4))
+    np.testing.assert_array_equal(batch.targets, batch.inputs + 1)
+    with self.assertRaisesRegex(ValueError, "none was fed"):
+      self.task.batch(jax.random.key(0), 3, None)
+    with self.assertRaisesRegex(AssertionError, "shape"):
+      self.task.batch(jax.random.key(0), 2, fed)
+
+
+class LossTest(TextTestCase):
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(0)
+    self.logits = rng.normal(size=(2, 3, 7))
+    self.targets = rng.integers(0, 7, (2, 3))
+    log_probs = scipy.special.log_softmax(self.logits, axis=-1)
+    self.wanted = -np.take_along_axis(
+      log_probs, self.targets[..., None], axis=-1
+    )[..., 0]
+
+  @chex.variants(with_jit=True, without_jit=True)
+  @parameterized.parameters(("float32", _F32), ("bfloat16", 0.05))
+  def test_cross_entropy(self, dtype, tolerance):
+    """It is minus the log-softmax at the target, in float32 at least."""
+    found = self.variant(text.cross_entropy)(
+      jnp.asarray(self.logits, dtype), jnp.asarray(self.targets)
+    )
+    self.assertEqual(found.dtype, jnp.float32)
+    np.testing.assert_allclose(found, self.wanted, atol=tolerance)
+
+  def test_cross_entropy_keeps_float64(self):
+    """Double precision is neither lost nor introduced."""
+    with jax.enable_x64(True):
+      found = text.cross_entropy(
+        jnp.asarray(self.logits), jnp.asarray(self.targets)
+      )
+      self.assertEqual(found.dtype, jnp.float64)
+      np.testing.assert_allclose(found, self.wanted, atol=1e-14)
+
+  def test_cross_entropy_of_large_bfloat16_logits(self):
+    """Half-precision logits lose nothing more: 256 + log 2 is not rounded."""
+    logits = jnp.array([[[256.0, 256.0, 0.0]]], jnp.bfloat16)
+    for target, wanted in ((0, np.log(2.0)), (2, 256 + np.log(2.0))):
+      found = text.cross_entropy(logits, jnp.array([[target]]))
+      np.testing.assert_allclose(found, [[wanted]], rtol=1e-6)
+
+  def test_gradient_is_probability_minus_target(self):
+    """D loss / d logits = softmax - one hot, position by position."""
+    logits, targets = jnp.asarray(self.logits), jnp.asarray(self.targets)
+    found = jax.grad(lambda x: text.cross_entropy(x, targets).sum())(logits)
+    wanted = scipy.special.softmax(self.logits, -1) - np.eye(7)[self.targets]
+    np.testing.assert_allclose(found, wanted, atol=_F32)
+
+  def test_refuses_shapes_that_do_not_fit(self):
+    """Ranks, shapes and types are checked."""
+    logits, targets = jnp.asarray(self.logits), jnp.asarray(self.targets)
+    for bad in (
+      (logits[..., None], targets),
+      (logits, targets[:1]),
+      (logits, targets.astype(float)),
+    ):
+      with self.assertRaises(AssertionError):
+        text.cross_entropy(*bad)
+
+  def test_task_loss_is_cross_entropy(self):
+    """A uniform guess costs log V at every position."""
+    task = text.Text(self.token_file(153), None, 4)
+    fed = jnp.asarray(task.windows(0, range(1), 3)[0])
+    batch = task.batch(jax.random.key(0), 3, fed)
+    np.testing.assert_allclose(
+      task.loss(jnp.zeros((3, 4, 200)), batch), np.log(200.0), rtol=1e-6
+    )
+
+  def test_bits_per_byte(self):
+    """A uniform guess over bytes costs 8 bits; pairs of them the same."""
+    self.assertAlmostEqual(text.bits_per_byte(np.log(256), 10, 10), 8.0)
+    self.assertAlmostEqual(text.bits_per_byte(np.log(65536), 5, 10), 8.0)
+    np.testing.assert_allclose(
+      text.bits_per_byte(np.log([2.0, 4.0]), 1, 2), [0.5, 1.0]
+    )
+    for counts in ((0, 1), (1, 0)):
+      with self.assertRaisesRegex(ValueError, f"not {counts[0]}, {counts[1]}"):
+        text.bits_per_byte(1.0, *counts)
+
+
+if __name__ == "__main__":
+  absltest.main()
