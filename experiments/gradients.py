@@ -3,10 +3,9 @@
     python -m experiments.gradients --model=DIR --tokens=FILE.npy
         --attention=SPEC [--teacher=DIR] --out=FILE.safetensors
 
-DIR is a Hugging Face folder of the family GPT-2 or GPT-NeoX, FILE.npy an
-integer array [batch, length]. Prints the mean next-token cross-entropy and
-writes its gradient for every parameter, under the checkpoint's own names and
-orientation. A small model takes seconds on a CPU, most of them compiling.
+DIR is a Hugging Face folder of GPT-2 or GPT-NeoX, FILE.npy integers [batch,
+length]. Prints the mean next-token cross-entropy and writes its gradient for
+every parameter under the checkpoint's own names. Seconds for a small model.
 """
 
 import os
@@ -87,18 +86,23 @@ def main() -> None:
     problem = "is required" if needed else "is given in vain"
     raise cli.UsageError("teacher", f"{problem} with --attention={spec}")
 
-  context = None
+  teacher = None
   if _TEACHER.value:
     with cli.naming("teacher"):
       teacher = pretrained.load(_TEACHER.value)
       check_teacher(teacher.config, model.config)
       check_tokens(teacher.config, tokens)
-    _, context = jax.jit(collect_context, static_argnums=0)(
-      Decoder(teacher.config), teacher.params, tokens.astype(np.int32)
+
+  context, tokens = None, tokens.astype(np.int32)
+  # Accelerators would else multiply in fewer digits than the weights have.
+  with jax.default_matmul_precision("highest"):
+    if teacher is not None:
+      _, context = jax.jit(collect_context, static_argnums=0)(
+        Decoder(teacher.config), teacher.params, tokens
+      )
+    loss, gradients = jax.jit(loss_and_gradients, static_argnums=0)(
+      Decoder(model.config, specs), model.params, tokens, context
     )
-  loss, gradients = jax.jit(loss_and_gradients, static_argnums=0)(
-    Decoder(model.config, specs), model.params, tokens.astype(np.int32), context
-  )
   if not np.isfinite(loss):
     raise cli.UsageError("model", f"{folder} gives a loss of {loss}")
   said = {

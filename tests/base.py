@@ -3,6 +3,8 @@
 Importing this module turns silent rank promotion into an error for the whole
 test process, so that a forgotten axis fails instead of broadcasting, and gives
 the process two CPU devices, so that sharding over seeds is tested everywhere.
+The compiler's optimisations are off: they double the time of the tests, most
+of which goes into compiling tiny programs, and no law may depend on them.
 """
 
 import chex
@@ -12,6 +14,7 @@ from absl.testing import parameterized
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_disable_most_optimizations", True)
 
 # Every variant of the table in the README, one line each; the common suites
 # run over this list, so a new variant is one more line here.

@@ -80,7 +80,8 @@ def to_checkpoint(layout: Layout, tree: Params) -> dict[str, np.ndarray]:
       or optimizer moments, of any dtype.
 
   Returns:
-    Each tensor under the checkpoint's own name, bit for bit.
+    Each tensor under the checkpoint's own name, bit for bit, in row-major
+    memory as safetensors wants it.
 
   Raises:
     ValueError: the tree is not of the decoder's structure or shapes.

@@ -17,8 +17,8 @@ from tests.attention import common
 PATHS = ("reference", "fused")
 
 # A few shapes, so that each program compiles once for many draws.
-shapes = st.sampled_from([(2, 1, 1, 2), (1, 2, 2, 3), (2, 6, 2, 3)])
-few = settings(max_examples=6, deadline=None)
+shapes = st.sampled_from([(2, 1, 1, 2), (2, 6, 2, 3)])
+few = settings(max_examples=4, deadline=None)
 
 
 def both(cases):
@@ -142,9 +142,12 @@ def _jacobians(spec, path, length):
 
 
 class FormsTest(base.Float64TestCase):
-  @parameterized.parameters(*both(base.VARIANTS))
-  def test_jit_and_vmap_change_nothing(self, spec, path):
-    """A compiled batch of seeds equals one seed after the other."""
+  @parameterized.parameters(
+    *both(["causal", "myopic", "horizon:2/residual/keys", "leak:0.3"]),
+    *both(["future_only", "teacher", "window:2", "self_only"]),
+  )
+  def test_law_8_vmap_over_seeds_is_a_loop(self, spec, path):
+    """A batch of seeds, compiled, equals one after the other, not compiled."""
     seeds = [common.inputs(seed, (1, 5, 2, 3)) for seed in range(2)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *seeds)
     run = functools.partial(common.value_and_grads, spec, implementation=path)
@@ -227,7 +230,9 @@ class FormsTest(base.Float64TestCase):
     _, grads = common.value_and_grads("teacher/residual", arrays, "auto")
     self.assertGreater(float(jnp.abs(grads["other_value"]).max()), 1e-3)
 
-  @parameterized.parameters(*both(base.VARIANTS))
+  @parameterized.parameters(
+    *both(["causal", "myopic", "horizon:40", "zero_context", "teacher"])
+  )
   def test_half_precision(self, spec, path):
     """bfloat16 in, bfloat16 out, with softmax in float32 in between."""
     # 8 bits of mantissa, outputs below 4: half a unit in the last place.

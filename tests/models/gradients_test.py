@@ -109,10 +109,10 @@ class GradientsTest(base.TestCase):
   def test_teacher(self, spec):
     """A model that teaches itself is myopic; another teacher changes it."""
     params, tokens = random_params(_CONFIG), _tokens(_CONFIG)
-    _, own = collect_context(Decoder(_CONFIG), params, tokens)
-    _, other = collect_context(
-      Decoder(_CONFIG), random_params(_CONFIG, seed=1), tokens
-    )
+    collect = jax.jit(collect_context, static_argnums=0)
+    _, own = collect(Decoder(_CONFIG), params, tokens)
+    strange = random_params(_CONFIG, seed=1)
+    _, other = collect(Decoder(_CONFIG), strange, tokens)
     decoder = Decoder(_CONFIG, spec)
     taught = _loss_and_gradients(decoder, params, tokens, own)
     myopic = _loss_and_gradients(
