@@ -5,13 +5,15 @@ status 2, before anything is compiled.
 """
 
 import contextlib
+import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 from absl import app, flags, logging
-from rich import console, progress
+from rich import console, progress, table
 
 BAD_INPUT = 2
 STOPPED = 128 + signal.SIGTERM
@@ -26,11 +28,23 @@ class UsageError(Exception):
 
 
 @contextlib.contextmanager
-def naming(flag: str) -> Iterator[None]:
-  """Blames a flag for what the body raises because of its value."""
+def naming(*flag_names: str) -> Iterator[None]:
+  """Blames a flag for what the body raises because of its value.
+
+  Args:
+    *flag_names: the flags whose values the body reads. The library's messages
+      begin with the name of the field at fault, so the flag of that name is
+      blamed, and the first one where there is none.
+
+  Yields:
+    Nothing.
+  """
   try:
     yield
   except (ValueError, OSError, ImportError) as error:
+    field = re.match(r"\w*", str(error))
+    named = field.group() if field else ""
+    flag = named if named in flag_names else flag_names[0]
     raise UsageError(flag, str(error)) from error
 
 
@@ -67,6 +81,18 @@ def run(main: Callable[[], None]) -> None:
   app.run(guarded, flags_parser=_parse_flags)
 
 
+def print_table(title: str, rows: list[list[str]]) -> None:
+  """Prints a header and rows, wrapped to the terminal's width."""
+  shown = table.Table(*rows[0], title=title, title_justify="left")
+  for row in rows[1:]:
+    shown.add_row(*row)
+  wide = console.Console()
+  # Off a terminal nothing wraps, so that the lines can be searched.
+  if not wide.is_terminal:
+    wide = console.Console(width=200)
+  wide.print(shown, markup=False)
+
+
 class Stop:
   """Remembers that SIGTERM or SIGINT has come; true from then on.
 
@@ -92,16 +118,18 @@ class Progress:
   """Progress over all arms: a bar with time left, or plain lines.
 
   Plain lines appear on anything that is not a terminal, at most one every
-  `_SECONDS` seconds, with the time left at the rate so far.
+  `_SECONDS` seconds. The time left comes from the time between reports of the
+  same arm, so that compiling, and arms that an earlier run has trained, do not
+  distort it.
   """
 
   _SECONDS = 15.0
 
   def __init__(self, total_steps: int):
-    """Starts the clock; `total_steps` counts the steps of all arms."""
-    self._total = total_steps
-    self._done = self._skipped = 0
-    self._start = self._last = time.monotonic()
+    """Starts at nothing done; `total_steps` counts the steps of all arms."""
+    self._total, self._done = total_steps, 0
+    self._timed_steps, self._timed_seconds = 0, 0.0
+    self._last_line = time.monotonic()
     self._bar = None
     if console.Console().is_terminal:
       self._bar = progress.Progress(
@@ -109,33 +137,40 @@ class Progress:
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
       )
       self._task = self._bar.add_task("", total=total_steps)
       self._bar.start()
 
-  def skip(self, arm: str, steps: int) -> None:
-    """Counts steps that an earlier run has already made."""
-    self._skipped += steps
-    self.advance(arm, steps, "already done")
+  def arm(self, name: str) -> Callable[[int, np.ndarray], None]:
+    """The reporter of one arm, to be told its step count and losses [E]."""
+    before, last = None, 0
 
-  def advance(self, arm: str, steps: int, status: str) -> None:
-    """Counts steps just made, and says how the arm stands."""
+    def report(step: int, losses: np.ndarray) -> None:
+      nonlocal before, last
+      now = time.monotonic()
+      if before is not None:
+        self._timed_seconds += now - before
+        self._timed_steps += step - last
+      finite = losses[np.isfinite(losses)]
+      mean = f"{finite.mean():.4g}" if finite.size else "diverged"
+      self._advance(f"{name}, step {step}, loss {mean}", step - last)
+      before, last = now, step
+
+    return report
+
+  def _advance(self, status: str, steps: int) -> None:
     self._done += steps
-    now = time.monotonic()
+    if self._timed_steps:
+      rate = self._timed_seconds / self._timed_steps
+      left = round(rate * (self._total - self._done))
+      status += f", {left // 60} min {left % 60:02d} s left"
     if self._bar is not None:
-      self._bar.update(
-        self._task, advance=steps, description=f"{arm}  {status}"
-      )
-    elif now - self._last >= self._SECONDS or self._done == self._total:
-      self._last = now
-      made = self._done - self._skipped
-      left = (now - self._start) / max(made, 1) * (self._total - self._done)
-      print(
-        f"{self._done}/{self._total} steps, {arm}: {status}, {left:.0f} s left",
-        flush=True,
-      )
+      self._bar.update(self._task, advance=steps, description=status)
+      return
+    now = time.monotonic()
+    if now - self._last_line >= self._SECONDS or self._done == self._total:
+      self._last_line = now
+      print(f"{self._done}/{self._total} steps: {status}", flush=True)
 
   def close(self) -> None:
     """Leaves the terminal as it was."""

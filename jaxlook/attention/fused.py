@@ -8,10 +8,10 @@ gradient window from the context to the own pair:
   out_i = o_i + sum_j p_ij (v'_j - v_j)
               + sum_j p_ij sg(v_j - o_i) scale sg(q_i) . (k'_j - k_j)
 
-with o_i the ordinary output over the context pair (k, v), p_ij = exp(s_ij - lse_i)
-its attention, (k', v') the own pair, sg the stopped gradient, and j over the
-gradient window. Starting from the context rather than from the own pair keeps
-blocked gradients exactly 0: nothing has to cancel.
+with o_i the ordinary output over the context pair (k, v), its attention
+p_ij = exp(s_ij - lse_i), (k', v') the own pair, sg the stopped gradient, and j
+over the gradient window. Starting from the context rather than from the own
+pair keeps blocked gradients exactly 0: nothing has to cancel.
 
 The corrections are exact for first derivatives; second derivatives need the
 reference path.

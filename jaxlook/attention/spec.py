@@ -113,13 +113,13 @@ class _Form:
   argument: str | None = None
   read: Callable[[str], Any] = _count
   allowed: str = "an integer >= 0"
-  cuts: bool = True
+  suffixes: tuple[str, ...] = ("stop", "blocked")
 
 
 _FORMS = {
-  "causal": _Form(lambda _: {}, cuts=False),
-  "self_only": _Form(lambda _: {"reach": 0}, cuts=False),
-  "window": _Form(lambda w: {"reach": w}, argument="w", cuts=False),
+  "causal": _Form(lambda _: {}, suffixes=()),
+  "self_only": _Form(lambda _: {"reach": 0}, suffixes=()),
+  "window": _Form(lambda w: {"reach": w}, argument="w", suffixes=()),
   "myopic": _Form(lambda _: {"high": 0}),
   "horizon": _Form(lambda h: {"high": h}, argument="h"),
   "offset": _Form(lambda d: {"low": d, "high": d}, argument="d"),
@@ -130,7 +130,9 @@ _FORMS = {
     read=_share,
     allowed="a number in [0, 1]",
   ),
-  "zero_context": _Form(lambda _: {"high": 0, "source": "zeros"}),
+  "zero_context": _Form(
+    lambda _: {"high": 0, "source": "zeros"}, suffixes=("blocked",)
+  ),
   "teacher": _Form(lambda _: {"high": 0, "source": "teacher"}),
 }
 
@@ -149,7 +151,7 @@ def parse(text: str) -> Spec:
       (without it, both).
 
   Returns:
-    The spec, named by `text` without the parts that are defaults.
+    The spec, named by the form with its stop point spelled out.
 
   Raises:
     ValueError: the variant is unknown (the message lists the known ones), its
@@ -164,7 +166,11 @@ def parse(text: str) -> Spec:
       f"unknown attention {text!r}; known are {', '.join(KNOWN)}, each cut with"
       " /kv or /residual and /keys or /values"
     )
-  fields = form.fields(_argument(text, form, argument if colon else None))
+  value = _argument(text, form, argument if colon else None)
+  fields = form.fields(value)
+  head_name = variant
+  if value is not None:
+    head_name += f":{str(value).removesuffix('.0')}"
   for suffix in suffixes:
     if suffix in get_args(Stop):
       field = "stop"
@@ -175,7 +181,7 @@ def parse(text: str) -> Spec:
         f"unknown suffix /{suffix} in attention {text!r}; known are /kv,"
         " /residual, /keys, /values"
       )
-    if not form.cuts or (field == "stop" and fields.get("source") == "zeros"):
+    if field not in form.suffixes:
       raise ValueError(
         f"attention {text!r}: {variant} takes no /{suffix}, for it cuts no"
         " gradient there"
@@ -183,9 +189,10 @@ def parse(text: str) -> Spec:
     if field in fields:
       raise ValueError(f"attention {text!r} gives two values for its {field}")
     fields[field] = suffix
-  shown = [s for s in (fields.get("stop"), fields.get("blocked")) if s]
-  name = "/".join([head, *(s for s in shown if s != "kv")])
-  return Spec(name=name, **fields)
+  # The stop point is always spelled out: the two are easily confused.
+  stop = fields.get("stop", "kv") if "stop" in form.suffixes else None
+  shown = [head_name, stop, fields.get("blocked")]
+  return Spec(name="/".join(part for part in shown if part), **fields)
 
 
 def _argument(text: str, form: _Form, argument: str | None) -> Any:
@@ -233,3 +240,12 @@ def parse_layers(
     tuple(spread([parse(part) for part in layer.split("+")], heads, "heads"))
     for layer in spread(text.split(","), layers, "layers")
   )
+
+
+def layers_name(specs: tuple[tuple[Spec, ...], ...]) -> str:
+  """The shortest form that `parse_layers` reads as these specs."""
+
+  def join(names: list[str], mark: str) -> str:
+    return names[0] if len(set(names)) == 1 else mark.join(names)
+
+  return join([join([s.name for s in layer], "+") for layer in specs], ",")

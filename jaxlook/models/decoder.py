@@ -1,9 +1,9 @@
 """One Linen decoder for the GPT-2 and GPT-NeoX shapes, any attention variant.
 
 Each block sows its input as `residual`, and each attention `own_key` (after
-rotation) and `own_value`, into the collection `intermediates`; the block's input
-is also a perturbation point `residual`, whose gradient is dL/dx of that layer.
-Dropout is left out: the experiments train on fresh data.
+rotation) and `own_value`, into the collection `intermediates`; the input of the
+block is also a perturbation point `residual`, whose gradient is dL/dx of that
+layer. Dropout is left out: the experiments train on fresh data.
 """
 
 import functools

@@ -261,12 +261,12 @@ def write_settings(
 
 def _read_rotary(settings: Settings) -> dict[str, float]:
   nested = {}
+  known = {"rope_type", "type", *(common for common, *_ in _ROTARY.values())}
   for name in ("rope_scaling", "rope_parameters"):
     value = settings.get(name) or {}
     if (
       not isinstance(value, dict)
-      or not value.keys()
-      <= {"rope_type", "type", *(c for c, *_ in _ROTARY.values())}
+      or not known.issuperset(value)
       or value.get("rope_type", value.get("type", "default")) != "default"
     ):
       raise ValueError(

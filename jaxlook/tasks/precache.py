@@ -91,5 +91,10 @@ class Precache:
     return optax.huber_loss(outputs[..., 0], batch.targets[..., 0])
 
   def zero_loss(self, batch: Batch) -> jax.Array:
-    """The loss of predicting 0 everywhere, the chance level; [B, T]."""
+    """The loss of predicting 0 everywhere; [B, T]."""
     return self.loss(jnp.zeros_like(batch.targets), batch)
+
+  def trivial_loss(self, batch: Batch) -> jax.Array:
+    """The chance level: x where z = 0, and 0 where the sum is asked; [B, T]."""
+    x_BxTx1, z_BxTx1 = jnp.split(batch.inputs, 2, axis=-1)
+    return self.loss((1.0 - z_BxTx1) * x_BxTx1, batch)

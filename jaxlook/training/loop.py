@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxlook.models import Decoder
-from jaxlook.tasks.task import Task
+from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import step as step_lib
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.config import TrainConfig
@@ -181,26 +181,53 @@ def evaluate(
     config: gives the size and number of batches.
     params: parameters with a leading seed axis E.
     key: draws the batches of generated tasks, consumed.
-    fed: held-out data from the host, [eval_batches, ...]; None for generated
-      tasks.
+    fed: held-out data from the host, [batches, ...]; None for generated tasks.
 
   Returns:
     Mean loss by seed and position, float32 [E, T].
   """
 
-  def one(params: Any, batch: Any) -> jax.Array:
+  def one(params: Any, batch: Batch) -> jax.Array:
     outputs = decoder.apply({"params": params}, batch.inputs)
     return jnp.mean(task.loss(outputs, batch), axis=0)
 
   @jax.jit
-  def all_batches(params: Any, keys: jax.Array, fed: Any) -> jax.Array:
-    def body(xs):
-      key, fed = xs
-      batch = task.batch(key, config.batch_size, fed)
-      return jax.vmap(one, in_axes=(0, None))(params, batch)
+  def over_batches(params: Any, key: jax.Array, fed: Any) -> jax.Array:
+    return mean_over_batches(
+      task, config, jax.vmap(one, in_axes=(0, None)), params, key=key, fed=fed
+    )
 
-    return jnp.mean(jax.lax.map(body, (keys, fed)), axis=0)
+  return np.asarray(over_batches(params, key, fed))
 
-  return np.asarray(
-    all_batches(params, jax.random.split(key, config.eval_batches), fed)
+
+def mean_over_batches(
+  task: Task,
+  config: TrainConfig,
+  measure: Callable[[Any, Batch], jax.Array],
+  params: Any,
+  *,
+  key: jax.Array,
+  fed: Any = None,
+) -> jax.Array:
+  """The mean of a measure over the held-out batches.
+
+  Args:
+    task: makes the batches.
+    config: gives the size and number of batches.
+    measure: of parameters and a batch.
+    params: passed on to the measure.
+    key: draws the batches of generated tasks, consumed.
+    fed: held-out data from the host, [batches, ...]; None for generated tasks.
+
+  Returns:
+    The mean, of the measure's shape.
+  """
+
+  def body(xs):
+    key, fed = xs
+    return measure(params, task.batch(key, config.batch_size, fed))
+
+  count = config.eval_batches if fed is None else fed.shape[0]
+  return jnp.mean(
+    jax.lax.map(body, (jax.random.split(key, count), fed)), axis=0
   )

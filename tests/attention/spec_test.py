@@ -5,18 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxlook.attention import spec as spec_lib
-from jaxlook.attention.spec import Spec, parse, parse_layers
+from jaxlook.attention.spec import Spec, layers_name, parse, parse_layers
 from tests import base
 
 
 class ParseTest(base.TestCase):
   @parameterized.parameters(*base.VARIANTS)
   def test_form_round_trips(self, text):
-    """A spec prints as the form that made it, and is hashable."""
+    """A spec prints as a form that makes it again, and is hashable."""
     spec = parse(text)
-    self.assertEqual(str(spec), text)
-    self.assertEqual(hash(parse(str(spec))), hash(spec))
     self.assertEqual(parse(str(spec)), spec)
+    self.assertEqual(hash(parse(str(spec))), hash(spec))
 
   @parameterized.parameters(
     ("causal", {}),
@@ -36,12 +35,20 @@ class ParseTest(base.TestCase):
   )
   def test_variant_means_its_row_of_the_design_table(self, text, fields):
     """Each variant sets the window, reach and context of the design."""
-    self.assertEqual(parse(text), Spec(name=text, **fields))
+    spec = parse(text)
+    self.assertEqual(spec, Spec(name=spec.name, **fields))
 
-  def test_defaults_leave_the_name(self):
-    """/kv is the default stop point, so it is the same spec."""
-    self.assertEqual(parse("myopic/kv"), parse("myopic"))
-    self.assertEqual(parse("leak:0.3/kv/values"), parse("leak:0.3/values"))
+  @parameterized.parameters(
+    ("causal", "causal"),
+    ("myopic", "myopic/kv"),
+    ("horizon:04/values", "horizon:4/kv/values"),
+    ("leak:0.30/values/residual", "leak:0.3/residual/values"),
+    ("leak:1", "leak:1/kv"),
+    ("zero_context/keys", "zero_context/keys"),
+  )
+  def test_name_spells_the_stop_point_out(self, text, name):
+    """One variant has one name, whichever way it was written."""
+    self.assertEqual(str(parse(text)), name)
 
   @parameterized.parameters(
     ("nonsense", "unknown attention 'nonsense'; known are causal, self_only"),
@@ -106,6 +113,17 @@ class ParseLayersTest(base.TestCase):
         (parse("myopic"), parse("horizon:2")),
       ),
     )
+
+  @parameterized.parameters(
+    "causal",
+    "causal,myopic/kv",
+    "myopic/kv+causal,causal",
+    "offset:1/kv+causal",
+  )
+  def test_name_of_a_mixed_model_is_its_shortest_form(self, text):
+    """What is equal throughout is written once."""
+    specs = parse_layers(text, layers=2, heads=2)
+    self.assertEqual(layers_name(specs), text)
 
   @parameterized.parameters(
     ("causal,causal,causal", "gives 3 layers, the model has 2"),

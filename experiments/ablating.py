@@ -1,0 +1,228 @@
+"""The flow that the ablations share: arms in turn, then result and report.
+
+Not a binary: `experiments.precache` and `experiments.language` say what to
+train on and what to claim, this says in which order things happen.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import cli
+from jaxlook import ablation, report, stats
+from jaxlook.attention import layers_name, parse_layers
+from jaxlook.environment import environment
+from jaxlook.runs import Store, open_store
+from jaxlook.training import FinishedArm, Problem, Stopped, run_arm
+
+PRESETS = ("smoke", "cpu", "paper")
+
+PRESET = flags.DEFINE_enum(
+  "preset", "cpu", PRESETS, "Scale: seconds, minutes, or an accelerator."
+)
+SEEDS = flags.DEFINE_integer(
+  "seeds", None, "Number of seeds, at least 2.", lower_bound=2
+)
+OUT = flags.DEFINE_string(
+  "out", None, "Run folder; runs/EXPERIMENT-PRESET by default."
+)
+ATTENTION = flags.DEFINE_multi_string(
+  "attention", None, "An arm, as horizon:4 or causal,myopic; may be repeated."
+)
+STEPS = flags.DEFINE_integer("steps", None, "Training steps.")
+LENGTH = flags.DEFINE_integer("length", None, "Positions a sequence.")
+LAYERS = flags.DEFINE_integer("layers", None, "Layers of the model.")
+WIDTH = flags.DEFINE_integer("width", None, "Width of the residual stream.")
+HEADS = flags.DEFINE_integer("heads", None, "Attention heads a layer.")
+
+
+def overriding(config: Any, **values: Any) -> Any:
+  """A dataclass with the fields replaced whose flag was given.
+
+  Args:
+    config: the preset's.
+    **values: by field, the flag's value; None where it was not given.
+
+  Returns:
+    The config with the flags' values.
+  """
+  given = {name: value for name, value in values.items() if value is not None}
+  return dataclasses.replace(config, **given)
+
+
+def arms(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
+  """The variants to train, by their full names, causal always among them.
+
+  Args:
+    default: the experiment's own, where `--attention` is not given.
+    layers: layers of the model.
+    heads: heads a layer.
+
+  Returns:
+    Distinct variants, in order.
+
+  Raises:
+    UsageError: a form is unknown or needs a teacher, which there is none of.
+  """
+  names = []
+  for text in ATTENTION.value or default:
+    with cli.naming("attention"):
+      specs = parse_layers(text, layers, heads)
+    if any(spec.source == "teacher" for layer in specs for spec in layer):
+      raise cli.UsageError(
+        "attention", f"{text!r} needs a teacher, and no model is trained first"
+      )
+    names.append(layers_name(specs))
+  return tuple(dict.fromkeys([ablation.CAUSAL, *names]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablation:
+  """What an experiment hands over to be run and reported.
+
+  Attributes:
+    name: the experiment's.
+    title: of report and figures.
+    config: the resolved config, plain data.
+    problems: one for each setting.
+    variants: the arms of every problem.
+    unit: of the loss.
+    setup: one line for figures: task, model, training.
+    baselines: by problem, the metrics of what is not trained.
+    claims: what the held-out losses of a problem say, by variant and seed.
+    notes: paragraphs for the report.
+  """
+
+  name: str
+  title: str
+  config: Mapping[str, Any]
+  problems: Sequence[Problem]
+  variants: Sequence[str]
+  unit: str
+  setup: str
+  baselines: Callable[[Problem], dict[str, dict[str, float]]]
+  claims: Callable[[Problem, dict[str, dict[int, float]]], list[stats.Claim]]
+  notes: Sequence[str] = ()
+
+
+def run(ablating: Ablation) -> None:
+  """Trains what is not trained yet, writes the results and prints the tables.
+
+  Args:
+    ablating: the experiment.
+
+  Raises:
+    UsageError: `--out` cannot hold this run.
+    SystemExit: the run was asked to stop; the same command goes on from there.
+  """
+  out = Path(OUT.value or f"runs/{ablating.name}-{PRESET.value}")
+  config = {"variants": ablating.variants, **ablating.config}
+  with cli.naming("out"):
+    store = open_store(out, config)
+  with store:
+    finished = _train(store, ablating)
+    _write(store, ablating, finished)
+  print(f"wrote {out}/report.md, result.json, cells.parquet and figures")
+
+
+def _train(store: Store, ablating: Ablation) -> list[FinishedArm]:
+  """All arms, trained in turn or read where they are finished."""
+  stop = cli.Stop()
+  steps = [problem.train.steps for problem in ablating.problems]
+  progress = cli.Progress(sum(steps) * len(ablating.variants))
+  finished = []
+  try:
+    for problem in ablating.problems:
+      for variant in ablating.variants:
+        name = " ".join(part for part in (problem.setting, variant) if part)
+        finished.append(
+          run_arm(
+            store,
+            problem,
+            variant,
+            report=progress.arm(name),
+            should_stop=stop,
+          )
+        )
+  except Stopped as stopped:
+    progress.close()
+    print(
+      f"{name} {stopped}; the same command with --out={store.root} goes on"
+      " from there",
+      file=sys.stderr,
+    )
+    sys.exit(cli.STOPPED)
+  progress.close()
+  return finished
+
+
+def _write(
+  store: Store, ablating: Ablation, finished: Sequence[FinishedArm]
+) -> None:
+  """Figures, report and, last, the result; then the closing tables."""
+  where = environment()
+  sections = [
+    ("", f"{ablating.setup}.\n\n{report.environment_line(where)}.\n"),
+    *(("", f"{note}\n") for note in ablating.notes),
+  ]
+  cells = [cell for arm in finished for cell in arm.cells]
+  claims, closing = [], []
+  for problem in ablating.problems:
+    mine = [arm for arm in finished if arm.setting == problem.setting]
+    values = ablation.by_variant(cells, "loss", problem.setting)
+    baselines = ablating.baselines(problem)
+    cells += [
+      {"variant": name, "seed": 0, "metrics": metrics, "status": "done"}
+      | ({"setting": problem.setting} if problem.setting else {})
+      for name, metrics in baselines.items()
+    ]
+    lines = {name: metrics["loss"] for name, metrics in baselines.items()}
+    diverged = {
+      arm.variant: [c["seed"] for c in arm.cells if c["status"] == "diverged"]
+      for arm in mine
+    }
+    variants = report.variant_table(values, diverged, lines)
+    differences = report.comparison_table(ablation.differences(values))
+    found = ablating.claims(problem, values)
+    claims += found
+    figure = f"{problem.setting or 'losses'}.png"
+    report.ladder_figure(
+      store.figures / figure,
+      curves={arm.variant: (arm.steps, arm.losses) for arm in mine},
+      finals=values,
+      baselines=lines,
+      unit=ablating.unit,
+      title=" ".join([ablating.title, problem.setting]),
+      setup=f"{ablating.setup}; {len(problem.seeds)} seeds",
+    )
+    head = f" ({problem.setting})" if problem.setting else ""
+    sections += [
+      (
+        f"Held-out loss, {ablating.unit}{head}",
+        f"![](figures/{figure})\n\n{report.markdown(variants)}",
+      ),
+      (f"Paired differences{head}", report.markdown(differences)),
+      (f"Claims{head}", report.markdown(report.claim_table(found))),
+    ]
+    closing += [
+      (f"held-out loss, {ablating.unit}{head}", variants),
+      (f"paired differences{head}", differences),
+    ]
+  report.write_report(store.root / "report.md", ablating.title, sections)
+  store.write_result(
+    {
+      "experiment": ablating.name,
+      "preset": PRESET.value,
+      "config": store.config,
+      "environment": where,
+      "cells": cells,
+      "claims": [claim.as_json() for claim in claims],
+    }
+  )
+  for title, rows in closing:
+    cli.print_table(title, rows)
+  cli.print_table("claims", report.claim_table(claims))

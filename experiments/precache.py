@@ -1,0 +1,213 @@
+"""What is lost when nothing can be computed for the sake of later positions?
+
+    python -m experiments.precache [--preset=smoke|cpu|paper] [--out=DIR]
+
+Arms: causal, myopic/residual, myopic/kv and self_only on the pre-caching task
+of Wu, Morris and Levine (2024), section 4, beside predicting zero. Prints and
+writes the held-out Huber losses of every seed, the myopia gap, split into its
+upstream and projection parts, and the verdicts on the published claims.
+"""
+
+import dataclasses
+import functools
+
+from absl import flags
+
+from experiments import ablating, cli
+from jaxlook import ablation, stats
+from jaxlook.models import DecoderConfig
+from jaxlook.tasks.precache import Precache
+from jaxlook.training import Problem, TrainConfig, baseline
+
+_P = flags.DEFINE_list("p", None, "Probabilities that the sum is asked for.")
+_TERMS = flags.DEFINE_integer("terms", None, "Sines in the sum, a.")
+_FREQUENCY = flags.DEFINE_float("frequency", None, "Frequency of the sines, b.")
+
+_SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 4"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A scale of the experiment: task, model, training, seeds."""
+
+  p: tuple[float, ...]
+  terms: int
+  frequency: float
+  length: int
+  layers: int
+  width: int
+  heads: int
+  seeds: int
+  train: TrainConfig
+
+
+PRESETS = {
+  "smoke": Config(
+    p=(0.5,),
+    terms=2,
+    frequency=2.0,
+    length=8,
+    layers=1,
+    width=8,
+    heads=2,
+    seeds=2,
+    train=TrainConfig(
+      steps=20, batch_size=8, log_every=5, checkpoint_every=10, eval_batches=2
+    ),
+  ),
+  "cpu": Config(
+    p=(0.5,),
+    terms=4,
+    frequency=2.0,
+    length=32,
+    layers=2,
+    width=64,
+    heads=2,
+    seeds=4,
+    train=TrainConfig(
+      steps=1000, batch_size=64, learning_rate=1e-3, eval_batches=32
+    ),
+  ),
+  "paper": Config(
+    p=(1.0, 0.3, 0.1, 0.01),
+    terms=10,
+    frequency=10.0,
+    length=64,
+    layers=2,
+    width=128,
+    heads=2,
+    seeds=3,
+    train=TrainConfig(
+      steps=58_593,
+      batch_size=512,
+      learning_rate=1e-3,
+      log_every=200,
+      checkpoint_every=5_000,
+      eval_batches=97,
+    ),
+  ),
+}
+
+
+def build_config() -> Config:
+  """The preset with the flags' values."""
+  config = ablating.overriding(
+    PRESETS[ablating.PRESET.value],
+    terms=_TERMS.value,
+    frequency=_FREQUENCY.value,
+    length=ablating.LENGTH.value,
+    layers=ablating.LAYERS.value,
+    width=ablating.WIDTH.value,
+    heads=ablating.HEADS.value,
+    seeds=ablating.SEEDS.value,
+  )
+  with cli.naming("steps"):
+    train = ablating.overriding(config.train, steps=ablating.STEPS.value)
+  if _P.value is None:
+    return dataclasses.replace(config, train=train)
+  with cli.naming("p"):
+    p = tuple(dict.fromkeys(float(text) for text in _P.value))
+    if not p:
+      raise ValueError("needs at least one probability")
+  return dataclasses.replace(config, train=train, p=p)
+
+
+def problem(config: Config, p: float) -> Problem:
+  """The pre-caching task at one p, with its model and training."""
+  with cli.naming("p", "terms", "frequency", "length"):
+    task = Precache(p, config.terms, config.frequency, config.length)
+  with cli.naming("width", "heads", "layers"):
+    model = DecoderConfig(
+      layers=config.layers,
+      width=config.width,
+      heads=config.heads,
+      max_length=config.length,
+      input_features=2,
+      output_features=1,
+      activation="relu",
+    )
+  return Problem(
+    setting=f"p={p:g}" if len(config.p) > 1 else "",
+    task=task,
+    model=model,
+    train=config.train,
+    seeds=tuple(range(config.seeds)),
+    score=functools.partial(score, p),
+    about=dataclasses.asdict(task),
+  )
+
+
+def score(p: float, loss: float) -> dict[str, float]:
+  """The loss, and the loss for each position that asks for the sum."""
+  return {"loss": loss} | ({"loss_over_p": loss / p} if p else {})
+
+
+def baselines(problem: Problem) -> dict[str, dict[str, float]]:
+  """Predicting zero everywhere, and x where z = 0 and zero elsewhere."""
+  task = problem.task
+  if not isinstance(task, Precache):
+    raise TypeError(f"expected the pre-caching task, got {task}")
+  found = {"zero": baseline(problem, task.zero_loss)}
+  if task.p < 1.0:
+    found["zero where z=1"] = baseline(problem, task.trivial_loss)
+  return {name: score(task.p, loss) for name, loss in found.items()}
+
+
+def claims(
+  config: Config, problem: Problem, values: dict[str, dict[int, float]]
+) -> list[stats.Claim]:
+  """The order of the ladder and, in the published setting, its figures."""
+  found = ablation.ladder_claims(values, "Huber", _SOURCE, problem.setting)
+  task = problem.about
+  published = Precache(p=task["p"])
+  if task != dataclasses.asdict(published) or not task["p"]:
+    return found
+  for variant, name, low, high, words in (
+    (ablation.RESIDUAL, "W4", 0.95, 1.27, "lies in [0.95, 1.27]"),
+    (ablation.CAUSAL, "W5", 0.0, 0.10, "is at most 0.10"),
+  ):
+    losses = [loss / task["p"] for loss in values.get(variant, {}).values()]
+    if len(losses) >= 2:
+      found.append(
+        stats.claim(
+          "/".join(part for part in (problem.setting, name) if part),
+          f"Huber/p of {variant} {words}",
+          _SOURCE,
+          "Huber/p",
+          stats.mean_interval(losses),
+          low=low,
+          high=high,
+        )
+      )
+  return found
+
+
+def main() -> None:
+  """Checks the flags, then trains and reports."""
+  config = build_config()
+  problems = [problem(config, p) for p in config.p]
+  variants = ablating.arms(ablation.LADDER, config.layers, config.heads)
+  train = config.train
+  ablating.run(
+    ablating.Ablation(
+      name="precache",
+      title="Pre-caching: the loss without gradient from later positions",
+      config={"experiment": "precache", **dataclasses.asdict(config)},
+      problems=problems,
+      variants=variants,
+      unit="Huber",
+      setup=(
+        f"y = sum of {config.terms} sines of {config.frequency:g} x, asked for"
+        f" with p = {', '.join(f'{p:g}' for p in config.p)}; N = {config.length};"
+        f" {config.layers} layers, width {config.width}, {config.heads} heads,"
+        f" ReLU; AdamW {train.learning_rate:g}, {train.steps} steps of"
+        f" {train.batch_size} sequences"
+      ),
+      baselines=baselines,
+      claims=functools.partial(claims, config),
+    )
+  )
+
+
+if __name__ == "__main__":
+  cli.run(main)

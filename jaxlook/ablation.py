@@ -1,0 +1,124 @@
+"""What an ablation says: gaps between variants, paired by seed, and claims.
+
+The ladder of an ablation runs from ordinary training down to no attention:
+`causal`, `myopic/residual`, `myopic/kv`, `self_only`. The myopia gap
+loss(myopic/kv) - loss(causal) splits at `myopic/residual` into an upstream
+part, lost when later positions cannot ask for features in the residual stream,
+and a projection part, lost when they cannot ask W_K and W_V either.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxlook import stats
+
+CAUSAL = "causal"
+RESIDUAL = "myopic/residual"
+KV = "myopic/kv"
+SELF_ONLY = "self_only"
+LADDER = (CAUSAL, RESIDUAL, KV, SELF_ONLY)
+
+PARTS = {
+  (RESIDUAL, CAUSAL): "upstream part",
+  (KV, RESIDUAL): "projection part",
+  (KV, CAUSAL): "myopia gap",
+}
+
+Values = Mapping[int, float]
+
+
+def by_variant(
+  cells: Sequence[Mapping[str, Any]], metric: str, setting: str = ""
+) -> dict[str, dict[int, float]]:
+  """The values of one metric by variant and seed, of the cells that are done.
+
+  Args:
+    cells: `cells` of a result.
+    metric: the metric's name.
+    setting: the setting to take the cells of; empty where there is but one.
+
+  Returns:
+    {variant: {seed: value}}; a variant whose seeds all diverged is empty.
+  """
+  values: dict[str, dict[int, float]] = {}
+  for cell in cells:
+    if cell.get("setting", "") == setting:
+      of_variant = values.setdefault(cell["variant"], {})
+      if cell["status"] == "done":
+        of_variant[cell["seed"]] = cell["metrics"][metric]
+  return values
+
+
+def differences(
+  values: Mapping[str, Values],
+) -> dict[str, stats.Comparison]:
+  """Paired differences between the variants of the ladder.
+
+  Args:
+    values: a loss by variant and seed.
+
+  Returns:
+    By a name that says what is subtracted: every step down the ladder, and the
+    whole gap; then every other variant against `causal`. Pairs with fewer than
+    two seeds in common are left out.
+  """
+  pairs = [
+    *itertools.pairwise(LADDER),
+    (CAUSAL, KV),
+    *((CAUSAL, v) for v in values if v not in LADDER),
+  ]
+  found = {}
+  for low, high in pairs:
+    if low not in values or high not in values:
+      continue
+    if len(values[low].keys() & values[high].keys()) < 2:
+      continue
+    name = f"{high} - {low}"
+    if part := PARTS.get((high, low)):
+      name += f" ({part})"
+    found[name] = stats.compare(values[high], values[low])
+  return found
+
+
+def ladder_claims(
+  values: Mapping[str, Values], unit: str, source: str, setting: str = ""
+) -> list[stats.Claim]:
+  """The order of the ladder and the size of the gap, as claims.
+
+  Args:
+    values: a loss by variant and seed.
+    unit: its unit.
+    source: where the order is claimed.
+    setting: put before the claims' ids where there are several settings.
+
+  Returns:
+    One claim for every step of the ladder and for the gap that both ends were
+    trained for with at least two seeds in common.
+  """
+  tiny = float(np.nextafter(0.0, 1.0))
+  wanted = (
+    (RESIDUAL, CAUSAL, "upstream", tiny, "is lower than"),
+    (KV, RESIDUAL, "projection", tiny, "is lower than"),
+    (KV, CAUSAL, "gap", tiny, "is lower than"),
+    (SELF_ONLY, KV, "floor", 0.0, "is at most"),
+  )
+  claims = []
+  for high, low, name, bound, relation in wanted:
+    shared = values.get(high, {}).keys() & values.get(low, {}).keys()
+    if len(shared) < 2:
+      continue
+    claims.append(
+      stats.claim(
+        "/".join(part for part in (setting, name) if part),
+        f"the loss of {low} {relation} that of {high}; the estimate is"
+        " their difference",
+        source,
+        unit,
+        stats.compare(values[high], values[low]),
+        low=bound,
+      )
+    )
+  return claims

@@ -1,0 +1,201 @@
+"""One arm: a variant on a problem with all its seeds, stored when finished."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+
+from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.runs import Store
+from jaxlook.tasks.task import Batch, Task
+from jaxlook.training.config import TrainConfig
+from jaxlook.training.loop import (
+  Feed,
+  Trained,
+  evaluate,
+  mean_over_batches,
+  train,
+)
+
+# Held-out batches of generated tasks: the same for every seed and variant, and
+# none of the training keys, which are children of their seed's key.
+_EVAL_KEY = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """What all variants of one setting share.
+
+  Attributes:
+    setting: what tells this problem from the others of an experiment.
+    task: makes batches and their loss.
+    model: the decoder's shape.
+    train: how it is trained.
+    seeds: each decides an init and a data order.
+    score: turns the mean held-out loss into the metrics to report.
+    about: plain data that identifies the task, for the arm's config.
+    feed: reads what training steps need from the host; None for generated
+      tasks.
+    held_out: held-out data from the host, [batches, ...]; None for
+      generated tasks.
+  """
+
+  setting: str
+  task: Task
+  model: DecoderConfig
+  train: TrainConfig
+  seeds: tuple[int, ...]
+  score: Callable[[float], dict[str, float]]
+  about: Mapping[str, Any]
+  feed: Feed | None = None
+  held_out: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedArm:
+  """A trained and evaluated arm.
+
+  Attributes:
+    variant: the attention's flag form.
+    setting: the problem's.
+    cells: the `cells` entries of result.json, one a seed.
+    steps: step count at the end of each row of `losses`, int [R].
+    losses: mean training loss of each row and seed, float [R, E].
+  """
+
+  variant: str
+  setting: str
+  cells: list[dict[str, Any]]
+  steps: np.ndarray
+  losses: np.ndarray
+
+
+def run_arm(
+  store: Store,
+  problem: Problem,
+  variant: str,
+  *,
+  report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
+  should_stop: Callable[[], bool] = lambda: False,
+) -> FinishedArm:
+  """Trains, evaluates and stores an arm, or reads it where it is finished.
+
+  Args:
+    store: the run store.
+    problem: what to train on.
+    variant: the attention's flag form.
+    report: called with the step count and the losses [E] as training goes on;
+      once with the last step for an arm that was finished before.
+    should_stop: asked between chunks of steps.
+
+  Returns:
+    The arm, the same whether it was trained now or read.
+
+  Raises:
+    Stopped: `should_stop` said so; a rerun goes on from there.
+    ValueError: the store holds this arm with another config.
+  """
+  arm = store.arm(
+    " ".join(part for part in (problem.setting, variant) if part),
+    {
+      "variant": variant,
+      "setting": problem.setting,
+      "task": problem.about,
+      "model": dataclasses.asdict(problem.model),
+      "train": dataclasses.asdict(problem.train),
+      "seeds": problem.seeds,
+    },
+  )
+  trained_before = arm.finished
+  if trained_before:
+    cells, table = arm.result()["cells"], arm.metrics()
+  else:
+    decoder = Decoder(problem.model, variant)
+    trained = train(
+      decoder,
+      problem.task,
+      problem.train,
+      problem.seeds,
+      feed=problem.feed,
+      checkpoints=arm.checkpoints,
+      report=report,
+      should_stop=should_stop,
+    )
+    table = _curves(trained, problem.seeds)
+    cells = arm.write_result(
+      {"cells": _cells(decoder, problem, variant, trained)}, table
+    )["cells"]
+  steps = np.unique(table["step"].to_numpy())
+  losses = table["loss"].to_numpy(zero_copy_only=False)
+  losses = losses.reshape(len(steps), len(problem.seeds))
+  if trained_before:
+    report(int(steps[-1]), losses[-1])
+  return FinishedArm(variant, problem.setting, cells, steps, losses)
+
+
+def baseline(problem: Problem, loss: Callable[[Batch], jax.Array]) -> float:
+  """The mean of a loss that no model is needed for, on the held-out batches.
+
+  Args:
+    problem: gives the held-out batches, the same as for its arms.
+    loss: of a batch, [B, T].
+
+  Returns:
+    The mean over sequences and positions.
+  """
+  mean = mean_over_batches(
+    problem.task,
+    problem.train,
+    lambda _, batch: jnp.mean(loss(batch)),
+    None,
+    key=jax.random.key(_EVAL_KEY),
+    fed=problem.held_out,
+  )
+  return float(mean)
+
+
+def _curves(trained: Trained, seeds: tuple[int, ...]) -> pa.Table:
+  """The loss history as a table with columns step, seed, loss."""
+  rows, columns = trained.losses.shape
+  return pa.table(
+    {
+      "step": np.repeat(trained.steps, columns),
+      "seed": np.tile(np.asarray(seeds), rows),
+      "loss": trained.losses.reshape(-1).astype(np.float64),
+    }
+  )
+
+
+def _cells(
+  decoder: Decoder, problem: Problem, variant: str, trained: Trained
+) -> list[dict[str, Any]]:
+  """One cell a seed: its held-out metrics, or where it diverged."""
+  losses_ExT = evaluate(
+    decoder,
+    problem.task,
+    problem.train,
+    trained.params,
+    key=jax.random.key(_EVAL_KEY),
+    fed=problem.held_out,
+  )
+  cells = []
+  for seed, loss, diverged_at in zip(
+    problem.seeds, losses_ExT.mean(axis=1), trained.diverged_at, strict=True
+  ):
+    diverged = int(diverged_at) >= 0 or not np.isfinite(loss)
+    cell = {
+      "variant": variant,
+      "seed": seed,
+      "metrics": {"diverged_at": int(diverged_at)}
+      if diverged
+      else problem.score(float(loss)),
+      "status": "diverged" if diverged else "done",
+    }
+    if problem.setting:
+      cell["setting"] = problem.setting
+    cells.append(cell)
+  return cells

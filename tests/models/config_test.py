@@ -1,0 +1,95 @@
+"""Tests of the decoder's shape."""
+
+import dataclasses
+
+from absl.testing import absltest, parameterized
+
+from jaxlook.models import DecoderConfig
+from tests import base
+
+_CONFIG = DecoderConfig(
+  layers=2, width=12, heads=3, max_length=8, vocab_size=5
+)
+
+
+class DecoderConfigTest(base.TestCase):
+  @parameterized.parameters(
+    ({"layers": 0}, "layers must be at least 1, not 0"),
+    ({"width": 0}, "width must be at least 1, not 0"),
+    ({"heads": -1}, "heads must be at least 1, not -1"),
+    ({"max_length": 0}, "max_length must be at least 1, not 0"),
+    ({"heads": 5}, "heads=5 do not divide width=12"),
+    ({"vocab_size": None}, "exactly one of vocab_size and input_features"),
+    ({"input_features": 2}, "exactly one of vocab_size and input_features"),
+    (
+      {"vocab_size": None, "input_features": 2},
+      "a model without vocab_size needs output_features",
+    ),
+    ({"mlp_width": -1}, "mlp_width must be at least 0, not -1"),
+    ({"activation": "tanh"}, "activation must be one of .*gelu.*, not 'tanh'"),
+    ({"positions": "alibi"}, "positions must be one of .*, not 'alibi'"),
+    ({"rotary_fraction": 0.0}, r"rotary_fraction must lie in \(0, 1\], not 0"),
+    ({"rotary_fraction": 1.5}, r"rotary_fraction must lie in \(0, 1\], not 1.5"),
+    (
+      {"positions": "rotary", "rotary_fraction": 0.8},
+      "an even number of dimensions a head, not 3",
+    ),
+    (
+      {"positions": "rotary", "rotary_fraction": 0.2},
+      "an even number of dimensions a head, not 0",
+    ),
+  )
+  def test_refuses(self, changes, message):
+    """Fields that describe no model are refused, by name."""
+    with self.assertRaisesRegex(ValueError, message):
+      dataclasses.replace(_CONFIG, **changes)
+
+  @parameterized.parameters(
+    {"layers": 1, "heads": 1, "width": 1, "max_length": 1},
+    {"mlp_width": 0},
+    {"activation": "relu"},
+    {"positions": "none", "rotary_fraction": 0.2},
+    {"positions": "rotary", "rotary_fraction": 0.5},
+    {"vocab_size": None, "input_features": 1, "output_features": 1},
+  )
+  def test_accepts(self, **changes):
+    """The ends of the ranges pass; the rotary width matters if it is used."""
+    config = dataclasses.replace(_CONFIG, **changes)
+    self.assertEqual(config, dataclasses.replace(config))
+
+  def test_widths(self):
+    """Derived widths follow from the fields; the MLP's default is 4 widths."""
+    self.assertEqual(_CONFIG.head_width, 4)
+    self.assertEqual(_CONFIG.hidden_width, 48)
+    for width in (0, 7):
+      config = dataclasses.replace(_CONFIG, mlp_width=width)
+      self.assertEqual(config.hidden_width, width)
+    for fraction, width in ((1.0, 4), (0.5, 2), (0.25, 1), (0.99, 3)):
+      config = dataclasses.replace(_CONFIG, rotary_fraction=fraction)
+      self.assertEqual(config.rotary_width, width)
+
+  @parameterized.parameters(
+    ({}, True),
+    ({"tied_head": False}, False),
+    ({"output_features": 2}, False),
+    (
+      {"vocab_size": None, "input_features": 2, "output_features": 1},
+      False,
+    ),
+  )
+  def test_shares_embedding(self, changes, shared):
+    """The head is the embedding only from tokens to logits, and if tied."""
+    config = dataclasses.replace(_CONFIG, **changes)
+    self.assertEqual(config.shares_embedding, shared)
+
+  def test_hashes(self):
+    """Equal shapes are equal keys, so that a jitted program is found again."""
+    same = dataclasses.replace(_CONFIG)
+    self.assertEqual(hash(same), hash(_CONFIG))
+    self.assertNotEqual(dataclasses.replace(_CONFIG, layers=3), _CONFIG)
+    with self.assertRaises(dataclasses.FrozenInstanceError):
+      setattr(same, "layers", 3)
+
+
+if __name__ == "__main__":
+  absltest.main()
