@@ -198,8 +198,9 @@ def main() -> None:
       unit="Huber",
       setup=(
         f"y = sum of {config.terms} sines of {config.frequency:g} x, asked for"
-        f" with p = {', '.join(f'{p:g}' for p in config.p)}; N = {config.length};"
-        f" {config.layers} layers, width {config.width}, {config.heads} heads,"
+        f" with p = {', '.join(f'{p:g}' for p in config.p)};"
+        f" N = {config.length}, {config.layers} layers, width {config.width},"
+        f" {config.heads} heads,"
         f" ReLU; AdamW {train.learning_rate:g}, {train.steps} steps of"
         f" {train.batch_size} sequences"
       ),

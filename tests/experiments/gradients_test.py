@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import importlib.util
 import io
 import os
 import shutil
@@ -16,10 +18,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from absl import flags
-from absl.testing import absltest, flagsaver, parameterized
+from absl.testing import absltest, parameterized
 
 import jaxlook
-from experiments import cli, gradients
+from experiments import cli
 from jaxlook.models import Decoder, collect_context, pretrained
 from jaxlook.models.gradients import loss_and_gradients
 from tests import base
@@ -27,6 +29,27 @@ from tests.models.checkpoints import GPT2, NEOX, random_params
 
 _ROOT = Path(__file__).parents[2]
 _TOKENS = np.random.default_rng(2).integers(0, 17, (2, 7))
+
+_FLAGS = flags.FlagValues()
+
+
+def _import_binary():
+  """The binary's module, with flags of its own.
+
+  Binaries share names of flags, so that one process can import only one of them
+  in the ordinary way.
+  """
+  file = _ROOT / "experiments" / "gradients.py"
+  spec = importlib.util.spec_from_file_location("gradients_under_test", file)
+  module = importlib.util.module_from_spec(spec)
+  define = functools.partial(flags.DEFINE_string, flag_values=_FLAGS)
+  with mock.patch.object(flags, "DEFINE_string", define):
+    spec.loader.exec_module(module)
+  _FLAGS.mark_as_parsed()
+  return module
+
+
+gradients = _import_binary()
 
 # Two float32 programs, compiled with different surroundings.
 RTOL = 1e-5
@@ -65,7 +88,6 @@ class GradientsTest(base.TestCase):
 
   def setUp(self):
     super().setUp()
-    flags.FLAGS.mark_as_parsed()
     self.root = Path(self.enterContext(tempfile.TemporaryDirectory()))
     self.out = self.root / "out.safetensors"
 
@@ -81,11 +103,10 @@ class GradientsTest(base.TestCase):
 
   def main(self, **changes):
     """Runs the binary in this process; returns what it prints."""
+    for name, value in self.arguments(**changes).items():
+      setattr(_FLAGS, name, value)
     printed = io.StringIO()
-    with (
-      flagsaver.flagsaver(**self.arguments(**changes)),
-      contextlib.redirect_stdout(printed),
-    ):
+    with contextlib.redirect_stdout(printed):
       gradients.main()
     return printed.getvalue()
 

@@ -1,0 +1,288 @@
+"""How much of a language model's skill needs gradient from later positions?
+
+    python -m experiments.language [--corpus=PATH [--valid=PATH]]
+        [--tokenizer=bytes|PATH] [--preset=smoke|cpu|paper] [--out=DIR]
+
+Arms: causal, myopic/residual, myopic/kv, self_only and zero_context on text,
+beside unigram and bigram counts. Prints and writes the held-out loss of every
+seed in nats a token and bits a byte, the myopia gap, and verdicts. Without
+`--corpus` the text is generated from a small grammar.
+"""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import ablating, cli
+from jaxlook import ablation, stats
+from jaxlook.files import write_bytes
+from jaxlook.models import DecoderConfig
+from jaxlook.tasks import ngram
+from jaxlook.tasks.corpus import TokenFile, tokenize
+from jaxlook.tasks.generated import generated_text
+from jaxlook.tasks.text import Text
+from jaxlook.training import Problem, TrainConfig
+
+_CORPUS = flags.DEFINE_string(
+  "corpus", None, "Text: a file (plain, .gz, .xz) or a folder of them."
+)
+_VALID = flags.DEFINE_string(
+  "valid", None, "Held-out text; without it, the end of the corpus."
+)
+_TOKENIZER = flags.DEFINE_string(
+  "tokenizer", "bytes", "bytes, a tokenizer.json, or a folder that has one."
+)
+_CACHE = flags.DEFINE_string(
+  "cache", "~/.cache/jaxlook", "Folder for tokenised text."
+)
+
+_SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 5"
+_ZERO_CONTEXT = "zero_context"
+_GENERATED_BYTES = 4_000_000
+_BIGRAM_MARGIN = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A scale of the experiment: model, training, seeds."""
+
+  length: int
+  layers: int
+  width: int
+  heads: int
+  seeds: int
+  train: TrainConfig
+
+
+PRESETS = {
+  "smoke": Config(
+    length=16,
+    layers=1,
+    width=16,
+    heads=2,
+    seeds=2,
+    train=TrainConfig(
+      steps=20, batch_size=8, log_every=5, checkpoint_every=10, eval_batches=4
+    ),
+  ),
+  "cpu": Config(
+    length=64,
+    layers=2,
+    width=64,
+    heads=4,
+    seeds=4,
+    train=TrainConfig(
+      steps=1_200,
+      batch_size=32,
+      learning_rate=3e-3,
+      warmup_fraction=0.05,
+      clip_norm=1.0,
+      eval_batches=64,
+    ),
+  ),
+  "paper": Config(
+    length=64,
+    layers=12,
+    width=768,
+    heads=12,
+    seeds=3,
+    train=TrainConfig(
+      steps=9_100,
+      batch_size=512,
+      learning_rate=6e-4,
+      warmup_fraction=0.11,
+      clip_norm=1.0,
+      log_every=50,
+      checkpoint_every=500,
+      eval_batches=32,
+    ),
+  ),
+}
+
+
+def build_config() -> Config:
+  """The preset with the flags' values."""
+  config = ablating.overriding(
+    PRESETS[ablating.PRESET.value],
+    length=ablating.LENGTH.value,
+    layers=ablating.LAYERS.value,
+    width=ablating.WIDTH.value,
+    heads=ablating.HEADS.value,
+    seeds=ablating.SEEDS.value,
+  )
+  with cli.naming("steps"):
+    train = ablating.overriding(config.train, steps=ablating.STEPS.value)
+  return dataclasses.replace(config, train=train)
+
+
+def shape(config: Config, vocab_size: int) -> DecoderConfig:
+  """The GPT-2 shape of a config."""
+  with cli.naming("width", "heads", "layers"):
+    return DecoderConfig(
+      layers=config.layers,
+      width=config.width,
+      heads=config.heads,
+      max_length=config.length,
+      vocab_size=vocab_size,
+    )
+
+
+def read_text(config: Config) -> Text:
+  """Tokenises what the flags name, or a generated text."""
+  cache = Path(os.path.expanduser(_CACHE.value))
+  with cli.naming("cache"):
+    cache.mkdir(parents=True, exist_ok=True)
+
+  def read(flag: str, path: str) -> TokenFile:
+    with cli.naming(flag, "tokenizer"):
+      return tokenize(path, cache, _TOKENIZER.value)
+
+  corpus = _CORPUS.value
+  if corpus is None:
+    if _VALID.value is not None:
+      raise cli.UsageError("valid", "is given without --corpus")
+    file = cache / f"generated-{_GENERATED_BYTES}.txt"
+    if not file.exists():
+      with cli.naming("cache"):
+        write_bytes(file, generated_text(0, _GENERATED_BYTES).encode())
+    corpus = str(file)
+  train = read("corpus", corpus)
+  valid = None if _VALID.value is None else read("valid", _VALID.value)
+  if config.length < 1:
+    raise cli.UsageError("length", f"must be at least 1, not {config.length}")
+  with cli.naming("corpus"):
+    text = Text(train, valid, config.length)
+    text.windows(0, range(1), config.train.batch_size)
+  return text
+
+
+def problem(config: Config, text: Text) -> Problem:
+  """The text with its model, training and held-out windows."""
+  train = config.train
+  windows = text.validation_windows(train.eval_batches * train.batch_size)
+  batches = min(train.eval_batches, len(windows))
+  windows = windows[: len(windows) // batches * batches]
+  seeds = tuple(range(config.seeds))
+
+  def feed(steps: range) -> np.ndarray:
+    by_seed = [text.windows(seed, steps, train.batch_size) for seed in seeds]
+    return np.stack(by_seed, axis=1)
+
+  return Problem(
+    setting="",
+    task=text,
+    model=shape(config, text.vocab_size),
+    train=train,
+    seeds=seeds,
+    score=functools.partial(score, text.valid_bytes_per_token),
+    about=about(text),
+    feed=feed,
+    held_out=windows.reshape(batches, -1, windows.shape[-1]),
+  )
+
+
+def about(text: Text) -> dict[str, str | int | float | None]:
+  """What identifies the text: hashes of its bytes and of the tokenizer."""
+  return {
+    "corpus_sha256": text.train.sha256,
+    "valid_sha256": text.valid.sha256 if text.valid else None,
+    "held_out": None if text.valid else text.held_out,
+    "tokenizer_sha256": text.train.tokenizer_sha256,
+    "tokenizer": text.train.tokenizer,
+    "length": text.length,
+  }
+
+
+def score(bytes_per_token: float, loss: float) -> dict[str, float]:
+  """Nats a token, and the same in bits a byte of text."""
+  return {
+    "loss": loss,
+    "bits_per_byte": loss / np.log(2.0) / bytes_per_token,
+  }
+
+
+def baselines(text: Text, problem: Problem) -> dict[str, dict[str, float]]:
+  """Unigram and bigram counts of the training text."""
+  tokens, held_out = text.train_tokens(), problem.held_out
+  return {
+    name: problem.score(
+      float(fit(tokens, text.vocab_size).nats(held_out).mean())
+    )
+    for name, fit in (
+      ("unigram counts", ngram.fit_unigram),
+      ("bigram counts", ngram.fit_bigram),
+    )
+  }
+
+
+def claims(
+  bigram: float, values: dict[str, dict[int, float]]
+) -> list[stats.Claim]:
+  """The order of the ladder, and zero_context against bigram counts."""
+  found = ablation.ladder_claims(values, "nats/token", _SOURCE)
+  losses = list(values.get(_ZERO_CONTEXT, {}).values())
+  if len(losses) >= 2:
+    found.append(
+      stats.claim(
+        "bigram",
+        f"{_ZERO_CONTEXT} is within {_BIGRAM_MARGIN} nats a token of bigram"
+        " counts; the estimate is its loss minus theirs",
+        _SOURCE,
+        "nats/token",
+        stats.mean_interval(np.asarray(losses) - bigram),
+        low=-_BIGRAM_MARGIN,
+        high=_BIGRAM_MARGIN,
+      )
+    )
+  return found
+
+
+def main() -> None:
+  """Checks the flags and the text, then trains and reports."""
+  config = build_config()
+  shape(config, vocab_size=2)
+  variants = ablating.arms(
+    (*ablation.LADDER, _ZERO_CONTEXT), config.layers, config.heads
+  )
+  text = read_text(config)
+  on_text = problem(config, text)
+  counted = baselines(text, on_text)
+  name = "a generated text (no --corpus was given)"
+  if _CORPUS.value:
+    name = Path(_CORPUS.value).name
+  print(f"text: {name}, {text.train.length} tokens ({text.train.tokenizer})")
+  train = config.train
+  ablating.run(
+    ablating.Ablation(
+      name="language",
+      title="Language: the loss without gradient from later positions",
+      config={
+        "experiment": "language",
+        "text": about(text),
+        **dataclasses.asdict(config),
+      },
+      problems=[on_text],
+      variants=variants,
+      unit="nats/token",
+      setup=(
+        f"{name}, {text.train.tokenizer} tokens; N = {config.length},"
+        f" {config.layers} layers, width {config.width}, {config.heads} heads;"
+        f" AdamW {train.learning_rate:g}, {train.steps} steps of"
+        f" {train.batch_size} sequences"
+      ),
+      baselines=lambda _: counted,
+      claims=lambda _, values: claims(counted["bigram counts"]["loss"], values),
+      notes=(
+        f"Bits a byte of every seed stand in cells.parquet; a token holds"
+        f" {text.valid_bytes_per_token:.3f} bytes of the held-out text.",
+      ),
+    )
+  )
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,553 @@
+"""The laws of DESIGN.md, section 3, on whole decoders, and their structure.
+
+Most of it runs op by op: the compiled operations are then shared among all
+variants, while a program for each would spend the time in the compiler.
+"""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl.testing import absltest, parameterized
+
+import jaxlook
+from jaxlook import models
+from jaxlook.models import Decoder, DecoderConfig, collect_context
+from jaxlook.models.decoder import Attention, rotate
+from tests import base
+from tests.models import untied
+from tests.models.checkpoints import random_params
+
+LENGTH = 6
+GPT2 = DecoderConfig(
+  layers=2, width=8, heads=2, max_length=8, vocab_size=5, mlp_width=8
+)
+NEOX = dataclasses.replace(
+  GPT2,
+  activation="gelu",
+  positions="rotary",
+  rotary_fraction=0.5,
+  parallel_residual=True,
+  tied_head=False,
+)
+CONTINUOUS = dataclasses.replace(
+  GPT2,
+  vocab_size=None,
+  input_features=2,
+  output_features=1,
+  activation="relu",
+)
+SHAPES = {"gpt2": GPT2, "neox": NEOX, "continuous": CONTINUOUS}
+
+# Jacobians and gradients here are of size 0.01 to 10: above this is not 0.
+CLEAR = 1e-6
+
+
+def _params(config, seed=0):
+  return jax.tree.map(np.float64, random_params(config, seed))
+
+
+def _inputs(config, seed=0, batch=2):
+  rng = np.random.default_rng(seed)
+  if config.vocab_size is not None:
+    return jnp.asarray(rng.integers(config.vocab_size, size=(batch, LENGTH)))
+  return jnp.asarray(rng.normal(size=(batch, LENGTH, config.input_features)))
+
+
+def _apply(config, spec, params, inputs, teacher=None):
+  return Decoder(config, spec).apply({"params": params}, inputs, teacher)
+
+
+def _losses(config, outputs):
+  """A loss at every position, averaged over the batch: [T]."""
+  rng = np.random.default_rng(9)
+  if config.output_features is not None:
+    target = rng.normal(size=outputs.shape)
+    return jnp.mean(jnp.sum((outputs - target) ** 2, axis=-1), axis=0)
+  labels = rng.integers(config.vocab_size, size=outputs.shape[:2])
+  loss = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+  return jnp.mean(loss, axis=0)
+
+
+def _gradient(config, spec, teacher=None):
+  """The gradient of the summed loss, by parameter path."""
+
+  def total(params):
+    outputs = _apply(config, spec, params, _inputs(config), teacher)
+    return jnp.sum(_losses(config, outputs))
+
+  return _by_path(jax.grad(total)(_params(config)))
+
+
+def _by_path(tree):
+  leaves, _ = jax.tree.flatten_with_path(tree)
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in leaves
+  }
+
+
+def _largest(x):
+  return float(jnp.abs(x).max())
+
+
+class GradientLawsTest(base.Float64TestCase):
+  @parameterized.product(
+    shape=list(SHAPES),
+    spec=[
+      "myopic",
+      "myopic/residual",
+      "horizon:2/residual/keys",
+      "offset:2/values",
+      "future_only",
+      "leak:0.3/residual",
+      "horizon:2/keys+myopic/residual,offset:1/residual+causal",
+    ],
+  )
+  def test_law_1_forward_value_is_causal(self, shape, spec):
+    """A gradient-only variant does not move the model's output."""
+    config = SHAPES[shape]
+    arguments = _params(config), _inputs(config)
+    self.assert_close(
+      _apply(config, spec, *arguments), _apply(config, "causal", *arguments)
+    )
+
+  @parameterized.parameters("gpt2", "neox")
+  def test_law_3_self_only_is_linear(self, shape):
+    """Attention to oneself is W_O W_V; no query or key is used or learns."""
+    config = SHAPES[shape]
+    params = _params(config)["block_0"]["attention"]
+    x = jax.random.normal(jax.random.key(1), (2, LENGTH, config.width))
+    attention = Attention(config, (jaxlook.parse("self_only"),) * config.heads)
+    value, out = params["value"], params["out"]
+    bias = value["bias"] @ out["kernel"] + out["bias"]
+    self.assert_close(
+      attention.apply({"params": params}, x, None, None),
+      x @ (value["kernel"] @ out["kernel"]) + bias[None, None],
+    )
+    for name, gradient in _gradient(config, "self_only").items():
+      if "/query/" in name or "/key/" in name:
+        self.assertEqual(_largest(gradient), 0.0, name)
+      elif "position_embedding" not in name:
+        self.assertGreater(_largest(gradient), CLEAR, name)
+
+  @parameterized.parameters(
+    ("gpt2", "myopic", 0),
+    ("gpt2", "myopic/residual", 0),
+    ("gpt2", "horizon:1", 1),
+    ("gpt2", "horizon:1/residual", 1),
+    ("gpt2", "horizon:2", 2),
+    ("gpt2", "causal", LENGTH),
+    ("neox", "myopic", 0),
+    ("neox", "myopic/residual", 0),
+    ("neox", "horizon:1", 1),
+    ("neox", "causal", LENGTH),
+  )
+  def test_law_4_myopic_jacobian(self, shape, spec, horizon):
+    """dL_i/dx_j is 0 beyond `horizon` a layer above, and only there."""
+    distance = np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH))
+    for layer, norm_TxS in enumerate(_stream_jacobian(SHAPES[shape], spec)):
+      above = SHAPES[shape].layers - layer
+      inside = (distance >= 0) & (distance <= horizon * above)
+      self.assertTrue((~inside).any())
+      self.assertEqual(norm_TxS[~inside].max(), 0.0)
+      self.assertGreater(norm_TxS[inside].min(), CLEAR)
+
+  @parameterized.parameters("gpt2", "neox", "continuous")
+  def test_law_5_copies_are_the_decoder(self, shape):
+    """With equal copies, the brute force computes the decoder's outputs."""
+    config = SHAPES[shape]
+    params, inputs = _params(config), _inputs(config)
+    self.assert_close(
+      untied.apply(config, untied.copies(params, LENGTH), inputs),
+      _apply(config, "causal", params, inputs),
+    )
+
+  @parameterized.parameters("gpt2", "neox")
+  def test_law_5_definition(self, shape):
+    """The myopic gradient is sum_i dL_i/dtheta_i; causal's is the whole sum."""
+    config = SHAPES[shape]
+    terms = _terms(config)
+    diagonal = {n: jnp.einsum("ii...->...", x) for n, x in terms.items()}
+    self.assert_close(_gradient(config, "myopic"), diagonal)
+    whole = {name: x.sum(axis=(0, 1)) for name, x in terms.items()}
+    self.assert_close(_gradient(config, "causal"), whole)
+
+  @parameterized.parameters("gpt2", "neox")
+  def test_law_5_off_diagonal_terms(self, shape):
+    """The twin: the past serves the future through all below the last context.
+
+    What is used after it, or by the query alone, has no off-diagonal term; no
+    parameter has one that looks ahead.
+    """
+    config = SHAPES[shape]
+    after = ["final_norm", "head", "block_1/mlp", "block_1/mlp_norm"]
+    after += ["block_1/attention/query", "block_1/attention/out"]
+    ahead = np.triu(np.ones((LENGTH, LENGTH), bool), 1)
+    for name, x in _terms(config).items():
+      norm_TxS = np.abs(x).max(axis=tuple(range(2, x.ndim)))
+      self.assertEqual(norm_TxS[ahead].max(), 0.0, name)
+      past = norm_TxS[ahead.T]
+      if name.rpartition("/")[0] in after:
+        self.assertEqual(past.max(), 0.0, name)
+      else:
+        self.assertGreater(past.max(), 1e-3, name)
+
+  @parameterized.parameters("gpt2", "neox")
+  def test_residual_stops_below_the_projections(self, shape):
+    """Stop point `residual` adds terms to W_K and W_V alone.
+
+    At the last layer these are all of causal's; at the first, those that reach
+    the loss through a myopic second layer.
+    """
+    config = SHAPES[shape]
+    residual, kv, causal, below = (
+      _gradient(config, spec)
+      for spec in ("myopic/residual", "myopic", "causal", "causal,myopic")
+    )
+    for name, gradient in residual.items():
+      if "/key/" not in name and "/value/" not in name:
+        self.assert_close(gradient, kv[name])
+        continue
+      self.assert_close(gradient, (below if "_0/" in name else causal)[name])
+      # A key's bias moves all scores of a query alike, where it is not turned.
+      if not name.endswith("key/bias"):
+        self.assertGreater(_largest(gradient - kv[name]), 1e-3, name)
+    first = "block_0/attention/value/kernel"
+    self.assertGreater(_largest(causal[first] - below[first]), 1e-3)
+
+
+@functools.cache
+def _terms(config):
+  """The derivatives dL_i / dtheta_j by parameter path: [T, T, ...]."""
+  losses = functools.partial(_losses, config)
+  return _by_path(
+    untied.jacobian(config, _params(config), _inputs(config), losses)
+  )
+
+
+def _stream_jacobian(config, spec):
+  """Largest |dL_i / dx_j| at each block's input: a list of [T, T]."""
+  variables = {"params": _params(config)}
+  inputs = _inputs(config, batch=1)
+
+  def losses(moved):
+    perturbations = {
+      f"block_{layer}": {"residual": x} for layer, x in enumerate(moved)
+    }
+    outputs = Decoder(config, spec).apply(
+      variables | {"perturbations": perturbations}, inputs
+    )
+    return _losses(config, outputs)
+
+  still = [jnp.zeros((1, LENGTH, config.width))] * config.layers
+  return [
+    np.abs(np.asarray(x)).max(axis=(1, 3)) for x in jax.jacrev(losses)(still)
+  ]
+
+
+class TeacherTest(base.Float64TestCase):
+  config = dataclasses.replace(GPT2, heads=4, layers=1)
+  mixed = "myopic+teacher+teacher/residual+myopic/residual"
+
+  def _context(self, config, seed=0):
+    return collect_context(
+      Decoder(config), _params(config, seed), _inputs(config)
+    )[1]
+
+  @parameterized.product(
+    shape=["gpt2", "neox"],
+    spec=[
+      "teacher",
+      "teacher/residual",
+      "teacher/values",
+      "teacher/keys+teacher/residual,myopic/residual+teacher",
+    ],
+  )
+  def test_its_own_teacher(self, shape, spec):
+    """A model that reads its own context computes what it did before."""
+    config = SHAPES[shape]
+    arguments = _params(config), _inputs(config)
+    self.assert_close(
+      _apply(config, spec, *arguments, self._context(config)),
+      _apply(config, "causal", *arguments),
+    )
+
+  @parameterized.parameters("teacher", "teacher/residual")
+  def test_another_teacher(self, spec):
+    """Another's context moves all outputs but the first, which sees none."""
+    arguments = _params(GPT2), _inputs(GPT2)
+    moved = _apply(GPT2, spec, *arguments, self._context(GPT2, seed=1))
+    change = np.abs(moved - _apply(GPT2, "causal", *arguments)).max(axis=(0, 2))
+    self.assertLess(change[0], base.EXACT)
+    self.assertGreater(change[1:].min(), 1e-3)
+
+  def test_collect_context(self):
+    """Each layer offers its input and its keys and values; nothing changes."""
+    params, inputs = _params(NEOX), _inputs(NEOX)
+    outputs, context = collect_context(Decoder(NEOX), params, inputs)
+    np.testing.assert_array_equal(
+      outputs, _apply(NEOX, "causal", params, inputs)
+    )
+    self.assertLen(context, 2)
+    for layer in context:
+      chex.assert_shape(layer.residual, (2, LENGTH, 8))
+      chex.assert_shape([layer.key, layer.value], (2, LENGTH, 2, 4))
+    embedding = params["token_embedding"]["embedding"]
+    np.testing.assert_array_equal(context[0].residual, embedding[inputs])
+    # Keys come rotated: undone by position 0 alone, where nothing turns.
+    block = params["block_0"]
+    x = untied._norm(
+      NEOX,
+      untied.copies(block["attention_norm"], LENGTH),
+      context[0].residual,
+    )
+    for name, found in (("key", context[0].key), ("value", context[0].value)):
+      layer = block["attention"][name]
+      plain = (x @ layer["kernel"] + layer["bias"][None, None]).reshape(
+        found.shape
+      )
+      turned = rotate(plain, NEOX) if name == "key" else plain
+      self.assert_close(found, turned)
+      self.assert_close(found[:, 0], plain[:, 0])
+
+  def test_heads_read_their_own_context(self):
+    """Heads with different contexts compute what each computes alone."""
+    config = self.config
+    params = dict(_params(config)["block_0"]["attention"])
+    # Each head's output in columns of its own.
+    params["out"] = {"kernel": np.eye(8), "bias": np.zeros(8)}
+    x, other = jax.random.normal(jax.random.key(1), (2, 2, LENGTH, 8))
+    (teacher,) = self._context(config, seed=1)
+
+    def heads(specs):
+      specs = tuple(jaxlook.parse(spec) for spec in specs)
+      attention = Attention(config, specs)
+      out = attention.apply({"params": params}, x, other, teacher)
+      return out.reshape(2, LENGTH, 4, 2)
+
+    names = self.mixed.split("+")
+    alone = [heads([name] * 4) for name in names]
+    out = heads(names)
+    for n in range(4):
+      self.assert_close(out[:, :, n], alone[n][:, :, n])
+    for a, b in ((0, 1), (1, 2), (0, 2)):
+      self.assertGreater(_largest(alone[a] - alone[b]), 1e-2)
+
+  def test_heads_learn_on_their_own(self):
+    """W_Q, W_K and W_V of a head get the gradient of its own variant."""
+    (teacher,) = self._context(self.config)
+    mixed = _gradient(self.config, self.mixed, (teacher,))
+    alone = [_gradient(self.config, f"myopic{s}") for s in ("", "/residual")]
+    for name in ("query", "key", "value"):
+      path = f"block_0/attention/{name}/kernel"
+      by_head = [x[path].reshape(8, 4, 2) for x in (mixed, *alone)]
+      self.assert_close(by_head[0][:, :2], by_head[1][:, :2])
+      self.assert_close(by_head[0][:, 2:], by_head[2][:, 2:])
+      if name != "query":
+        for n in range(4):
+          change = by_head[1][:, n] - by_head[2][:, n]
+          self.assertGreater(_largest(change), 1e-3)
+
+  def test_the_teacher_learns_nothing(self):
+    """Neither stop point lets gradient reach the teacher's context."""
+    for spec in ("teacher", "teacher/residual"):
+      gradients = jax.grad(
+        lambda teacher, spec=spec: jnp.sum(
+          _apply(GPT2, spec, _params(GPT2), _inputs(GPT2), teacher) ** 2
+        )
+      )(self._context(GPT2, seed=1))
+      for gradient in jax.tree.leaves(gradients):
+        self.assertEqual(_largest(gradient), 0.0)
+
+
+class RotaryTest(base.Float64TestCase):
+  # Heads of width 8, of which 4 dimensions rotate.
+  config = dataclasses.replace(
+    NEOX, width=16, rotary_fraction=0.5, rotary_base=100.0
+  )
+
+  def setUp(self):
+    super().setUp()
+    keys = jax.random.split(jax.random.key(3))
+    # The same vector at every position.
+    self.query, self.key = (
+      jnp.broadcast_to(jax.random.normal(k, (1, 1, 2, 8)), (1, LENGTH, 2, 8))
+      for k in keys
+    )
+
+  def test_definition(self):
+    """Dimensions i and i + 2 turn as one complex number by t base^(-i / 2)."""
+    turned = np.asarray(rotate(self.query, self.config))
+    x = np.asarray(self.query)
+    angle = np.outer(np.arange(LENGTH), [1.0, 100.0**-0.5])[None, :, None]
+    pairs = (x[..., :2] + 1j * x[..., 2:4]) * np.exp(1j * angle)
+    self.assert_close(turned[..., :2], pairs.real)
+    self.assert_close(turned[..., 2:4], pairs.imag)
+    np.testing.assert_array_equal(turned[..., 4:], x[..., 4:])
+    np.testing.assert_array_equal(turned[:, 0], x[:, 0])
+
+  def test_norms_stay(self):
+    """Turning keeps every norm and every dtype."""
+    turned = rotate(self.query, self.config)
+    self.assert_close(
+      jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(self.query, axis=-1)
+    )
+    self.assertGreater(_largest(turned[:, 1:, :, :4] - self.query[:, 1:, :, :4]), 0.1)
+    half = rotate(self.query.astype(jnp.bfloat16), self.config)
+    chex.assert_type(half, jnp.bfloat16)
+
+  def test_scores_are_relative(self):
+    """Scores of equal vectors depend on the distance i - j, and on nothing else."""
+    scores = jnp.einsum(
+      "btnh,bsnh->bnts",
+      rotate(self.query, self.config),
+      rotate(self.key, self.config),
+    )
+    self.assert_close(scores[:, :, 1:, 1:], scores[:, :, :-1, :-1])
+    self.assertGreater(_largest(scores[:, :, 1:, 0] - scores[:, :, :-1, 0]), 0.1)
+
+  def test_moving_the_sequence_moves_nothing(self):
+    """A rotary model sees no absolute position: only what `window:1` holds."""
+    params, inputs = _params(NEOX), _inputs(NEOX)
+    run = functools.partial(_apply, NEOX, "window:1", params)
+    # Two layers of reach 1: the output at i depends on tokens i - 2 .. i.
+    self.assert_close(run(inputs[:, 1:])[:, 2:], run(inputs)[:, 3:])
+
+
+class DecoderTest(base.Float64TestCase):
+  @parameterized.product(
+    shape=list(SHAPES),
+    spec=["causal", "myopic/residual", "self_only", "window:2", "zero_context"],
+  )
+  def test_causality(self, shape, spec):
+    """What comes later changes no earlier output, and changes its own."""
+    config = SHAPES[shape]
+    inputs = _inputs(config)
+    if config.vocab_size is None:
+      later = inputs.at[:, 4:].add(1.0)
+    else:
+      later = inputs.at[:, 4:].set((inputs[:, 4:] + 1) % config.vocab_size)
+    out, moved = (
+      np.asarray(_apply(config, spec, _params(config), x))
+      for x in (inputs, later)
+    )
+    np.testing.assert_array_equal(moved[:, :4], out[:, :4])
+    self.assertGreater(np.abs(moved - out)[:, 4:].max(axis=2).min(), CLEAR)
+
+  @parameterized.parameters("gpt2", "neox", "continuous")
+  def test_compiled_is_plain(self, shape):
+    """The compiled gradient, by the fast path, is the reference's."""
+    config = SHAPES[shape]
+    params, inputs = _params(config), _inputs(config)
+    spec = "horizon:1+myopic/residual"
+
+    def total(implementation, params):
+      decoder = Decoder(config, spec, implementation)
+      outputs = decoder.apply({"params": params}, inputs)
+      return jnp.sum(_losses(config, outputs))
+
+    fast = jax.jit(jax.grad(functools.partial(total, "auto")))(params)
+    plain = jax.grad(functools.partial(total, "reference"))(params)
+    self.assert_close(fast, plain)
+
+  def test_init_is_of_the_shape_alone(self):
+    """Every variant draws the same parameters, float32 even under x64."""
+    for shape in SHAPES.values():
+      config = dataclasses.replace(shape, layers=1)
+      params = models.init(config, jax.random.key(5))
+      chex.assert_trees_all_equal_dtypes(
+        params, jax.tree.map(np.float32, params)
+      )
+      for spec in ("myopic/residual", "self_only"):
+        drawn = Decoder(config, spec).init(jax.random.key(5), _inputs(config))
+        chex.assert_trees_all_equal(drawn["params"], params)
+
+  def test_init_spread(self):
+    """Kernels have GPT-2's spread, smaller where they write to the stream."""
+    config = dataclasses.replace(GPT2, width=64, mlp_width=64, init_std=0.5)
+    params = _by_path(models.init(config, jax.random.key(7)))
+    self.assertLen({x.tobytes() for x in map(np.asarray, params.values())}, 19)
+    for name, x in params.items():
+      if name.endswith("bias"):
+        self.assertEqual(_largest(x), 0.0, name)
+      elif name.endswith("scale"):
+        np.testing.assert_array_equal(x, 1.0)
+      else:
+        wanted = 0.5 / (2 if "/out/" in name or "/down/" in name else 1)
+        # Some hundred numbers at least: their spread is known to 5 percent.
+        self.assertBetween(float(x.std()) / wanted, 0.8, 1.2, name)
+
+  @parameterized.parameters(
+    ({}, {"position_embedding", "token_embedding"}),
+    ({"positions": "none"}, {"token_embedding"}),
+    ({"positions": "rotary"}, {"token_embedding"}),
+    (
+      {"tied_head": False},
+      {"position_embedding", "token_embedding", "head"},
+    ),
+    (
+      {"output_features": 3},
+      {"position_embedding", "token_embedding", "head"},
+    ),
+    (
+      {"vocab_size": None, "input_features": 2, "output_features": 3},
+      {"position_embedding", "input", "head"},
+    ),
+  )
+  def test_structure(self, changes, expected):
+    """A model has the parameters that its shape asks for, and no others."""
+    config = dataclasses.replace(GPT2, **changes)
+    shapes = jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
+    blocks = {"block_0", "block_1", "final_norm"}
+    self.assertEqual(set(shapes), expected | blocks)
+    if "head" in expected:
+      # Logits have no bias; values have one.
+      wanted = {"kernel"} | ({"bias"} if config.output_features else set())
+      self.assertEqual(set(shapes["head"]), wanted)
+    outputs = jax.eval_shape(
+      functools.partial(_apply, config, "causal"), shapes, _inputs(config)
+    )
+    self.assertEqual(
+      outputs.shape,
+      (2, LENGTH, config.output_features or config.vocab_size),
+    )
+
+  def test_attention_only(self):
+    """A model without MLP has no parameter of one, and runs."""
+    config = dataclasses.replace(GPT2, mlp_width=0)
+    params = _params(config)
+    self.assertEqual(set(params["block_0"]), {"attention", "attention_norm"})
+    inputs = _inputs(config)
+    self.assert_close(
+      _apply(config, "causal", params, inputs),
+      untied.apply(config, untied.copies(params, LENGTH), inputs),
+    )
+
+  def test_refuses(self):
+    """Too long sequences, missing teachers, wrong counts of forms."""
+    params = _params(GPT2)
+    for spec, length, message in (
+      ("causal", 9, "length 9 exceed max_length=8"),
+      ("teacher", 4, "'teacher' needs a teacher's context"),
+      ("causal,teacher/residual", 4, "'teacher/residual' needs a teacher's"),
+      ("causal,causal,causal", 4, "gives 3 layers, the model has 2"),
+      ("causal+causal+causal", 4, "gives 3 heads, the model has 2"),
+      ("magic", 4, "unknown attention 'magic'"),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        _apply(GPT2, spec, params, jnp.zeros((1, length), jnp.int32))
+    _apply(GPT2, "causal", params, jnp.zeros((1, 8), jnp.int32))
+
+  def test_longest_rotary_sequence(self):
+    """`max_length` holds for rotary positions too, which have no table."""
+    with self.assertRaisesRegex(ValueError, "length 9 exceed max_length=8"):
+      _apply(NEOX, "causal", _params(NEOX), jnp.zeros((1, 9), jnp.int32))
+
+
+if __name__ == "__main__":
+  absltest.main()
