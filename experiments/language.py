@@ -207,15 +207,14 @@ def score(bytes_per_token: float, loss: float) -> dict[str, float]:
 
 def baselines(text: Text, problem: Problem) -> dict[str, dict[str, float]]:
   """Unigram and bigram counts of the training text."""
-  tokens, held_out = text.train_tokens(), problem.held_out
+  tokens, held_out = text.train_tokens(), np.asarray(problem.held_out)
+  fits = {
+    "unigram counts": ngram.fit_unigram(tokens, text.vocab_size),
+    "bigram counts": ngram.fit_bigram(tokens, text.vocab_size),
+  }
   return {
-    name: problem.score(
-      float(fit(tokens, text.vocab_size).nats(held_out).mean())
-    )
-    for name, fit in (
-      ("unigram counts", ngram.fit_unigram),
-      ("bigram counts", ngram.fit_bigram),
-    )
+    name: problem.score(float(fit.nats(held_out).mean()))
+    for name, fit in fits.items()
   }
 
 

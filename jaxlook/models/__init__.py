@@ -1,6 +1,19 @@
 """Decoders, their shapes, and pretrained weights."""
 
 from jaxlook.models.config import DecoderConfig
-from jaxlook.models.decoder import Context, Decoder, collect_context, init
+from jaxlook.models.decoder import (
+  Context,
+  Decoder,
+  apply,
+  collect_context,
+  init,
+)
 
-__all__ = ["Context", "Decoder", "DecoderConfig", "collect_context", "init"]
+__all__ = [
+  "Context",
+  "Decoder",
+  "DecoderConfig",
+  "apply",
+  "collect_context",
+  "init",
+]

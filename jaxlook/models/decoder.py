@@ -8,7 +8,8 @@ layer. Dropout is left out: the experiments train on fresh data.
 
 import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -17,6 +18,7 @@ from jax.lax import stop_gradient
 
 from jaxlook.attention import Spec, attend, parse_layers
 from jaxlook.attention.attend import Implementation
+from jaxlook.attention.reference import Pair
 from jaxlook.models.config import DecoderConfig
 
 Params = Any
@@ -143,10 +145,10 @@ class Attention(nn.Module):
     )(out.reshape(x_BxTxD.shape))
 
 
-def _by_head(specs: LayerSpec, context):
+def _by_head(specs: LayerSpec, context: Callable[[Spec], Pair]) -> Pair | None:
   """The context pair of a layer whose heads may read different contexts."""
   needing = dict.fromkeys((s.source, s.stop) for s in specs if s.needs_context)
-  result = None
+  result: Pair | None = None
   for kind in needing:
     reads = [s.needs_context and (s.source, s.stop) == kind for s in specs]
     pair = context(specs[reads.index(True)])
@@ -154,8 +156,9 @@ def _by_head(specs: LayerSpec, context):
       result = pair
     else:
       here = jnp.asarray(reads)[None, None, :, None]
-      result = tuple(
-        jnp.where(here, new, old) for new, old in zip(pair, result, strict=True)
+      result = (
+        jnp.where(here, pair[0], result[0]),
+        jnp.where(here, pair[1], result[1]),
       )
   return result
 
@@ -256,7 +259,7 @@ class Decoder(nn.Module):
       x_BxTxD = nn.Dense(c.width, kernel_init=normal, name="input")(inputs)
     if c.positions == "learned":
       table_PxD = self.param(
-        "position_embedding", normal, (c.max_length, c.width)
+        "position_embedding", normal, (c.max_length, c.width), jnp.float32
       )
       x_BxTxD = x_BxTxD + table_PxD[None, : inputs.shape[1]]
     for layer in range(c.layers):
@@ -298,6 +301,29 @@ def init(config: DecoderConfig, key: jax.Array) -> Params:
   return Decoder(config).init(key, inputs)["params"]
 
 
+def apply(
+  decoder: Decoder,
+  params: Params,
+  inputs: jax.Array,
+  teacher: tuple[Context, ...] | None = None,
+) -> jax.Array:
+  """Applies a decoder to parameters from `init`.
+
+  Args:
+    decoder: the model under a variant.
+    params: its parameters.
+    inputs: as of `Decoder`.
+    teacher: as of `Decoder`.
+
+  Returns:
+    Logits [B, T, vocab_size], or outputs [B, T, output_features].
+
+  Raises:
+    ValueError: as `Decoder`.
+  """
+  return cast(jax.Array, decoder.apply({"params": params}, inputs, teacher))
+
+
 def collect_context(
   decoder: Decoder,
   params: Params,
@@ -318,11 +344,9 @@ def collect_context(
   outputs, state = decoder.apply(
     {"params": params}, inputs, teacher, mutable=["intermediates"]
   )
-  blocks = [
-    state["intermediates"][f"block_{layer}"]
-    for layer in range(decoder.config.layers)
-  ]
-  return outputs, tuple(
+  sown = cast(dict[str, Any], state["intermediates"])
+  blocks = [sown[f"block_{layer}"] for layer in range(decoder.config.layers)]
+  return cast(jax.Array, outputs), tuple(
     Context(
       residual=block["residual"][0],
       key=block["attention"]["own_key"][0],

@@ -72,7 +72,9 @@ class Precache:
       targets=y_BxT[..., None],
     )
 
-  def batch(self, key: jax.Array, size: int, fed: None = None) -> Batch:
+  def batch(
+    self, key: jax.Array, size: int, fed: jax.Array | None = None
+  ) -> Batch:
     """`sample`, in the form that training asks for; nothing is fed."""
     del fed
     return self.sample(key, size)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxlook import models
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import step as step_lib
@@ -94,10 +95,9 @@ def train(
   """
   by_seed = NamedSharding(seed_mesh(len(seeds)), PartitionSpec("seed"))
   keys = jax.device_put(step_lib.seed_keys(seeds), by_seed)
-  states = jax.jit(
-    jax.vmap(functools.partial(step_lib.init_state, decoder.config, config)),
-    out_shardings=by_seed,
-  )(keys.init)
+  states = jax.device_put(
+    step_lib.init_states(decoder.config, config, keys.init), by_seed
+  )
   ends = _chunk_ends(config)
   history = np.full((len(ends), len(seeds)), np.nan, np.float32)
   done, saved = 0, None
@@ -188,7 +188,7 @@ def evaluate(
   """
 
   def one(params: Any, batch: Batch) -> jax.Array:
-    outputs = decoder.apply({"params": params}, batch.inputs)
+    outputs = models.apply(decoder, params, batch.inputs)
     return jnp.mean(task.loss(outputs, batch), axis=0)
 
   @jax.jit

@@ -6,6 +6,7 @@ on its own keys alone: the init key and the data key are split from
 `fold_in(data_key, step)`, whatever the variant.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import optax
 
 from jaxlook import models
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.tasks.task import Task
+from jaxlook.tasks.task import Batch, Task
 from jaxlook.training.config import TrainConfig, optimizer
 
 ALIVE = -1
@@ -56,32 +57,38 @@ def seed_keys(seeds: Sequence[int]) -> SeedKeys:
   return SeedKeys(init=pairs[:, 0], data=pairs[:, 1])
 
 
-def init_state(
-  model: DecoderConfig, config: TrainConfig, key: jax.Array
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def init_states(
+  model: DecoderConfig, config: TrainConfig, keys: jax.Array
 ) -> State:
-  """The state of one seed before its first step.
+  """The states of all seeds before their first step.
 
   Args:
     model: the decoder's shape.
     config: how it is trained.
-    key: the seed's init key, consumed.
+    keys: the seeds' init keys [E], consumed.
 
   Returns:
-    Fresh parameters and optimiser state, alive.
+    Fresh parameters and optimiser states, alive; a leading seed axis E on every
+    array. Compiled once for all variants.
   """
-  params = models.init(model, key)
-  return State(
-    params=params,
-    opt_state=optimizer(config).init(params),
-    diverged_at=jnp.int32(ALIVE),
-  )
+
+  def one(key: jax.Array) -> State:
+    params = models.init(model, key)
+    return State(
+      params=params,
+      opt_state=optimizer(config).init(params),
+      diverged_at=jnp.int32(ALIVE),
+    )
+
+  return jax.vmap(one)(keys)
 
 
 def mean_loss(
-  decoder: Decoder, task: Task, params: Any, batch: Any
+  decoder: Decoder, task: Task, params: Any, batch: Batch
 ) -> jax.Array:
   """The task's loss averaged over sequences and positions; scalar."""
-  outputs = decoder.apply({"params": params}, batch.inputs)
+  outputs = models.apply(decoder, params, batch.inputs)
   return jnp.mean(task.loss(outputs, batch))
 
 

@@ -7,9 +7,7 @@ from absl.testing import absltest, parameterized
 from jaxlook.models import DecoderConfig
 from tests import base
 
-_CONFIG = DecoderConfig(
-  layers=2, width=12, heads=3, max_length=8, vocab_size=5
-)
+_CONFIG = DecoderConfig(layers=2, width=12, heads=3, max_length=8, vocab_size=5)
 
 
 class DecoderConfigTest(base.TestCase):
@@ -29,7 +27,10 @@ class DecoderConfigTest(base.TestCase):
     ({"activation": "tanh"}, "activation must be one of .*gelu.*, not 'tanh'"),
     ({"positions": "alibi"}, "positions must be one of .*, not 'alibi'"),
     ({"rotary_fraction": 0.0}, r"rotary_fraction must lie in \(0, 1\], not 0"),
-    ({"rotary_fraction": 1.5}, r"rotary_fraction must lie in \(0, 1\], not 1.5"),
+    (
+      {"rotary_fraction": 1.5},
+      r"rotary_fraction must lie in \(0, 1\], not 1.5",
+    ),
     (
       {"positions": "rotary", "rotary_fraction": 0.8},
       "an even number of dimensions a head, not 3",

@@ -25,9 +25,7 @@ _ACTIVATIONS = {
 
 def copies(params, length: int):
   """One equal copy of every parameter for each position: leaves [T, ...]."""
-  return jax.tree.map(
-    lambda x: jnp.broadcast_to(x, (length, *x.shape)), params
-  )
+  return jax.tree.map(lambda x: jnp.broadcast_to(x, (length, *x.shape)), params)
 
 
 def apply(config: DecoderConfig, params, inputs: jax.Array) -> jax.Array:
