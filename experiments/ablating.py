@@ -5,6 +5,7 @@ train on and what to claim, this says in which order things happen.
 """
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -132,30 +133,24 @@ def run(ablating: Ablation) -> None:
 def _train(store: Store, ablating: Ablation) -> list[FinishedArm]:
   """All arms, trained in turn or read where they are finished."""
   stop = cli.Stop()
-  steps = [problem.train.steps for problem in ablating.problems]
-  progress = cli.Progress(sum(steps) * len(ablating.variants))
-  finished = []
-  try:
-    for problem in ablating.problems:
-      for variant in ablating.variants:
-        name = " ".join(part for part in (problem.setting, variant) if part)
-        finished.append(
-          run_arm(
-            store,
-            problem,
-            variant,
-            report=progress.arm(name),
-            should_stop=stop,
-          )
-        )
-  except Stopped as stopped:
-    progress.close()
-    print(
-      f"{name} {stopped}; the same command with --out={store.root} goes on"
-      " from there",
-      file=sys.stderr,
-    )
-    sys.exit(cli.STOPPED)
+  todo = list(itertools.product(ablating.problems, ablating.variants))
+  progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
+
+  def train(problem: Problem, variant: str) -> FinishedArm:
+    name = " ".join(part for part in (problem.setting, variant) if part)
+    reporter = progress.arm(name)
+    try:
+      return run_arm(store, problem, variant, report=reporter, should_stop=stop)
+    except Stopped as stopped:
+      progress.close()
+      print(
+        f"{name} {stopped}; the same command with --out={store.root} goes on"
+        " from there",
+        file=sys.stderr,
+      )
+      sys.exit(cli.STOPPED)
+
+  finished = [train(problem, variant) for problem, variant in todo]
   progress.close()
   return finished
 

@@ -159,7 +159,7 @@ def ladder_figure(
   figure.text(0.5, 0.925, setup, ha="center", fontsize=7.5, color="#444444")
   colours = dict(zip(curves, _COLOURS * len(curves), strict=False))
   for variant, (steps, losses) in curves.items():
-    mean, low, high = _band(losses)
+    mean, low, high = band(losses)
     left.plot(steps, mean, color=colours[variant], label=variant)
     left.fill_between(
       steps, low, high, color=colours[variant], alpha=0.2, linewidth=0
@@ -170,7 +170,8 @@ def ladder_figure(
   for place, (variant, by_seed) in enumerate(finals.items()):
     values = np.asarray(list(by_seed.values()))
     colour = colours.get(variant, "#000000")
-    spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else 0.0
+    # Side by side, so that equal values do not hide each other.
+    spread = np.linspace(-0.12, 0.12, len(values)) * (len(values) > 1)
     right.plot(place + spread, values, "o", color=colour, ms=4, alpha=0.6)
     if len(values) > 1:
       summary = stats.mean_interval(values)
@@ -198,7 +199,7 @@ def ladder_figure(
   _write_png(figure, path)
 
 
-def _band(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def band(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Mean and 95% t band over the seeds [R, E] that are finite at each row."""
   finite = np.isfinite(losses)
   n = finite.sum(axis=1)

@@ -21,9 +21,12 @@ from jaxlook.training.loop import (
   train,
 )
 
-# Held-out batches of generated tasks: the same for every seed and variant, and
-# none of the training keys, which are children of their seed's key.
-_EVAL_KEY = 0
+EVAL_SEED = 0
+"""Seed of the held-out batches of generated tasks.
+
+They are the same for every seed and variant, and none of the training batches,
+whose keys are folded from children of their seed's key.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +155,7 @@ def baseline(problem: Problem, loss: Callable[[Batch], jax.Array]) -> float:
     problem.train,
     lambda _, batch: jnp.mean(loss(batch)),
     None,
-    key=jax.random.key(_EVAL_KEY),
+    key=jax.random.key(EVAL_SEED),
     fed=problem.held_out,
   )
   return float(mean)
@@ -179,7 +182,7 @@ def _cells(
     problem.task,
     problem.train,
     trained.params,
-    key=jax.random.key(_EVAL_KEY),
+    key=jax.random.key(EVAL_SEED),
     fed=problem.held_out,
   )
   cells = []

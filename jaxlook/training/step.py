@@ -123,7 +123,7 @@ def train_step(
     grads, state.opt_state, state.params
   )
   alive = state.diverged_at == ALIVE
-  finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
+  finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
   moved = State(
     params=optax.apply_updates(state.params, updates),
     opt_state=opt_state,

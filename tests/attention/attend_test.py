@@ -67,7 +67,7 @@ class LawsTest(base.Float64TestCase):
 
   @parameterized.parameters(*both(["myopic", "horizon:2", "offset:1"]))
   def test_law_4_no_gradient_outside_the_window(self, spec, path):
-    """Gradient d out_i / d key_j, value_j is 0 outside the window, not inside it."""
+    """Gradients to keys and values are 0 outside the window, not inside."""
     length = 6
     jacobians = _jacobians(spec, path, length)
     inside = jaxlook.attention.masks.window(jaxlook.parse(spec), length)

@@ -88,8 +88,6 @@ class DecoderConfigTest(base.TestCase):
     same = dataclasses.replace(_CONFIG)
     self.assertEqual(hash(same), hash(_CONFIG))
     self.assertNotEqual(dataclasses.replace(_CONFIG, layers=3), _CONFIG)
-    with self.assertRaises(dataclasses.FrozenInstanceError):
-      setattr(same, "layers", 3)
 
 
 if __name__ == "__main__":

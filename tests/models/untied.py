@@ -105,9 +105,9 @@ def jacobian(config: DecoderConfig, params, inputs: jax.Array, losses):
   Returns:
     The decoder's tree with two leading axes, i and j, on every leaf.
   """
-
-  @jax.jit
-  def of(params):
-    return jax.jacrev(lambda p: losses(apply(config, p, inputs)))(params)
-
-  return of(copies(params, inputs.shape[1]))
+  _, pull = jax.vjp(
+    lambda p: losses(apply(config, p, inputs)),
+    copies(params, inputs.shape[1]),
+  )
+  rows = [pull(row)[0] for row in jnp.eye(inputs.shape[1])]
+  return jax.tree.map(lambda *x: jnp.stack(x), *rows)

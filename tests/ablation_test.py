@@ -1,0 +1,104 @@
+"""Gaps, orders and claims of an ablation."""
+
+import numpy as np
+from absl.testing import parameterized
+
+from jaxlook import ablation, stats
+from tests import base
+
+
+def cells(losses, **extra):
+  """Cells by variant and seed; a loss of None diverged."""
+  return [
+    {
+      "variant": variant,
+      "seed": seed,
+      "metrics": {"diverged_at": 3} if loss is None else {"loss": loss},
+      "status": "diverged" if loss is None else "done",
+    }
+    | extra
+    for variant, by_seed in losses.items()
+    for seed, loss in enumerate(by_seed)
+  ]
+
+
+LOSSES = {
+  "causal": [0.10, 0.12, 0.11],
+  "myopic/residual": [0.20, 0.23, 0.21],
+  "myopic/kv": [0.30, 0.33, 0.34],
+  "self_only": [0.30, 0.32, 0.35],
+  "horizon:4/kv": [0.15, 0.16, 0.17],
+}
+
+
+class AblationTest(base.TestCase):
+  def test_by_variant_keeps_what_is_done_of_a_setting(self):
+    """Diverged seeds and other settings are left out."""
+    found = ablation.by_variant(
+      cells({"causal": [0.1, None]}, setting="a")
+      + cells({"causal": [0.7]}, setting="b"),
+      "loss",
+      "a",
+    )
+    self.assertEqual(found, {"causal": {0: 0.1}})
+
+  def test_differences_split_the_gap(self):
+    """Upstream and projection parts add up to the whole gap."""
+    found = ablation.differences(ablation.by_variant(cells(LOSSES), "loss"))
+    parts = {
+      name.split("(")[-1].rstrip(")"): comparison.estimate
+      for name, comparison in found.items()
+    }
+    self.assertAlmostEqual(
+      parts["upstream part"] + parts["projection part"], parts["myopia gap"]
+    )
+    self.assertAlmostEqual(
+      found["horizon:4/kv - causal"].estimate, np.mean([0.05, 0.04, 0.06])
+    )
+    self.assertLen(found, 5)
+
+  def test_differences_pair_by_seed(self):
+    """A seed that diverged in one arm leaves both."""
+    losses = {"causal": [0.1, None, 0.3], "myopic/kv": [0.2, 0.9, 0.5]}
+    values = ablation.by_variant(cells(losses), "loss")
+    (comparison,) = ablation.differences(values).values()
+    self.assertEqual(comparison.n, 2)
+    self.assertAlmostEqual(comparison.estimate, 0.15)
+
+  @parameterized.parameters(
+    ("upstream", "supported"),
+    ("projection", "supported"),
+    ("gap", "supported"),
+    ("floor", "inconclusive"),
+  )
+  def test_verdicts_come_from_intervals(self, name, expected):
+    """Clear steps are supported; a step within noise is inconclusive."""
+    values = ablation.by_variant(cells(LOSSES), "loss")
+    claims = {
+      claim.id: claim
+      for claim in ablation.ladder_claims(values, "nats", "here", "p=1")
+    }
+    self.assertLen(claims, 4)
+    claim = claims[f"p=1/{name}"]
+    self.assertEqual(claim.verdict, expected)
+    self.assertEqual(claim.verdict, stats.verdict(claim.ci95, low=1e-300))
+
+  def test_a_reversed_order_is_contradicted(self):
+    """A ladder upside down contradicts every strict step."""
+    upside_down = {
+      variant: [1.0 - loss for loss in by_seed]
+      for variant, by_seed in LOSSES.items()
+    }
+    values = ablation.by_variant(cells(upside_down), "loss")
+    claims = ablation.ladder_claims(values, "nats", "here")
+    self.assertEqual(
+      [claim.verdict for claim in claims[:3]], ["contradicted"] * 3
+    )
+
+  def test_missing_arms_make_no_claims(self):
+    """What was not trained for two seeds is not claimed."""
+    values = ablation.by_variant(
+      cells({"causal": [0.1, 0.2], "myopic/kv": [0.3, None]}), "loss"
+    )
+    self.assertEmpty(ablation.ladder_claims(values, "nats", "here"))
+    self.assertEmpty(ablation.differences(values))

@@ -1,0 +1,132 @@
+"""Arms: trained, evaluated and stored once, read ever after."""
+
+import dataclasses
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook import models, runs
+from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.tasks.precache import Precache
+from jaxlook.training import (
+  Problem,
+  Stopped,
+  TrainConfig,
+  arms,
+  baseline,
+  evaluate,
+  run_arm,
+)
+from tests import base
+
+TASK = Precache(p=0.5, terms=2, frequency=2.0, length=6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken(Precache):
+  """The task with a loss that is infinite for every seed."""
+
+  def loss(self, outputs, batch):
+    return super().loss(outputs, batch) * jnp.inf
+
+
+def problem(task: Precache = TASK, setting: str = "") -> Problem:
+  """A problem of some steps on a model of some parameters."""
+  return Problem(
+    setting=setting,
+    task=task,
+    model=DecoderConfig(
+      layers=1,
+      width=8,
+      heads=2,
+      max_length=6,
+      input_features=2,
+      output_features=1,
+    ),
+    train=TrainConfig(steps=6, batch_size=4, log_every=2, eval_batches=2),
+    seeds=(0, 3),
+    score=lambda loss: {"loss": loss, "double": 2 * loss},
+    about=dataclasses.asdict(task),
+  )
+
+
+class ArmTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    root = self.enterContext(tempfile.TemporaryDirectory())
+    self.store = self.enterContext(
+      runs.open_store(f"{root}/run", {"experiment": "test"})
+    )
+
+  def test_a_finished_arm_is_read_not_trained(self):
+    """The second call returns the same without a step of training."""
+    first = run_arm(self.store, problem(), "myopic/kv")
+    told = []
+    again = run_arm(
+      self.store,
+      problem(),
+      "myopic/kv",
+      report=lambda step, losses: told.append(step),
+      should_stop=lambda: True,
+    )
+    self.assertEqual(told, [6])
+    self.assertEqual(again.cells, first.cells)
+    np.testing.assert_array_equal(again.losses, first.losses)
+    np.testing.assert_array_equal(again.steps, [2, 4, 6])
+
+  def test_cells_hold_the_scores_of_every_seed(self):
+    """One cell a seed, scored from the held-out loss; curves by seed."""
+    arm = run_arm(self.store, problem(setting="p=0.5"), "causal")
+    self.assertEqual([cell["seed"] for cell in arm.cells], [0, 3])
+    for cell in arm.cells:
+      self.assertEqual(cell["status"], "done")
+      self.assertEqual(cell["setting"], "p=0.5")
+      self.assertEqual(cell["metrics"]["double"], 2 * cell["metrics"]["loss"])
+      self.assertBetween(cell["metrics"]["loss"], 0.01, 2.0)
+    self.assertEqual(arm.losses.shape, (3, 2))
+    self.assertNotEqual(arm.losses[0, 0], arm.losses[0, 1])
+
+  def test_a_stopped_arm_goes_on_to_the_same_end(self):
+    """Stopped between chunks and called again, it ends bit-identical."""
+    whole = run_arm(self.store, problem(setting="whole"), "causal")
+    parts = problem(setting="parts")
+    with self.assertRaisesRegex(Stopped, "after 2 steps"):
+      run_arm(self.store, parts, "causal", should_stop=lambda: True)
+    arm = run_arm(self.store, parts, "causal")
+    np.testing.assert_array_equal(arm.losses, whole.losses)
+    for cell, expected in zip(arm.cells, whole.cells, strict=True):
+      self.assertEqual(cell["metrics"], expected["metrics"])
+
+  def test_diverged_seeds_are_marked(self):
+    """A seed that was never finite reports the step, and no loss."""
+    broken = Broken(**dataclasses.asdict(TASK))
+    arm = run_arm(self.store, problem(broken), "causal")
+    for cell in arm.cells:
+      self.assertEqual(cell["status"], "diverged")
+      self.assertEqual(cell["metrics"], {"diverged_at": 0})
+
+  def test_another_config_is_refused(self):
+    """An arm of other training is not taken for this one."""
+    run_arm(self.store, problem(), "causal")
+    longer = dataclasses.replace(
+      problem(), train=TrainConfig(steps=8, batch_size=4)
+    )
+    with self.assertRaisesRegex(ValueError, "another config: train.steps is 6"):
+      run_arm(self.store, longer, "causal")
+
+  def test_baseline_is_measured_on_the_arms_held_out_batches(self):
+    """A predictor of zeros scores as a model whose outputs are zero."""
+    of = problem()
+    decoder = Decoder(of.model)
+    silent = jax.tree.map(
+      lambda x: jnp.zeros((1, *x.shape)),
+      models.init(of.model, jax.random.key(1)),
+    )
+    losses = evaluate(
+      decoder, TASK, of.train, silent, key=jax.random.key(arms.EVAL_SEED)
+    )
+    zero = baseline(of, TASK.zero_loss)
+    self.assertAlmostEqual(zero, float(losses.mean()), places=6)
+    self.assertLess(baseline(of, TASK.trivial_loss), zero)
