@@ -25,6 +25,7 @@ from jaxlook.tasks import ngram
 from jaxlook.tasks.corpus import TokenFile, tokenize
 from jaxlook.tasks.generated import generated_text
 from jaxlook.tasks.text import Text
+from jaxlook.tasks.tokenizer import load_tokenizer
 from jaxlook.training import Problem, TrainConfig
 
 _CORPUS = flags.DEFINE_string(
@@ -137,9 +138,12 @@ def read_text(config: Config) -> Text:
   with cli.naming("cache"):
     cache.mkdir(parents=True, exist_ok=True)
 
+  with cli.naming("tokenizer"):
+    tokenizer = load_tokenizer(_TOKENIZER.value)
+
   def read(flag: str, path: str) -> TokenFile:
-    with cli.naming(flag, "tokenizer"):
-      return tokenize(path, cache, _TOKENIZER.value)
+    with cli.naming(flag):
+      return tokenize(path, cache, tokenizer)
 
   corpus = _CORPUS.value
   if corpus is None:

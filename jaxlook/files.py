@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ _SLUG_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-=,")
 _SLUG_MAX = 120
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+def write_bytes(
+  path: str | os.PathLike[str], data: bytes | Iterable[bytes]
+) -> None:
   """Writes a file whole or not at all, making its folder where needed.
 
   The data goes to a hidden file beside the target, is synced to disk and then
@@ -32,11 +35,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
   Args:
     path: the file, replaced if it exists.
-    data: its new content.
+    data: its new content, at once or in parts made as they are written.
 
   Raises:
     OSError: the file cannot be written; what was there before is unchanged.
   """
+  parts = [data] if isinstance(data, bytes) else data
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(
@@ -45,7 +49,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
   try:
     # Not mkstemp, whose files nobody else may read. "x" refuses a clash.
     with open(temporary, "xb") as file:
-      file.write(data)
+      for part in parts:
+        file.write(part)
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -70,7 +70,10 @@ def schedule(config: TrainConfig) -> optax.Schedule:
   return optax.warmup_cosine_decay_schedule(
     init_value=0.0,
     peak_value=config.learning_rate,
-    warmup_steps=round(config.warmup_fraction * config.steps),
+    # A fraction near 1 of few steps would leave no step for the cosine.
+    warmup_steps=min(
+      round(config.warmup_fraction * config.steps), config.steps - 1
+    ),
     decay_steps=config.steps,
   )
 

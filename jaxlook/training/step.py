@@ -113,7 +113,8 @@ def train_step(
     fed: what the host read for this seed and step; None for generated tasks.
 
   Returns:
-    The state after the step and the loss before it, scalar; NaN once frozen.
+    The state after the step and the loss before it, scalar; NaN from the step
+    on at which the seed diverged.
   """
   batch = task.batch(jax.random.fold_in(data_key, step), config.batch_size, fed)
   loss, grads = jax.value_and_grad(
@@ -133,7 +134,7 @@ def train_step(
   kept = jax.tree.map(
     lambda new, old: jnp.where(alive & finite, new, old), moved, frozen
   )
-  return kept, jnp.where(alive, loss, jnp.nan)
+  return kept, jnp.where(alive & finite, loss, jnp.nan)
 
 
 def train_chunk(

@@ -1,6 +1,7 @@
 """Tests of reading text and of token files."""
 
 import concurrent.futures
+import dataclasses
 import gzip
 import json
 import lzma
@@ -17,12 +18,12 @@ from unittest import mock
 
 import hypothesis
 import numpy as np
-import tokenizers
-from absl.testing import absltest, parameterized
+from absl.testing import parameterized
 from hypothesis import strategies as st
-from tokenizers import models, pre_tokenizers, processors, trainers
 
-from jaxlook.tasks import corpus
+from jaxlook.files import TEMPORARY_SUFFIX
+from jaxlook.tasks import corpus, tokenizer
+from jaxlook.tasks.tokenizer import load_tokenizer
 from tests import base
 
 _GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"
@@ -46,20 +47,9 @@ _FRAGMENTS = (
 _TEXTS = st.lists(st.sampled_from(_FRAGMENTS), min_size=1).map("".join)
 
 
-def _byte_level_bpe() -> tokenizers.Tokenizer:
-  """Trains a small BPE with GPT-2's pre-tokeniser; it can spell any text."""
-  model = tokenizers.Tokenizer(models.BPE())
-  model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-  trainer = trainers.BpeTrainer(
-    vocab_size=300,
-    initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    special_tokens=["<end>"],
-    show_progress=False,
-  )
-  # Runs of spaces and line breaks become tokens: a cut within one would show.
-  spaces = "a\n\n\nb\n \n c\n\n\n\nd  \n  e \n\n f\t\t\tg\n  \n  \n" * 3
-  model.train_from_iterator([_SAMPLE * 3, spaces], trainer)
-  return model
+def tokenize(path, cache, tokenizer="bytes", **settings):
+  """`corpus.tokenize` by a tokenizer's name."""
+  return corpus.tokenize(path, cache, load_tokenizer(tokenizer), **settings)
 
 
 class CorpusTestCase(base.TestCase):
@@ -179,7 +169,7 @@ class ReadTextTest(CorpusTestCase):
     tracemalloc.start()
     total = 0
     texts = corpus.read_text(path, chunk_bytes=1 << 16)
-    for pieces in corpus._pieces(texts):
+    for pieces in tokenizer._pieces(texts):
       total += sum(map(len, pieces))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -194,7 +184,7 @@ class TokenizeTest(CorpusTestCase):
     """The tokens of the bytes tokenizer are the text's UTF-8 bytes."""
     with tempfile.TemporaryDirectory() as cache:
       path = self.write("text", text)
-      found = corpus.tokenize(path, cache, chunk_bytes=chunk_bytes)
+      found = tokenize(path, cache, chunk_bytes=chunk_bytes)
       tokens = found.tokens()
       self.assertEqual(tokens.tobytes().decode(), text)
       self.assertEqual(tokens.dtype, np.uint8)
@@ -206,7 +196,7 @@ class TokenizeTest(CorpusTestCase):
     """The hash is that of the decompressed text, breaks included."""
     self.write("text/a.gz", gzip.compress(b"abc"))
     self.write("text/b", b"de")
-    found = corpus.tokenize(self.folder / "text", self.cache)
+    found = tokenize(self.folder / "text", self.cache)
     manifest = json.loads(found.path.with_suffix(".json").read_text())
     self.assertEqual(manifest["sha256"], found.sha256)
     # sha256sum of abc\n\nde
@@ -223,21 +213,21 @@ class TokenizeTest(CorpusTestCase):
   def test_second_call_reuses_the_file(self):
     """Neither the text nor the tokenizer is read again."""
     path = self.write("text", _SAMPLE)
-    first = corpus.tokenize(path, self.cache)
+    first = tokenize(path, self.cache)
     with mock.patch.object(corpus, "read_text", side_effect=AssertionError):
-      self.assertEqual(corpus.tokenize(path, self.cache), first)
+      self.assertEqual(tokenize(path, self.cache), first)
 
   def test_a_changed_text_or_tokenizer_is_tokenised_anew(self):
     """The size, the modification time and the tokenizer are in the key."""
     path = self.write("text", "one")
-    found = [corpus.tokenize(path, self.cache)]
+    found = [tokenize(path, self.cache)]
     self.write("text", "three")
-    found.append(corpus.tokenize(path, self.cache))
+    found.append(tokenize(path, self.cache))
     self.write("text", "seven")
     os.utime(path, ns=(0, time.time_ns() + 10**9))
-    found.append(corpus.tokenize(path, self.cache))
-    _byte_level_bpe().save(str(self.folder / "bpe.json"))
-    found.append(corpus.tokenize(path, self.cache, self.folder / "bpe.json"))
+    found.append(tokenize(path, self.cache))
+    other = dataclasses.replace(load_tokenizer(), sha256="other")
+    found.append(corpus.tokenize(path, self.cache, other))
     self.assertLen({file.path for file in found}, 4)
     texts = [file.tokens().tobytes() for file in found[:3]]
     self.assertEqual(texts, [b"one", b"three", b"seven"])
@@ -245,7 +235,7 @@ class TokenizeTest(CorpusTestCase):
   def test_damaged_files_are_made_anew(self):
     """A short token file or a broken manifest is not believed."""
     path = self.write("text", _SAMPLE)
-    found = corpus.tokenize(path, self.cache)
+    found = tokenize(path, self.cache)
     manifest = found.path.with_suffix(".json")
     for file, damage in (
       (found.path, b"short"),
@@ -254,7 +244,7 @@ class TokenizeTest(CorpusTestCase):
       (manifest, b'{"length": 3}'),
     ):
       file.write_bytes(damage)
-      again = corpus.tokenize(path, self.cache)
+      again = tokenize(path, self.cache)
       self.assertEqual(again, found)
       self.assertEqual(again.tokens().tobytes(), _SAMPLE.encode())
 
@@ -263,21 +253,22 @@ class TokenizeTest(CorpusTestCase):
     """Killed before either rename, it leaves a file that is ignored."""
     path = self.write("text", _SAMPLE)
     script = (
-      "import os, signal, sys; from jaxlook.tasks import corpus\n"
+      "import os, signal, sys; from jaxlook.tasks import corpus, tokenizer\n"
       "real, calls = os.replace, []\n"
       "def replace(*names):\n"
       "  calls.append(names)\n"
       f"  if len(calls) == {nth}: os.kill(os.getpid(), signal.SIGKILL)\n"
       "  real(*names)\n"
       "os.replace = replace\n"
-      "corpus.tokenize(*sys.argv[1:])"
+      "corpus.tokenize(*sys.argv[1:], tokenizer.load_tokenizer())"
     )
     killed = subprocess.run([sys.executable, "-c", script, path, self.cache])
     self.assertEqual(killed.returncode, -signal.SIGKILL)
     left = list(self.cache.iterdir())
     self.assertLen(left, nth)
-    self.assertLen([file for file in left if file.suffix == ".tmp"], 1)
-    found = corpus.tokenize(path, self.cache)
+    leftovers = [f for f in left if f.suffix == TEMPORARY_SUFFIX]
+    self.assertLen(leftovers, 1)
+    found = tokenize(path, self.cache)
     self.assertEqual(found.tokens().tobytes(), _SAMPLE.encode())
     self.assertLen(list(self.cache.iterdir()), 3)
 
@@ -285,7 +276,7 @@ class TokenizeTest(CorpusTestCase):
     """An error in the middle of a text removes the unfinished file."""
     path = self.write("text", "good" * 99 + "\0")
     with self.assertRaisesRegex(ValueError, "binary"):
-      corpus.tokenize(path, self.cache, chunk_bytes=16)
+      tokenize(path, self.cache, chunk_bytes=16)
     self.assertEmpty(list(self.cache.iterdir()))
 
   def test_concurrent_calls_agree(self):
@@ -301,11 +292,11 @@ class TokenizeTest(CorpusTestCase):
       concurrent.futures.ThreadPoolExecutor(8) as pool,
     ):
       calls = [
-        pool.submit(corpus.tokenize, path, self.cache, chunk_bytes=100 + i)
+        pool.submit(tokenize, path, self.cache, chunk_bytes=100 + i)
         for i in range(8)
       ]
       found = {call.result() for call in calls}
-    self.assertEqual(found, {corpus.tokenize(path, self.cache)})
+    self.assertEqual(found, {tokenize(path, self.cache)})
     tokens = found.pop().tokens()
     self.assertEqual(tokens.tobytes(), (_SAMPLE * 1000).encode())
     self.assertLen(list(self.cache.iterdir()), 2)
@@ -321,144 +312,17 @@ class TokenizeTest(CorpusTestCase):
 
     with mock.patch.object(corpus, "read_text", read_text):
       with self.assertRaisesRegex(ValueError, "text: the text changed while"):
-        corpus.tokenize(path, self.cache)
+        tokenize(path, self.cache)
     self.assertEmpty(list(self.cache.iterdir()))
 
   def test_refuses_a_cache_within_the_text(self):
     """The token file would become part of the text."""
     self.write("text/a", "one")
     with self.assertRaisesRegex(ValueError, "cache: the cache may not lie ins"):
-      corpus.tokenize(self.folder / "text", self.folder / "text/cache")
+      tokenize(self.folder / "text", self.folder / "text/cache")
 
   def test_refuses_missing_text(self):
     """The text is looked at before anything is written."""
     with self.assertRaisesRegex(FileNotFoundError, "absent: no such file or f"):
-      corpus.tokenize(self.folder / "absent", self.cache)
+      tokenize(self.folder / "absent", self.cache)
     self.assertFalse(self.cache.exists())
-
-
-class BpeTest(CorpusTestCase):
-  def setUp(self):
-    super().setUp()
-    self.model = _byte_level_bpe()
-    self.json = self.folder / "bpe.json"
-    self.model.save(str(self.json))
-
-  @hypothesis.given(_TEXTS, st.integers(1, 8))
-  @hypothesis.settings(max_examples=50, deadline=None)
-  def test_tokens_are_those_of_the_whole_text(self, text, chunk_bytes):
-    """With GPT-2's pre-tokeniser no cut is ever seen in the tokens."""
-    with tempfile.TemporaryDirectory() as cache:
-      path = self.write("text", text)
-      found = corpus.tokenize(path, cache, self.json, chunk_bytes=chunk_bytes)
-      self.assertEqual(found.tokens().tolist(), self.model.encode(text).ids)
-      self.assertEqual(found.num_bytes, len(text.encode()))
-
-  @hypothesis.given(
-    st.text(st.sampled_from("ab \n"), max_size=20),
-    st.integers(1, 4),
-    st.integers(1, 4),
-  )
-  @hypothesis.settings(max_examples=200, deadline=None)
-  def test_pieces_do_not_depend_on_chunks(self, text, chunk, max_piece):
-    """Nor where pieces are cut for their length."""
-    parts = [text[i : i + chunk] for i in range(0, len(text), chunk)]
-    with mock.patch.object(corpus, "_MAX_PIECE", max_piece):
-      cut = [piece for pieces in corpus._pieces(parts) for piece in pieces]
-      whole = [piece for pieces in corpus._pieces([text]) for piece in pieces]
-    self.assertEqual(cut, whole)
-    self.assertEqual("".join(cut), text)
-    self.assertLessEqual(max(map(len, cut), default=1), max_piece)
-
-  def test_vocab_and_merges_are_the_same_tokenizer(self):
-    """GPT-2's two files give the tokens of the JSON; so does its folder."""
-    path = self.write("text", _SAMPLE)
-    wanted = corpus.tokenize(path, self.cache, self.json)
-    (self.folder / "pair").mkdir()
-    self.model.model.save(str(self.folder / "pair"))
-    (self.folder / "one").mkdir()
-    self.model.save(str(self.folder / "one/tokenizer.json"))
-    for name in ("pair", "one"):
-      found = corpus.tokenize(path, self.cache, str(self.folder / name))
-      self.assertEqual(found.tokens().tolist(), wanted.tokens().tolist())
-      self.assertEqual(found.vocab_size, wanted.vocab_size)
-      self.assertEqual(found.tokenizer, str(self.folder / name))
-    self.assertEqual(wanted.dtype, "uint16")
-    self.assertEqual(wanted.vocab_size, self.model.get_vocab_size())
-
-  def test_padding_truncation_and_special_tokens_are_off(self):
-    """What a tokenizer file says about single inputs does not apply."""
-    self.model.enable_padding(length=1000)
-    self.model.enable_truncation(4)
-    self.model.post_processor = processors.TemplateProcessing(
-      single="<end> $A <end>", special_tokens=[("<end>", 0)]
-    )
-    self.model.save(str(self.folder / "other.json"))
-    path = self.write("text", _SAMPLE)
-    wanted = corpus.tokenize(path, self.cache, self.json)
-    found = corpus.tokenize(path, self.cache, self.folder / "other.json")
-    self.assertEqual(found.tokens().tolist(), wanted.tokens().tolist())
-
-  def test_dtype_holds_the_largest_id(self):
-    """Ids may have gaps: the vocabulary ends after the largest."""
-    for largest, dtype in (
-      (255, "uint8"),
-      (65535, "uint16"),
-      (65536, "uint32"),
-    ):
-      model = tokenizers.Tokenizer(
-        models.WordLevel({"a": 0, "b": largest}, unk_token="a")
-      )
-      model.pre_tokenizer = pre_tokenizers.Whitespace()
-      file = self.folder / f"{largest}.json"
-      model.save(str(file))
-      found = corpus.tokenize(self.write("text", "b a b"), self.cache, file)
-      self.assertEqual(found.dtype, dtype)
-      self.assertEqual(found.vocab_size, largest + 1)
-      self.assertEqual(found.tokens().tolist(), [largest, 0, largest])
-
-  def test_refuses_what_is_no_tokenizer(self):
-    """The error names the path."""
-    path = self.write("text", "b")
-    with self.assertRaisesRegex(FileNotFoundError, "absent: no such tokenizer"):
-      corpus.tokenize(path, self.cache, self.folder / "absent")
-    (self.folder / "nothing").mkdir()
-    with self.assertRaisesRegex(ValueError, "nothing: holds neither tokenizer"):
-      corpus.tokenize(path, self.cache, self.folder / "nothing")
-    for content in ("{}", "text"):
-      bad = self.write("bad.json", content)
-      with self.assertRaisesRegex(ValueError, "bad.json: not a usable tokeniz"):
-        corpus.tokenize(path, self.cache, bad)
-
-  def test_refuses_a_text_without_tokens(self):
-    """A tokenizer that knows no word of the text leaves nothing to train on."""
-    model = tokenizers.Tokenizer(models.BPE({"a": 0}, []))
-    model.save(str(self.folder / "a.json"))
-    with self.assertRaisesRegex(ValueError, "text: the tokenizer .* no tokens"):
-      corpus.tokenize(
-        self.write("text", "b"), self.cache, self.folder / "a.json"
-      )
-
-  def test_names_the_missing_extra(self):
-    """Without `tokenizers` the bytes tokenizer works and BPE says why not."""
-    path = self.write("text", "b")
-    with mock.patch.dict(sys.modules, {"tokenizers": None}):
-      self.assertEqual(corpus.tokenize(path, self.cache).length, 1)
-      with self.assertRaisesRegex(ImportError, r"pip install jaxlook\[text\]"):
-        corpus.tokenize(path, self.cache, self.json)
-
-  def test_gpt2(self):
-    """GPT-2's own files: ids as published, 50257 of them, as a whole text."""
-    if not _GPT2.is_dir():
-      self.skipTest(f"GPT-2's BPE files are not at {_GPT2}")
-    path = self.write("text", "Hello world\n\nHello\n\n\n  world")
-    found = corpus.tokenize(path, self.cache, _GPT2, chunk_bytes=3)
-    self.assertEqual(found.vocab_size, 50257)
-    self.assertEqual(
-      found.tokens().tolist(),
-      [15496, 995, 198, 198, 15496, 628, 198, 220, 995],
-    )
-
-
-if __name__ == "__main__":
-  absltest.main()

@@ -1,0 +1,49 @@
+"""Refusals in one line, and progress."""
+
+import contextlib
+import io
+
+import numpy as np
+from absl.testing import parameterized
+
+from experiments import cli
+from tests import base
+
+
+class NamingTest(base.TestCase):
+  @parameterized.parameters(
+    (ValueError("heads=3 do not divide width=8"), "--heads: heads=3 do not"),
+    (ValueError("something else"), "--width: something else"),
+    (FileNotFoundError("no such file"), "--width: no such file"),
+    (ImportError("needs an extra"), "--width: needs an extra"),
+    (ValueError("two\n  lines"), "--width: two lines"),
+  )
+  def test_the_flag_of_the_field_is_blamed(self, error, message):
+    """The field that begins a message names the flag; else the first one."""
+    with self.assertRaises(cli.UsageError) as caught:
+      with cli.naming("width", "heads"):
+        raise error
+    self.assertStartsWith(str(caught.exception), message)
+
+  def test_other_errors_pass(self):
+    """A bug is not blamed on the user."""
+    with self.assertRaises(KeyError):
+      with cli.naming("width"):
+        raise KeyError("width")
+
+
+class ProgressTest(base.TestCase):
+  def test_plain_lines_end_with_the_last_step(self):
+    """Off a terminal the last line says all steps are done."""
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+      progress = cli.Progress(total_steps=20)
+      for name in ("causal", "myopic/kv"):
+        report = progress.arm(name)
+        report(5, np.array([0.5, 0.7]))
+        report(10, np.array([np.nan, np.nan]))
+      progress.close()
+    last = written.getvalue().splitlines()[-1]
+    self.assertStartsWith(last, "20/20 steps: myopic/kv, step 10")
+    self.assertIn("diverged", last)
+    self.assertEndsWith(last, "0 min 00 s left")

@@ -1,0 +1,89 @@
+"""Bad input to the ablations, refused before anything is compiled."""
+
+import contextlib
+import io
+import pathlib
+import sys
+import tempfile
+
+from absl import flags
+from absl.testing import flagsaver, parameterized
+
+from experiments import cli, language, precache
+from jaxlook import files
+from tests import base
+
+
+class RefusalTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    root = self.enterContext(tempfile.TemporaryDirectory())
+    self.root = pathlib.Path(root)
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS(sys.argv[:1])
+    self.enterContext(flagsaver.flagsaver())
+
+  def refuse(self, binary, message, **values):
+    """Runs a binary's main and expects a refusal, with nothing trained."""
+    values = {"preset": "smoke", "out": str(self.root / "run")} | values
+    values.setdefault("cache", str(self.root / "cache"))
+    for name, value in values.items():
+      setattr(flags.FLAGS, name, value)
+    with contextlib.redirect_stdout(io.StringIO()):
+      with self.assertRaises(cli.UsageError) as caught:
+        binary.main()
+    self.assertRegex(str(caught.exception), message)
+    self.assertLen(str(caught.exception).splitlines(), 1)
+    self.assertEmpty(list(self.root.glob("run/arms/*/*")))
+
+  @parameterized.parameters(
+    ({"attention": ["horizon:-1"]}, "^--attention: .* an integer >= 0"),
+    ({"attention": ["leak:2"]}, r"^--attention: .* a number in \[0, 1\]"),
+    ({"attention": ["causal,causal,causal"]}, "^--attention: .* 3 layers"),
+    ({"attention": ["teacher"]}, "^--attention: 'teacher' needs a teacher"),
+    ({"heads": 3}, "^--heads: heads=3 do not divide width=8"),
+    ({"width": 0}, "^--width: width must be at least 1"),
+    ({"layers": 0}, "^--layers: layers must be at least 1"),
+    ({"steps": 0}, "^--steps: steps must be at least 1"),
+    ({"length": 0}, "^--length: length must be at least 1"),
+    ({"terms": 0}, "^--terms: terms must lie in 1..7"),
+    ({"frequency": -1.0}, "^--frequency: frequency must be positive"),
+    ({"p": ["1.5"]}, r"^--p: p must lie in \[0, 1\]"),
+    ({"p": ["often"]}, "^--p: could not convert string to float"),
+    ({"p": []}, "^--p: needs at least one probability"),
+    ({"out": "/dev/null/run"}, "^--out: .* no folder"),
+    ({"out": "/proc/run"}, "^--out: cannot write"),
+  )
+  def test_precache(self, values, message):
+    """Each bad value is one line that names its flag."""
+    self.refuse(precache, message, **values)
+
+  def test_another_config_in_out(self):
+    """A run folder of another config is not overwritten."""
+    files.write_json(self.root / "config.json", {"experiment": "other"})
+    self.refuse(precache, "^--out: .* another config", out=str(self.root))
+
+  @parameterized.parameters(
+    (None, "^--corpus: .*text"),
+    (b"", "^--corpus: .*empty"),
+    (b"\x00\x01\xff" * 99, "^--corpus: .*(binary|UTF-8)"),
+    (b"too short", "^--corpus: .*(short|windows|tokens)"),
+  )
+  def test_language_corpus(self, content, message):
+    """Missing, empty, binary and too short text is refused by its flag."""
+    corpus = self.root / "text"
+    if content is not None:
+      corpus.write_bytes(content)
+    self.refuse(language, message, corpus=str(corpus))
+
+  def test_language_other_files(self):
+    """The other files of the flags are blamed on their own flags."""
+    corpus = self.root / "text"
+    corpus.write_bytes(b"some words to read\n" * 999)
+    good = {"corpus": str(corpus)}
+    self.refuse(language, "^--valid: ", valid="/nowhere", **good)
+    self.refuse(language, "^--tokenizer: ", tokenizer="/nowhere", **good)
+    self.refuse(language, "^--heads: ", heads=3, valid=None, **good)
+    self.refuse(
+      language, "^--valid: .* without --corpus", corpus=None, valid="x"
+    )

@@ -1,0 +1,119 @@
+"""Tests of checkpoints: the newest whole one is kept."""
+
+import pathlib
+import tempfile
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxlook.training.checkpoints import Checkpoints
+from jaxlook.training.loop import seed_mesh
+from tests import base
+
+
+def _tree(value):
+  return {
+    "states": (jnp.full((2, 3), value), jnp.full(2, int(value), jnp.int32)),
+    "history": np.full((4, 2), value, np.float32),
+  }
+
+
+class CheckpointsTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    root = self.enterContext(tempfile.TemporaryDirectory())
+    self.folder = pathlib.Path(root) / "deep" / "checkpoints"
+
+  def _restore(self, like):
+    """What a fresh process would find."""
+    checkpoints = Checkpoints(self.folder)
+    try:
+      return checkpoints.restore(like)
+    finally:
+      checkpoints.close()
+
+  def _save(self, *steps):
+    checkpoints = Checkpoints(self.folder)
+    for step in steps:
+      checkpoints.save(step, _tree(step))
+    checkpoints.close()
+
+  def test_empty(self):
+    """Where nothing was saved there is nothing; the folder is made."""
+    self.assertIsNone(self._restore(_tree(0)))
+    self.assertTrue(self.folder.is_dir())
+
+  def test_round_trip(self):
+    """What was saved comes back in type, shape and every bit."""
+    tree = _tree(0)
+    tree["history"][0] = [np.nan, 1e-45]
+    checkpoints = Checkpoints(self.folder)
+    checkpoints.save(7, tree)
+    checkpoints.close()
+    step, found = self._restore(_tree(1))
+    self.assertEqual(step, 7)
+    chex.assert_trees_all_equal(found, tree)
+    chex.assert_trees_all_equal_dtypes(found, tree)
+
+  def test_the_newest_is_kept(self):
+    """Of several checkpoints only the newest is found and takes space."""
+    self._save(5, 20, 100)
+    step, found = self._restore(_tree(0))
+    self.assertEqual(step, 100)
+    chex.assert_trees_all_equal(found, _tree(100))
+    steps = [path.name for path in self.folder.iterdir() if path.name.isdigit()]
+    self.assertEqual(steps, ["100"])
+    self._save(120)
+    self.assertEqual(self._restore(_tree(0))[0], 120)
+
+  def test_saving_twice(self):
+    """A second save of the same step is harmless, also after a restart."""
+    self._save(5, 5)
+    self._save(5)
+    step, found = self._restore(_tree(0))
+    self.assertEqual(step, 5)
+    chex.assert_trees_all_equal(found, _tree(5))
+
+  def test_half_written(self):
+    """What a killed process left unfinished is no checkpoint."""
+    self._save(5)
+    for name in ("6.orbax-checkpoint-tmp", "6.orbax-checkpoint-tmp-123"):
+      (self.folder / name).mkdir()
+      (self.folder / name / "junk").write_text("half")
+    step, found = self._restore(_tree(0))
+    self.assertEqual(step, 5)
+    chex.assert_trees_all_equal(found, _tree(5))
+    self._save(6)
+    self.assertEqual(self._restore(_tree(0))[0], 6)
+
+  def test_onto_devices(self):
+    """A checkpoint comes back on the devices that the caller asks for."""
+    self._save(5)
+    sharding = NamedSharding(seed_mesh(2), PartitionSpec("seed"))
+    like = _tree(0)
+    like["states"] = jax.device_put(like["states"], sharding)
+    _, found = self._restore(like)
+    for x in found["states"]:
+      self.assertLen(x.sharding.device_set, 2)
+      self.assertEqual(x.sharding, sharding)
+    chex.assert_trees_all_equal(found, _tree(5))
+
+  def test_another_shape(self):
+    """A tree of other shapes or names is refused, not cut to fit."""
+    self._save(5)
+    for change, message in (
+      ({"history": np.zeros((3, 2), np.float32)}, "shape"),
+      ({"history": np.zeros((5, 2), np.float32)}, "shape"),
+      ({"states": (jnp.zeros((3, 3)), jnp.zeros(3, jnp.int32))}, "shape"),
+      ({"other": jnp.zeros(2)}, "other"),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        self._restore(_tree(0) | change)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,270 @@
+"""Tests of the training loop: devices, resumption, feeding, evaluation."""
+
+import dataclasses
+import functools
+import pathlib
+import tempfile
+from unittest import mock
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from jax.sharding import Mesh
+
+from jaxlook.models import Decoder
+from jaxlook.training import Stopped, evaluate, loop, step, train
+from tests import base
+from tests.training import step_test
+
+DECODER = Decoder(step_test.MODEL, "horizon:2")
+# Chunks of 3, 3 and 2 steps; a checkpoint after the second and the last.
+CONFIG = dataclasses.replace(
+  step_test.CONFIG, steps=8, log_every=3, checkpoint_every=4, eval_batches=3
+)
+SEEDS = (3, 1, 4, 5)
+
+
+class Feed:
+  """Shifts the targets by seed and step, and breaks seed 1 at step 4."""
+
+  def __init__(self):
+    self.asked = []
+
+  def __call__(self, steps):
+    self.asked.append((steps.start, steps.stop))
+    fed = np.zeros((len(steps), len(SEEDS), 2), np.float32)
+    for k, at in enumerate(steps):
+      fed[k, :, 0] = np.sin(at + np.arange(len(SEEDS)))
+      if at == 4:
+        fed[k, 1] = step_test.INFINITE_GRADIENT
+    return fed
+
+
+class Killed(Exception):  # noqa: N818 - stands for a signal.
+  pass
+
+
+def _train(killed_at=None, stop_at=None, **arguments):
+  """Trains the fed task; returns the outcome, the feed, reports and traces."""
+  feed, reports = Feed(), []
+
+  def report(at, losses):
+    reports.append((at, losses.copy()))
+    if at == killed_at:
+      raise Killed
+
+  def should_stop():
+    # The chunk whose report is still to come.
+    return len(feed.asked) > 1 and feed.asked[-1][0] == stop_at
+
+  with mock.patch.object(
+    step, "train_chunk", wraps=step.train_chunk
+  ) as train_chunk:
+    try:
+      outcome = train(
+        DECODER,
+        step_test.TASK,
+        CONFIG,
+        SEEDS,
+        feed=feed,
+        report=report,
+        should_stop=should_stop,
+        **arguments,
+      )
+    except (Killed, Stopped) as e:
+      outcome = e
+  return outcome, feed.asked, reports, train_chunk.call_count
+
+
+@functools.cache
+def _whole():
+  return _train()
+
+
+class TrainTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    root = self.enterContext(tempfile.TemporaryDirectory())
+    self.folder = pathlib.Path(root) / "checkpoints"
+
+  def assert_same(self, trained):
+    """Bit-identical to the run that was never stopped, NaN where it is."""
+    chex.assert_trees_all_equal(trained, _whole()[0])
+
+  def test_rows(self):
+    """A row for each chunk, the last one short; a lost seed has no loss."""
+    trained, asked, reports, _ = _whole()
+    np.testing.assert_array_equal(trained.steps, [3, 6, 8])
+    np.testing.assert_array_equal(trained.diverged_at, [-1, 4, -1, -1])
+    lost = np.zeros((3, 4), bool)
+    lost[1:, 1] = True
+    np.testing.assert_array_equal(np.isnan(trained.losses), lost)
+    self.assertEqual([at for at, _ in reports], [3, 6, 8])
+    np.testing.assert_array_equal(
+      np.stack([losses for _, losses in reports]), trained.losses
+    )
+    self.assertEqual(asked, [(0, 3), (3, 6), (6, 8)])
+    chex.assert_tree_all_finite(trained.params)
+
+  def test_a_program_for_each_shape(self):
+    """Chunks of a length are traced once, and the last, shorter one too."""
+    self.assertEqual(_whole()[3], 2)
+
+  def test_two_devices(self):
+    """Four seeds on two devices train as on one; both are used."""
+    self.assertLen(jax.local_devices(), 2)
+    trained, _, _, _ = _whole()
+    for x in jax.tree.leaves(trained.params):
+      self.assertLen(x.sharding.device_set, 2)
+    mesh = Mesh(np.asarray(jax.local_devices()[:1]), ("seed",))
+    with mock.patch.object(loop, "seed_mesh", return_value=mesh):
+      alone, _, _, _ = _train()
+    for x in jax.tree.leaves(alone.params):
+      self.assertLen(x.sharding.device_set, 1)
+    self.assert_close(
+      jax.device_get(trained.params),
+      jax.device_get(alone.params),
+      atol=step_test.ROUNDING,
+    )
+    np.testing.assert_allclose(trained.losses, alone.losses, rtol=1e-5)
+    np.testing.assert_array_equal(trained.diverged_at, alone.diverged_at)
+
+  def test_stopped_and_killed_runs_go_on(self):
+    """Stopped, then killed, then finished, a run ends bit-identical.
+
+    The data of each step is asked for once in a run, and again only where a
+    chunk was prepared but not trained.
+    """
+    run = functools.partial(_train, checkpoints=self.folder)
+    stopped, asked, reports, _ = run(stop_at=3)
+    self.assertIsInstance(stopped, Stopped)
+    self.assertEqual((stopped.step, str(stopped)), (3, "stopped after 3 steps"))
+    self.assertEqual(asked, [(0, 3), (3, 6)])
+    self.assertEqual([at for at, _ in reports], [3])
+
+    # Killed after the checkpoint of the second chunk was written.
+    killed, asked, reports, _ = run(killed_at=6)
+    self.assertIsInstance(killed, Killed)
+    self.assertEqual(asked, [(3, 6), (6, 8)])
+    whole = _whole()[2]
+    for found, wanted in zip(reports, whole[:2], strict=True):
+      chex.assert_trees_all_equal(found, wanted)
+
+    trained, asked, reports, _ = run()
+    self.assert_same(trained)
+    self.assertEqual(asked, [(6, 8)])
+    for found, wanted in zip(reports, whole[1:], strict=True):
+      chex.assert_trees_all_equal(found, wanted)
+
+    # A finished run is read: nothing is asked for, compiled or trained.
+    trained, asked, reports, traces = run()
+    self.assert_same(trained)
+    self.assertEqual((asked, traces), ([], 0))
+    self.assertEqual([at for at, _ in reports], [8])
+
+  def test_killed_before_the_first_checkpoint(self):
+    """What was not saved is trained again; chunks are whole between saves."""
+    run = functools.partial(_train, checkpoints=self.folder)
+    self.assertIsInstance(run(killed_at=3)[0], Killed)
+    killed, asked, _, _ = run(killed_at=3)
+    self.assertIsInstance(killed, Killed)
+    self.assertEqual(asked, [(0, 3), (3, 6)])
+
+  def test_a_generated_task(self):
+    """Nothing is fed; a stop after the last chunk comes too late to matter."""
+    config = dataclasses.replace(CONFIG, steps=3)
+    trained = train(
+      Decoder(step_test.MODEL),
+      step_test.TASK.task,
+      config,
+      step_test.SEEDS,
+      should_stop=lambda: True,
+    )
+    np.testing.assert_array_equal(trained.steps, [3])
+    np.testing.assert_array_equal(trained.diverged_at, [-1] * 3)
+    # Three seeds do not divide over two devices.
+    for x in jax.tree.leaves(trained.params):
+      self.assertLen(x.sharding.device_set, 1)
+    # The fed task with nothing broken is the same task.
+    states, losses = jax.jit(
+      functools.partial(
+        step.train_chunk, Decoder(step_test.MODEL), step_test.TASK, config
+      )
+    )(
+      step.init_states(step_test.MODEL, config, _keys().init),
+      _keys().data,
+      jnp.arange(3),
+      np.zeros((3, 3, 2), np.float32),
+    )
+    self.assert_close(
+      jax.device_get(trained.params),
+      jax.device_get(states.params),
+      atol=step_test.ROUNDING,
+    )
+    np.testing.assert_allclose(trained.losses[0], losses, rtol=1e-5)
+
+  def test_seed_mesh(self):
+    """The most devices that share the seeds evenly; here there are two."""
+    for count, used in ((1, 1), (2, 2), (3, 1), (4, 2), (5, 1)):
+      mesh = loop.seed_mesh(count)
+      self.assertEqual(dict(mesh.shape), {"seed": used})
+
+
+def _keys():
+  return step.seed_keys(step_test.SEEDS)
+
+
+class EvaluateTest(base.TestCase):
+  @parameterized.parameters(None, 2)
+  def test_definition(self, fed_batches):
+    """The mean over batches and sequences, of every seed on the same ones."""
+    decoder, key = Decoder(step_test.MODEL, "myopic"), jax.random.key(7)
+    task, count, fed = step_test.TASK.task, CONFIG.eval_batches, None
+    if fed_batches is not None:
+      task, count = step_test.TASK, fed_batches
+      fed = np.float32([[0.0, 0.0], [1.0, 0.0]])
+    params = step.init_states(
+      step_test.MODEL, step_test.CONFIG, step.seed_keys([3, 1, 3]).init
+    ).params
+    found = evaluate(decoder, task, CONFIG, params, key=key, fed=fed)
+    chex.assert_shape(found, (3, 6))
+    chex.assert_type(found, np.float32)
+    batches = [
+      task.batch(k, CONFIG.batch_size, None if fed is None else fed[n])
+      for n, k in enumerate(jax.random.split(key, count))
+    ]
+    for e in range(2):
+      member = jax.tree.map(lambda x, e=e: x[e], params)
+      losses = [
+        task.loss(decoder.apply({"params": member}, batch.inputs), batch)
+        for batch in batches
+      ]
+      np.testing.assert_allclose(
+        found[e], np.concatenate(losses).mean(axis=0), rtol=1e-5
+      )
+    np.testing.assert_array_equal(found[2], found[0])
+    self.assertGreater(np.abs(found[1] - found[0]).min(), 1e-4)
+
+  def test_variants_see_the_same_batches(self):
+    """A variant that keeps the forward pass keeps the loss; another does not."""
+    params = step.init_states(
+      step_test.MODEL, step_test.CONFIG, step.seed_keys([3]).init
+    ).params
+    causal, myopic, alone = (
+      evaluate(
+        Decoder(step_test.MODEL, spec),
+        step_test.TASK.task,
+        CONFIG,
+        params,
+        key=jax.random.key(7),
+      )
+      for spec in ("causal", "myopic/residual", "self_only")
+    )
+    np.testing.assert_allclose(myopic, causal, rtol=1e-5)
+    self.assertGreater(np.abs(alone - causal)[:, 1:].min(), 1e-4)
+
+
+if __name__ == "__main__":
+  absltest.main()
