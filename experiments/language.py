@@ -55,6 +55,7 @@ class Config:
   layers: int
   width: int
   heads: int
+  init_std: float
   seeds: int
   train: TrainConfig
 
@@ -65,6 +66,7 @@ PRESETS = {
     layers=1,
     width=16,
     heads=2,
+    init_std=0.1,
     seeds=2,
     train=TrainConfig(
       steps=20, batch_size=8, log_every=5, checkpoint_every=10, eval_batches=4
@@ -75,9 +77,11 @@ PRESETS = {
     layers=2,
     width=64,
     heads=4,
+    # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
+    init_std=0.07,
     seeds=4,
     train=TrainConfig(
-      steps=1_200,
+      steps=800,
       batch_size=32,
       learning_rate=3e-3,
       warmup_fraction=0.05,
@@ -90,6 +94,7 @@ PRESETS = {
     layers=12,
     width=768,
     heads=12,
+    init_std=0.02,
     seeds=3,
     train=TrainConfig(
       steps=9_100,
@@ -129,6 +134,7 @@ def shape(config: Config, vocab_size: int) -> DecoderConfig:
       heads=config.heads,
       max_length=config.length,
       vocab_size=vocab_size,
+      init_std=config.init_std,
     )
 
 

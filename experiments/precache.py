@@ -65,7 +65,7 @@ PRESETS = {
     heads=2,
     seeds=4,
     train=TrainConfig(
-      steps=1000, batch_size=64, learning_rate=1e-3, eval_batches=32
+      steps=800, batch_size=64, learning_rate=1e-3, eval_batches=32
     ),
   ),
   "paper": Config(

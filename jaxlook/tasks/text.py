@@ -170,7 +170,7 @@ class Text:
 
     Args:
       key: not used.
-      size: number of windows, B.
+      size: not used: the windows that were read decide B.
       fed: tokens, integer [B, N + 1].
 
     Returns:
@@ -180,10 +180,10 @@ class Text:
       ValueError: `fed` is None.
       AssertionError: `fed` has another shape.
     """
-    del key
+    del key, size
     if fed is None:
       raise ValueError("text batches are read by the host: none was fed")
-    chex.assert_shape(fed, (size, self.length + 1))
+    chex.assert_shape(fed, (None, self.length + 1))
     return Batch(inputs=fed[:, :-1], targets=fed[:, 1:])
 
   def loss(self, outputs: jax.Array, batch: Batch) -> jax.Array:

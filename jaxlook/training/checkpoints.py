@@ -3,6 +3,8 @@
 import pathlib
 from typing import Any
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 
@@ -16,6 +18,7 @@ class Checkpoints:
       options=ocp.CheckpointManagerOptions(
         max_to_keep=1, create=True, enable_async_checkpointing=False
       ),
+      item_handlers=ocp.StandardCheckpointHandler(),
     )
 
   def save(self, step: int, tree: Any) -> None:
@@ -31,10 +34,22 @@ class Checkpoints:
 
     Returns:
       The number of steps taken and the tree; None where nothing was saved.
+
+    Raises:
+      ValueError: what was saved has other names or shapes.
     """
     step = self._manager.latest_step()
     if step is None:
       return None
+    # Orbax would take a NumPy array of any shape for one of `like`.
+    saved = _shapes(self._manager.item_metadata(step).tree)
+    wanted = _shapes(like)
+    for name in saved | wanted:
+      if saved.get(name) != wanted.get(name):
+        raise ValueError(
+          f"the checkpoint after {step} steps is of another run: its {name} has"
+          f" shape {saved.get(name)}, not {wanted.get(name)}"
+        )
     return step, self._manager.restore(
       step, args=ocp.args.StandardRestore(like)
     )
@@ -42,3 +57,14 @@ class Checkpoints:
   def close(self) -> None:
     """Releases the folder."""
     self._manager.close()
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  """The shape of every array, by its name in the tree."""
+  leaves, _ = jax.tree.flatten_with_path(tree)
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="."): tuple(
+      np.shape(leaf)
+    )
+    for path, leaf in leaves
+  }

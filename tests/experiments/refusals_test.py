@@ -21,17 +21,17 @@ class RefusalTest(base.TestCase):
     self.root = pathlib.Path(root)
     if not flags.FLAGS.is_parsed():
       flags.FLAGS(sys.argv[:1])
-    self.enterContext(flagsaver.flagsaver())
 
   def refuse(self, binary, message, **values):
     """Runs a binary's main and expects a refusal, with nothing trained."""
     values = {"preset": "smoke", "out": str(self.root / "run")} | values
     values.setdefault("cache", str(self.root / "cache"))
-    for name, value in values.items():
-      setattr(flags.FLAGS, name, value)
-    with contextlib.redirect_stdout(io.StringIO()):
-      with self.assertRaises(cli.UsageError) as caught:
-        binary.main()
+    with (
+      flagsaver.flagsaver(**values),
+      contextlib.redirect_stdout(io.StringIO()),
+      self.assertRaises(cli.UsageError) as caught,
+    ):
+      binary.main()
     self.assertRegex(str(caught.exception), message)
     self.assertLen(str(caught.exception).splitlines(), 1)
     self.assertEmpty(list(self.root.glob("run/arms/*/*")))
@@ -83,7 +83,5 @@ class RefusalTest(base.TestCase):
     good = {"corpus": str(corpus)}
     self.refuse(language, "^--valid: ", valid="/nowhere", **good)
     self.refuse(language, "^--tokenizer: ", tokenizer="/nowhere", **good)
-    self.refuse(language, "^--heads: ", heads=3, valid=None, **good)
-    self.refuse(
-      language, "^--valid: .* without --corpus", corpus=None, valid="x"
-    )
+    self.refuse(language, "^--heads: ", heads=3, **good)
+    self.refuse(language, "^--valid: .* without --corpus", valid="x")

@@ -106,13 +106,24 @@ class CheckpointsTest(base.TestCase):
     """A tree of other shapes or names is refused, not cut to fit."""
     self._save(5)
     for change, message in (
-      ({"history": np.zeros((3, 2), np.float32)}, "shape"),
-      ({"history": np.zeros((5, 2), np.float32)}, "shape"),
-      ({"states": (jnp.zeros((3, 3)), jnp.zeros(3, jnp.int32))}, "shape"),
-      ({"other": jnp.zeros(2)}, "other"),
+      (
+        {"history": np.zeros((3, 2), np.float32)},
+        r"after 5 steps is of another run: its history has shape \(4, 2\), not"
+        r" \(3, 2\)",
+      ),
+      ({"history": np.zeros((5, 2), np.float32)}, r"not \(5, 2\)"),
+      (
+        {"states": (jnp.zeros((3, 3)), jnp.zeros(3, jnp.int32))},
+        r"its states.0 has shape \(2, 3\), not \(3, 3\)",
+      ),
+      ({"other": jnp.zeros(2)}, r"its other has shape None, not \(2,\)"),
     ):
       with self.assertRaisesRegex(ValueError, message):
         self._restore(_tree(0) | change)
+    less = _tree(0)
+    del less["history"]
+    with self.assertRaisesRegex(ValueError, r"history has .* not None"):
+      self._restore(less)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from unittest import mock
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 from jax.sharding import Mesh
@@ -18,10 +17,10 @@ from jaxlook.training import Stopped, evaluate, loop, step, train
 from tests import base
 from tests.training import step_test
 
-DECODER = Decoder(step_test.MODEL, "horizon:2")
-# Chunks of 3, 3 and 2 steps; a checkpoint after the second and the last.
+DECODER = Decoder(step_test.MODEL)
+# Chunks of 3, 3, 3 and 2 steps; a checkpoint after the second and the last.
 CONFIG = dataclasses.replace(
-  step_test.CONFIG, steps=8, log_every=3, checkpoint_every=4, eval_batches=3
+  step_test.CONFIG, steps=11, log_every=3, checkpoint_every=4, eval_batches=3
 )
 SEEDS = (3, 1, 4, 5)
 
@@ -42,22 +41,16 @@ class Feed:
     return fed
 
 
-class Killed(Exception):  # noqa: N818 - stands for a signal.
-  pass
-
-
-def _train(killed_at=None, stop_at=None, **arguments):
+def _train(stop_at=None, **arguments):
   """Trains the fed task; returns the outcome, the feed, reports and traces."""
   feed, reports = Feed(), []
 
   def report(at, losses):
     reports.append((at, losses.copy()))
-    if at == killed_at:
-      raise Killed
 
   def should_stop():
-    # The chunk whose report is still to come.
-    return len(feed.asked) > 1 and feed.asked[-1][0] == stop_at
+    # What comes next was read already.
+    return feed.asked[-1][0] == stop_at
 
   with mock.patch.object(
     step, "train_chunk", wraps=step.train_chunk
@@ -73,7 +66,7 @@ def _train(killed_at=None, stop_at=None, **arguments):
         should_stop=should_stop,
         **arguments,
       )
-    except (Killed, Stopped) as e:
+    except Stopped as e:
       outcome = e
   return outcome, feed.asked, reports, train_chunk.call_count
 
@@ -96,16 +89,16 @@ class TrainTest(base.TestCase):
   def test_rows(self):
     """A row for each chunk, the last one short; a lost seed has no loss."""
     trained, asked, reports, _ = _whole()
-    np.testing.assert_array_equal(trained.steps, [3, 6, 8])
+    np.testing.assert_array_equal(trained.steps, [3, 6, 9, 11])
     np.testing.assert_array_equal(trained.diverged_at, [-1, 4, -1, -1])
-    lost = np.zeros((3, 4), bool)
+    lost = np.zeros((4, 4), bool)
     lost[1:, 1] = True
     np.testing.assert_array_equal(np.isnan(trained.losses), lost)
-    self.assertEqual([at for at, _ in reports], [3, 6, 8])
+    self.assertEqual([at for at, _ in reports], [3, 6, 9, 11])
     np.testing.assert_array_equal(
       np.stack([losses for _, losses in reports]), trained.losses
     )
-    self.assertEqual(asked, [(0, 3), (3, 6), (6, 8)])
+    self.assertEqual(asked, [(0, 3), (3, 6), (6, 9), (9, 11)])
     chex.assert_tree_all_finite(trained.params)
 
   def test_a_program_for_each_shape(self):
@@ -113,14 +106,22 @@ class TrainTest(base.TestCase):
     self.assertEqual(_whole()[3], 2)
 
   def test_two_devices(self):
-    """Four seeds on two devices train as on one; both are used."""
+    """Four seeds on two devices train as on one; both are used.
+
+    On the way: checkpoints are `checkpoint_every` steps apart, rounded up to
+    whole chunks, and one is made at the end.
+    """
     self.assertLen(jax.local_devices(), 2)
     trained, _, _, _ = _whole()
     for x in jax.tree.leaves(trained.params):
       self.assertLen(x.sharding.device_set, 2)
     mesh = Mesh(np.asarray(jax.local_devices()[:1]), ("seed",))
-    with mock.patch.object(loop, "seed_mesh", return_value=mesh):
-      alone, _, _, _ = _train()
+    with (
+      mock.patch.object(loop, "seed_mesh", return_value=mesh),
+      mock.patch.object(loop.Checkpoints, "save") as save,
+    ):
+      alone, _, _, _ = _train(checkpoints=self.folder)
+    self.assertEqual([call.args[0] for call in save.call_args_list], [6, 11])
     for x in jax.tree.leaves(alone.params):
       self.assertLen(x.sharding.device_set, 1)
     self.assert_close(
@@ -131,79 +132,70 @@ class TrainTest(base.TestCase):
     np.testing.assert_allclose(trained.losses, alone.losses, rtol=1e-5)
     np.testing.assert_array_equal(trained.diverged_at, alone.diverged_at)
 
-  def test_stopped_and_killed_runs_go_on(self):
-    """Stopped, then killed, then finished, a run ends bit-identical.
+  def test_a_stopped_run_goes_on(self):
+    """Stopped twice and then finished, a run ends bit-identical.
 
     The data of each step is asked for once in a run, and again only where a
     chunk was prepared but not trained.
     """
     run = functools.partial(_train, checkpoints=self.folder)
+    whole = _whole()[2]
     stopped, asked, reports, _ = run(stop_at=3)
     self.assertIsInstance(stopped, Stopped)
     self.assertEqual((stopped.step, str(stopped)), (3, "stopped after 3 steps"))
     self.assertEqual(asked, [(0, 3), (3, 6)])
-    self.assertEqual([at for at, _ in reports], [3])
+    chex.assert_trees_all_equal(reports, whole[:1])
 
-    # Killed after the checkpoint of the second chunk was written.
-    killed, asked, reports, _ = run(killed_at=6)
-    self.assertIsInstance(killed, Killed)
-    self.assertEqual(asked, [(3, 6), (6, 8)])
-    whole = _whole()[2]
-    for found, wanted in zip(reports, whole[:2], strict=True):
-      chex.assert_trees_all_equal(found, wanted)
+    stopped, asked, reports, _ = run(stop_at=9)
+    self.assertIsInstance(stopped, Stopped)
+    self.assertEqual(asked, [(3, 6), (6, 9), (9, 11)])
+    chex.assert_trees_all_equal(reports, whole[:3])
 
-    trained, asked, reports, _ = run()
+    trained, asked, reports, traces = run()
     self.assert_same(trained)
-    self.assertEqual(asked, [(6, 8)])
-    for found, wanted in zip(reports, whole[1:], strict=True):
-      chex.assert_trees_all_equal(found, wanted)
+    self.assertEqual((asked, traces), ([(9, 11)], 1))
+    chex.assert_trees_all_equal(reports, whole[2:])
 
     # A finished run is read: nothing is asked for, compiled or trained.
     trained, asked, reports, traces = run()
     self.assert_same(trained)
     self.assertEqual((asked, traces), ([], 0))
-    self.assertEqual([at for at, _ in reports], [8])
-
-  def test_killed_before_the_first_checkpoint(self):
-    """What was not saved is trained again; chunks are whole between saves."""
-    run = functools.partial(_train, checkpoints=self.folder)
-    self.assertIsInstance(run(killed_at=3)[0], Killed)
-    killed, asked, _, _ = run(killed_at=3)
-    self.assertIsInstance(killed, Killed)
-    self.assertEqual(asked, [(0, 3), (3, 6)])
+    chex.assert_trees_all_equal(reports, whole[3:])
 
   def test_a_generated_task(self):
     """Nothing is fed; a stop after the last chunk comes too late to matter."""
-    config = dataclasses.replace(CONFIG, steps=3)
     trained = train(
-      Decoder(step_test.MODEL),
+      DECODER,
       step_test.TASK.task,
-      config,
+      step_test.CONFIG,
       step_test.SEEDS,
       should_stop=lambda: True,
     )
-    np.testing.assert_array_equal(trained.steps, [3])
+    np.testing.assert_array_equal(trained.steps, [6])
     np.testing.assert_array_equal(trained.diverged_at, [-1] * 3)
     # Three seeds do not divide over two devices.
     for x in jax.tree.leaves(trained.params):
       self.assertLen(x.sharding.device_set, 1)
     # The fed task with nothing broken is the same task.
-    states, losses = jax.jit(
-      functools.partial(
-        step.train_chunk, Decoder(step_test.MODEL), step_test.TASK, config
-      )
-    )(
-      step.init_states(step_test.MODEL, config, _keys().init),
-      _keys().data,
-      jnp.arange(3),
-      np.zeros((3, 3, 2), np.float32),
-    )
+    states, losses = step_test.calm_chunk(6)
     self.assert_close(
       jax.device_get(trained.params),
       jax.device_get(states.params),
       atol=step_test.ROUNDING,
     )
     np.testing.assert_allclose(trained.losses[0], losses, rtol=1e-5)
+
+  def test_another_run(self):
+    """A folder of another length is refused before it is trained upon."""
+    checkpoints = loop.Checkpoints(self.folder)
+    states = step.init_states(
+      step_test.MODEL, CONFIG, step.seed_keys(SEEDS).init
+    )
+    history = np.zeros((2, len(SEEDS)), np.float32)
+    checkpoints.save(3, {"states": states, "history": history})
+    checkpoints.close()
+    with self.assertRaisesRegex(ValueError, r"history has shape \(2, 4\), not"):
+      _train(checkpoints=self.folder)
 
   def test_seed_mesh(self):
     """The most devices that share the seeds evenly; here there are two."""
@@ -212,15 +204,15 @@ class TrainTest(base.TestCase):
       self.assertEqual(dict(mesh.shape), {"seed": used})
 
 
-def _keys():
-  return step.seed_keys(step_test.SEEDS)
-
-
 class EvaluateTest(base.TestCase):
   @parameterized.parameters(None, 2)
   def test_definition(self, fed_batches):
-    """The mean over batches and sequences, of every seed on the same ones."""
-    decoder, key = Decoder(step_test.MODEL, "myopic"), jax.random.key(7)
+    """The mean over batches and sequences, of every seed on the same ones.
+
+    The variant decides how the model is applied, and not on what.
+    """
+    spec = "causal" if fed_batches is None else "self_only"
+    decoder, key = Decoder(step_test.MODEL, spec), jax.random.key(7)
     task, count, fed = step_test.TASK.task, CONFIG.eval_batches, None
     if fed_batches is not None:
       task, count = step_test.TASK, fed_batches
@@ -235,35 +227,19 @@ class EvaluateTest(base.TestCase):
       task.batch(k, CONFIG.batch_size, None if fed is None else fed[n])
       for n, k in enumerate(jax.random.split(key, count))
     ]
+
+    @jax.jit
+    def loss(member, batch):
+      return task.loss(decoder.apply({"params": member}, batch.inputs), batch)
+
     for e in range(2):
       member = jax.tree.map(lambda x, e=e: x[e], params)
-      losses = [
-        task.loss(decoder.apply({"params": member}, batch.inputs), batch)
-        for batch in batches
-      ]
+      losses = [loss(member, batch) for batch in batches]
       np.testing.assert_allclose(
         found[e], np.concatenate(losses).mean(axis=0), rtol=1e-5
       )
     np.testing.assert_array_equal(found[2], found[0])
     self.assertGreater(np.abs(found[1] - found[0]).min(), 1e-4)
-
-  def test_variants_see_the_same_batches(self):
-    """A variant that keeps the forward pass keeps the loss; another does not."""
-    params = step.init_states(
-      step_test.MODEL, step_test.CONFIG, step.seed_keys([3]).init
-    ).params
-    causal, myopic, alone = (
-      evaluate(
-        Decoder(step_test.MODEL, spec),
-        step_test.TASK.task,
-        CONFIG,
-        params,
-        key=jax.random.key(7),
-      )
-      for spec in ("causal", "myopic/residual", "self_only")
-    )
-    np.testing.assert_allclose(myopic, causal, rtol=1e-5)
-    self.assertGreater(np.abs(alone - causal)[:, 1:].min(), 1e-4)
 
 
 if __name__ == "__main__":
