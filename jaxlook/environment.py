@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+import jaxlook
+
 
 def environment() -> dict[str, Any]:
   """Returns what this process runs on, as environment.json holds it.
@@ -22,13 +24,14 @@ def environment() -> dict[str, Any]:
     and commit: that of the checkout this code lies in, with "+dirty" where
     files of the checkout differ from it, or None outside of one.
   """
-  names = ("jaxlook", "jax", "jaxlib", "flax", "optax", "numpy")
+  names = ("jax", "jaxlib", "flax", "optax", "numpy")
   try:
     devices = jax.devices()
     kind, backend = devices[0].device_kind, devices[0].platform
   except RuntimeError:
     devices, kind, backend = [], "unavailable", "unavailable"
   return {
+    "jaxlook": jaxlook.__version__,
     **{name: _version(name) for name in names},
     "python": platform.python_version(),
     "os": platform.platform(),
