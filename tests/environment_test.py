@@ -47,7 +47,7 @@ class EnvironmentTest(base.TestCase):
     with missing, mock.patch.dict(os.environ, {"PATH": ""}):
       found = environment()
     self.assertIsNone(found["commit"])
-    self.assertIsNone(found["jaxlook"])
+    self.assertIsNone(found["flax"])
 
 
 class CommitTest(base.TestCase):

@@ -269,7 +269,7 @@ class RefusalTest(base.TestCase):
     ({"query": jnp.zeros((2, 3, 4))}, r"query must be \[batch, length"),
     ({"key": jnp.zeros((1, 3, 2, 4))}, "key must be float32"),
     ({"value": jnp.zeros((1, 4, 2, 4), jnp.bfloat16)}, "value must be float32"),
-    ({"spec": "teacher"}, "'teacher' needs context keys and values"),
+    ({"spec": "teacher"}, "'teacher/kv' needs context keys and values"),
     ({"spec": "myopic/residual"}, "needs context"),
     ({"context": (1, 2)}, "'causal' reads no context"),
     ({"spec": "horizon:-1"}, "needs h, an integer >= 0"),

@@ -150,7 +150,7 @@ class GradientLawsTest(base.Float64TestCase):
     ("neox", "causal", LENGTH),
   )
   def test_law_4_myopic_jacobian(self, shape, spec, horizon):
-    """dL_i/dx_j is 0 beyond `horizon` a layer above, and only there."""
+    """dL_i/dx_j is 0 beyond `horizon` steps a layer above, and only there."""
     distance = np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH))
     for layer, norm_TxS in enumerate(_stream_jacobian(SHAPES[shape], spec)):
       above = SHAPES[shape].layers - layer
@@ -309,7 +309,7 @@ class TeacherTest(base.Float64TestCase):
     np.testing.assert_array_equal(context[0].residual, embedding[inputs])
     # Keys come rotated: undone by position 0 alone, where nothing turns.
     block = params["block_0"]
-    x = untied._norm(
+    x = untied.norm(
       NEOX,
       untied.copies(block["attention_norm"], LENGTH),
       context[0].residual,

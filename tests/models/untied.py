@@ -49,14 +49,14 @@ def apply(config: DecoderConfig, params, inputs: jax.Array) -> jax.Array:
     x = x + params["position_embedding"][positions, positions][None]
   for layer in range(c.layers):
     block = params[f"block_{layer}"]
-    normed = _norm(c, block["attention_norm"], x)
+    normed = norm(c, block["attention_norm"], x)
     after = x + _attention(c, block["attention"], normed)
     if c.hidden_width > 0:
-      read = _norm(c, block["mlp_norm"], x if c.parallel_residual else after)
+      read = norm(c, block["mlp_norm"], x if c.parallel_residual else after)
       hidden = _ACTIVATIONS[c.activation](_dense(block["mlp"]["up"], read))
       after = after + _dense(block["mlp"]["down"], hidden)
     x = after
-  x = _norm(c, params["final_norm"], x)
+  x = norm(c, params["final_norm"], x)
   if c.shares_embedding:
     table = params["token_embedding"]["embedding"]
     return jnp.einsum("btd,tvd->btv", x, table)
@@ -68,7 +68,8 @@ def _dense(params, x):
   return x + params["bias"][None] if "bias" in params else x
 
 
-def _norm(config, params, x):
+def norm(config, params, x):
+  """LayerNorm of [B, T, D], position t under the t-th copy."""
   x = x - x.mean(-1, keepdims=True)
   x = x / jnp.sqrt((x**2).mean(-1, keepdims=True) + config.norm_epsilon)
   return x * params["scale"][None] + params["bias"][None]
