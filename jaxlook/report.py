@@ -166,7 +166,14 @@ def ladder_figure(
     )
   left.set_xlabel("step")
   left.set_ylabel(f"training loss, {unit}")
-  left.legend(frameon=False, fontsize=8, title="mean and 95% t band over seeds")
+  left.set_title("mean and 95% t band over seeds", fontsize=9)
+  left.legend(
+    frameon=False,
+    fontsize=8,
+    loc="upper center",
+    bbox_to_anchor=(0.5, -0.13),
+    ncols=min(len(curves), 5),
+  )
   for place, (variant, by_seed) in enumerate(finals.items()):
     values = np.asarray(list(by_seed.values()))
     colour = colours.get(variant, "#000000")
@@ -192,7 +199,9 @@ def ladder_figure(
   right.set_ylabel(f"held-out loss, {unit}")
   right.set_title("each seed; bar: mean and 95% t interval", fontsize=9)
   if baselines:
-    right.legend(frameon=False, fontsize=8)
+    right.legend(
+      frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.9)
+    )
   for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.2)

@@ -9,21 +9,26 @@ import orbax.checkpoint as ocp
 
 
 class Checkpoints:
-  """The checkpoints in a folder, written whole or not at all."""
+  """The checkpoints in a folder, written whole or not at all.
 
-  def __init__(self, folder: pathlib.Path):
+  Without a folder nothing is kept and nothing is found.
+  """
+
+  def __init__(self, folder: pathlib.Path | None):
     """Opens the folder, making it where it is missing."""
-    self._manager = ocp.CheckpointManager(
-      folder.resolve(),
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=1, create=True, enable_async_checkpointing=False
-      ),
-      item_handlers=ocp.StandardCheckpointHandler(),
-    )
+    self._manager = None
+    if folder is not None:
+      self._manager = ocp.CheckpointManager(
+        folder.resolve(),
+        options=ocp.CheckpointManagerOptions(
+          max_to_keep=1, create=True, enable_async_checkpointing=False
+        ),
+        item_handlers=ocp.StandardCheckpointHandler(),
+      )
 
   def save(self, step: int, tree: Any) -> None:
     """Saves a tree of arrays as the state after `step` steps."""
-    if self._manager.latest_step() != step:
+    if self._manager is not None:
       self._manager.save(step, args=ocp.args.StandardSave(tree))
 
   def restore(self, like: Any) -> tuple[int, Any] | None:
@@ -38,8 +43,8 @@ class Checkpoints:
     Raises:
       ValueError: what was saved has other names or shapes.
     """
-    step = self._manager.latest_step()
-    if step is None:
+    step = None if self._manager is None else self._manager.latest_step()
+    if self._manager is None or step is None:
       return None
     # Orbax would take a NumPy array of any shape for one of `like`.
     saved = _shapes(self._manager.item_metadata(step).tree)
@@ -56,7 +61,8 @@ class Checkpoints:
 
   def close(self) -> None:
     """Releases the folder."""
-    self._manager.close()
+    if self._manager is not None:
+      self._manager.close()
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """Training all seeds of one variant: chunks of steps, devices, resumption."""
 
+import contextlib
 import functools
 import math
 import pathlib
@@ -100,14 +101,6 @@ def train(
   )
   ends = _chunk_ends(config)
   history = np.full((len(ends), len(seeds)), np.nan, np.float32)
-  done, saved = 0, None
-  if checkpoints is not None:
-    saved = Checkpoints(checkpoints)
-    restored = saved.restore({"states": states, "history": history})
-    if restored is not None:
-      done, tree = restored
-      states, history = tree["states"], np.array(tree["history"])
-      report(done, history[list(ends).index(done)])
   run_chunk = jax.jit(
     functools.partial(step_lib.train_chunk, decoder, task, config),
     donate_argnums=0,
@@ -119,31 +112,31 @@ def train(
       return None
     return jax.device_put(feed(_steps(ends, row)), by_step_and_seed)
 
-  def save(step: int) -> None:
-    if saved is not None:
-      saved.save(step, {"states": states, "history": history})
-
-  since_save = 0
-  first = int(np.searchsorted(ends, done, side="right"))
-  waiting = fed(first)
-  for row in range(first, len(ends)):
-    steps = _steps(ends, row)
-    states, losses = run_chunk(
-      states, keys.data, jnp.asarray(steps, jnp.int32), waiting
-    )
-    # The device works on this chunk while the host reads for the next one.
-    waiting = fed(row + 1)
-    history[row] = losses
-    since_save += len(steps)
-    stop = should_stop() and row + 1 < len(ends)
-    if stop or since_save >= config.checkpoint_every or row + 1 == len(ends):
-      save(steps.stop)
-      since_save = 0
-    report(steps.stop, history[row])
-    if stop:
-      raise Stopped(steps.stop)
-  if saved is not None:
-    saved.close()
+  first = 0
+  with contextlib.closing(Checkpoints(checkpoints)) as saved:
+    restored = saved.restore({"states": states, "history": history})
+    if restored is not None:
+      done, tree = restored
+      states, history = tree["states"], np.array(tree["history"])
+      first = ends.index(done) + 1
+      report(done, history[first - 1])
+    waiting = fed(first)
+    for row in range(first, len(ends)):
+      steps = _steps(ends, row)
+      states, losses = run_chunk(
+        states, keys.data, jnp.asarray(steps, jnp.int32), waiting
+      )
+      # The device works on this chunk while the host reads for the next one.
+      waiting = fed(row + 1)
+      history[row] = losses
+      last = row + 1 == len(ends)
+      stop = should_stop() and not last
+      every = config.checkpoint_every
+      if stop or last or steps.start // every < steps.stop // every:
+        saved.save(steps.stop, {"states": states, "history": history})
+      report(steps.stop, history[row])
+      if stop:
+        raise Stopped(steps.stop)
   return Trained(
     params=states.params,
     steps=np.asarray(ends),
