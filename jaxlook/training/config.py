@@ -19,7 +19,8 @@ class TrainConfig:
     clip_norm: bound on the global gradient norm; None for no clipping.
     log_every: steps between rows of the loss history; steps run in compiled
       chunks of this many.
-    checkpoint_every: steps between checkpoints, rounded up to whole chunks.
+    checkpoint_every: a checkpoint is written after each chunk that reaches a
+      multiple of this many steps, and at the end.
     eval_batches: batches of `batch_size` held-out sequences for evaluation.
 
   Raises:

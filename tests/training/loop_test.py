@@ -121,7 +121,7 @@ class TrainTest(base.TestCase):
       mock.patch.object(loop.Checkpoints, "save") as save,
     ):
       alone, _, _, _ = _train(checkpoints=self.folder)
-    self.assertEqual([call.args[0] for call in save.call_args_list], [6, 11])
+    self.assertEqual([call.args[0] for call in save.call_args_list], [6, 9, 11])
     for x in jax.tree.leaves(alone.params):
       self.assertLen(x.sharding.device_set, 1)
     self.assert_close(
