@@ -222,7 +222,7 @@ class WindowsTest(TextTestCase):
     with self.assertRaisesRegex(ValueError, "none was fed"):
       self.task.batch(jax.random.key(0), 3, None)
     with self.assertRaisesRegex(AssertionError, "shape"):
-      self.task.batch(jax.random.key(0), 2, fed)
+      self.task.batch(jax.random.key(0), 3, fed[:, 1:])
 
 
 class LossTest(TextTestCase):

@@ -108,8 +108,8 @@ class TrainTest(base.TestCase):
   def test_two_devices(self):
     """Four seeds on two devices train as on one; both are used.
 
-    On the way: checkpoints are `checkpoint_every` steps apart, rounded up to
-    whole chunks, and one is made at the end.
+    On the way: checkpoints follow the chunks that reach a multiple of
+    `checkpoint_every` steps, and the last one.
     """
     self.assertLen(jax.local_devices(), 2)
     trained, _, _, _ = _whole()
