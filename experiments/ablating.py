@@ -4,6 +4,7 @@ Not a binary: `experiments.precache` and `experiments.language` say what to
 train on and what to claim, this says in which order things happen.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import sys
@@ -32,7 +33,9 @@ OUT = flags.DEFINE_string(
   "out", None, "Run folder; runs/EXPERIMENT-PRESET by default."
 )
 ATTENTION = flags.DEFINE_multi_string(
-  "attention", None, "An arm, as horizon:4 or causal,myopic; may be repeated."
+  "attention",
+  None,
+  "An arm beside causal, as horizon:4 or causal,myopic; may be repeated.",
 )
 STEPS = flags.DEFINE_integer("steps", None, "Training steps.")
 LENGTH = flags.DEFINE_integer("length", None, "Positions a sequence.")
@@ -140,6 +143,8 @@ def _train(store: Store, ablating: Ablation) -> list[FinishedArm]:
     name = " ".join(part for part in (problem.setting, variant) if part)
     reporter = progress.arm(name)
     try:
+      if stop():
+        raise Stopped(0)
       return run_arm(store, problem, variant, report=reporter, should_stop=stop)
     except Stopped as stopped:
       progress.close()
@@ -148,11 +153,21 @@ def _train(store: Store, ablating: Ablation) -> list[FinishedArm]:
         " from there",
         file=sys.stderr,
       )
-      sys.exit(cli.STOPPED)
+      sys.exit(stop.status)
 
-  finished = [train(problem, variant) for problem, variant in todo]
-  progress.close()
-  return finished
+  with contextlib.closing(progress):
+    return [train(problem, variant) for problem, variant in todo]
+
+
+def _named(
+  tables: Mapping[str, report.Rows], unit: str
+) -> list[tuple[str, report.Rows]]:
+  """Tables with the name and unit of their metric."""
+  units = {"loss": f"loss, {unit}", "loss_over_p": f"loss / p, {unit}"}
+  return [
+    (units.get(name, name.replace("_", " ")), rows)
+    for name, rows in tables.items()
+  ]
 
 
 def _write(
@@ -164,47 +179,59 @@ def _write(
     ("", f"{ablating.setup}.\n\n{report.environment_line(where)}.\n"),
     *(("", f"{note}\n") for note in ablating.notes),
   ]
-  cells = [cell for arm in finished for cell in arm.cells]
+  trained = [cell for arm in finished for cell in arm.cells]
+  untrained = []
   claims, closing = [], []
   for problem in ablating.problems:
     mine = [arm for arm in finished if arm.setting == problem.setting]
-    values = ablation.by_variant(cells, "loss", problem.setting)
+    values = ablation.by_variant(trained, "loss", problem.setting)
     baselines = ablating.baselines(problem)
-    cells += [
+    untrained += [
       {"variant": name, "seed": 0, "metrics": metrics, "status": "done"}
       | ({"setting": problem.setting} if problem.setting else {})
       for name, metrics in baselines.items()
     ]
-    lines = {name: metrics["loss"] for name, metrics in baselines.items()}
     diverged = {
       arm.variant: [c["seed"] for c in arm.cells if c["status"] == "diverged"]
       for arm in mine
     }
-    variants = report.variant_table(values, diverged, lines)
+    tables = {
+      metric: report.variant_table(
+        ablation.by_variant(trained, metric, problem.setting),
+        diverged,
+        {name: metrics[metric] for name, metrics in baselines.items()},
+      )
+      for metric in next(iter(baselines.values()))
+    }
     differences = report.comparison_table(ablation.differences(values))
     found = ablating.claims(problem, values)
+    order = ablation.disjoint(values)
     claims += found
     figure = f"{problem.setting or 'losses'}.png"
     report.ladder_figure(
       store.figures / figure,
       curves={arm.variant: (arm.steps, arm.losses) for arm in mine},
       finals=values,
-      baselines=lines,
+      baselines={name: found["loss"] for name, found in baselines.items()},
       unit=ablating.unit,
       title=" ".join([ablating.title, problem.setting]),
       setup=f"{ablating.setup}; {len(problem.seeds)} seeds",
     )
     head = f" ({problem.setting})" if problem.setting else ""
     sections += [
-      (
-        f"Held-out loss, {ablating.unit}{head}",
-        f"![](figures/{figure})\n\n{report.markdown(variants)}",
+      (f"Curves{head}", f"![](figures/{figure})\n"),
+      *(
+        (f"Held-out {name}{head}", f"{report.markdown(rows)}\n{order}\n")
+        for name, rows in _named(tables, ablating.unit)
       ),
       (f"Paired differences{head}", report.markdown(differences)),
       (f"Claims{head}", report.markdown(report.claim_table(found))),
     ]
     closing += [
-      (f"held-out loss, {ablating.unit}{head}", variants),
+      *(
+        (f"held-out {name}{head}", rows)
+        for name, rows in _named(tables, ablating.unit)
+      ),
       (f"paired differences{head}", differences),
     ]
   report.write_report(store.root / "report.md", ablating.title, sections)
@@ -214,7 +241,7 @@ def _write(
       "preset": PRESET.value,
       "config": store.config,
       "environment": where,
-      "cells": cells,
+      "cells": [*trained, *untrained],
       "claims": [claim.as_json() for claim in claims],
     }
   )

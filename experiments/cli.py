@@ -16,7 +16,6 @@ from absl import app, flags, logging
 from rich import console, progress, table
 
 BAD_INPUT = 2
-STOPPED = 128 + signal.SIGTERM
 
 
 class UsageError(Exception):
@@ -61,9 +60,6 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     raise
   if len(rest) > 1:
     _refuse(f"unexpected argument {rest[1]!r}; every setting is a --flag")
-  if getattr(flags.FLAGS, "help", False):
-    app.usage(shorthelp=True, writeto_stdout=True)
-    sys.exit(0)
   return rest
 
 
@@ -77,6 +73,8 @@ def run(main: Callable[[], None]) -> None:
       main()
     except UsageError as error:
       _refuse(str(error))
+    except KeyboardInterrupt:
+      sys.exit(128 + signal.SIGINT)
 
   app.run(guarded, flags_parser=_parse_flags)
 
@@ -96,17 +94,20 @@ def print_table(title: str, rows: list[list[str]]) -> None:
 class Stop:
   """Remembers that SIGTERM or SIGINT has come; true from then on.
 
+  `status` is then the exit status that says which.
+
   A second signal ends the process at once, as it would without this.
   """
 
   def __init__(self):
     """Installs the handlers."""
     self.asked = False
+    self.status = 0
     for number in (signal.SIGTERM, signal.SIGINT):
       signal.signal(number, self._remember)
 
   def _remember(self, number, _frame) -> None:
-    self.asked = True
+    self.asked, self.status = True, 128 + number
     signal.signal(number, signal.SIG_DFL)
 
   def __call__(self) -> bool:

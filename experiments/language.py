@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+import jaxlook
 from experiments import ablating, cli
 from jaxlook import ablation, stats
 from jaxlook.files import write_bytes
@@ -40,6 +41,8 @@ _TOKENIZER = flags.DEFINE_string(
 _CACHE = flags.DEFINE_string(
   "cache", "~/.cache/jaxlook", "Folder for tokenised text."
 )
+
+flags.adopt_module_key_flags(ablating)
 
 _SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 5"
 _ZERO_CONTEXT = "zero_context"
@@ -120,6 +123,8 @@ def build_config() -> Config:
     heads=ablating.HEADS.value,
     seeds=ablating.SEEDS.value,
   )
+  if config.length < 1:
+    raise cli.UsageError("length", f"must be at least 1, not {config.length}")
   with cli.naming("steps"):
     train = ablating.overriding(config.train, steps=ablating.STEPS.value)
   return dataclasses.replace(config, train=train)
@@ -142,32 +147,43 @@ def read_text(config: Config) -> Text:
   """Tokenises what the flags name, or a generated text."""
   cache = Path(os.path.expanduser(_CACHE.value))
   with cli.naming("cache"):
-    cache.mkdir(parents=True, exist_ok=True)
+    write_bytes(cache / "writable", b"")
 
   with cli.naming("tokenizer"):
     tokenizer = load_tokenizer(_TOKENIZER.value)
 
   def read(flag: str, path: str) -> TokenFile:
     with cli.naming(flag):
+      if not path:
+        raise ValueError("is empty; give a file or a folder")
       return tokenize(path, cache, tokenizer)
 
   corpus = _CORPUS.value
   if corpus is None:
     if _VALID.value is not None:
       raise cli.UsageError("valid", "is given without --corpus")
-    file = cache / f"generated-{_GENERATED_BYTES}.txt"
+    if ablating.PRESET.value == "paper":
+      raise cli.UsageError("corpus", "is required with --preset=paper")
+    file = cache / f"generated-{jaxlook.__version__}-{_GENERATED_BYTES}.txt"
     if not file.exists():
       with cli.naming("cache"):
         write_bytes(file, generated_text(0, _GENERATED_BYTES).encode())
     corpus = str(file)
   train = read("corpus", corpus)
   valid = None if _VALID.value is None else read("valid", _VALID.value)
-  if config.length < 1:
-    raise cli.UsageError("length", f"must be at least 1, not {config.length}")
-  with cli.naming("corpus"):
+  if _VALID.value is not None:
+    check_apart(Path(corpus), Path(_VALID.value))
+  with cli.naming("corpus", "valid"):
     text = Text(train, valid, config.length)
     text.windows(0, range(1), config.train.batch_size)
   return text
+
+
+def check_apart(corpus: Path, valid: Path) -> None:
+  """Refuses a held-out text that is part of the training text, or around it."""
+  inside = valid.resolve().is_relative_to(corpus.resolve())
+  if inside or corpus.resolve().is_relative_to(valid.resolve()):
+    raise cli.UsageError("valid", f"{valid} and {corpus} share files")
 
 
 def problem(config: Config, text: Text) -> Problem:
@@ -240,7 +256,7 @@ def claims(
         "bigram",
         f"{_ZERO_CONTEXT} is within {_BIGRAM_MARGIN} nats a token of bigram"
         " counts; the estimate is its loss minus theirs",
-        _SOURCE,
+        "jaxlook's own",
         "nats/token",
         stats.mean_interval(np.asarray(losses) - bigram),
         low=-_BIGRAM_MARGIN,
@@ -261,7 +277,7 @@ def main() -> None:
   on_text = problem(config, text)
   counted = baselines(text, on_text)
   name = "a generated text (no --corpus was given)"
-  if _CORPUS.value:
+  if _CORPUS.value is not None:
     name = Path(_CORPUS.value).name
   print(f"text: {name}, {text.train.length} tokens ({text.train.tokenizer})")
   train = config.train
@@ -286,8 +302,8 @@ def main() -> None:
       baselines=lambda _: counted,
       claims=lambda _, values: claims(counted["bigram counts"]["loss"], values),
       notes=(
-        f"Bits a byte of every seed stand in cells.parquet; a token holds"
-        f" {text.valid_bytes_per_token:.3f} bytes of the held-out text.",
+        f"A token holds {text.valid_bytes_per_token:.3f} bytes, averaged over"
+        " the text that the held-out windows are from.",
       ),
     )
   )

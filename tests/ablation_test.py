@@ -95,6 +95,14 @@ class AblationTest(base.TestCase):
       [claim.verdict for claim in claims[:3]], ["contradicted"] * 3
     )
 
+  def test_disjoint_intervals_are_said(self):
+    """Three arms far apart are disjoint; reversed or close ones are not."""
+    values = ablation.by_variant(cells(LOSSES), "loss")
+    self.assertEndsWith(ablation.disjoint(values), "means are disjoint.")
+    close = dict(values) | {"myopic/residual": values["causal"]}
+    self.assertIn("not disjoint", ablation.disjoint(close))
+    self.assertEqual(ablation.disjoint({}), "")
+
   def test_missing_arms_make_no_claims(self):
     """What was not trained for two seeds is not claimed."""
     values = ablation.by_variant(

@@ -68,12 +68,13 @@ def attend_fused(
       f"the fused path has no {spec.name!r}, whose context differs in value"
       " from the own keys and values; use implementation='reference'"
     )
-  if spec.reach == 0:
+  if spec.reach == 0 and not spec.blocks:
     # One visible key: its weight is 1 whatever the scores.
     return value
   length = query.shape[1]
-  offsets = np.flatnonzero(masks.window(spec, length)[-1, ::-1])
-  if len(offsets) == length:
+  seen = masks.window(spec, length) & masks.visible(spec, length)
+  offsets = np.flatnonzero(seen[-1, ::-1])
+  if not spec.blocks or len(offsets) == length:
     out, _ = _plain(query, key, value, spec=spec, scale=scale)
     return out.astype(value.dtype)
   base = context_pair(spec, key, value, context)

@@ -248,6 +248,10 @@ class Decoder(nn.Module):
     specs = self.attention
     if isinstance(specs, str):
       specs = parse_layers(specs, c.layers, c.heads)
+    if len(specs) != c.layers:
+      raise ValueError(
+        f"attention is given for {len(specs)} layers, the model has {c.layers}"
+      )
     normal = nn.initializers.normal(c.init_std)
     embed = None
     if c.vocab_size is not None:

@@ -12,6 +12,7 @@ start of a sequence x counts as 0, as in the published code.
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -43,8 +44,10 @@ class Precache:
     """Refuses what is not a probability, a count or a frequency."""
     if not 0.0 <= self.p <= 1.0:
       raise ValueError(f"p must lie in [0, 1], not {self.p}")
-    if not self.frequency > 0.0:
-      raise ValueError(f"frequency must be positive, not {self.frequency}")
+    if not 0.0 < self.frequency < math.inf:
+      raise ValueError(
+        f"frequency must be positive and finite, not {self.frequency}"
+      )
     if self.length < 1:
       raise ValueError(f"length must be at least 1, not {self.length}")
     if not 1 <= self.terms < max(self.length, 2):

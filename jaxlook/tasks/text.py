@@ -58,21 +58,19 @@ class Text:
       raise ValueError(f"held_out must lie in (0, 1), not {self.held_out}")
     train, valid = self.train, self.valid or self.train
     if self.valid and valid.sha256 == train.sha256:
-      raise ValueError(
-        f"{valid.path}: held out, but equal to the training text"
-      )
+      raise ValueError("valid is held out, but equal to the training text")
     if valid.tokenizer_sha256 != train.tokenizer_sha256:
       raise ValueError(
-        f"{valid.path}: tokenised with {valid.tokenizer}, but the training text"
-        f" with {train.tokenizer}"
+        f"valid is tokenised with {valid.tokenizer}, but the training text with"
+        f" {train.tokenizer}"
       )
-    for file, use, tokens, windows in (
-      (train, "training", self.train_tokens(), 2),
-      (valid, "validation", self.valid_tokens(), 1),
+    for field, tokens, windows in (
+      ("train", self.train_tokens(), 2),
+      ("valid" if self.valid else "train", self.valid_tokens(), 1),
     ):
       if len(tokens) < windows * (self.length + 1):
         raise ValueError(
-          f"{file.path}: too short: {use} with length {self.length} needs"
+          f"{field} is too short: windows of length {self.length} need"
           f" {windows * (self.length + 1)} tokens, not {len(tokens)}"
         )
 

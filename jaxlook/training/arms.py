@@ -24,8 +24,7 @@ from jaxlook.training.loop import (
 EVAL_SEED = 0
 """Seed of the held-out batches of generated tasks.
 
-They are the same for every seed and variant, and none of the training batches,
-whose keys are folded from children of their seed's key.
+They are the same for every seed and variant; see `held_out_key`.
 """
 
 
@@ -140,6 +139,15 @@ def run_arm(
   return FinishedArm(variant, problem.setting, cells, steps, losses)
 
 
+def held_out_key() -> jax.Array:
+  """The key of the held-out batches, which no training key descends from.
+
+  Seeds train on the first and second child of their own key; this is the last
+  child of the key of `EVAL_SEED`.
+  """
+  return jax.random.fold_in(jax.random.key(EVAL_SEED), 2**32 - 1)
+
+
 def baseline(problem: Problem, loss: Callable[[Batch], jax.Array]) -> float:
   """The mean of a loss that no model is needed for, on the held-out batches.
 
@@ -155,7 +163,7 @@ def baseline(problem: Problem, loss: Callable[[Batch], jax.Array]) -> float:
     problem.train,
     lambda _, batch: jnp.mean(loss(batch)),
     None,
-    key=jax.random.key(EVAL_SEED),
+    key=held_out_key(),
     fed=problem.held_out,
   )
   return float(mean)
@@ -182,7 +190,7 @@ def _cells(
     problem.task,
     problem.train,
     trained.params,
-    key=jax.random.key(EVAL_SEED),
+    key=held_out_key(),
     fed=problem.held_out,
   )
   cells = []

@@ -1,6 +1,7 @@
 """How a model is trained: optimiser, schedule, and how often we look."""
 
 import dataclasses
+import math
 
 import optax
 
@@ -50,11 +51,11 @@ class TrainConfig:
         raise ValueError(
           f"{field} must be at least 1, not {getattr(self, field)}"
         )
-    if not self.learning_rate > 0.0:
+    if not 0.0 < self.learning_rate < math.inf:
       raise ValueError(
         f"learning_rate must be positive, not {self.learning_rate}"
       )
-    if self.weight_decay < 0.0:
+    if not 0.0 <= self.weight_decay < math.inf:
       raise ValueError(
         f"weight_decay must be at least 0, not {self.weight_decay}"
       )

@@ -31,6 +31,21 @@ class FusedTest(base.Float64TestCase):
       common.value_and_grads(spec, arrays, "reference"),
     )
 
+  @parameterized.parameters(
+    {"high": 5, "reach": 2},
+    {"low": 1, "reach": 0},
+    {"low": 1, "high": 3, "reach": 2},
+  )
+  def test_windows_within_a_reach(self, **fields):
+    """A gradient window counts only where the forward pass sees."""
+    spec = jaxlook.Spec(name="by hand", **fields)
+    arrays = common.inputs(47, (2, 7, 2, 3))
+    arrays |= {"other_key": arrays["key"], "other_value": arrays["value"]}
+    self.assert_close(
+      common.value_and_grads(spec, arrays, "fused"),
+      common.value_and_grads(spec, arrays, "reference"),
+    )
+
   @parameterized.parameters(*base.GRADIENT_ONLY)
   def test_corrections_are_zero_to_the_last_bit(self, spec):
     """In float32, too, the forward value is exactly that of causal."""

@@ -1,5 +1,6 @@
 """The pre-caching binary from end to end."""
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -10,6 +11,7 @@ import time
 import pyarrow.parquet as pq
 from absl.testing import parameterized
 
+from experiments import precache
 from tests import base
 from tests.experiments import running
 
@@ -102,3 +104,22 @@ class PrecacheTest(base.TestCase):
     self.assertLen(done.stderr.strip().splitlines(), 1)
     self.assertEmpty(done.stdout)
     self.assertFalse(self.out.exists())
+
+
+class ClaimsTest(base.TestCase):
+  def test_published_figures_are_claimed_in_the_published_setup_only(self):
+    """W4 and W5 speak of the paper's task, model and training."""
+    paper = precache.PRESETS["paper"]
+    values = {
+      "causal": {0: 0.01, 1: 0.02, 2: 0.02},
+      "myopic/residual": {0: 1.249, 1: 1.25, 2: 1.251},
+    }
+    problem = precache.problem(paper, 1.0)
+    claims = {c.id: c for c in precache.claims(paper, problem, values)}
+    for name in ("p=1.0/W4", "p=1.0/W5"):
+      self.assertEqual(claims[name].verdict, "supported")
+    shorter = dataclasses.replace(
+      paper, train=dataclasses.replace(paper.train, steps=5)
+    )
+    found = precache.claims(shorter, problem, values)
+    self.assertEqual([c.id for c in found], ["p=1.0/upstream"])

@@ -48,6 +48,7 @@ class RefusalTest(base.TestCase):
     ({"length": 0}, "^--length: length must be at least 1"),
     ({"terms": 0}, "^--terms: terms must lie in 1..7"),
     ({"frequency": -1.0}, "^--frequency: frequency must be positive"),
+    ({"frequency": float("inf")}, "^--frequency: frequency must be positive"),
     ({"p": ["1.5"]}, r"^--p: p must lie in \[0, 1\]"),
     ({"p": ["often"]}, "^--p: could not convert string to float"),
     ({"p": []}, "^--p: needs at least one probability"),
@@ -82,6 +83,14 @@ class RefusalTest(base.TestCase):
     corpus.write_bytes(b"some words to read\n" * 999)
     good = {"corpus": str(corpus)}
     self.refuse(language, "^--valid: ", valid="/nowhere", **good)
+    self.refuse(language, "^--valid: .* share files", valid=str(corpus), **good)
+    short = self.root / "short"
+    short.write_bytes(b"short")
+    self.refuse(language, "^--valid: .* short", valid=str(short), **good)
+    self.refuse(language, "^--corpus: is empty", corpus="")
+    self.refuse(language, "^--cache: ", cache="/dev/null/cache", **good)
+    self.refuse(language, "^--length: ", length=0, **good)
+    self.refuse(language, "^--corpus: is required", preset="paper")
     self.refuse(language, "^--tokenizer: ", tokenizer="/nowhere", **good)
     self.refuse(language, "^--heads: ", heads=3, **good)
     self.refuse(language, "^--valid: .* without --corpus", valid="x")

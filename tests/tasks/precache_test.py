@@ -110,7 +110,7 @@ class PrecacheTest(base.TestCase):
     ({"p": -0.1}, r"p must lie in \[0, 1\], not -0.1"),
     ({"p": 1.5}, r"p must lie in \[0, 1\], not 1.5"),
     ({"p": float("nan")}, r"p must lie in \[0, 1\], not nan"),
-    ({"frequency": 0.0}, "frequency must be positive, not 0.0"),
+    ({"frequency": 0.0}, "frequency must be positive and finite, not 0.0"),
     ({"length": 0}, "length must be at least 1, not 0"),
     ({"terms": 0}, r"terms must lie in 1\.\.7 for length 8, not 0"),
     ({"terms": 8}, r"terms must lie in 1\.\.7 for length 8, not 8"),

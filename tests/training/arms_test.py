@@ -124,9 +124,7 @@ class ArmTest(base.TestCase):
       lambda x: jnp.zeros((1, *x.shape)),
       models.init(of.model, jax.random.key(1)),
     )
-    losses = evaluate(
-      decoder, TASK, of.train, silent, key=jax.random.key(arms.EVAL_SEED)
-    )
+    losses = evaluate(decoder, TASK, of.train, silent, key=arms.held_out_key())
     zero = baseline(of, TASK.zero_loss)
     self.assertAlmostEqual(zero, float(losses.mean()), places=6)
     self.assertLess(baseline(of, TASK.trivial_loss), zero)
