@@ -19,12 +19,23 @@ def environment() -> dict[str, Any]:
   accelerator that does not start.
 
   Returns:
-    Versions under jaxlook, jax, jaxlib, flax, optax, numpy and python; os;
+    Versions of jaxlook, python and the packages that results depend on; os;
     platform ("cpu", "gpu"), device (its kind) and device_count; cpu_count;
     and commit: that of the checkout this code lies in, with "+dirty" where
     files of the checkout differ from it, or None outside of one.
   """
-  names = ("jax", "jaxlib", "flax", "optax", "numpy")
+  names = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "chex",
+    "orbax-checkpoint",
+    "numpy",
+    "scipy",
+    "grain",
+    "tokenizers",
+  )
   try:
     devices = jax.devices()
     kind, backend = devices[0].device_kind, devices[0].platform

@@ -55,7 +55,17 @@ def variant_table(
   Returns:
     A header and the rows.
   """
-  rows = [["variant", "mean", "95% interval", "n", "each seed", "diverged"]]
+  rows = [
+    [
+      "variant",
+      "mean",
+      "95% t interval",
+      "n",
+      "pairing",
+      "each seed",
+      "diverged",
+    ]
+  ]
   for variant, by_seed in values.items():
     each = [number(by_seed[seed]) for seed in sorted(by_seed)]
     mean, ends = "-", "-"
@@ -64,9 +74,13 @@ def variant_table(
     if len(each) > 1:
       ends = interval(stats.mean_interval(list(by_seed.values())).ci95)
     lost = ", ".join(map(str, diverged.get(variant, ()))) or "none"
-    rows.append([variant, mean, ends, str(len(each)), " ".join(each), lost])
+    rows.append(
+      [variant, mean, ends, str(len(each)), "none", " ".join(each), lost]
+    )
   for name, value in baselines.items():
-    rows.append([name, number(value), "-", "-", "no training, no seeds", "-"])
+    rows.append(
+      [name, number(value), "-", "-", "-", "no training, no seeds", "-"]
+    )
   return rows
 
 

@@ -4,8 +4,11 @@ Importing this module turns silent rank promotion into an error for the whole
 test process, so that a forgotten axis fails instead of broadcasting, and gives
 the process two CPU devices, so that sharding over seeds is tested everywhere.
 The compiler's optimisations are off: they double the time of the tests, most
-of which goes into compiling tiny programs, and no law may depend on them.
+of which goes into compiling tiny programs. CI runs the laws of the fused path
+and the oracle with them, too: JAX_DISABLE_MOST_OPTIMIZATIONS=0 leaves them on.
 """
+
+import os
 
 import chex
 import jax
@@ -14,7 +17,8 @@ from absl.testing import parameterized
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
-jax.config.update("jax_disable_most_optimizations", True)
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+  jax.config.update("jax_disable_most_optimizations", True)
 
 # Every variant of the table in the README, one line each; the common suites
 # run over this list, so a new variant is one more line here.

@@ -23,19 +23,20 @@ class TableTest(base.TestCase):
       {
         "variant": "causal",
         "mean": "0.2",
-        "95% interval": ends,
+        "95% t interval": ends,
         "n": "2",
+        "pairing": "none",
         "each seed": "0.1 0.3",
         "diverged": "none",
       },
     )
-    self.assertEqual(myopic, ["myopic/kv", "0.5", "-", "1", "0.5", "0"])
+    self.assertEqual(myopic, ["myopic/kv", "0.5", "-", "1", "none", "0.5", "0"])
     self.assertEqual(zero[:2], ["zero", "1.25"])
 
   def test_a_variant_without_seeds_has_no_mean(self):
     """If all seeds diverged there is nothing to average."""
     row = report.variant_table({"causal": {}}, {"causal": [0, 1]}, {})[1]
-    self.assertEqual(row, ["causal", "-", "-", "0", "", "0, 1"])
+    self.assertEqual(row, ["causal", "-", "-", "0", "none", "", "0, 1"])
 
   def test_comparisons_and_claims_carry_n_and_pairing(self):
     """Every number has its interval, n, pairing and verdict."""

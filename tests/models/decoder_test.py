@@ -17,6 +17,7 @@ from absl.testing import absltest, parameterized
 
 import jaxlook
 from jaxlook import models
+from jaxlook.attention import parse_layers
 from jaxlook.models import Decoder, DecoderConfig, collect_context
 from jaxlook.models.decoder import Attention, rotate
 from tests import base
@@ -561,6 +562,7 @@ class DecoderTest(base.Float64TestCase):
       ("causal,causal,causal", 4, "gives 3 layers, the model has 2"),
       ("causal+causal+causal", 4, "gives 3 heads, the model has 4"),
       ("magic", 4, "unknown attention 'magic'"),
+      (parse_layers("causal", 1, 4), 4, "for 1 layers, the model has 2"),
     ):
       with self.assertRaisesRegex(ValueError, message):
         _apply(GPT2, spec, params, jnp.zeros((2, length), jnp.int64))
