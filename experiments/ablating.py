@@ -44,17 +44,28 @@ WIDTH = flags.DEFINE_integer("width", None, "Width of the residual stream.")
 HEADS = flags.DEFINE_integer("heads", None, "Attention heads a layer.")
 
 
-def overriding(config: Any, **values: Any) -> Any:
-  """A dataclass with the fields replaced whose flag was given.
+def resolve(presets: Mapping[str, Any], **values: Any) -> Any:
+  """The preset's config with the fields replaced whose flag was given.
 
   Args:
-    config: the preset's.
-    **values: by field, the flag's value; None where it was not given.
+    presets: a config dataclass by preset; its `train` is a `TrainConfig`.
+    **values: by field, what an experiment's own flag says; None where it was
+      not given. The shared flags need not be named.
 
   Returns:
     The config with the flags' values.
+
+  Raises:
+    UsageError: `--steps` is out of range.
   """
+  config = presets[PRESET.value]
+  values |= {
+    flag.name: flag.value for flag in (SEEDS, LENGTH, LAYERS, WIDTH, HEADS)
+  }
   given = {name: value for name, value in values.items() if value is not None}
+  if STEPS.value is not None:
+    with cli.naming("steps"):
+      given["train"] = dataclasses.replace(config.train, steps=STEPS.value)
   return dataclasses.replace(config, **given)
 
 
@@ -159,17 +170,6 @@ def _train(store: Store, ablating: Ablation) -> list[FinishedArm]:
     return [train(problem, variant) for problem, variant in todo]
 
 
-def _named(
-  tables: Mapping[str, report.Rows], unit: str
-) -> list[tuple[str, report.Rows]]:
-  """Tables with the name and unit of their metric."""
-  units = {"loss": f"loss, {unit}", "loss_over_p": f"loss / p, {unit}"}
-  return [
-    (units.get(name, name.replace("_", " ")), rows)
-    for name, rows in tables.items()
-  ]
-
-
 def _write(
   store: Store, ablating: Ablation, finished: Sequence[FinishedArm]
 ) -> None:
@@ -179,60 +179,27 @@ def _write(
     ("", f"{ablating.setup}.\n\n{report.environment_line(where)}.\n"),
     *(("", f"{note}\n") for note in ablating.notes),
   ]
-  trained = [cell for arm in finished for cell in arm.cells]
-  untrained = []
-  claims, closing = [], []
+  cells, untrained, claims, tables = [], [], [], []
   for problem in ablating.problems:
     mine = [arm for arm in finished if arm.setting == problem.setting]
-    values = ablation.by_variant(trained, "loss", problem.setting)
+    cells += [cell for arm in mine for cell in arm.cells]
     baselines = ablating.baselines(problem)
     untrained += [
       {"variant": name, "seed": 0, "metrics": metrics, "status": "done"}
       | ({"setting": problem.setting} if problem.setting else {})
       for name, metrics in baselines.items()
     ]
-    diverged = {
-      arm.variant: [c["seed"] for c in arm.cells if c["status"] == "diverged"]
-      for arm in mine
-    }
-    tables = {
-      metric: report.variant_table(
-        ablation.by_variant(trained, metric, problem.setting),
-        diverged,
-        {name: metrics[metric] for name, metrics in baselines.items()},
-      )
-      for metric in next(iter(baselines.values()))
-    }
-    differences = report.comparison_table(ablation.differences(values))
+    values = ablation.by_variant(cells, "loss", problem.setting)
     found = ablating.claims(problem, values)
-    order = ablation.disjoint(values)
     claims += found
-    figure = f"{problem.setting or 'losses'}.png"
-    report.ladder_figure(
-      store.figures / figure,
-      curves={arm.variant: (arm.steps, arm.losses) for arm in mine},
-      finals=values,
-      baselines={name: found["loss"] for name, found in baselines.items()},
-      unit=ablating.unit,
-      title=" ".join([ablating.title, problem.setting]),
-      setup=f"{ablating.setup}; {len(problem.seeds)} seeds",
-    )
+    figure = _draw(store, ablating, problem, mine, baselines)
+    shown = _tables(ablating.unit, mine, baselines, found)
     head = f" ({problem.setting})" if problem.setting else ""
+    tables += [(f"{name}{head}", rows) for name, rows in shown.items()]
     sections += [
       (f"Curves{head}", f"![](figures/{figure})\n"),
-      *(
-        (f"Held-out {name}{head}", f"{report.markdown(rows)}\n{order}\n")
-        for name, rows in _named(tables, ablating.unit)
-      ),
-      (f"Paired differences{head}", report.markdown(differences)),
-      (f"Claims{head}", report.markdown(report.claim_table(found))),
-    ]
-    closing += [
-      *(
-        (f"held-out {name}{head}", rows)
-        for name, rows in _named(tables, ablating.unit)
-      ),
-      (f"paired differences{head}", differences),
+      ("", f"{ablation.disjoint(values)}\n"),
+      *((f"{n}{head}", report.markdown(rows)) for n, rows in shown.items()),
     ]
   report.write_report(store.root / "report.md", ablating.title, sections)
   store.write_result(
@@ -241,10 +208,62 @@ def _write(
       "preset": PRESET.value,
       "config": store.config,
       "environment": where,
-      "cells": [*trained, *untrained],
+      "cells": [*cells, *untrained],
       "claims": [claim.as_json() for claim in claims],
     }
   )
-  for title, rows in closing:
+  for title, rows in tables:
     cli.print_table(title, rows)
-  cli.print_table("claims", report.claim_table(claims))
+
+
+def _draw(
+  store: Store,
+  ablating: Ablation,
+  problem: Problem,
+  arms: Sequence[FinishedArm],
+  baselines: Mapping[str, Mapping[str, float]],
+) -> str:
+  """Draws the figure of one setting and returns its file name."""
+  cells = [cell for arm in arms for cell in arm.cells]
+  name = f"{problem.setting or 'losses'}.png"
+  report.ladder_figure(
+    store.figures / name,
+    curves={arm.variant: (arm.steps, arm.losses) for arm in arms},
+    finals=ablation.by_variant(cells, "loss", problem.setting),
+    baselines={name: found["loss"] for name, found in baselines.items()},
+    unit=ablating.unit,
+    title=" ".join([ablating.title, problem.setting]),
+    setup=f"{ablating.setup}; {len(problem.seeds)} seeds",
+  )
+  return name
+
+
+def _tables(
+  unit: str,
+  arms: Sequence[FinishedArm],
+  baselines: Mapping[str, Mapping[str, float]],
+  claims: Sequence[stats.Claim],
+) -> dict[str, report.Rows]:
+  """The tables of one setting by their titles."""
+  cells = [cell for arm in arms for cell in arm.cells]
+  setting = arms[0].setting
+  diverged = {
+    arm.variant: [c["seed"] for c in arm.cells if c["status"] == "diverged"]
+    for arm in arms
+  }
+  titles = {"loss": f"loss, {unit}", "loss_over_p": f"loss / p, {unit}"}
+  tables = {
+    f"Held-out {titles.get(metric, metric.replace('_', ' '))}": (
+      report.variant_table(
+        ablation.by_variant(cells, metric, setting),
+        diverged,
+        {name: metrics[metric] for name, metrics in baselines.items()},
+      )
+    )
+    for metric in next(iter(baselines.values()))
+  }
+  losses = ablation.by_variant(cells, "loss", setting)
+  differences = ablation.differences(losses)
+  tables["Paired differences"] = report.comparison_table(differences)
+  tables["Claims"] = report.claim_table(claims)
+  return tables

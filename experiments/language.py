@@ -115,19 +115,10 @@ PRESETS = {
 
 def build_config() -> Config:
   """The preset with the flags' values."""
-  config = ablating.overriding(
-    PRESETS[ablating.PRESET.value],
-    length=ablating.LENGTH.value,
-    layers=ablating.LAYERS.value,
-    width=ablating.WIDTH.value,
-    heads=ablating.HEADS.value,
-    seeds=ablating.SEEDS.value,
-  )
+  config = ablating.resolve(PRESETS)
   if config.length < 1:
     raise cli.UsageError("length", f"must be at least 1, not {config.length}")
-  with cli.naming("steps"):
-    train = ablating.overriding(config.train, steps=ablating.STEPS.value)
-  return dataclasses.replace(config, train=train)
+  return config
 
 
 def shape(config: Config, vocab_size: int) -> DecoderConfig:

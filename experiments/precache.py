@@ -94,25 +94,15 @@ PRESETS = {
 
 def build_config() -> Config:
   """The preset with the flags' values."""
-  config = ablating.overriding(
-    PRESETS[ablating.PRESET.value],
-    terms=_TERMS.value,
-    frequency=_FREQUENCY.value,
-    length=ablating.LENGTH.value,
-    layers=ablating.LAYERS.value,
-    width=ablating.WIDTH.value,
-    heads=ablating.HEADS.value,
-    seeds=ablating.SEEDS.value,
+  p = None
+  if _P.value is not None:
+    with cli.naming("p"):
+      p = tuple(dict.fromkeys(float(text) for text in _P.value))
+      if not p:
+        raise ValueError("needs at least one probability")
+  return ablating.resolve(
+    PRESETS, p=p, terms=_TERMS.value, frequency=_FREQUENCY.value
   )
-  with cli.naming("steps"):
-    train = ablating.overriding(config.train, steps=ablating.STEPS.value)
-  if _P.value is None:
-    return dataclasses.replace(config, train=train)
-  with cli.naming("p"):
-    p = tuple(dict.fromkeys(float(text) for text in _P.value))
-    if not p:
-      raise ValueError("needs at least one probability")
-  return dataclasses.replace(config, train=train, p=p)
 
 
 def problem(config: Config, p: float) -> Problem:
