@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import flags
 
 from experiments import cli
@@ -134,6 +135,9 @@ def run(ablating: Ablation) -> None:
     UsageError: `--out` cannot hold this run.
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
+  if PRESET.value == "smoke":
+    # Most of a smoke run is compiling, and optimisations double that.
+    jax.config.update("jax_disable_most_optimizations", True)
   out = Path(OUT.value or f"runs/{ablating.name}-{PRESET.value}")
   config = {"variants": ablating.variants, **ablating.config}
   with cli.naming("out"):
