@@ -92,27 +92,25 @@ def print_table(title: str, rows: list[list[str]]) -> None:
 
 
 class Stop:
-  """Remembers that SIGTERM or SIGINT has come; true from then on.
+  """Remembers that SIGTERM or SIGINT has come.
 
-  `status` is then the exit status that says which.
-
-  A second signal ends the process at once, as it would without this.
+  `status` is 0 until then, and from then on the exit status that says which. A
+  second signal ends the process at once, as it would without this.
   """
 
   def __init__(self):
     """Installs the handlers."""
-    self.asked = False
     self.status = 0
     for number in (signal.SIGTERM, signal.SIGINT):
       signal.signal(number, self._remember)
 
   def _remember(self, number, _frame) -> None:
-    self.asked, self.status = True, 128 + number
+    self.status = 128 + number
     signal.signal(number, signal.SIG_DFL)
 
   def __call__(self) -> bool:
     """Whether a signal has come."""
-    return self.asked
+    return self.status != 0
 
 
 class Progress:

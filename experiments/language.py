@@ -25,7 +25,7 @@ from jaxlook.models import DecoderConfig
 from jaxlook.tasks import ngram
 from jaxlook.tasks.corpus import TokenFile, tokenize
 from jaxlook.tasks.generated import generated_text
-from jaxlook.tasks.text import Text
+from jaxlook.tasks.text import Text, bits_per_byte
 from jaxlook.tasks.tokenizer import load_tokenizer
 from jaxlook.training import Problem, TrainConfig
 
@@ -195,7 +195,7 @@ def problem(config: Config, text: Text) -> Problem:
     model=shape(config, text.vocab_size),
     train=train,
     seeds=seeds,
-    score=functools.partial(score, text.valid_bytes_per_token),
+    score=functools.partial(score, text.valid or text.train),
     about=about(text),
     feed=feed,
     held_out=windows.reshape(batches, -1, windows.shape[-1]),
@@ -214,11 +214,11 @@ def about(text: Text) -> dict[str, str | int | float | None]:
   }
 
 
-def score(bytes_per_token: float, loss: float) -> dict[str, float]:
-  """Nats a token, and the same in bits a byte of text."""
+def score(file: TokenFile, loss: float) -> dict[str, float]:
+  """Nats a token, and the same in bits a byte of the file's text."""
   return {
     "loss": loss,
-    "bits_per_byte": loss / np.log(2.0) / bytes_per_token,
+    "bits_per_byte": bits_per_byte(loss, file.length, file.num_bytes),
   }
 
 
