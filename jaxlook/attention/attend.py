@@ -1,15 +1,20 @@
 """The one public attention function."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.attention import fused
-from jaxlook.attention.reference import Pair, attend_reference
+from jaxlook.attention.reference import (
+  Pair,
+  attend_reference,
+  pattern_reference,
+  read_reference,
+)
 from jaxlook.attention.spec import Spec, parse
 
 Implementation = Literal["auto", "reference", "fused"]
@@ -24,6 +29,7 @@ def attend(
   context: Pair | None = None,
   scale: float | None = None,
   implementation: Implementation = "auto",
+  edit_pattern: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
   """Causal attention under a variant that decides which gradients flow.
 
@@ -44,6 +50,8 @@ def attend(
     scale: factor on the scores; 1 / sqrt(head_dim) by default.
     implementation: "reference" (the definition), "fused" (one pass over the
       context and zero-valued corrections) or "auto" (the fastest exact one).
+    edit_pattern: gives the attention pattern to go on with, from the one of all
+      heads [batch, heads, length, length]; needs the reference path.
 
   Returns:
     [batch, length, heads, head_dim] head outputs, dtype of `value`. Scores and
@@ -59,8 +67,32 @@ def attend(
   """
   specs = _per_head(spec)
   _check(query, key, value, specs, context, implementation)
+  if edit_pattern is not None and implementation != "reference":
+    raise ValueError(
+      f"edit_pattern needs implementation='reference', not {implementation!r}"
+    )
   if scale is None:
     scale = 1.0 / math.sqrt(query.shape[-1])
+
+  arrays = query, key, value, context
+  if edit_pattern is not None:
+    pattern = edit_pattern(
+      _by_spec(
+        specs,
+        lambda spec, query, key, value, context: pattern_reference(
+          query, key, value, spec=spec, context=context, scale=scale
+        ),
+        arrays,
+        axis=1,
+      )
+    )
+    return _by_spec(
+      specs,
+      lambda spec, _, key, value, context, pattern: read_reference(
+        jnp.swapaxes(pattern, 1, 2), key, value, spec=spec, context=context
+      ),
+      (*arrays, jnp.swapaxes(pattern, 1, 2)),
+    )
 
   def one(spec: Spec, query, key, value, context):
     if implementation == "reference" or (
@@ -69,26 +101,43 @@ def attend(
       path = attend_reference
     else:
       path = fused.attend_fused
-    return path(
-      query,
-      key,
-      value,
-      spec=spec,
-      context=context if spec.needs_context else None,
-      scale=scale,
-    )
+    return path(query, key, value, spec=spec, context=context, scale=scale)
+
+  return _by_spec(specs, one, arrays)
+
+
+def _by_spec(
+  specs: tuple[Spec, ...],
+  function: Callable[..., jax.Array],
+  arrays: tuple[Any, ...],
+  axis: int = 2,
+) -> jax.Array:
+  """Applies a function to the heads of each distinct spec, in one go.
+
+  Args:
+    specs: one for all heads, or one a head.
+    function: of a spec and the arrays, restricted to the spec's heads.
+    arrays: query, key, value, context and more, heads on axis 2.
+    axis: the axis of heads in what the function returns.
+
+  Returns:
+    What the function returns, with all heads in order.
+  """
+
+  def one(spec: Spec, query, key, value, context, *rest):
+    given = context if spec.needs_context else None
+    return function(spec, query, key, value, given, *rest)
 
   distinct = list(dict.fromkeys(specs))
   if len(distinct) == 1:
-    return one(distinct[0], query, key, value, context)
+    return one(distinct[0], *arrays)
   groups = [np.flatnonzero([s == spec for s in specs]) for spec in distinct]
   outs = [
     one(spec, *jax.tree.map(lambda x, h=heads: x[:, :, h], arrays))
     for spec, heads in zip(distinct, groups, strict=True)
-    for arrays in [(query, key, value, context)]
   ]
   back = np.argsort(np.concatenate(groups))
-  return jnp.concatenate(outs, axis=2)[:, :, back]
+  return jnp.take(jnp.concatenate(outs, axis=axis), back, axis=axis)
 
 
 def _per_head(spec: Spec | str | Sequence[Spec]) -> tuple[Spec, ...]:

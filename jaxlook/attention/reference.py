@@ -50,6 +50,81 @@ def context_pair(
   return context_key, context_value
 
 
+def pattern_reference(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  *,
+  spec: Spec,
+  context: Pair | None,
+  scale: float,
+) -> jax.Array:
+  """The attention pattern by the definition: softmax over what is visible.
+
+  Args:
+    query: [B, T, N, H].
+    key: [B, S, N, H] with S = T.
+    value: [B, S, N, H].
+    spec: the attention variant.
+    context: the pair of `context_pair`'s `given`.
+    scale: factor on the scores.
+
+  Returns:
+    [B, N, T, S], float32, or float64 for float64 inputs.
+  """
+  length = query.shape[1]
+  context_key, _ = context_pair(spec, key, value, context)
+  precise = jnp.promote_types(jnp.float32, query.dtype)
+
+  def scores(keys: jax.Array) -> jax.Array:
+    return scale * jnp.einsum(
+      "btnh,bsnh->bnts", query, keys, preferred_element_type=precise
+    )
+
+  scores_BxNxTxS = jnp.where(
+    masks.window(spec, length), scores(key), scores(context_key)
+  )
+  lowest = jnp.finfo(precise).min
+  visible_TxS = masks.visible(spec, length)
+  return jax.nn.softmax(jnp.where(visible_TxS, scores_BxNxTxS, lowest))
+
+
+def read_reference(
+  pattern: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  *,
+  spec: Spec,
+  context: Pair | None,
+) -> jax.Array:
+  """Applies a pattern: to own values in the window, to the context elsewhere.
+
+  Args:
+    pattern: [B, N, T, S].
+    key: [B, S, N, H].
+    value: [B, S, N, H].
+    spec: the attention variant.
+    context: the pair of `context_pair`'s `given`.
+
+  Returns:
+    [B, T, N, H] head outputs in the dtype of `value`.
+  """
+  window_TxS = masks.window(spec, value.shape[1])
+  _, context_value = context_pair(spec, key, value, context)
+
+  def read(att_BxNxTxS: jax.Array, values: jax.Array) -> jax.Array:
+    return jnp.einsum(
+      "bnts,bsnh->btnh",
+      att_BxNxTxS,
+      values,
+      preferred_element_type=pattern.dtype,
+    )
+
+  out = read(jnp.where(window_TxS, pattern, 0.0), value)
+  out += read(jnp.where(window_TxS, 0.0, pattern), context_value)
+  return out.astype(value.dtype)
+
+
 def attend_reference(
   query: jax.Array,
   key: jax.Array,
@@ -59,7 +134,7 @@ def attend_reference(
   context: Pair | None,
   scale: float,
 ) -> jax.Array:
-  """Attends by the definition: own pairs in the window, context elsewhere.
+  """Attends by the definition: `pattern_reference`, then `read_reference`.
 
   Args:
     query: [B, T, N, H].
@@ -73,25 +148,7 @@ def attend_reference(
     [B, T, N, H] head outputs in the dtype of `value`. Scores and softmax are
     float32, or float64 for float64 inputs.
   """
-  length = query.shape[1]
-  visible_TxS = masks.visible(spec, length)
-  window_TxS = masks.window(spec, length)
-  context_key, context_value = context_pair(spec, key, value, context)
-  precise = jnp.promote_types(jnp.float32, query.dtype)
-
-  def scores(keys: jax.Array) -> jax.Array:
-    return scale * jnp.einsum(
-      "btnh,bsnh->bnts", query, keys, preferred_element_type=precise
-    )
-
-  def read(att_BxNxTxS: jax.Array, values: jax.Array) -> jax.Array:
-    return jnp.einsum(
-      "bnts,bsnh->btnh", att_BxNxTxS, values, preferred_element_type=precise
-    )
-
-  scores_BxNxTxS = jnp.where(window_TxS, scores(key), scores(context_key))
-  lowest = jnp.finfo(precise).min
-  att_BxNxTxS = jax.nn.softmax(jnp.where(visible_TxS, scores_BxNxTxS, lowest))
-  out = read(jnp.where(window_TxS, att_BxNxTxS, 0.0), value)
-  out += read(jnp.where(window_TxS, 0.0, att_BxNxTxS), context_value)
-  return out.astype(value.dtype)
+  pattern_BxNxTxS = pattern_reference(
+    query, key, value, spec=spec, context=context, scale=scale
+  )
+  return read_reference(pattern_BxNxTxS, key, value, spec=spec, context=context)

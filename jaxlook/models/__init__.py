@@ -8,6 +8,7 @@ from jaxlook.models.decoder import (
   collect_context,
   init,
 )
+from jaxlook.models.sites import residual_site, sites
 
 __all__ = [
   "Context",
@@ -16,4 +17,6 @@ __all__ = [
   "apply",
   "collect_context",
   "init",
+  "residual_site",
+  "sites",
 ]

@@ -1,9 +1,9 @@
 """One Linen decoder for the GPT-2 and GPT-NeoX shapes, any attention variant.
 
-Each block sows its input as `residual`, and each attention `own_key` (after
-rotation) and `own_value`, into the collection `intermediates`; the input of the
-block is also a perturbation point `residual`, whose gradient is dL/dx of that
-layer. Dropout is left out: the experiments train on fresh data.
+Every activation of `jaxlook.models.sites` passes a tap: it is sown into the
+collection `intermediates`, and an edit given for its site may change it. The
+gradient to an activation is the gradient to what an edit adds to it. Dropout is
+left out: the experiments train on fresh data.
 """
 
 import functools
@@ -19,7 +19,9 @@ from jax.lax import stop_gradient
 from jaxlook.attention import Spec, attend, parse_layers
 from jaxlook.attention.attend import Implementation
 from jaxlook.attention.reference import Pair
+from jaxlook.models import sites
 from jaxlook.models.config import DecoderConfig
+from jaxlook.models.sites import NO_EDITS, Edits, check_sites, tap
 
 Params = Any
 LayerSpec = tuple[Spec, ...]
@@ -90,6 +92,7 @@ class Attention(nn.Module):
     x_BxTxD: jax.Array,
     teacher_BxTxD: jax.Array | None,
     teacher: Context | None,
+    edits: Edits = NO_EDITS,
   ) -> jax.Array:
     """Attends.
 
@@ -97,6 +100,7 @@ class Attention(nn.Module):
       x_BxTxD: the normalised residual stream.
       teacher_BxTxD: the teacher's residual stream under this model's LayerNorm.
       teacher: the teacher's context at this layer.
+      edits: as of `Decoder`.
 
     Returns:
       [B, T, D], to be added to the residual stream.
@@ -118,9 +122,11 @@ class Attention(nn.Module):
     def pair(x: jax.Array) -> tuple[jax.Array, jax.Array]:
       return turn(split(to_key(x))), split(to_value(x))
 
+    seen = functools.partial(tap, self, edits)
+    x_BxTxD = seen("input", x_BxTxD)
     query, (key, value) = turn(split(to_query(x_BxTxD))), pair(x_BxTxD)
-    self.sow("intermediates", "own_key", key)
-    self.sow("intermediates", "own_value", value)
+    query, key = seen("query", query), seen("key", key)
+    value = seen("value", value)
 
     def context(spec: Spec) -> tuple[jax.Array, jax.Array]:
       if spec.source != "teacher":
@@ -138,7 +144,12 @@ class Attention(nn.Module):
       spec=self.specs,
       context=_by_head(self.specs, context),
       implementation=self.implementation,
+      # Only the reference path has a pattern to look at.
+      edit_pattern=functools.partial(seen, "pattern")
+      if self.implementation == "reference"
+      else None,
     )
+    out = seen("head", out)
     return dense(
       name="out",
       kernel_init=nn.initializers.normal(c.init_std / math.sqrt(2 * c.layers)),
@@ -169,17 +180,18 @@ class Mlp(nn.Module):
   config: DecoderConfig
 
   @nn.compact
-  def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
+  def __call__(self, x_BxTxD: jax.Array, edits: Edits = NO_EDITS) -> jax.Array:
     """Returns [B, T, D], to be added to the residual stream."""
     c = self.config
     hidden_BxTxF = nn.Dense(
       c.hidden_width, kernel_init=nn.initializers.normal(c.init_std), name="up"
     )(x_BxTxD)
+    hidden_BxTxF = _ACTIVATIONS[c.activation](hidden_BxTxF)
     return nn.Dense(
       c.width,
       kernel_init=nn.initializers.normal(c.init_std / math.sqrt(2 * c.layers)),
       name="down",
-    )(_ACTIVATIONS[c.activation](hidden_BxTxF))
+    )(tap(self, edits, "neuron", hidden_BxTxF))
 
 
 class Block(nn.Module):
@@ -190,22 +202,27 @@ class Block(nn.Module):
   implementation: Implementation = "auto"
 
   @nn.compact
-  def __call__(self, x_BxTxD: jax.Array, teacher: Context | None) -> jax.Array:
+  def __call__(
+    self,
+    x_BxTxD: jax.Array,
+    teacher: Context | None,
+    edits: Edits = NO_EDITS,
+  ) -> jax.Array:
     """Returns the residual stream after the block, [B, T, D]."""
     c = self.config
-    x_BxTxD = self.perturb("residual", x_BxTxD)
-    self.sow("intermediates", "residual", x_BxTxD)
+    x_BxTxD = tap(self, edits, "residual", x_BxTxD)
     norm = _norm(c, "attention_norm")
     attended = Attention(c, self.specs, self.implementation, name="attention")(
       norm(x_BxTxD),
       None if teacher is None else norm(teacher.residual),
       teacher,
+      edits,
     )
     after = x_BxTxD + attended
     if c.hidden_width == 0:
       return after
     read = x_BxTxD if c.parallel_residual else after
-    return after + Mlp(c, name="mlp")(_norm(c, "mlp_norm")(read))
+    return after + Mlp(c, name="mlp")(_norm(c, "mlp_norm")(read), edits)
 
 
 class Decoder(nn.Module):
@@ -214,7 +231,8 @@ class Decoder(nn.Module):
   Attributes:
     config: the shape.
     attention: the variant: its flag form, or the spec of each layer and head.
-    implementation: as in `jaxlook.attend`.
+    implementation: as in `jaxlook.attend`; attention patterns are there to be
+      seen and edited under "reference" only.
   """
 
   config: DecoderConfig
@@ -223,7 +241,10 @@ class Decoder(nn.Module):
 
   @nn.compact
   def __call__(
-    self, inputs: jax.Array, teacher: tuple[Context, ...] | None = None
+    self,
+    inputs: jax.Array,
+    teacher: tuple[Context, ...] | None = None,
+    edits: Edits = NO_EDITS,
   ) -> jax.Array:
     """Applies the decoder.
 
@@ -231,15 +252,21 @@ class Decoder(nn.Module):
       inputs: tokens, integer [B, T], or features, float [B, T, input_features].
       teacher: another model's context for each layer, from `collect_context`;
         needed by the variant `teacher` only.
+      edits: by site, a function that gives the activation to go on with, of the
+        shape and dtype of the one that it is given. A context from a stopped
+        residual stream or a teacher is not a site; see
+        `jaxlook.lookahead.interventions.forward_only`.
 
     Returns:
       Logits [B, T, vocab_size], or outputs [B, T, output_features].
 
     Raises:
       ValueError: the sequence is longer than `max_length`, the variant does not
-        fit the number of layers or heads, or it needs a teacher and has none.
+        fit the number of layers or heads, it needs a teacher and has none, or
+        there is no site to edit of a name.
     """
     c = self.config
+    check_sites(c, edits, patterns=self.implementation == "reference")
     if inputs.shape[1] > c.max_length:
       raise ValueError(
         f"sequences of length {inputs.shape[1]} exceed max_length="
@@ -269,7 +296,8 @@ class Decoder(nn.Module):
     for layer in range(c.layers):
       x_BxTxD = Block(
         c, specs[layer], self.implementation, name=f"block_{layer}"
-      )(x_BxTxD, None if teacher is None else teacher[layer])
+      )(x_BxTxD, None if teacher is None else teacher[layer], edits)
+    x_BxTxD = tap(self, edits, "residual", x_BxTxD)
     x_BxTxD = _norm(c, "final_norm")(x_BxTxD)
     if embed is not None and c.shares_embedding:
       return embed.attend(x_BxTxD)
@@ -310,6 +338,7 @@ def apply(
   params: Params,
   inputs: jax.Array,
   teacher: tuple[Context, ...] | None = None,
+  edits: Edits = NO_EDITS,
 ) -> jax.Array:
   """Applies a decoder to parameters from `init`.
 
@@ -318,6 +347,7 @@ def apply(
     params: its parameters.
     inputs: as of `Decoder`.
     teacher: as of `Decoder`.
+    edits: as of `Decoder`.
 
   Returns:
     Logits [B, T, vocab_size], or outputs [B, T, output_features].
@@ -325,7 +355,9 @@ def apply(
   Raises:
     ValueError: as `Decoder`.
   """
-  return cast(jax.Array, decoder.apply({"params": params}, inputs, teacher))
+  return cast(
+    jax.Array, decoder.apply({"params": params}, inputs, teacher, edits)
+  )
 
 
 def collect_context(
@@ -348,13 +380,12 @@ def collect_context(
   outputs, state = decoder.apply(
     {"params": params}, inputs, teacher, mutable=["intermediates"]
   )
-  sown = cast(dict[str, Any], state["intermediates"])
-  blocks = [sown[f"block_{layer}"] for layer in range(decoder.config.layers)]
+  seen = sites.sown(cast(dict[str, Any], state["intermediates"]))
   return cast(jax.Array, outputs), tuple(
     Context(
-      residual=block["residual"][0],
-      key=block["attention"]["own_key"][0],
-      value=block["attention"]["own_value"][0],
+      residual=seen[f"block_{layer}/residual"],
+      key=seen[f"block_{layer}/attention/key"],
+      value=seen[f"block_{layer}/attention/value"],
     )
-    for block in blocks
+    for layer in range(decoder.config.layers)
   )

@@ -246,11 +246,12 @@ def _stream_jacobian(config, spec):
   variables = {"params": _params(config)}
 
   def losses(moved):
-    perturbations = {
-      f"block_{layer}": {"residual": x} for layer, x in enumerate(moved)
+    edits = {
+      f"block_{layer}/residual": functools.partial(jnp.add, x)
+      for layer, x in enumerate(moved)
     }
     outputs = Decoder(config, spec).apply(
-      variables | {"perturbations": perturbations}, _inputs(config)
+      variables, _inputs(config), edits=edits
     )
     return _losses(config, outputs)
 

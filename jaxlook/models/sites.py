@@ -1,0 +1,142 @@
+"""Where a decoder can be looked into and edited: the names of its activations.
+
+| site | shape | what it is |
+| --- | --- | --- |
+| `block_L/residual` | [B, T, D] | the stream into block L, x_L |
+| `block_L/attention/input` | [B, T, D] | LayerNorm(x_L), what is read |
+| `block_L/attention/query` | [B, T, N, H] | W_Q input, rotated if rotary |
+| `block_L/attention/key` | [B, S, N, H] | W_K input, rotated if rotary |
+| `block_L/attention/value` | [B, S, N, H] | W_V input |
+| `block_L/attention/pattern` | [B, N, T, S] | softmax of the scores |
+| `block_L/attention/head` | [B, T, N, H] | pattern times values, z |
+| `block_L/mlp/neuron` | [B, T, F] | after the nonlinearity |
+| `residual` | [B, T, D] | the stream after the last block |
+
+The symbols are those of Elhage et al. (2021), "A mathematical framework for
+transformer circuits". Patterns exist under `implementation="reference"` only.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+from flax.traverse_util import flatten_dict
+
+from jaxlook.models.config import DecoderConfig
+
+Edit = Callable[[jax.Array], jax.Array]
+Edits = Mapping[str, Edit]
+NO_EDITS: Edits = MappingProxyType({})
+
+# Sown names and submodules' names share a scope, and `query` is both.
+_MARK = "at:"
+_OF_ATTENTION = ("input", "query", "key", "value", "pattern", "head")
+
+
+def sites(config: DecoderConfig) -> tuple[str, ...]:
+  """The names of all activations of a decoder, in the order they are computed.
+
+  Args:
+    config: the decoder's shape.
+
+  Returns:
+    Site names; see the module's docstring.
+  """
+  names = []
+  for layer in range(config.layers):
+    block = f"block_{layer}"
+    names.append(f"{block}/residual")
+    names += [f"{block}/attention/{name}" for name in _OF_ATTENTION]
+    if config.hidden_width:
+      names.append(f"{block}/mlp/neuron")
+  return (*names, "residual")
+
+
+def residual_site(config: DecoderConfig, layer: int) -> str:
+  """The residual stream before block `layer`, or after the last one.
+
+  Args:
+    config: the decoder's shape.
+    layer: 0 .. `layers`; `layers` stands for the stream after the last block.
+
+  Returns:
+    The site's name.
+
+  Raises:
+    ValueError: the layer is out of range.
+  """
+  if not 0 <= layer <= config.layers:
+    raise ValueError(f"layer must lie in 0..{config.layers}, not {layer}")
+  return "residual" if layer == config.layers else f"block_{layer}/residual"
+
+
+def check_sites(
+  config: DecoderConfig, names: Iterable[str], *, patterns: bool = True
+) -> None:
+  """Refuses names that are no site, so that no edit does silently nothing.
+
+  Args:
+    config: the decoder's shape.
+    names: what is to be looked at or edited.
+    patterns: whether attention patterns are computed as such.
+
+  Raises:
+    ValueError: a name is no site of this decoder (the message lists them), or a
+      pattern is asked for where none is computed.
+  """
+  known = sites(config)
+  for name in names:
+    if name not in known:
+      raise ValueError(
+        f"there is no site {name!r}; known are {', '.join(known)}"
+      )
+    if name.endswith("/pattern") and not patterns:
+      raise ValueError(
+        f"the site {name!r} exists under implementation='reference' only"
+      )
+
+
+def tap(module: nn.Module, edits: Edits, name: str, x: jax.Array) -> jax.Array:
+  """Lets an edit change an activation, and sows what comes of it.
+
+  Args:
+    module: the one that computes the activation; its path begins the site.
+    edits: functions by site.
+    name: the end of the site's name.
+    x: the activation.
+
+  Returns:
+    The activation to go on with; `x` itself where there is no edit.
+
+  Raises:
+    ValueError: an edit returned another shape or dtype.
+  """
+  site = "/".join((*module.path, name))
+  if site in edits:
+    edited = edits[site](x)
+    if edited.shape != x.shape or edited.dtype != x.dtype:
+      raise ValueError(
+        f"the edit of {site} must keep {x.dtype}{list(x.shape)}, not return"
+        f" {edited.dtype}{list(edited.shape)}"
+      )
+    x = edited
+  module.sow("intermediates", _MARK + name, x)
+  return x
+
+
+def sown(intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
+  """The activations in the collection `intermediates`, by site.
+
+  Args:
+    intermediates: the collection, as `Decoder.apply(..., mutable=...)` gives
+      it.
+
+  Returns:
+    The activations by the names of `sites`.
+  """
+  return {
+    site.replace(_MARK, ""): values[0]
+    for site, values in flatten_dict(dict(intermediates), sep="/").items()
+  }
