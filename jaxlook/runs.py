@@ -74,6 +74,15 @@ class Arm:
       return False
     return True
 
+  def config(self) -> dict[str, Any]:
+    """Returns the config that the arm was begun with.
+
+    Raises:
+      OSError: the folder holds no arm.
+      ValueError: config.json does not hold a JSON object.
+    """
+    return _read_object(self.root / _CONFIG)
+
   def result(self) -> dict[str, Any]:
     """Returns what `write_result` was given.
 

@@ -2,10 +2,11 @@
 
 x_n ~ N(0, 1), z_n ~ Bernoulli(p), and
 
-  y_n = z_n sum_{i=1..a} sin(b x_{n-i}) + (1 - z_n) x_n
+  y_n = z_n sum_{i=c..a} sin(b x_{n-i}) + (1 - z_n) x_n
 
 with inputs (x_n, z_n) and Huber loss. sin(b x_n) is useless at n and wanted at
-n + 1 .. n + a, so a model that computes it at n is pre-caching.
+n + c .. n + a, so a model that computes it at n is pre-caching. The published
+task has c = 1; with c > 1 no gradient of a horizon h < c / layers asks for it.
 
 Source: Wu, Morris and Levine (2024), arXiv 2404.00859, section 4. Before the
 start of a sequence x counts as 0, as in the published code.
@@ -27,9 +28,10 @@ class Precache:
 
   Attributes:
     p: probability that the sum is asked for, z_n = 1.
-    terms: a, the number of sines in the sum.
+    terms: a, how many steps back the farthest sine of the sum lies.
     frequency: b, radians per unit of x.
     length: positions a sequence.
+    first: c, how many steps back the nearest sine of the sum lies.
 
   Raises:
     ValueError: a field is out of range; the message names it.
@@ -39,6 +41,7 @@ class Precache:
   terms: int = 10
   frequency: float = 10.0
   length: int = 64
+  first: int = 1
 
   def __post_init__(self):
     """Refuses what is not a probability, a count or a frequency."""
@@ -54,6 +57,11 @@ class Precache:
       raise ValueError(
         f"terms must lie in 1..{max(self.length, 2) - 1} for length"
         f" {self.length}, not {self.terms}"
+      )
+    if not 1 <= self.first <= self.terms:
+      raise ValueError(
+        f"first must lie in 1..{self.terms}, the number of terms, not"
+        f" {self.first}"
       )
 
   def sample(self, key: jax.Array, size: int) -> Batch:
@@ -83,12 +91,12 @@ class Precache:
     return self.sample(key, size)
 
   def sums(self, x_BxT: jax.Array) -> jax.Array:
-    """The ground truth sum_{i=1..a} sin(b x_{n-i}), [B, T]."""
+    """The ground truth sum_{i=c..a} sin(b x_{n-i}), [B, T]."""
     sines_BxT = jnp.sin(self.frequency * x_BxT)
     padded = jnp.pad(sines_BxT, ((0, 0), (self.terms, 0)))
     return sum(
       padded[:, self.terms - i : padded.shape[1] - i]
-      for i in range(1, self.terms + 1)
+      for i in range(self.first, self.terms + 1)
     )  # pyright: ignore[reportReturnType]
 
   def loss(self, outputs: jax.Array, batch: Batch) -> jax.Array:

@@ -1,17 +1,37 @@
 """Training: all seeds of a variant at once, checkpointed and resumable."""
 
-from jaxlook.training.arms import FinishedArm, Problem, baseline, run_arm
+from jaxlook.training.arms import (
+  FinishedArm,
+  Problem,
+  SavedArm,
+  baseline,
+  held_out_key,
+  read_arm,
+  run_arm,
+)
 from jaxlook.training.config import TrainConfig
-from jaxlook.training.loop import Stopped, Trained, evaluate, train
+from jaxlook.training.loop import (
+  Stopped,
+  Trained,
+  evaluate,
+  saved_params,
+  train,
+)
+from jaxlook.training.step import Teacher
 
 __all__ = [
   "FinishedArm",
   "Problem",
+  "SavedArm",
   "Stopped",
+  "Teacher",
   "TrainConfig",
   "Trained",
   "baseline",
   "evaluate",
+  "held_out_key",
+  "read_arm",
   "run_arm",
+  "saved_params",
   "train",
 ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.runs import Store
+from jaxlook.runs import Arm, Store
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training.config import TrainConfig
 from jaxlook.training.loop import (
@@ -18,8 +19,10 @@ from jaxlook.training.loop import (
   Trained,
   evaluate,
   mean_over_batches,
+  saved_params,
   train,
 )
+from jaxlook.training.step import Teacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +55,79 @@ class Problem:
 
 
 @dataclasses.dataclass(frozen=True)
+class SavedArm:
+  """What an arm's folder says of it; see `read_arm`.
+
+  Attributes:
+    root: the arm's folder.
+    variant: the attention's flag form.
+    setting: the problem's.
+    about: plain data that identifies the task.
+    model: the decoder's shape.
+    train: how it was trained.
+    seeds: all seeds, those that diverged, too.
+  """
+
+  root: Path
+  variant: str
+  setting: str
+  about: Mapping[str, Any]
+  model: DecoderConfig
+  train: TrainConfig
+  seeds: tuple[int, ...]
+
+  def params(self, step: int | None = None) -> Any:
+    """The parameters after a step, with a leading seed axis E.
+
+    Args:
+      step: 0, or one that has a checkpoint; the last by default.
+
+    Raises:
+      ValueError: there is no checkpoint of that step.
+    """
+    return saved_params(
+      self.root / "checkpoints", self.model, self.train, self.seeds, step
+    )
+
+
+def read_arm(root: Path) -> SavedArm:
+  """Reads an arm that `run_arm` has finished.
+
+  Args:
+    root: the arm's folder, `arms/VARIANT` of a run.
+
+  Returns:
+    What its config says; parameters are read on demand.
+
+  Raises:
+    ValueError: the folder holds no finished arm of this version.
+  """
+  arm = Arm(root)
+  if not arm.finished:
+    raise ValueError(f"{root} holds no finished arm")
+  try:
+    config = arm.config()
+    train = dict(config["train"])
+    train["keep_steps"] = tuple(train["keep_steps"])
+    return SavedArm(
+      root=root,
+      variant=config["variant"],
+      setting=config["setting"],
+      about=config["task"],
+      model=DecoderConfig(**config["model"]),
+      train=TrainConfig(**train),
+      seeds=tuple(config["seeds"]),
+    )
+  except (KeyError, TypeError) as error:
+    raise ValueError(f"{root} is of another version: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
 class FinishedArm:
   """A trained and evaluated arm.
 
   Attributes:
+    root: the arm's folder; see `read_arm`.
     variant: the attention's flag form.
     setting: the problem's.
     cells: the `cells` entries of result.json, one a seed.
@@ -63,6 +135,7 @@ class FinishedArm:
     losses: mean training loss of each row and seed, float [R, E].
   """
 
+  root: Path
   variant: str
   setting: str
   cells: list[dict[str, Any]]
@@ -75,6 +148,7 @@ def run_arm(
   problem: Problem,
   variant: str,
   *,
+  teacher: SavedArm | None = None,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> FinishedArm:
@@ -84,6 +158,7 @@ def run_arm(
     store: the run store.
     problem: what to train on.
     variant: the attention's flag form.
+    teacher: an arm of the same seeds, whose context the variant reads.
     report: called with the step count and the losses [E] as training goes on;
       once with the last step for an arm that was finished before.
     should_stop: asked between chunks of steps.
@@ -104,18 +179,23 @@ def run_arm(
       "model": dataclasses.asdict(problem.model),
       "train": dataclasses.asdict(problem.train),
       "seeds": problem.seeds,
-    },
+    }
+    | ({"teacher": teacher.variant} if teacher else {}),
   )
   trained_before = arm.finished
   if trained_before:
     cells, table = arm.result()["cells"], arm.metrics()
   else:
     decoder = Decoder(problem.model, variant)
+    read = None
+    if teacher is not None:
+      read = Teacher(teacher.params(), Decoder(teacher.model, teacher.variant))
     trained = train(
       decoder,
       problem.task,
       problem.train,
       problem.seeds,
+      teacher=read,
       feed=problem.feed,
       checkpoints=arm.checkpoints,
       report=report,
@@ -123,14 +203,14 @@ def run_arm(
     )
     table = _curves(trained, problem.seeds)
     cells = arm.write_result(
-      {"cells": _cells(decoder, problem, variant, trained)}, table
+      {"cells": _cells(decoder, problem, variant, trained, read)}, table
     )["cells"]
   steps = np.unique(table["step"].to_numpy())
   losses = table["loss"].to_numpy(zero_copy_only=False)
   losses = losses.reshape(len(steps), len(problem.seeds))
   if trained_before:
     report(int(steps[-1]), losses[-1])
-  return FinishedArm(variant, problem.setting, cells, steps, losses)
+  return FinishedArm(arm.root, variant, problem.setting, cells, steps, losses)
 
 
 def held_out_key() -> jax.Array:
@@ -176,7 +256,11 @@ def _curves(trained: Trained, seeds: tuple[int, ...]) -> pa.Table:
 
 
 def _cells(
-  decoder: Decoder, problem: Problem, variant: str, trained: Trained
+  decoder: Decoder,
+  problem: Problem,
+  variant: str,
+  trained: Trained,
+  teacher: Teacher | None,
 ) -> list[dict[str, Any]]:
   """One cell a seed: its held-out metrics, or where it diverged."""
   losses_ExT = evaluate(
@@ -186,6 +270,7 @@ def _cells(
     trained.params,
     key=held_out_key(),
     fed=problem.held_out,
+    teacher=teacher,
   )
   cells = []
   for seed, loss, diverged_at in zip(

@@ -1,11 +1,13 @@
-"""Checkpoints of a training run, by orbax: the newest whole one is kept."""
+"""Checkpoints of a training run, by orbax: the newest, and chosen ones."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
 
 
 class Checkpoints:
@@ -14,14 +16,23 @@ class Checkpoints:
   Without a folder nothing is kept and nothing is found.
   """
 
-  def __init__(self, folder: pathlib.Path | None):
-    """Opens the folder, making it where it is missing."""
+  def __init__(self, folder: pathlib.Path | None, keep: Sequence[int] = ()):
+    """Opens the folder, making it where it is missing.
+
+    Args:
+      folder: where the checkpoints are.
+      keep: steps to keep beside the newest.
+    """
     self._manager = None
     if folder is not None:
       self._manager = ocp.CheckpointManager(
         folder.resolve(),
         options=ocp.CheckpointManagerOptions(
-          max_to_keep=1, create=True, enable_async_checkpointing=False
+          preservation_policy=managers.AnyPreservationPolicy(
+            [managers.LatestN(1), managers.CustomSteps(list(keep))]
+          ),
+          create=True,
+          enable_async_checkpointing=False,
         ),
         item_handlers=ocp.StandardCheckpointHandler(),
       )
@@ -31,11 +42,18 @@ class Checkpoints:
     if self._manager is not None:
       self._manager.save(step, args=ocp.args.StandardSave(tree))
 
-  def restore(self, like: Any) -> tuple[int, Any] | None:
-    """Reads the newest checkpoint.
+  def steps(self) -> list[int]:
+    """The steps of the checkpoints that are there, ascending."""
+    return [] if self._manager is None else sorted(self._manager.all_steps())
+
+  def restore(
+    self, like: Any, step: int | None = None
+  ) -> tuple[int, Any] | None:
+    """Reads a checkpoint.
 
     Args:
       like: a tree with the shapes, dtypes and shardings to restore to.
+      step: which one; the newest by default.
 
     Returns:
       The number of steps taken and the tree; None where nothing was saved.
@@ -43,7 +61,8 @@ class Checkpoints:
     Raises:
       ValueError: what was saved has other names or shapes.
     """
-    step = None if self._manager is None else self._manager.latest_step()
+    if step is None and self._manager is not None:
+      step = self._manager.latest_step()
     if self._manager is None or step is None:
       return None
     # Orbax would take a NumPy array of any shape for one of `like`.

@@ -23,6 +23,8 @@ class TrainConfig:
     checkpoint_every: a checkpoint is written after each chunk that reaches a
       multiple of this many steps, and at the end.
     eval_batches: batches of `batch_size` held-out sequences for evaluation.
+    keep_steps: step counts whose checkpoints stay, beside the newest; each the
+      end of a chunk.
 
   Raises:
     ValueError: a field is out of range; the message names it.
@@ -37,6 +39,7 @@ class TrainConfig:
   log_every: int = 50
   checkpoint_every: int = 500
   eval_batches: int = 16
+  keep_steps: tuple[int, ...] = ()
 
   def __post_init__(self):
     """Refuses counts below 1 and rates that are not rates."""
@@ -50,6 +53,15 @@ class TrainConfig:
       if getattr(self, field) < 1:
         raise ValueError(
           f"{field} must be at least 1, not {getattr(self, field)}"
+        )
+    for step in self.keep_steps:
+      if not 0 < step <= self.steps or step not in (
+        self.steps,
+        step - step % self.log_every,
+      ):
+        raise ValueError(
+          f"keep_steps must be multiples of log_every={self.log_every} up to"
+          f" {self.steps}, or that, not {step}"
         )
     if not 0.0 < self.learning_rate < math.inf:
       raise ValueError(

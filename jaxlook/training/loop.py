@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxlook import models
-from jaxlook.models import Decoder
+from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import step as step_lib
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.config import TrainConfig
+from jaxlook.training.step import Teacher
 
 Feed = Callable[[range], np.ndarray]
 
@@ -69,6 +69,7 @@ def train(
   config: TrainConfig,
   seeds: Sequence[int],
   *,
+  teacher: Teacher | None = None,
   feed: Feed | None = None,
   checkpoints: pathlib.Path | None = None,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
@@ -81,6 +82,7 @@ def train(
     task: makes batches and their loss on device.
     config: how to train.
     seeds: each decides an init and a data order, the same for all variants.
+    teacher: a frozen model for each seed, whose context the variant reads.
     feed: reads what the steps of a range need from the host,
       [steps, seeds, ...]; None for generated tasks.
     checkpoints: a folder to save to and to resume from; None to do neither.
@@ -96,6 +98,7 @@ def train(
   """
   by_seed = NamedSharding(seed_mesh(len(seeds)), PartitionSpec("seed"))
   keys = jax.device_put(step_lib.seed_keys(seeds), by_seed)
+  teacher = jax.device_put(teacher, by_seed)
   states = jax.device_put(
     step_lib.init_states(decoder.config, config, keys.init), by_seed
   )
@@ -113,7 +116,7 @@ def train(
     return jax.device_put(feed(_steps(ends, row)), by_step_and_seed)
 
   first = 0
-  with contextlib.closing(Checkpoints(checkpoints)) as saved:
+  with contextlib.closing(Checkpoints(checkpoints, config.keep_steps)) as saved:
     restored = saved.restore({"states": states, "history": history})
     if restored is not None:
       done, tree = restored
@@ -124,7 +127,7 @@ def train(
     for row in range(first, len(ends)):
       steps = _steps(ends, row)
       states, losses = run_chunk(
-        states, keys.data, jnp.asarray(steps, jnp.int32), waiting
+        states, keys.data, jnp.asarray(steps, jnp.int32), waiting, teacher
       )
       # The device works on this chunk while the host reads for the next one.
       waiting = fed(row + 1)
@@ -132,7 +135,8 @@ def train(
       last = row + 1 == len(ends)
       stop = should_stop() and not last
       every = config.checkpoint_every
-      if stop or last or steps.start // every < steps.stop // every:
+      due = steps.start // every < steps.stop // every
+      if stop or last or due or steps.stop in config.keep_steps:
         saved.save(steps.stop, {"states": states, "history": history})
       report(steps.stop, history[row])
       if stop:
@@ -157,6 +161,51 @@ def _steps(ends: Sequence[int], row: int) -> range:
   return range(ends[row - 1] if row else 0, ends[row])
 
 
+def saved_params(
+  folder: pathlib.Path,
+  model: DecoderConfig,
+  config: TrainConfig,
+  seeds: Sequence[int],
+  step: int | None = None,
+) -> Any:
+  """The parameters of a checkpoint that `train` saved.
+
+  Args:
+    folder: the `checkpoints` that `train` was given.
+    model: the decoder's shape.
+    config: how it was trained.
+    seeds: the seeds it was trained with.
+    step: after how many steps: the last one saved by default, 0 for fresh
+      parameters, which are drawn again.
+
+  Returns:
+    Parameters with a leading seed axis E.
+
+  Raises:
+    ValueError: there is no checkpoint of that step; the message names those
+      that there are.
+  """
+  keys = step_lib.seed_keys(seeds)
+  if step == 0:
+    return step_lib.init_states(model, config, keys.init).params
+  like = {
+    "states": jax.eval_shape(
+      functools.partial(step_lib.init_states, model, config), keys.init
+    ),
+    "history": np.zeros((len(_chunk_ends(config)), len(seeds)), np.float32),
+  }
+  with contextlib.closing(Checkpoints(folder, config.keep_steps)) as saved:
+    if step is not None and step not in saved.steps():
+      raise ValueError(
+        f"step must be 0 or one of {saved.steps()}, whose checkpoints are in"
+        f" {folder}, not {step}"
+      )
+    restored = saved.restore(like, step)
+  if restored is None:
+    raise ValueError(f"{folder} holds no checkpoint")
+  return restored[1]["states"].params
+
+
 def evaluate(
   decoder: Decoder,
   task: Task,
@@ -165,6 +214,7 @@ def evaluate(
   *,
   key: jax.Array,
   fed: np.ndarray | None = None,
+  teacher: Teacher | None = None,
 ) -> np.ndarray:
   """The loss on held-out batches, the same ones for every seed and variant.
 
@@ -175,22 +225,24 @@ def evaluate(
     params: parameters with a leading seed axis E.
     key: draws the batches of generated tasks, consumed.
     fed: held-out data from the host, [batches, ...]; None for generated tasks.
+    teacher: the seeds' teachers; None unless the variant needs them.
 
   Returns:
     Mean loss by seed and position, float32 [E, T].
   """
 
-  def one(params: Any, batch: Batch) -> jax.Array:
-    outputs = models.apply(decoder, params, batch.inputs)
-    return jnp.mean(task.loss(outputs, batch), axis=0)
+  def one(seed: Any, batch: Batch) -> jax.Array:
+    params, teacher = seed
+    losses_BxT = step_lib.position_losses(decoder, task, params, batch, teacher)
+    return jnp.mean(losses_BxT, axis=0)
 
   @jax.jit
-  def over_batches(params: Any, key: jax.Array, fed: Any) -> jax.Array:
+  def over_batches(seeds: Any, key: jax.Array, fed: Any) -> jax.Array:
     return mean_over_batches(
-      task, config, jax.vmap(one, in_axes=(0, None)), params, key=key, fed=fed
+      task, config, jax.vmap(one, in_axes=(0, None)), seeds, key=key, fed=fed
     )
 
-  return np.asarray(over_batches(params, key, fed))
+  return np.asarray(over_batches((params, teacher), key, fed))
 
 
 def mean_over_batches(

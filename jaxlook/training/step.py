@@ -10,12 +10,13 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxlook import models
-from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.models import Context, Decoder, DecoderConfig
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training.config import TrainConfig, optimizer
 
@@ -84,12 +85,39 @@ def init_states(
   return jax.vmap(one)(keys)
 
 
-def mean_loss(
-  decoder: Decoder, task: Task, params: Any, batch: Batch
+@flax.struct.dataclass
+class Teacher:
+  """A frozen model whose keys and values are the context of another's.
+
+  Attributes:
+    params: its parameters; for several seeds, with the leading axis E: each
+      seed reads its own.
+    decoder: the model.
+    teacher: the teacher that it reads itself; None unless it needs one.
+  """
+
+  params: Any
+  decoder: Decoder = flax.struct.field(pytree_node=False)
+  teacher: "Teacher | None" = None
+
+  def context(self, inputs: jax.Array) -> tuple[Context, ...]:
+    """What each layer offers as context for inputs, as of `Decoder`."""
+    read = None if self.teacher is None else self.teacher.context(inputs)
+    _, context = models.collect_context(self.decoder, self.params, inputs, read)
+    return context
+
+
+def position_losses(
+  decoder: Decoder,
+  task: Task,
+  params: Any,
+  batch: Batch,
+  teacher: Teacher | None = None,
 ) -> jax.Array:
-  """The task's loss averaged over sequences and positions; scalar."""
-  outputs = models.apply(decoder, params, batch.inputs)
-  return jnp.mean(task.loss(outputs, batch))
+  """The task's loss of one seed at every position, [B, T]."""
+  context = None if teacher is None else teacher.context(batch.inputs)
+  outputs = models.apply(decoder, params, batch.inputs, context)
+  return task.loss(outputs, batch)
 
 
 def train_step(
@@ -100,6 +128,7 @@ def train_step(
   data_key: jax.Array,
   step: jax.Array,
   fed: jax.Array | None,
+  teacher: Teacher | None = None,
 ) -> tuple[State, jax.Array]:
   """Takes one step of one seed; a seed that is not finite stays as it was.
 
@@ -111,6 +140,7 @@ def train_step(
     data_key: the seed's data key.
     step: which step this is, int32.
     fed: what the host read for this seed and step; None for generated tasks.
+    teacher: whose context the seed reads; None unless the variant needs one.
 
   Returns:
     The state after the step and the loss before it, scalar; NaN from the step
@@ -118,7 +148,9 @@ def train_step(
   """
   batch = task.batch(jax.random.fold_in(data_key, step), config.batch_size, fed)
   loss, grads = jax.value_and_grad(
-    lambda params: mean_loss(decoder, task, params, batch)
+    lambda params: jnp.mean(
+      position_losses(decoder, task, params, batch, teacher)
+    )
   )(state.params)
   updates, opt_state = optimizer(config).update(
     grads, state.opt_state, state.params
@@ -145,6 +177,7 @@ def train_chunk(
   data_keys: jax.Array,
   steps: jax.Array,
   fed: jax.Array | None,
+  teacher: Teacher | None = None,
 ) -> tuple[State, jax.Array]:
   """Takes several steps of all seeds in one program.
 
@@ -156,6 +189,7 @@ def train_chunk(
     data_keys: the data keys, [E].
     steps: the consecutive step numbers, int32 [K].
     fed: what the host read, [K, E, ...]; None for generated tasks.
+    teacher: the seeds' teachers; None unless the variant needs them.
 
   Returns:
     The states after the steps, and the mean loss over them, float32 [E].
@@ -164,10 +198,10 @@ def train_chunk(
   def body(states: State, xs):
     step, fed_E = xs
     return jax.vmap(
-      lambda state, key, fed: train_step(
-        decoder, task, config, state, key, step, fed
+      lambda state, key, fed, teacher: train_step(
+        decoder, task, config, state, key, step, fed, teacher
       )
-    )(states, data_keys, fed_E)
+    )(states, data_keys, fed_E, teacher)
 
   states, losses_KxE = jax.lax.scan(body, states, (steps, fed))
   return states, jnp.mean(losses_KxE, axis=0)

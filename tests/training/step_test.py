@@ -209,7 +209,7 @@ class ChunkTest(base.TestCase):
   def test_data_order_is_fixed(self):
     """Step s of a seed is on the batch of fold_in(data key, s)."""
     states = _init(SEEDS)
-    mean_loss = jax.jit(step.mean_loss, static_argnums=(0, 1))
+    position_losses = jax.jit(step.position_losses, static_argnums=(0, 1))
     for at in (0, 5):
       ((_, losses),) = _run(SEEDS, steps=[at])
       for e, seed in enumerate(SEEDS):
@@ -217,9 +217,9 @@ class ChunkTest(base.TestCase):
         batch = TASK.batch(
           jax.random.fold_in(data, at), CONFIG.batch_size, np.float32(CALM)
         )
-        wanted = mean_loss(
+        wanted = position_losses(
           Decoder(MODEL), TASK, _member(states.params, e), batch
-        )
+        ).mean()
         np.testing.assert_allclose(losses[e], wanted, rtol=1e-6)
 
   def test_variants_are_paired(self):
