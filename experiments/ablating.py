@@ -16,11 +16,17 @@ import jax
 from absl import flags
 
 from experiments import cli
-from jaxlook import ablation, report, stats
+from jaxlook import ablation, figures, report, stats
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
 from jaxlook.runs import Store, open_store
-from jaxlook.training import FinishedArm, Problem, Stopped, run_arm
+from jaxlook.training import (
+  FinishedArm,
+  Problem,
+  SavedArm,
+  Stopped,
+  run_arm,
+)
 
 PRESETS = ("smoke", "cpu", "paper")
 
@@ -135,32 +141,68 @@ def run(ablating: Ablation) -> None:
     UsageError: `--out` cannot hold this run.
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
+  config = {"variants": ablating.variants, **ablating.config}
+  with opened(ablating.name, config) as store:
+    todo = list(itertools.product(ablating.problems, ablating.variants))
+    _write(store, ablating, train(store, todo))
+  print(f"wrote {store.root}/report.md, result.json, cells.parquet and figures")
+
+
+def opened(name: str, config: Mapping[str, Any]) -> Store:
+  """Opens the run folder of an experiment, as `--out` and the preset say.
+
+  Args:
+    name: the experiment's.
+    config: the resolved config, plain data.
+
+  Returns:
+    The store, to be closed.
+
+  Raises:
+    UsageError: `--out` cannot hold this run.
+  """
   if PRESET.value == "smoke":
     # Most of a smoke run is compiling, and optimisations double that.
     jax.config.update("jax_disable_most_optimizations", True)
-  out = Path(OUT.value or f"runs/{ablating.name}-{PRESET.value}")
-  config = {"variants": ablating.variants, **ablating.config}
   with cli.naming("out"):
-    store = open_store(out, config)
-  with store:
-    finished = _train(store, ablating)
-    _write(store, ablating, finished)
-  print(f"wrote {out}/report.md, result.json, cells.parquet and figures")
+    return open_store(Path(OUT.value or f"runs/{name}-{PRESET.value}"), config)
 
 
-def _train(store: Store, ablating: Ablation) -> list[FinishedArm]:
-  """All arms, trained in turn or read where they are finished."""
+def train(
+  store: Store,
+  todo: Sequence[tuple[Problem, str]],
+  teacher: SavedArm | None = None,
+) -> list[FinishedArm]:
+  """Trains arms in turn, or reads them where they are finished.
+
+  Args:
+    store: the run store.
+    todo: problem and variant of each arm.
+    teacher: an arm whose context the variants read.
+
+  Returns:
+    The arms in order.
+
+  Raises:
+    SystemExit: the run was asked to stop; the same command goes on from there.
+  """
   stop = cli.Stop()
-  todo = list(itertools.product(ablating.problems, ablating.variants))
   progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
 
-  def train(problem: Problem, variant: str) -> FinishedArm:
+  def one(problem: Problem, variant: str) -> FinishedArm:
     name = " ".join(part for part in (problem.setting, variant) if part)
     reporter = progress.arm(name)
     try:
       if stop():
         raise Stopped(0)
-      return run_arm(store, problem, variant, report=reporter, should_stop=stop)
+      return run_arm(
+        store,
+        problem,
+        variant,
+        teacher=teacher,
+        report=reporter,
+        should_stop=stop,
+      )
     except Stopped as stopped:
       progress.close()
       print(
@@ -171,7 +213,7 @@ def _train(store: Store, ablating: Ablation) -> list[FinishedArm]:
       sys.exit(stop.status)
 
   with contextlib.closing(progress):
-    return [train(problem, variant) for problem, variant in todo]
+    return [one(problem, variant) for problem, variant in todo]
 
 
 def _write(
@@ -230,7 +272,7 @@ def _draw(
   """Draws the figure of one setting and returns its file name."""
   cells = [cell for arm in arms for cell in arm.cells]
   name = f"{problem.setting or 'losses'}.png"
-  report.ladder_figure(
+  figures.ladder_figure(
     store.figures / name,
     curves={arm.variant: (arm.steps, arm.losses) for arm in arms},
     finals=ablation.by_variant(cells, "loss", problem.setting),

@@ -10,236 +10,25 @@ seed in nats a token and bits a byte, the myopia gap, and verdicts. Without
 """
 
 import dataclasses
-import functools
-import os
-from pathlib import Path
 
 import numpy as np
 from absl import flags
 
-import jaxlook
-from experiments import ablating, cli
+from experiments import ablating, cli, reading
 from jaxlook import ablation, stats
-from jaxlook.files import write_bytes
-from jaxlook.models import DecoderConfig
-from jaxlook.tasks import ngram
-from jaxlook.tasks.corpus import TokenFile, tokenize
-from jaxlook.tasks.generated import generated_text
-from jaxlook.tasks.text import Text, bits_per_byte
-from jaxlook.tasks.tokenizer import load_tokenizer
-from jaxlook.training import Problem, TrainConfig
-
-_CORPUS = flags.DEFINE_string(
-  "corpus", None, "Text: a file (plain, .gz, .xz) or a folder of them."
-)
-_VALID = flags.DEFINE_string(
-  "valid", None, "Held-out text; without it, the end of the corpus."
-)
-_TOKENIZER = flags.DEFINE_string(
-  "tokenizer", "bytes", "bytes, a tokenizer.json, or a folder that has one."
-)
-_CACHE = flags.DEFINE_string(
-  "cache", "~/.cache/jaxlook", "Folder for tokenised text."
-)
 
 flags.adopt_module_key_flags(ablating)
+flags.adopt_module_key_flags(reading)
 
-_SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 5"
 _ZERO_CONTEXT = "zero_context"
-_GENERATED_BYTES = 4_000_000
 _BIGRAM_MARGIN = 0.1
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-  """A scale of the experiment: model, training, seeds."""
-
-  length: int
-  layers: int
-  width: int
-  heads: int
-  init_std: float
-  seeds: int
-  train: TrainConfig
-
-
-PRESETS = {
-  "smoke": Config(
-    length=16,
-    layers=1,
-    width=16,
-    heads=2,
-    init_std=0.1,
-    seeds=2,
-    train=TrainConfig(
-      steps=20, batch_size=8, log_every=5, checkpoint_every=10, eval_batches=4
-    ),
-  ),
-  "cpu": Config(
-    length=64,
-    layers=2,
-    width=64,
-    heads=4,
-    # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
-    init_std=0.07,
-    seeds=4,
-    train=TrainConfig(
-      steps=600,
-      batch_size=32,
-      learning_rate=3e-3,
-      warmup_fraction=0.05,
-      clip_norm=1.0,
-      eval_batches=64,
-    ),
-  ),
-  "paper": Config(
-    length=64,
-    layers=12,
-    width=768,
-    heads=12,
-    init_std=0.02,
-    seeds=3,
-    train=TrainConfig(
-      steps=9_100,
-      batch_size=512,
-      learning_rate=6e-4,
-      warmup_fraction=0.11,
-      clip_norm=1.0,
-      log_every=50,
-      checkpoint_every=500,
-      eval_batches=32,
-    ),
-  ),
-}
-
-
-def build_config() -> Config:
-  """The preset with the flags' values."""
-  config = ablating.resolve(PRESETS)
-  if config.length < 1:
-    raise cli.UsageError("length", f"must be at least 1, not {config.length}")
-  return config
-
-
-def shape(config: Config, vocab_size: int) -> DecoderConfig:
-  """The GPT-2 shape of a config."""
-  with cli.naming("width", "heads", "layers"):
-    return DecoderConfig(
-      layers=config.layers,
-      width=config.width,
-      heads=config.heads,
-      max_length=config.length,
-      vocab_size=vocab_size,
-      init_std=config.init_std,
-    )
-
-
-def read_text(config: Config) -> Text:
-  """Tokenises what the flags name, or a generated text."""
-  cache = Path(os.path.expanduser(_CACHE.value))
-  with cli.naming("cache"):
-    write_bytes(cache / "writable", b"")
-
-  with cli.naming("tokenizer"):
-    tokenizer = load_tokenizer(_TOKENIZER.value)
-
-  def read(flag: str, path: str) -> TokenFile:
-    with cli.naming(flag):
-      if not path:
-        raise ValueError("is empty; give a file or a folder")
-      return tokenize(path, cache, tokenizer)
-
-  corpus = _CORPUS.value
-  if corpus is None:
-    if _VALID.value is not None:
-      raise cli.UsageError("valid", "is given without --corpus")
-    if ablating.PRESET.value == "paper":
-      raise cli.UsageError("corpus", "is required with --preset=paper")
-    file = cache / f"generated-{jaxlook.__version__}-{_GENERATED_BYTES}.txt"
-    if not file.exists():
-      with cli.naming("cache"):
-        write_bytes(file, generated_text(0, _GENERATED_BYTES).encode())
-    corpus = str(file)
-  train = read("corpus", corpus)
-  valid = None if _VALID.value is None else read("valid", _VALID.value)
-  if _VALID.value is not None:
-    check_apart(Path(corpus), Path(_VALID.value))
-  with cli.naming("corpus", "valid"):
-    text = Text(train, valid, config.length)
-    text.windows(0, range(1), config.train.batch_size)
-  return text
-
-
-def check_apart(corpus: Path, valid: Path) -> None:
-  """Refuses a held-out text that is part of the training text, or around it."""
-  inside = valid.resolve().is_relative_to(corpus.resolve())
-  if inside or corpus.resolve().is_relative_to(valid.resolve()):
-    raise cli.UsageError("valid", f"{valid} and {corpus} share files")
-
-
-def problem(config: Config, text: Text) -> Problem:
-  """The text with its model, training and held-out windows."""
-  train = config.train
-  windows = text.validation_windows(train.eval_batches * train.batch_size)
-  batches = min(train.eval_batches, len(windows))
-  windows = windows[: len(windows) // batches * batches]
-  seeds = tuple(range(config.seeds))
-
-  def feed(steps: range) -> np.ndarray:
-    by_seed = [text.windows(seed, steps, train.batch_size) for seed in seeds]
-    return np.stack(by_seed, axis=1)
-
-  return Problem(
-    setting="",
-    task=text,
-    model=shape(config, text.vocab_size),
-    train=train,
-    seeds=seeds,
-    score=functools.partial(score, text.valid or text.train),
-    about=about(text),
-    feed=feed,
-    held_out=windows.reshape(batches, -1, windows.shape[-1]),
-  )
-
-
-def about(text: Text) -> dict[str, str | int | float | None]:
-  """What identifies the text: hashes of its bytes and of the tokenizer."""
-  return {
-    "corpus_sha256": text.train.sha256,
-    "valid_sha256": text.valid.sha256 if text.valid else None,
-    "held_out": None if text.valid else text.held_out,
-    "tokenizer_sha256": text.train.tokenizer_sha256,
-    "tokenizer": text.train.tokenizer,
-    "length": text.length,
-  }
-
-
-def score(file: TokenFile, loss: float) -> dict[str, float]:
-  """Nats a token, and the same in bits a byte of the file's text."""
-  return {
-    "loss": loss,
-    "bits_per_byte": bits_per_byte(loss, file.length, file.num_bytes),
-  }
-
-
-def baselines(text: Text, problem: Problem) -> dict[str, dict[str, float]]:
-  """Unigram and bigram counts of the training text."""
-  tokens, held_out = text.train_tokens(), np.asarray(problem.held_out)
-  fits = {
-    "unigram counts": ngram.fit_unigram(tokens, text.vocab_size),
-    "bigram counts": ngram.fit_bigram(tokens, text.vocab_size),
-  }
-  return {
-    name: problem.score(float(fit.nats(held_out).mean()))
-    for name, fit in fits.items()
-  }
 
 
 def claims(
   bigram: float, values: dict[str, dict[int, float]]
 ) -> list[stats.Claim]:
   """The order of the ladder, and zero_context against bigram counts."""
-  found = ablation.ladder_claims(values, "nats/token", _SOURCE)
+  found = ablation.ladder_claims(values, reading.UNIT, reading.SOURCE)
   losses = list(values.get(_ZERO_CONTEXT, {}).values())
   if len(losses) >= 2:
     found.append(
@@ -248,7 +37,7 @@ def claims(
         f"{_ZERO_CONTEXT} is within {_BIGRAM_MARGIN} nats a token of bigram"
         " counts; the estimate is its loss minus theirs",
         "jaxlook's own",
-        "nats/token",
+        reading.UNIT,
         stats.mean_interval(np.asarray(losses) - bigram),
         low=-_BIGRAM_MARGIN,
         high=_BIGRAM_MARGIN,
@@ -259,37 +48,31 @@ def claims(
 
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
-  config = build_config()
-  shape(config, vocab_size=2)
+  config = reading.build_config()
+  reading.shape(config, vocab_size=2)
   variants = ablating.arms(
     (*ablation.LADDER, _ZERO_CONTEXT), config.layers, config.heads
   )
-  text = read_text(config)
-  on_text = problem(config, text)
-  counted = baselines(text, on_text)
-  name = "a generated text (no --corpus was given)"
-  if _CORPUS.value is not None:
-    name = Path(_CORPUS.value).name
-  print(f"text: {name}, {text.train.length} tokens ({text.train.tokenizer})")
-  train = config.train
+  text = reading.read_text(config)
+  on_text = reading.problem(config, text)
+  counted = reading.baselines(text, on_text)
+  print(
+    f"text: {reading.name()}, {text.train.length} tokens"
+    f" ({text.train.tokenizer})"
+  )
   ablating.run(
     ablating.Ablation(
       name="language",
       title="Language: the loss without gradient from later positions",
       config={
         "experiment": "language",
-        "text": about(text),
+        "text": reading.about(text),
         **dataclasses.asdict(config),
       },
       problems=[on_text],
       variants=variants,
-      unit="nats/token",
-      setup=(
-        f"{name}, {text.train.tokenizer} tokens; N = {config.length},"
-        f" {config.layers} layers, width {config.width}, {config.heads} heads;"
-        f" AdamW {train.learning_rate:g}, {train.steps} steps of"
-        f" {train.batch_size} sequences"
-      ),
+      unit=reading.UNIT,
+      setup=reading.setup(config, text),
       baselines=lambda _: counted,
       claims=lambda _, values: claims(counted["bigram counts"]["loss"], values),
       notes=(

@@ -5,7 +5,7 @@ import tempfile
 
 import numpy as np
 
-from jaxlook import ablation, report, stats
+from jaxlook import ablation, figures, report, stats
 from tests import base
 
 VALUES = {"causal": {0: 0.1, 1: 0.3}, "myopic/kv": {1: 0.5}}
@@ -68,7 +68,7 @@ class FileTest(base.TestCase):
     """Curves with NaN, variants without values: a whole PNG all the same."""
     path = self.folder / "figures" / "losses.png"
     losses = np.array([[0.5, 0.6], [0.4, np.nan], [np.nan, np.nan]])
-    report.ladder_figure(
+    figures.ladder_figure(
       path,
       curves={"causal": (np.arange(3), losses)},
       finals={"causal": {0: 0.4}, "myopic/kv": {}},
@@ -85,7 +85,7 @@ class FileTest(base.TestCase):
     losses = np.array(
       [[1.0, 2.0, 4.0], [1.0, 3.0, np.nan], [2.0] + [np.nan] * 2]
     )
-    mean, low, high = report.band(losses)
+    mean, low, high = figures.band(losses)
     for row, values in enumerate(([1.0, 2.0, 4.0], [1.0, 3.0])):
       expected = stats.mean_interval(values)
       self.assertAlmostEqual(mean[row], expected.estimate)

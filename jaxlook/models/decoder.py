@@ -1,6 +1,6 @@
 """One Linen decoder for the GPT-2 and GPT-NeoX shapes, any attention variant.
 
-Every activation of `jaxlook.models.sites` passes a tap: it is sown into the
+Every activation of `jaxlook.models.site_names` passes a tap: it is sown into the
 collection `intermediates`, and an edit given for its site may change it. The
 gradient to an activation is the gradient to what an edit adds to it. Dropout is
 left out: the experiments train on fresh data.
@@ -19,9 +19,8 @@ from jax.lax import stop_gradient
 from jaxlook.attention import Spec, attend, parse_layers
 from jaxlook.attention.attend import Implementation
 from jaxlook.attention.reference import Pair
-from jaxlook.models import sites
 from jaxlook.models.config import DecoderConfig
-from jaxlook.models.sites import NO_EDITS, Edits, check_sites, tap
+from jaxlook.models.sites import NO_EDITS, Edits, check_sites, sown, tap
 
 Params = Any
 LayerSpec = tuple[Spec, ...]
@@ -380,7 +379,7 @@ def collect_context(
   outputs, state = decoder.apply(
     {"params": params}, inputs, teacher, mutable=["intermediates"]
   )
-  seen = sites.sown(cast(dict[str, Any], state["intermediates"]))
+  seen = sown(cast(dict[str, Any], state["intermediates"]))
   return cast(jax.Array, outputs), tuple(
     Context(
       residual=seen[f"block_{layer}/residual"],

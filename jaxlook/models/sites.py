@@ -35,7 +35,7 @@ _MARK = "at:"
 _OF_ATTENTION = ("input", "query", "key", "value", "pattern", "head")
 
 
-def sites(config: DecoderConfig) -> tuple[str, ...]:
+def site_names(config: DecoderConfig) -> tuple[str, ...]:
   """The names of all activations of a decoder, in the order they are computed.
 
   Args:
@@ -86,7 +86,7 @@ def check_sites(
     ValueError: a name is no site of this decoder (the message lists them), or a
       pattern is asked for where none is computed.
   """
-  known = sites(config)
+  known = site_names(config)
   for name in names:
     if name not in known:
       raise ValueError(
@@ -134,9 +134,7 @@ def sown(intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
       it.
 
   Returns:
-    The activations by the names of `sites`.
+    The activations by the names of `site_names`.
   """
-  return {
-    site.replace(_MARK, ""): values[0]
-    for site, values in flatten_dict(dict(intermediates), sep="/").items()
-  }
+  flat: Any = flatten_dict(dict(intermediates), sep="/")
+  return {site.replace(_MARK, ""): values[0] for site, values in flat.items()}

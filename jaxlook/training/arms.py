@@ -222,6 +222,25 @@ def held_out_key() -> jax.Array:
   return jax.random.fold_in(jax.random.key(0), 2**32 - 1)
 
 
+def held_out_batch(problem: Problem, count: int) -> Batch:
+  """Held-out sequences in one batch, the same for every seed and variant.
+
+  Args:
+    problem: the task, and its held-out data if it is read from the host.
+    count: number of sequences, at least 1.
+
+  Returns:
+    `count` sequences, evenly spread over the held-out data; fewer where there
+    are not so many.
+  """
+  fed = None
+  if problem.held_out is not None:
+    windows = np.concatenate(problem.held_out)
+    count = min(count, len(windows))
+    fed = jnp.asarray(windows[np.arange(count) * len(windows) // count])
+  return problem.task.batch(held_out_key(), count, fed)
+
+
 def baseline(problem: Problem, loss: Callable[[Batch], jax.Array]) -> float:
   """The mean of a loss that no model is needed for, on the held-out batches.
 

@@ -11,7 +11,7 @@ import time
 import pyarrow.parquet as pq
 from absl.testing import parameterized
 
-from experiments import precache
+from experiments import precache, precaching
 from tests import base
 from tests.experiments import running
 
@@ -109,12 +109,12 @@ class PrecacheTest(base.TestCase):
 class ClaimsTest(base.TestCase):
   def test_published_figures_are_claimed_in_the_published_setup_only(self):
     """W4 and W5 speak of the paper's task, model and training."""
-    paper = precache.PRESETS["paper"]
+    paper = precaching.PRESETS["paper"]
     values = {
       "causal": {0: 0.01, 1: 0.02, 2: 0.02},
       "myopic/residual": {0: 1.249, 1: 1.25, 2: 1.251},
     }
-    problem = precache.problem(paper, 1.0)
+    problem = precaching.problem(paper, 1.0)
     claims = {c.id: c for c in precache.claims(paper, problem, values)}
     for name in ("p=1.0/W4", "p=1.0/W5"):
       self.assertEqual(claims[name].verdict, "supported")

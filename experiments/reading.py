@@ -1,0 +1,256 @@
+"""Text as the binaries set it up: flags, scales, baselines.
+
+Not a binary: `experiments.language` and the studies train on it. Without
+`--corpus` the text is generated from a small grammar.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+import jaxlook
+from experiments import ablating, cli
+from jaxlook.files import write_bytes
+from jaxlook.models import DecoderConfig
+from jaxlook.tasks import ngram
+from jaxlook.tasks.corpus import TokenFile, tokenize
+from jaxlook.tasks.generated import generated_text
+from jaxlook.tasks.text import Text, bits_per_byte
+from jaxlook.tasks.tokenizer import load_tokenizer
+from jaxlook.training import Problem, TrainConfig
+
+_CORPUS = flags.DEFINE_string(
+  "corpus", None, "Text: a file (plain, .gz, .xz) or a folder of them."
+)
+_VALID = flags.DEFINE_string(
+  "valid", None, "Held-out text; without it, the end of the corpus."
+)
+_TOKENIZER = flags.DEFINE_string(
+  "tokenizer", None, "bytes, a tokenizer.json, or a folder that has one."
+)
+_CACHE = flags.DEFINE_string(
+  "cache", "~/.cache/jaxlook", "Folder for tokenised text."
+)
+
+UNIT = "nats/token"
+SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 5"
+_GENERATED_BYTES = 4_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A scale of the experiment: model, training, seeds."""
+
+  length: int
+  layers: int
+  width: int
+  heads: int
+  init_std: float
+  seeds: int
+  train: TrainConfig
+
+
+PRESETS = {
+  "smoke": Config(
+    length=16,
+    layers=1,
+    width=16,
+    heads=2,
+    init_std=0.1,
+    seeds=2,
+    train=TrainConfig(
+      steps=20, batch_size=8, log_every=5, checkpoint_every=10, eval_batches=4
+    ),
+  ),
+  "cpu": Config(
+    length=64,
+    layers=2,
+    width=64,
+    heads=4,
+    # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
+    init_std=0.07,
+    seeds=4,
+    train=TrainConfig(
+      steps=600,
+      batch_size=32,
+      learning_rate=3e-3,
+      warmup_fraction=0.05,
+      clip_norm=1.0,
+      eval_batches=64,
+    ),
+  ),
+  "paper": Config(
+    length=64,
+    layers=12,
+    width=768,
+    heads=12,
+    init_std=0.02,
+    seeds=3,
+    train=TrainConfig(
+      steps=9_100,
+      batch_size=512,
+      learning_rate=6e-4,
+      warmup_fraction=0.11,
+      clip_norm=1.0,
+      log_every=50,
+      checkpoint_every=500,
+      eval_batches=32,
+    ),
+  ),
+}
+
+
+def build_config(presets: Mapping[str, Config] = PRESETS) -> Config:
+  """The preset with the flags' values."""
+  config = ablating.resolve(presets)
+  if config.length < 1:
+    raise cli.UsageError("length", f"must be at least 1, not {config.length}")
+  return config
+
+
+def shape(config: Config, vocab_size: int) -> DecoderConfig:
+  """The GPT-2 shape of a config."""
+  with cli.naming("width", "heads", "layers"):
+    return DecoderConfig(
+      layers=config.layers,
+      width=config.width,
+      heads=config.heads,
+      max_length=config.length,
+      vocab_size=vocab_size,
+      init_std=config.init_std,
+    )
+
+
+def read_text(config: Config, tokenizer: str | None = None) -> Text:
+  """Tokenises what the flags name, or a generated text.
+
+  Args:
+    config: gives the length of the windows.
+    tokenizer: what to use where `--tokenizer` is not given; bytes by default.
+
+  Returns:
+    The text.
+
+  Raises:
+    UsageError: a flag's value cannot be used.
+  """
+  cache = Path(os.path.expanduser(_CACHE.value))
+  with cli.naming("cache"):
+    write_bytes(cache / "writable", b"")
+
+  with cli.naming("tokenizer"):
+    loaded = load_tokenizer(_TOKENIZER.value or tokenizer or "bytes")
+
+  def read(flag: str, path: str) -> TokenFile:
+    with cli.naming(flag):
+      if not path:
+        raise ValueError("is empty; give a file or a folder")
+      return tokenize(path, cache, loaded)
+
+  corpus = _CORPUS.value
+  if corpus is None:
+    if _VALID.value is not None:
+      raise cli.UsageError("valid", "is given without --corpus")
+    if ablating.PRESET.value == "paper":
+      raise cli.UsageError("corpus", "is required with --preset=paper")
+    file = cache / f"generated-{jaxlook.__version__}-{_GENERATED_BYTES}.txt"
+    if not file.exists():
+      with cli.naming("cache"):
+        write_bytes(file, generated_text(0, _GENERATED_BYTES).encode())
+    corpus = str(file)
+  train = read("corpus", corpus)
+  valid = None if _VALID.value is None else read("valid", _VALID.value)
+  if _VALID.value is not None:
+    check_apart(Path(corpus), Path(_VALID.value))
+  with cli.naming("corpus", "valid"):
+    text = Text(train, valid, config.length)
+    text.windows(0, range(1), config.train.batch_size)
+  return text
+
+
+def check_apart(corpus: Path, valid: Path) -> None:
+  """Refuses a held-out text that is part of the training text, or around it."""
+  inside = valid.resolve().is_relative_to(corpus.resolve())
+  if inside or corpus.resolve().is_relative_to(valid.resolve()):
+    raise cli.UsageError("valid", f"{valid} and {corpus} share files")
+
+
+def problem(config: Config, text: Text) -> Problem:
+  """The text with its model, training and held-out windows."""
+  train = config.train
+  windows = text.validation_windows(train.eval_batches * train.batch_size)
+  batches = min(train.eval_batches, len(windows))
+  windows = windows[: len(windows) // batches * batches]
+  seeds = tuple(range(config.seeds))
+
+  def feed(steps: range) -> np.ndarray:
+    by_seed = [text.windows(seed, steps, train.batch_size) for seed in seeds]
+    return np.stack(by_seed, axis=1)
+
+  return Problem(
+    setting="",
+    task=text,
+    model=shape(config, text.vocab_size),
+    train=train,
+    seeds=seeds,
+    score=functools.partial(score, text.valid or text.train),
+    about=about(text),
+    feed=feed,
+    held_out=windows.reshape(batches, -1, windows.shape[-1]),
+  )
+
+
+def about(text: Text) -> dict[str, str | int | float | None]:
+  """What identifies the text: hashes of its bytes and of the tokenizer."""
+  return {
+    "corpus_sha256": text.train.sha256,
+    "valid_sha256": text.valid.sha256 if text.valid else None,
+    "held_out": None if text.valid else text.held_out,
+    "tokenizer_sha256": text.train.tokenizer_sha256,
+    "tokenizer": text.train.tokenizer,
+    "length": text.length,
+  }
+
+
+def score(file: TokenFile, loss: float) -> dict[str, float]:
+  """Nats a token, and the same in bits a byte of the file's text."""
+  return {
+    "loss": loss,
+    "bits_per_byte": bits_per_byte(loss, file.length, file.num_bytes),
+  }
+
+
+def baselines(text: Text, problem: Problem) -> dict[str, dict[str, float]]:
+  """Unigram and bigram counts of the training text."""
+  tokens, held_out = text.train_tokens(), np.asarray(problem.held_out)
+  fits = {
+    "unigram counts": ngram.fit_unigram(tokens, text.vocab_size),
+    "bigram counts": ngram.fit_bigram(tokens, text.vocab_size),
+  }
+  return {
+    name: problem.score(float(fit.nats(held_out).mean()))
+    for name, fit in fits.items()
+  }
+
+
+def name() -> str:
+  """What the text is called in reports."""
+  if _CORPUS.value is None:
+    return "a generated text (no --corpus was given)"
+  return Path(_CORPUS.value).name
+
+
+def setup(config: Config, text: Text) -> str:
+  """Text, model and training in a line, for figures and reports."""
+  train = config.train
+  return (
+    f"{name()}, {text.train.tokenizer} tokens; N = {config.length},"
+    f" {config.layers} layers, width {config.width}, {config.heads} heads;"
+    f" AdamW {train.learning_rate:g}, {train.steps} steps of"
+    f" {train.batch_size} sequences"
+  )

@@ -1,0 +1,434 @@
+"""The flow that the studies share: which models, then findings, then report.
+
+Not a binary. A study takes trained models apart: those that it trains itself
+on `--task`, those of a run folder (`--model=RUN`, at `--step`), or one
+pretrained folder (`--model=DIR`).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+from absl import flags
+
+from experiments import ablating, cli, precaching, reading
+from jaxlook import models, report, stats
+from jaxlook.environment import environment
+from jaxlook.files import write_table
+from jaxlook.models import Decoder, pretrained
+from jaxlook.runs import Arm, Store
+from jaxlook.tasks.precache import Precache
+from jaxlook.tasks.text import Text
+from jaxlook.training import FinishedArm, Problem, SavedArm, read_arm
+
+TASK = flags.DEFINE_enum(
+  "task", "precache", ("precache", "text"), "What the models are trained on."
+)
+MODEL = flags.DEFINE_string(
+  "model", None, "A run folder, or a Hugging Face folder, to study instead."
+)
+STEP = flags.DEFINE_integer(
+  "step", None, "With --model=RUN: after how many steps; the last by default."
+)
+
+flags.adopt_module_key_flags(ablating)
+flags.adopt_module_key_flags(precaching)
+flags.adopt_module_key_flags(reading)
+
+UNTRAINED = "untrained"
+PRETRAINED = "pretrained"
+# What a trained model has settled, so that no flag can change it.
+_SETTLED = "task steps seeds layers width heads p terms frequency first".split()
+
+# Sources 1..4 back; sin(3 x) is not to be had from random features.
+PRECACHE = precaching.PRESETS | {
+  "cpu": dataclasses.replace(
+    precaching.PRESETS["cpu"],
+    frequency=3.0,
+    length=16,
+    train=dataclasses.replace(
+      precaching.PRESETS["cpu"].train, steps=1000, learning_rate=3e-3
+    ),
+  )
+}
+TEXT = reading.PRESETS
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """What is studied.
+
+  Attributes:
+    name: the experiment's.
+    title: of report and figures.
+    problem: the task, with its held-out data; what models are trained on.
+    variants: the arms to study, in order.
+    config: the resolved config, plain data.
+    setup: task, model and training in a line.
+    unit: of the loss.
+    source: of the published claims about this task.
+    saved: trained arms by variant, with `--model=RUN`; empty otherwise.
+    loaded: parameters from a Hugging Face folder; None otherwise.
+  """
+
+  name: str
+  title: str
+  problem: Problem
+  variants: tuple[str, ...]
+  config: Mapping[str, Any]
+  setup: str
+  unit: str
+  source: str
+  saved: Mapping[str, SavedArm] = dataclasses.field(default_factory=dict)
+  loaded: Any = None
+
+  @property
+  def on_text(self) -> bool:
+    """Whether the task is text."""
+    return isinstance(self.problem.task, Text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+  """A variant's models, one for each seed that did not diverge.
+
+  Attributes:
+    variant: the attention's flag form, `UNTRAINED` or `PRETRAINED`.
+    decoder: the model under the variant.
+    params: parameters with a leading seed axis E.
+    seeds: the seeds of that axis.
+    arm: the folder they are from; None for pretrained ones.
+  """
+
+  variant: str
+  decoder: Decoder
+  params: Any
+  seeds: tuple[int, ...]
+  arm: SavedArm | None = None
+
+  def at(self, step: int) -> "Subject":
+    """The same seeds after another step; `UNTRAINED` after none."""
+    if self.arm is None:
+      raise ValueError(f"{self.variant} models have no other steps")
+    return dataclasses.replace(
+      self,
+      variant=self.variant if step else UNTRAINED,
+      params=_alive(self.arm.params(step), self.arm, self.seeds),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+  """What a study found, for `write`.
+
+  Attributes:
+    metrics: by variant and seed, numbers by name: the cells of the result.
+    claims: with verdicts.
+    tables: by title, for report and terminal.
+    figures: captions by file name; the files are in `store.figures`.
+    measurements: every number that was measured, one a row.
+    notes: paragraphs for the report.
+  """
+
+  metrics: Mapping[str, Mapping[int, Mapping[str, float]]]
+  claims: Sequence[stats.Claim]
+  tables: Mapping[str, report.Rows]
+  figures: Mapping[str, str]
+  measurements: pa.Table | None = None
+  notes: Sequence[str] = ()
+
+
+def build(
+  name: str,
+  title: str,
+  variants: Sequence[str],
+  *,
+  precache: Mapping[str, precaching.Config] = PRECACHE,
+  text: Mapping[str, reading.Config] = TEXT,
+) -> Study:
+  """Checks the flags and says what is to be studied.
+
+  Args:
+    name: the experiment's.
+    title: of report and figures.
+    variants: the arms to study where no flag says so.
+    precache: scales of the pre-caching task.
+    text: scales of the text task.
+
+  Returns:
+    The study; nothing is trained yet.
+
+  Raises:
+    UsageError: a flag's value cannot be used, or not with another's.
+  """
+  if not MODEL.value:
+    if STEP.value is not None:
+      raise cli.UsageError("step", "is given without --model")
+    if TASK.value == "text":
+      return _on_text(name, title, variants, reading.build_config(text))
+    return _on_precache(
+      name, title, variants, precaching.build_config(precache)
+    )
+  folder = Path(MODEL.value)
+  for flag in _SETTLED:
+    if flags.FLAGS[flag].present:
+      raise cli.UsageError(flag, "is given in vain: --model has settled it")
+  if (folder / "arms").is_dir():
+    return _on_run(name, title, folder)
+  if STEP.value is not None:
+    raise cli.UsageError("step", f"{folder} is no run folder")
+  return _on_pretrained(name, title, folder, text)
+
+
+def _on_precache(name, title, variants, config) -> Study:
+  """Models to be trained on the pre-caching task."""
+  if len(config.p) != 1:
+    raise cli.UsageError("p", "a study takes one probability")
+  return Study(
+    name=name,
+    title=title,
+    problem=precaching.problem(config, config.p[0]),
+    variants=ablating.arms(variants, config.layers, config.heads),
+    config={"experiment": name, **dataclasses.asdict(config)},
+    setup=precaching.setup(config),
+    unit=precaching.UNIT,
+    source=precaching.SOURCE,
+  )
+
+
+def _on_text(name, title, variants, config) -> Study:
+  """Models to be trained on text."""
+  reading.shape(config, vocab_size=2)
+  arms = ablating.arms(variants, config.layers, config.heads)
+  text = reading.read_text(config)
+  return Study(
+    name=name,
+    title=title,
+    problem=reading.problem(config, text),
+    variants=arms,
+    config={
+      "experiment": name,
+      "text": reading.about(text),
+      **dataclasses.asdict(config),
+    },
+    setup=reading.setup(config, text),
+    unit=reading.UNIT,
+    source=reading.SOURCE,
+  )
+
+
+def _on_run(name: str, title: str, folder: Path) -> Study:
+  """Models that a run folder holds."""
+  with cli.naming("model"):
+    roots = sorted((folder / "arms").iterdir())
+    arms = [read_arm(root) for root in roots if Arm(root).finished]
+    if not arms:
+      raise ValueError(f"{folder} holds no finished arm")
+    if len({arm.setting for arm in arms}) > 1:
+      raise ValueError(f"{folder} holds several settings; a study takes one")
+  saved = {arm.variant: arm for arm in arms if "teacher" not in arm.variant}
+  if ablating.ATTENTION.value:
+    asked = ablating.ATTENTION.value
+    for variant in asked:
+      if variant not in saved:
+        raise cli.UsageError(
+          "attention", f"{folder} has no {variant!r}, only {', '.join(saved)}"
+        )
+    saved = {variant: saved[variant] for variant in asked}
+  first = arms[0]
+  if STEP.value is not None:
+    with cli.naming("step"):
+      first.params(STEP.value)
+  shape = {
+    field: getattr(first.model, field) for field in ("layers", "width", "heads")
+  }
+  shape |= {"length": first.model.max_length, "seeds": len(first.seeds)}
+  if "terms" in first.about:
+    task = Precache(**first.about)
+    config = precaching.Config(
+      p=(task.p,),
+      terms=task.terms,
+      frequency=task.frequency,
+      first=task.first,
+      train=first.train,
+      **shape,
+    )
+    study = _on_precache(name, title, tuple(saved), config)
+  else:
+    config = reading.Config(
+      init_std=first.model.init_std, train=first.train, **shape
+    )
+    study = _on_text(name, title, tuple(saved), config)
+    if dict(first.about) != study.problem.about:
+      raise cli.UsageError("corpus", f"is not the text of {folder}")
+  return dataclasses.replace(
+    study,
+    variants=tuple(saved),
+    saved=saved,
+    config={**study.config, "model": str(folder), "step": STEP.value},
+    setup=f"{study.setup}; {folder.name}"
+    + ("" if STEP.value is None else f" after {STEP.value} steps"),
+  )
+
+
+def _on_pretrained(name, title, folder, presets) -> Study:
+  """The one model of a Hugging Face folder."""
+  with cli.naming("model"):
+    loaded = pretrained.load(folder)
+  shape = loaded.config
+  config = presets[ablating.PRESET.value]
+  length = ablating.LENGTH.value or min(config.length, shape.max_length)
+  if not 1 <= length <= shape.max_length:
+    raise cli.UsageError(
+      "length", f"must lie in 1..{shape.max_length}, not {length}"
+    )
+  config = dataclasses.replace(
+    config,
+    length=length,
+    layers=shape.layers,
+    width=shape.width,
+    heads=shape.heads,
+    seeds=1,
+  )
+  text = reading.read_text(config, tokenizer=str(folder))
+  if text.vocab_size > (shape.vocab_size or 0):
+    raise cli.UsageError(
+      "tokenizer",
+      f"has {text.vocab_size} ids, the model only {shape.vocab_size}",
+    )
+  problem = dataclasses.replace(reading.problem(config, text), model=shape)
+  return Study(
+    name=name,
+    title=title,
+    problem=problem,
+    variants=(PRETRAINED,),
+    config={
+      "experiment": name,
+      "text": reading.about(text),
+      "length": length,
+      "model": str(folder),
+    },
+    setup=f"{folder.name}, {shape.layers} layers, width {shape.width}, on"
+    f" {reading.name()}, {text.train.tokenizer} tokens; N = {length}",
+    unit=reading.UNIT,
+    source=reading.SOURCE,
+    loaded=loaded.params,
+  )
+
+
+def opened(study: Study) -> Store:
+  """Opens the run folder of a study; see `ablating.opened`."""
+  config = {"variants": study.variants, **study.config}
+  return ablating.opened(study.name, config)
+
+
+def subjects(store: Store, study: Study) -> list[Subject]:
+  """The models to study, trained now where they are not there yet.
+
+  Args:
+    store: the run store.
+    study: what to study.
+
+  Returns:
+    One subject a variant, in order.
+
+  Raises:
+    SystemExit: the run was asked to stop; the same command goes on from there.
+  """
+  if study.loaded is not None:
+    params = jax.tree.map(lambda x: np.asarray(x)[None], study.loaded)
+    return [Subject(PRETRAINED, Decoder(study.problem.model), params, (0,))]
+  saved = study.saved
+  if not saved:
+    todo = [(study.problem, variant) for variant in study.variants]
+    saved = {arm.variant: read(arm) for arm in ablating.train(store, todo)}
+  return [subject(arm) for arm in saved.values()]
+
+
+def read(arm: FinishedArm) -> SavedArm:
+  """The folder of an arm that was trained now or read."""
+  return read_arm(arm.root)
+
+
+def subject(arm: SavedArm) -> Subject:
+  """The models of an arm, after `--step` if it is given."""
+  cells = Arm(arm.root).result()["cells"]
+  alive = {cell["seed"] for cell in cells if cell["status"] == "done"}
+  seeds = tuple(seed for seed in arm.seeds if seed in alive)
+  if not seeds:
+    raise cli.UsageError("seeds", f"all seeds of {arm.variant} diverged")
+  params = _alive(arm.params(STEP.value), arm, seeds)
+  return Subject(
+    arm.variant, Decoder(arm.model, arm.variant), params, seeds, arm
+  )
+
+
+def untrained(study: Study, of: Subject) -> Subject:
+  """Fresh models of the same seeds: the control of every probe."""
+  if of.arm is not None:
+    return of.at(0)
+  params = models.init(study.problem.model, jax.random.key(0))
+  params = jax.tree.map(lambda x: x[None], params)
+  return dataclasses.replace(of, variant=UNTRAINED, params=params)
+
+
+def _alive(params: Any, arm: SavedArm, seeds: Sequence[int]) -> Any:
+  kept = np.array([arm.seeds.index(seed) for seed in seeds])
+  return jax.tree.map(lambda x: np.asarray(x)[kept], params)
+
+
+def by_seed(found: Subject, values: Any) -> dict[int, float]:
+  """Values [E] of a subject by seed, as `jaxlook.stats` takes them."""
+  return dict(
+    zip(found.seeds, map(float, np.asarray(values, np.float64)), strict=True)
+  )
+
+
+def write(store: Store, study: Study, found: Findings) -> None:
+  """Writes report, measurements and, last, the result; prints the tables.
+
+  Args:
+    store: the run store.
+    study: what was studied.
+    found: what to write.
+  """
+  where = environment()
+  tables = dict(found.tables)
+  if found.claims:
+    tables["Claims"] = report.claim_table(found.claims)
+  sections = [
+    ("", f"{study.setup}.\n\n{report.environment_line(where)}.\n"),
+    *(("", f"{note}\n") for note in found.notes),
+    *(
+      ("", f"![](figures/{file})\n\n*{caption}*\n")
+      for file, caption in found.figures.items()
+    ),
+    *((name, report.markdown(rows)) for name, rows in tables.items()),
+  ]
+  report.write_report(store.root / "report.md", study.title, sections)
+  written = "report.md, result.json, cells.parquet and figures"
+  if found.measurements is not None:
+    write_table(store.root / "measurements.parquet", found.measurements)
+    written = f"measurements.parquet, {written}"
+  cells = [
+    {"variant": variant, "seed": seed, "metrics": metrics, "status": "done"}
+    for variant, seeds in found.metrics.items()
+    for seed, metrics in seeds.items()
+  ]
+  store.write_result(
+    {
+      "experiment": study.name,
+      "preset": ablating.PRESET.value,
+      "config": store.config,
+      "environment": where,
+      "cells": cells,
+      "claims": [claim.as_json() for claim in found.claims],
+    }
+  )
+  for name, rows in tables.items():
+    cli.print_table(name, rows)
+  print(f"wrote {store.root}/{written}")
