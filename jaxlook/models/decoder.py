@@ -1,6 +1,6 @@
 """One Linen decoder for the GPT-2 and GPT-NeoX shapes, any attention variant.
 
-Every activation of `jaxlook.models.site_names` passes a tap: it is sown into the
+Every activation of `jaxlook.models.site_names` passes a tap: it is sown in the
 collection `intermediates`, and an edit given for its site may change it. The
 gradient to an activation is the gradient to what an edit adds to it. Dropout is
 left out: the experiments train on fresh data.
