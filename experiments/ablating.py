@@ -293,10 +293,7 @@ def _tables(
   """The tables of one setting by their titles."""
   cells = [cell for arm in arms for cell in arm.cells]
   setting = arms[0].setting
-  diverged = {
-    arm.variant: [c["seed"] for c in arm.cells if c["status"] == "diverged"]
-    for arm in arms
-  }
+  diverged = ablation.diverged(cells, setting)
   titles = {"loss": f"loss, {unit}", "loss_over_p": f"loss / p, {unit}"}
   tables = {
     f"Held-out {titles.get(metric, metric.replace('_', ' '))}": (

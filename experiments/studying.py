@@ -126,18 +126,22 @@ class Findings:
   """What a study found, for `write`.
 
   Attributes:
-    metrics: by variant and seed, numbers by name: the cells of the result.
     claims: with verdicts.
     tables: by title, for report and terminal.
     figures: captions by file name; the files are in `store.figures`.
+    metrics: by variant and seed, numbers by name: cells of the result.
+    cells: more of them, as arms have them.
     measurements: every number that was measured, one a row.
     notes: paragraphs for the report.
   """
 
-  metrics: Mapping[str, Mapping[int, Mapping[str, float]]]
   claims: Sequence[stats.Claim]
   tables: Mapping[str, report.Rows]
   figures: Mapping[str, str]
+  metrics: Mapping[str, Mapping[int, Mapping[str, float]]] = dataclasses.field(
+    default_factory=dict
+  )
+  cells: Sequence[Mapping[str, Any]] = ()
   measurements: pa.Table | None = None
   notes: Sequence[str] = ()
 
@@ -425,7 +429,7 @@ def write(store: Store, study: Study, found: Findings) -> None:
       "preset": ablating.PRESET.value,
       "config": store.config,
       "environment": where,
-      "cells": cells,
+      "cells": [*found.cells, *cells],
       "claims": [claim.as_json() for claim in found.claims],
     }
   )

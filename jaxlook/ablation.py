@@ -52,6 +52,24 @@ def by_variant(
   return values
 
 
+def diverged(
+  cells: Sequence[Mapping[str, Any]], setting: str = ""
+) -> dict[str, list[int]]:
+  """The seeds that diverged, by variant.
+
+  Args:
+    cells: `cells` of a result.
+    setting: as of `by_variant`.
+  """
+  lost: dict[str, list[int]] = {}
+  for cell in cells:
+    if cell.get("setting", "") == setting:
+      of_variant = lost.setdefault(cell["variant"], [])
+      if cell["status"] == "diverged":
+        of_variant.append(cell["seed"])
+  return lost
+
+
 def differences(
   values: Mapping[str, Values],
 ) -> dict[str, stats.Comparison]:

@@ -39,7 +39,7 @@ class Curves:
 
   Attributes:
     title: of the panel.
-    x: where the points lie, [R].
+    x: where the points lie, [R]; names for scale "steps", too.
     xlabel: what x is, with its unit.
     ylabel: what the values are, with their unit.
     curves: by label, values [R, E] for every seed; NaN where there is none.
@@ -48,7 +48,7 @@ class Curves:
   """
 
   title: str
-  x: np.ndarray
+  x: np.ndarray | Sequence[float] | Sequence[str]
   xlabel: str
   ylabel: str
   curves: Mapping[str, np.ndarray]
@@ -130,8 +130,7 @@ def panels_figure(
 
 def _draw_curves(axes: Axes, panel: Curves, colours: dict[str, int]) -> None:
   """Draws curves; a label has the same colour in all panels of a figure."""
-  x = np.asarray(panel.x, np.float64)
-  at = np.arange(len(x)) if panel.scale == "steps" else x
+  at = np.arange(len(panel.x)) if panel.scale == "steps" else panel.x
   for label, values in panel.curves.items():
     place = colours.setdefault(label, len(colours))
     colour = _COLOURS[place % len(_COLOURS)]
@@ -143,7 +142,7 @@ def _draw_curves(axes: Axes, panel: Curves, colours: dict[str, int]) -> None:
       label=label,
       linewidth=1.4,
       marker=_MARKERS[place % len(_MARKERS)],
-      markersize=3.5 if len(x) <= 40 else 0,
+      markersize=3.5 if len(at) <= 40 else 0,
     )
     axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
   for (label, value), style in zip(
@@ -153,7 +152,8 @@ def _draw_curves(axes: Axes, panel: Curves, colours: dict[str, int]) -> None:
   if panel.scale == "log":
     axes.set_xscale("symlog", base=2, linthresh=1)
   elif panel.scale == "steps":
-    axes.set_xticks(at, [f"{value:g}" for value in x])
+    names = [x if isinstance(x, str) else f"{x:g}" for x in panel.x]
+    axes.set_xticks(at, names)
   axes.spines[["top", "right"]].set_visible(False)
   axes.grid(alpha=0.2)
   if len(panel.curves) + len(panel.levels) > 1:

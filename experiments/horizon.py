@@ -1,0 +1,152 @@
+"""How far ahead must gradient come from, and through what?
+
+    python -m experiments.horizon [--task=precache|text] [--preset=...]
+        [--horizons=0,1,2,4] [--out=DIR]
+
+Trains the dial of gradient horizons h = 0 .. N - 1 for both stop points, of
+leaks, single distances, keys or values alone, and single layers blocked or
+open. Writes the loss against h, the fraction of the myopia gap that each h
+closes, and the smallest h that closes 90% of it. On the pre-caching task the
+sines lie `--first`..`--terms` steps back, so the answer is known: between
+first / layers, since each layer passes gradient h back, and terms.
+"""
+
+import dataclasses
+import math
+
+from absl import flags
+
+from experiments import ablating, cli, studying
+from jaxlook import ablation, report
+from jaxlook.lookahead.dial import Dial
+from jaxlook.lookahead.dial_report import claims, figure, tables
+from jaxlook.tasks.precache import Precache
+from jaxlook.training import TrainConfig
+
+_HORIZONS = flags.DEFINE_list(
+  "horizons", None, "Horizons of the dial, ascending from 0."
+)
+
+flags.adopt_module_key_flags(studying)
+
+DIALS = {
+  "smoke": Dial(horizons=(0, 2), leaks=(0.5,), offsets=(1,)),
+  "cpu": Dial(
+    horizons=(0, 1, 2, 3, 4, 8),
+    leaks=(0.1, 0.5),
+    offsets=(1, 2, 3, 4, 5),
+    part_horizons=(0,),
+  ),
+  "paper": Dial(
+    horizons=(0, 1, 2, 4, 8, 10, 16, 32),
+    leaks=(0.01, 0.03, 0.1, 0.25, 0.5, 0.75),
+    offsets=(1, 2, 4, 8, 10, 12, 16),
+    part_horizons=(0, 1, 4, 16),
+  ),
+}
+TEXT_DIAL = Dial(
+  horizons=(0, 1, 2, 4, 8, 16),
+  leaks=(0.1, 0.5),
+  offsets=(1, 2, 4),
+  part_horizons=(0,),
+)
+# Sources 3 and 4 back: out of reach for h = 1 in two layers.
+PRECACHE = studying.PRECACHE | {
+  "cpu": dataclasses.replace(
+    studying.PRECACHE["cpu"],
+    first=3,
+    frequency=2.0,
+    width=32,
+    train=TrainConfig(
+      steps=600, batch_size=64, learning_rate=3e-3, eval_batches=32
+    ),
+  )
+}
+TEXT = studying.TEXT | {
+  "cpu": dataclasses.replace(
+    studying.TEXT["cpu"],
+    length=32,
+    width=32,
+    train=dataclasses.replace(studying.TEXT["cpu"].train, steps=400),
+  )
+}
+
+
+def build_dial(length: int) -> Dial:
+  """The preset's dial, with `--horizons` and within the sequence."""
+  preset = ablating.PRESET.value
+  chosen = DIALS[preset]
+  if studying.TASK.value == "text" and preset == "cpu":
+    chosen = TEXT_DIAL
+  if _HORIZONS.value is not None:
+    with cli.naming("horizons"):
+      asked = tuple(int(text) for text in _HORIZONS.value)
+      chosen = dataclasses.replace(chosen, horizons=asked)
+  return chosen.within(length)
+
+
+def main() -> None:
+  """Checks the flags, then trains and reports."""
+  for flag in (studying.MODEL, ablating.ATTENTION):
+    if flag.value:
+      raise cli.UsageError(
+        flag.name, "is given in vain: the dial trains its own"
+      )
+  study = studying.build(
+    "horizon",
+    "The dial: loss by how far ahead gradient may come from",
+    (),
+    precache=PRECACHE,
+    text=TEXT,
+  )
+  problem = study.problem
+  length, layers = problem.model.max_length, problem.model.layers
+  chosen = build_dial(length)
+  study = dataclasses.replace(
+    study,
+    variants=chosen.variants(layers),
+    config={**study.config, "dial": dataclasses.asdict(chosen)},
+  )
+  with studying.opened(study) as store:
+    todo = [(problem, variant) for variant in study.variants]
+    arms = ablating.train(store, todo)
+    cells = [cell for arm in arms for cell in arm.cells]
+    values = ablation.by_variant(cells, "loss")
+    seeds = f"{len(problem.seeds)} seeds"
+    figure(
+      store.figures / "dial.png",
+      chosen,
+      values,
+      length,
+      unit=study.unit,
+      setup=f"{study.setup}; {seeds}",
+    )
+    reach = None
+    if isinstance(problem.task, Precache):
+      task = problem.task
+      reach = (math.ceil(task.first / layers), task.terms)
+    studying.write(
+      store,
+      study,
+      studying.Findings(
+        cells=cells,
+        claims=claims(
+          chosen, values, length, reach, unit=study.unit, source=study.source
+        ),
+        tables=tables(chosen, values, length, layers, study.unit)
+        | {
+          f"Held-out loss of every arm, {study.unit}": report.variant_table(
+            values, ablation.diverged(cells), {}
+          )
+        },
+        figures={
+          "dial.png": "Held-out loss and the fraction of the gap closed: mean"
+          f" and 95% t band over {seeds}; h = {length - 1} is ordinary"
+          " training."
+        },
+      ),
+    )
+
+
+if __name__ == "__main__":
+  cli.run(main)

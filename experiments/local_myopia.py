@@ -1,0 +1,161 @@
+"""What does the present gain when a network owes nothing to the future?
+
+    python -m experiments.local_myopia [--task=precache|text] [--preset=...]
+        [--out=DIR]
+
+Trains a vanilla model, freezes it, and trains a local myopic model of the same
+shape from scratch that reads the vanilla model's keys and values as its
+context, for both stop points. Writes the local myopia bonus beside the myopia
+gap, and the losses of both models' weights on both models' contexts.
+"""
+
+import numpy as np
+from absl import flags
+
+from experiments import ablating, cli, studying
+from jaxlook import ablation, figures, report, stats
+from jaxlook.lookahead import local_myopia
+from jaxlook.models import Decoder
+from jaxlook.training import SavedArm, Teacher, held_out_key
+
+flags.adopt_module_key_flags(studying)
+
+STOPS = ("residual", "kv")
+TRAINED = (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV)
+
+
+def teacher_of(arm: SavedArm, teacher: Teacher | None = None) -> Teacher:
+  """All seeds of an arm, as a teacher."""
+  return Teacher(arm.params(), Decoder(arm.model, arm.variant), teacher)
+
+
+def crossed(study, vanilla: SavedArm, local: SavedArm) -> dict[str, dict]:
+  """Losses by a name that says whose weights and context, and seed."""
+  teacher = teacher_of(vanilla)
+  found = local_myopia.crossed(
+    study.problem.task,
+    study.problem.train,
+    teacher,
+    teacher_of(local, teacher),
+    key=held_out_key(),
+    fed=study.problem.held_out,
+  )
+  return {
+    f"{weights} weights, {context} context": dict(
+      zip(vanilla.seeds, map(float, losses), strict=True)
+    )
+    for (weights, context), losses in found.items()
+  }
+
+
+def main() -> None:
+  """Checks the flags, then trains and reports."""
+  for flag in (studying.MODEL, ablating.ATTENTION):
+    if flag.value:
+      raise cli.UsageError(flag.name, "is given in vain: all arms are fixed")
+  study = studying.build(
+    "local_myopia", "The local myopia bonus beside the myopia gap", TRAINED
+  )
+  problem, unit = study.problem, study.unit
+  seeds = f"{len(problem.seeds)} seeds"
+  with studying.opened(study) as store:
+    arms = ablating.train(store, [(problem, name) for name in study.variants])
+    vanilla = studying.read(arms[0])
+    local = ablating.train(
+      store, [(problem, f"teacher/{stop}") for stop in STOPS], vanilla
+    )
+    cells = [cell for arm in (*arms, *local) for cell in arm.cells]
+    losses = ablation.by_variant(cells, "loss")
+    crossings = {
+      stop: crossed(study, vanilla, studying.read(arm))
+      for stop, arm in zip(STOPS, local, strict=True)
+    }
+    claims = [
+      claim
+      for stop in STOPS
+      for claim in local_myopia.claims(losses, stop, unit, study.source)
+    ]
+    tables = {
+      f"Held-out loss, {unit}": report.variant_table(
+        losses, ablation.diverged(cells), {}
+      ),
+      "Gap and bonus, paired by seed": report.comparison_table(
+        differences(losses)
+      ),
+    } | {
+      f"Crossed evaluations, stop point {stop}, {unit}": report.variant_table(
+        by_seed, {}, {}
+      )
+      for stop, by_seed in crossings.items()
+    }
+    draw(store.figures / "bonus.png", study, losses, crossings)
+    studying.write(
+      store,
+      study,
+      studying.Findings(
+        cells=cells,
+        claims=claims,
+        tables=tables,
+        figures={
+          "bonus.png": "Left: held-out loss. Right: whose weights answer, and"
+          f" whose context they read. Mean and 95% t band over {seeds}."
+        },
+        notes=(
+          "A local model's context is what it computes while it reads the"
+          " vanilla context; local weights on local context run by themselves.",
+        ),
+      ),
+    )
+
+
+def differences(losses) -> dict[str, stats.Comparison]:
+  """Gap and bonus of both stop points, where two seeds are left."""
+  pairs = {}
+  for stop in STOPS:
+    pairs[f"gap, {stop}"] = (f"myopic/{stop}", ablation.CAUSAL)
+    pairs[f"bonus, {stop}"] = (ablation.CAUSAL, f"teacher/{stop}")
+  return {
+    f"{name}: {high} - {low}": stats.compare(losses[high], losses[low])
+    for name, (high, low) in pairs.items()
+    if len(losses[high].keys() & losses[low].keys()) >= 2
+  }
+
+
+def draw(path, study, losses, crossings) -> None:
+  """Draws the losses of the arms and of the crossed evaluations."""
+  unit = f"held-out loss, {study.unit}"
+  rungs = ["myopic", "vanilla", "local"]
+  left = {
+    stop: np.array(
+      [
+        [losses[name].get(seed, np.nan) for seed in study.problem.seeds]
+        for name in (f"myopic/{stop}", ablation.CAUSAL, f"teacher/{stop}")
+      ]
+    )
+    for stop in STOPS
+  }
+  crossing = list(next(iter(crossings.values())))
+  right = {
+    stop: np.array([list(by_seed[name].values()) for name in crossing])
+    for stop, by_seed in crossings.items()
+  }
+  short = [name.replace(", ", ",\n") for name in crossing]
+  figures.panels_figure(
+    path,
+    [
+      [
+        figures.Curves(
+          "Gap and bonus", rungs, "training", unit, left, scale="steps"
+        ),
+        figures.Curves(
+          "Crossed", short, "evaluation", unit, right, scale="steps"
+        ),
+      ]
+    ],
+    title=study.title,
+    setup=f"{study.setup}; {len(study.problem.seeds)} seeds",
+  )
+
+
+if __name__ == "__main__":
+  cli.run(main)

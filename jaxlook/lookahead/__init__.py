@@ -1,0 +1,1 @@
+"""Lookahead: where gradient comes from, what it buys, what states hold."""

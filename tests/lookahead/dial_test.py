@@ -1,0 +1,115 @@
+"""The dial: its arms, and what is read off its losses."""
+
+import math
+
+import numpy as np
+from absl.testing import parameterized
+
+from jaxlook.attention import layers_name, parse_layers
+from jaxlook.lookahead import dial, dial_report
+from jaxlook.lookahead.dial import Dial
+from tests import base
+
+SMALL = Dial(horizons=(0, 1, 4), leaks=(0.5,), offsets=(2,), part_horizons=(0,))
+
+
+def _values(rows):
+  """Losses by variant and seed from rows of numbers."""
+  return {name: dict(enumerate(row)) for name, row in rows.items()}
+
+
+class DialTest(base.TestCase):
+  @parameterized.parameters(1, 2, 3)
+  def test_arms_are_distinct_and_canonical(self, layers):
+    """Every arm parses back to its own name, and none is there twice."""
+    names = SMALL.variants(layers)
+    self.assertLen(set(names), len(names))
+    for name in names:
+      self.assertEqual(layers_name(parse_layers(name, layers, 2)), name)
+    per_stop = 3 + 1 + 1 + 2 + {1: 0, 2: 2, 3: 6}[layers]
+    self.assertLen(names, 1 + 2 * per_stop)
+
+  def test_blocked_and_open_layers_are_each_others_mirror(self):
+    """In the one the layer is myopic, in the other all the others are."""
+    self.assertEqual(dial.blocked_layers(2, "kv")[0], "horizon:0/kv,causal")
+    self.assertEqual(dial.open_layers(2, "kv")[0], "causal,horizon:0/kv")
+
+  def test_within_drops_what_a_sequence_cannot_have(self):
+    """Horizon N - 1 is causal, and no distance exceeds N - 1."""
+    short = SMALL.within(3)
+    self.assertEqual(short.horizons, (0, 1))
+    self.assertEqual(short.offsets, (2,))
+    self.assertEqual(SMALL.within(2).offsets, ())
+
+  @parameterized.parameters(((1, 2),), ((0, 2, 1),), ((),))
+  def test_refuses_other_horizons(self, horizons):
+    """A dial begins at 0 and ascends."""
+    with self.assertRaisesRegex(ValueError, "^horizons must"):
+      Dial(horizons=horizons)
+
+  def test_closed_is_measured_within_a_seed(self):
+    """0 at myopic, 1 at causal, and nothing where there is no gap."""
+    losses = np.array([[1.0, 3.0, 1.0], [0.75, 2.0, 1.0], [0.5, 1.0, 1.5]])
+    np.testing.assert_allclose(
+      dial.closed(losses),
+      [[0.0, 0.0, math.nan], [0.5, 0.5, math.nan], [1.0, 1.0, math.nan]],
+    )
+
+  def test_smallest_closing_stops_at_what_is_missing(self):
+    """The first h that closes the share; unknown below a missing loss."""
+    shares = np.array([[0.0, 0.0, 0.0], [0.95, 0.5, math.nan], [1.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(
+      dial.smallest_closing((0, 1, 7), shares), [1.0, 7.0, math.nan]
+    )
+
+  def test_losses_keep_the_seeds_in_their_columns(self):
+    """A seed that diverged in one arm leaves a hole, not a shift."""
+    values = {"causal": {0: 1.0, 1: 2.0}, "horizon:0/kv": {1: 3.0}}
+    np.testing.assert_array_equal(
+      dial.losses(values, ["horizon:0/kv", "causal", "leak:0.5/kv"]),
+      [[math.nan, 3.0], [1.0, 2.0], [math.nan, math.nan]],
+    )
+
+
+class DialReportTest(base.TestCase):
+  def _claims(self, middle):
+    """Claims of a dial 0, 1, 4, 8 whose gap closes as `middle` says."""
+    rows = {"causal": [0.0, 0.01, 0.02]}
+    for stop in dial.STOPS:
+      rows[f"horizon:0/{stop}"] = [1.0, 1.01, 1.03]
+      for h, share in zip((1, 4), middle, strict=True):
+        rows[f"horizon:{h}/{stop}"] = [1.0 - share, 1.01 - share, 1.02 - share]
+    found = dial_report.claims(
+      Dial(horizons=(0, 1, 4)),
+      _values(rows),
+      9,
+      (2, 4),
+      unit="Huber",
+      source="test",
+    )
+    return {claim.id: claim.verdict for claim in found}
+
+  def test_a_dial_that_finds_its_horizon(self):
+    """Nothing below the reach, everything at its end."""
+    found = self._claims((0.0, 0.97))
+    self.assertEqual(found["kv/gap"], "supported")
+    self.assertEqual(found["kv/horizon"], "supported")
+    self.assertEqual(found["kv/short1"], "supported")
+
+  def test_a_dial_that_contradicts_its_horizon(self):
+    """A gap that closes too early, and one that closes too late."""
+    early = self._claims((0.97, 0.98))
+    self.assertEqual(early["residual/horizon"], "contradicted")
+    self.assertEqual(early["residual/short1"], "contradicted")
+    late = self._claims((0.0, 0.5))
+    self.assertEqual(late["residual/horizon"], "contradicted")
+
+  def test_one_seed_makes_no_claim(self):
+    """Without an interval there is no verdict."""
+    rows = {"causal": [0.0]} | {
+      f"horizon:{h}/{stop}": [1.0] for h in (0, 1, 4) for stop in dial.STOPS
+    }
+    found = dial_report.claims(
+      Dial(horizons=(0, 1, 4)), _values(rows), 9, None, unit="", source=""
+    )
+    self.assertEmpty(found)
