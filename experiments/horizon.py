@@ -50,13 +50,14 @@ TEXT_DIAL = Dial(
   offsets=(1, 2, 4),
   part_horizons=(0,),
 )
-# Sources 3 and 4 back: out of reach for h = 1 in two layers.
+# Sources 3 and 4 back: out of reach for h = 1 in two layers. Learned positions
+# would need gradient from yet other distances to become tellable.
 PRECACHE = studying.PRECACHE | {
   "cpu": dataclasses.replace(
     studying.PRECACHE["cpu"],
     first=3,
-    frequency=2.0,
     width=32,
+    positions="rotary",
     train=TrainConfig(
       steps=600, batch_size=64, learning_rate=3e-3, eval_batches=32
     ),

@@ -6,17 +6,22 @@ Not a binary: `experiments.precache` and the studies train on it.
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import get_args
 
 from absl import flags
 
 from experiments import ablating, cli
 from jaxlook.models import DecoderConfig
+from jaxlook.models.config import Positions
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import Problem, TrainConfig, baseline
 
 _P = flags.DEFINE_list("p", None, "Probabilities that the sum is asked for.")
 _TERMS = flags.DEFINE_integer("terms", None, "Lag of the farthest sine, a.")
 _FREQUENCY = flags.DEFINE_float("frequency", None, "Frequency of the sines, b.")
+_POSITIONS = flags.DEFINE_enum(
+  "positions", None, get_args(Positions), "How the model tells positions."
+)
 _FIRST = flags.DEFINE_integer("first", None, "Lag of the nearest sine.")
 
 UNIT = "Huber"
@@ -37,6 +42,7 @@ class Config:
   seeds: int
   train: TrainConfig
   first: int = 1
+  positions: Positions = "learned"
 
 
 PRESETS = {
@@ -101,6 +107,7 @@ def build_config(presets: Mapping[str, Config] = PRESETS) -> Config:
     terms=_TERMS.value,
     frequency=_FREQUENCY.value,
     first=_FIRST.value,
+    positions=_POSITIONS.value,
   )
 
 
@@ -119,6 +126,7 @@ def problem(config: Config, p: float) -> Problem:
       input_features=2,
       output_features=1,
       activation="relu",
+      positions=config.positions,
     )
   return Problem(
     setting=f"p={p}" if len(config.p) > 1 else "",
@@ -155,7 +163,7 @@ def setup(config: Config) -> str:
     f"y = sum of sin({config.frequency:g} x) over lags {lags}, asked for"
     f" with p = {', '.join(f'{p:g}' for p in config.p)};"
     f" N = {config.length}, {config.layers} layers, width {config.width},"
-    f" {config.heads} heads,"
-    f" ReLU; AdamW {train.learning_rate:g}, {train.steps} steps of"
+    f" {config.heads} heads, ReLU, {config.positions} positions;"
+    f" AdamW {train.learning_rate:g}, {train.steps} steps of"
     f" {train.batch_size} sequences"
   )

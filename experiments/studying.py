@@ -42,18 +42,21 @@ flags.adopt_module_key_flags(reading)
 UNTRAINED = "untrained"
 PRETRAINED = "pretrained"
 # What a trained model has settled, so that no flag can change it.
-_SETTLED = "task steps seeds layers width heads p terms frequency first".split()
+_SETTLED = (
+  *("task", "steps", "seeds", "layers", "width", "heads"),
+  *("p", "terms", "frequency", "first", "positions"),
+)
 
-# Sources 1..4 back; sin(3 x) is not to be had from random features.
+_CPU, _PAPER = (precaching.PRESETS[preset] for preset in ("cpu", "paper"))
 PRECACHE = precaching.PRESETS | {
+  # Sources 1..4 back; sin(3 x) is not to be had from random features.
   "cpu": dataclasses.replace(
-    precaching.PRESETS["cpu"],
+    _CPU,
     frequency=3.0,
     length=16,
-    train=dataclasses.replace(
-      precaching.PRESETS["cpu"].train, steps=1000, learning_rate=3e-3
-    ),
-  )
+    train=dataclasses.replace(_CPU.train, steps=1000, learning_rate=3e-3),
+  ),
+  "paper": dataclasses.replace(_PAPER, p=(1.0,)),
 }
 TEXT = reading.PRESETS
 
@@ -179,7 +182,7 @@ def build(
     )
   folder = Path(MODEL.value)
   for flag in _SETTLED:
-    if flags.FLAGS[flag].present:
+    if flags.FLAGS[flag].value != flags.FLAGS[flag].default:
       raise cli.UsageError(flag, "is given in vain: --model has settled it")
   if (folder / "arms").is_dir():
     return _on_run(name, title, folder)
@@ -258,6 +261,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
       terms=task.terms,
       frequency=task.frequency,
       first=task.first,
+      positions=first.model.positions,
       train=first.train,
       **shape,
     )

@@ -1,0 +1,132 @@
+"""Who asks for what: the gradient to keys and values, taken apart.
+
+    python -m experiments.gradient_anatomy [--task=precache|text]
+        [--model=RUN|DIR [--step=N]] [--preset=...] [--out=DIR]
+
+Takes models after ordinary and myopic training, and before it, and splits the
+gradient to keys, values, W_K and W_V by distance; draws how much each loss
+depends on each position; cuts attention edges to see for whom keys work; and
+follows the angle of the myopic and the future gradient along training.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from absl import flags
+
+from experiments import cli, studying
+from jaxlook import ablation
+from jaxlook.lookahead import anatomy_report as anatomy
+from jaxlook.lookahead import examination
+from jaxlook.training import held_out_batch
+
+flags.adopt_module_key_flags(studying)
+
+_SEQUENCES = flags.DEFINE_integer(
+  "sequences", 128, "Held-out sequences to measure on.", lower_bound=1
+)
+ARMS = (ablation.CAUSAL, ablation.KV)
+
+
+def keeping(presets: Mapping, kept: Mapping[str, tuple[int, ...]]) -> dict:
+  """The presets with checkpoints along training."""
+  return {
+    name: dataclasses.replace(
+      config,
+      train=dataclasses.replace(
+        config.train, log_every=min(kept[name]), keep_steps=kept[name]
+      ),
+    )
+    for name, config in presets.items()
+  }
+
+
+_KEPT = {
+  "smoke": (5, 10, 20),
+  "cpu": (10, 20, 40, 80, 160, 320, 600),
+  "paper": (50, 100, 200, 400, 800, 1600, 3200, 6400),
+}
+PRECACHE = keeping(studying.PRECACHE, _KEPT)
+TEXT = keeping(studying.TEXT, _KEPT)
+
+
+def main() -> None:
+  """Checks the flags, trains what is missing, measures and reports."""
+  study = studying.build(
+    "gradient_anatomy",
+    "Gradient anatomy: who asks for what",
+    ARMS,
+    precache=PRECACHE,
+    text=TEXT,
+  )
+  study = dataclasses.replace(
+    study, config={**study.config, "sequences": _SEQUENCES.value}
+  )
+  task = study.problem.task
+  batch = held_out_batch(study.problem, _SEQUENCES.value)
+  with studying.opened(study) as store:
+    subjects = studying.subjects(store, study)
+    first = subjects[0]
+    subjects.append(studying.untrained(study, first))
+    found = {
+      each.variant: examination.examine(each.decoder, task, each.params, batch)
+      for each in subjects
+    }
+    steps: dict[int, studying.Subject] = {0: subjects[-1]}
+    if first.arm is not None and studying.STEP.value is None:
+      kept = first.arm.train.keep_steps
+      steps |= {step: first.at(step) for step in kept}
+      steps[first.arm.train.steps] = first
+    else:
+      steps[studying.STEP.value or 1] = first
+    directions = {
+      step: examination.directions(each.decoder, task, each.params, batch)
+      for step, each in steps.items()
+    }
+    # A sixteenth of training: past the warm-up, far from the end.
+    last = max(steps)
+    early = min((s for s in steps if s * 16 >= last), default=last)
+    setup = (
+      f"{study.setup}; {len(batch.inputs)} held-out sequences,"
+      f" {len(first.seeds)} seeds"
+    )
+    drawn = {"title": study.title, "setup": setup}
+    folder = store.figures
+    anatomy.share_figure(folder / "shares.png", found, **drawn)
+    anatomy.influence_figure(folder / "influence.png", found, **drawn)
+    anatomy.direction_figure(folder / "directions.png", directions, **drawn)
+    anatomy.edge_figure(folder / "edges.png", found, unit=study.unit, **drawn)
+    seeds = {each.variant: each.seeds for each in subjects}
+    studying.write(
+      store,
+      study,
+      studying.Findings(
+        claims=anatomy.claims(
+          found, first.variant, studying.UNTRAINED, directions, early
+        ),
+        tables=anatomy.tables(found, directions, study.unit),
+        figures={
+          "shares.png": "Share of the squared gradient norms by distance, all"
+          " heads; mean and 95% t band over seeds.",
+          "influence.png": "How much the loss at i depends on position j, mean"
+          " over seeds.",
+          "directions.png": "The myopic, future and mixed gradients along"
+          f" ordinary training ({first.variant}); mean and 95% t band.",
+          "edges.png": "The rise of the loss when edges are cut, by distance,"
+          " and by whom a key serves; mean and 95% t band.",
+        },
+        metrics={
+          variant: anatomy.metrics(one, seeds[variant])
+          for variant, one in found.items()
+        },
+        measurements=anatomy.measurements(found, seeds),
+        notes=(
+          "Shares are of the sum over distances of the squared norms; signed"
+          " shares are the parts along the whole gradient. Both sum to one.",
+        ),
+      ),
+    )
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,413 @@
+"""What the gradient anatomy says: claims, tables, figures and measurements."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jaxlook import figures, report, stats
+from jaxlook.lookahead.examination import (
+  HOWS,
+  KINDS,
+  Examination,
+  shares,
+  used,
+)
+from jaxlook.lookahead.geometry import STOPS
+
+Examinations = Mapping[str, Examination]
+Directions = Mapping[int, Mapping[str, np.ndarray]]
+
+_THREAD = (
+  "nostalgebraist, shortform on LessWrong (greaterwrong.com/posts/"
+  "A5PJYKw8tw38JpbJC), an argument without an experiment"
+)
+_ANGLES = "notebook grad_angle of the code of Wu et al. 2024"
+_OURS = "jaxlook's own"
+_TINY = float(np.nextafter(0.0, 1.0))
+_NAMES = {
+  "key": "keys",
+  "value": "values",
+  "key_kernel": "W_K",
+  "value_kernel": "W_V",
+}
+
+
+def counted_share(length: int) -> float:
+  """The future's share of all pairs of query and key: (N - 1) / (N + 1)."""
+  return (length - 1) / (length + 1)
+
+
+def claims(
+  found: Examinations,
+  trained: str,
+  untrained: str,
+  directions: Directions,
+  early: int,
+) -> list[stats.Claim]:
+  """The published claims, and the one of the thread, with their verdicts.
+
+  Args:
+    found: examinations by variant.
+    trained: the variant after ordinary training.
+    untrained: the same seeds before it; may be missing.
+    directions: `compare_gradients` [E] by step, of the trained variant.
+    early: the step that counts as early.
+
+  Returns:
+    Claims; none where there are fewer than two seeds.
+  """
+  if len(found[trained].influence) < 2:
+    return []
+  made = []
+  for variant in (untrained, trained):
+    for kind in ("key_kernel", "value_kernel") if variant in found else ():
+      future_ExL = 1.0 - shares(found[variant].grams[kind])["norm"][..., 0]
+      made.append(
+        stats.claim(
+          f"future/{variant}/{_NAMES[kind]}",
+          f"of the squared gradient norms of {_NAMES[kind]} by distance, more"
+          f" than half is future-directed (d > 0), mean over layers, {variant}",
+          _THREAD,
+          "share",
+          stats.mean_interval(future_ExL.mean(axis=1)),
+          low=math.nextafter(0.5, 1.0),
+        )
+      )
+  for how in HOWS:
+    for layer in range(found[trained].rises[how].shape[1]):
+      use = used(found[trained].rises[how][:, layer : layer + 1])
+      # The last key has no future to serve.
+      more_E = (use.future - use.own)[:, 0, :-1].mean(axis=1)
+      made.append(
+        stats.claim(
+          f"useful/{how}/layer{layer}",
+          f"keys and values of layer {layer} are worth more to later positions"
+          f" than to their own (edges cut, {_CUT[how]}); the estimate is the"
+          " rise of future losses minus that of the own, mean over keys",
+          _THREAD,
+          "loss",
+          stats.mean_interval(more_E, pairing="within a seed"),
+          low=_TINY,
+        )
+      )
+  last = max(directions)
+  for stop in STOPS:
+    for name, step, low, high, words in (
+      ("early", early, -math.inf, -_TINY, "negative"),
+      ("late", last, _TINY, math.inf, "positive"),
+    ):
+      cosine_E = directions[step][f"{stop}/cos_myopic_future"]
+      if step == last or early != last:
+        made.append(
+          stats.claim(
+            f"W13/{stop}/{name}",
+            f"the cosine of the myopic and the future gradient is {words} after"
+            f" {step} of {last} steps of ordinary training",
+            _ANGLES if stop == "residual" else _OURS,
+            "cosine",
+            stats.mean_interval(cosine_E),
+            low=low,
+            high=high,
+          )
+        )
+    made.append(
+      stats.claim(
+        f"W13b/{stop}",
+        "mixed paths hold more than a tenth of the gradient's norm: the two"
+        f" cuts do not add up (step {last})",
+        _ANGLES,
+        "norm over the vanilla norm",
+        stats.mean_interval(directions[last][f"{stop}/ratio_mixed"]),
+        low=0.1,
+      )
+    )
+  return made
+
+
+_CUT = {
+  "renormalise": "the other weights scaled up",
+  "mean": "the value replaced by its mean",
+}
+
+
+def tables(
+  found: Examinations, directions: Directions, unit: str
+) -> dict[str, report.Rows]:
+  """Future-directed shares, usefulness of edges, and directions by step.
+
+  Args:
+    found: examinations by variant.
+    directions: `compare_gradients` [E] by step.
+    unit: of the loss.
+
+  Returns:
+    Tables by title.
+  """
+  future = [
+    ["variant", "gradient to", "layer", "of norms", "95%", "signed", "95%", "n"]
+  ]
+  useful = [
+    ["variant", "edges cut", "layer", "own", "95%", "future", "95%", "n"]
+  ]
+  length = next(iter(found.values())).influence.shape[-1]
+  for variant, one in found.items():
+    for kind in KINDS:
+      both = {
+        name: 1.0 - x[..., 0] for name, x in shares(one.grams[kind]).items()
+      }
+      for layer in range(both["norm"].shape[1]):
+        parts = [_cells(both[name][:, layer]) for name in ("norm", "signed")]
+        future.append(
+          [variant, _NAMES[kind], str(layer), *parts[0], *parts[1]]
+          + [str(len(one.influence))]
+        )
+    for how in HOWS:
+      use = used(one.rises[how])
+      for layer in range(use.own.shape[1]):
+        parts = [
+          _cells(x[:, layer, :-1].mean(axis=1)) for x in (use.own, use.future)
+        ]
+        useful.append(
+          [variant, _CUT[how], str(layer), *parts[0], *parts[1]]
+          + [str(len(one.influence))]
+        )
+  by_step = [["stop point", "step", *_DIRECTIONS.values(), "n"]]
+  for stop in STOPS:
+    for step, measures in directions.items():
+      row = [
+        " ".join(_cells(measures[f"{stop}/{name}"])) for name in _DIRECTIONS
+      ]
+      count = len(measures[f"{stop}/cos_myopic_future"])
+      by_step.append([stop, str(step), *row, str(count)])
+  share = report.number(counted_share(length))
+  return {
+    "Future-directed share of the gradient, all heads (of the pairs of query"
+    f" and key, {share} are future-directed)": future,
+    f"Rise of the loss when edges are cut, mean over keys, {unit}": useful,
+    "Directions of the gradient along ordinary training": by_step,
+  }
+
+
+_DIRECTIONS = {
+  "cos_myopic_future": "cos(myopic, future)",
+  "cos_vanilla_myopic": "cos(vanilla, myopic)",
+  "ratio_myopic": "|myopic| / |vanilla|",
+  "ratio_future": "|future| / |vanilla|",
+  "ratio_mixed": "|mixed| / |vanilla|",
+}
+
+
+def _cells(values_E: np.ndarray) -> list[str]:
+  """Mean and 95% interval of a measure over the seeds that have it."""
+  finite = values_E[np.isfinite(values_E)].astype(np.float64)
+  if not len(finite):
+    return ["-", "-"]
+  if len(finite) == 1:
+    return [report.number(float(finite[0])), "-"]
+  summary = stats.mean_interval(finite)
+  return [report.number(summary.estimate), report.interval(summary.ci95)]
+
+
+def metrics(found: Examination, seeds: Sequence[int]) -> dict[int, Any]:
+  """A variant's future shares and usefulness, the metrics of its cells."""
+  by_name: dict[str, np.ndarray] = {}
+  for kind in KINDS:
+    for name, share in shares(found.grams[kind]).items():
+      for layer in range(share.shape[1]):
+        by_name[f"future_{name}/{kind}/layer{layer}"] = 1 - share[:, layer, 0]
+  for how in HOWS:
+    use = used(found.rises[how])
+    for layer in range(use.own.shape[1]):
+      for name, x in (("own", use.own), ("future", use.future)):
+        by_name[f"{name}/{how}/layer{layer}"] = x[:, layer, :-1].mean(axis=1)
+  return {
+    seed: {name: float(x[e]) for name, x in by_name.items()}
+    for e, seed in enumerate(seeds)
+  }
+
+
+def measurements(
+  found: Examinations, seeds: Mapping[str, Sequence[int]]
+) -> pa.Table:
+  """Shares and norms by variant, seed, kind, layer, head and distance.
+
+  Args:
+    found: examinations by variant.
+    seeds: the seeds of each.
+
+  Returns:
+    One row a number of grams: columns variant, seed, gradient, layer, head,
+    distance, norm, norm_share, signed_share.
+  """
+  columns: dict[str, list[Any]] = {
+    name: []
+    for name in (
+      *("variant", "seed", "gradient", "layer", "head", "distance"),
+      *("norm", "norm_share", "signed_share"),
+    )
+  }
+  for variant, one in found.items():
+    for kind in KINDS:
+      gram = one.grams[kind].astype(np.float64)
+      norm = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
+      by_head = [
+        shares(gram[:, :, head : head + 1]) for head in range(gram.shape[2])
+      ]
+      for e, layer, head, d in np.ndindex(norm.shape):
+        row = (
+          *(variant, seeds[variant][e], kind, layer, head, d),
+          float(norm[e, layer, head, d]),
+          float(by_head[head]["norm"][e, layer, d]),
+          float(by_head[head]["signed"][e, layer, d]),
+        )
+        for column, value in zip(columns.values(), row, strict=True):
+          column.append(value)
+  return pa.table(columns)
+
+
+def share_figure(
+  path: Path, found: Examinations, *, title: str, setup: str
+) -> None:
+  """Draws the shares by distance: a row a layer, a column a kind."""
+  some = next(iter(found.values()))
+  layers, length = some.grams["key"].shape[1], some.influence.shape[-1]
+  by_kind = {
+    kind: {v: shares(one.grams[kind])["norm"] for v, one in found.items()}
+    for kind in KINDS
+  }
+  rows = [
+    [
+      figures.Curves(
+        f"{_NAMES[kind]}, layer {layer}",
+        np.arange(length),
+        "distance d from key to query, positions",
+        "share of squared norms",
+        {v: share[:, layer].T for v, share in by_kind[kind].items()},
+        {"1 / N": 1 / length},
+      )
+      for kind in KINDS
+    ]
+    for layer in range(layers)
+  ]
+  figures.panels_figure(path, rows, title=title, setup=setup)
+
+
+def influence_figure(
+  path: Path, found: Examinations, *, title: str, setup: str
+) -> None:
+  """Draws |dL_i/dx_j| and |dL_i/dtheta_j|, a row a variant, in powers of 10."""
+  rows = []
+  for variant, one in found.items():
+    layers = one.influence.shape[1]
+    maps = [(f"layer {n}", one.influence[:, n]) for n in range(layers - 1)]
+    maps += [
+      ("after the last layer", one.influence[:, -1]),
+      ("parameters", one.parameter_influence),
+    ]
+    rows.append(
+      [
+        figures.Map(
+          f"{variant}: {name}",
+          _log10(values.mean(axis=0)),
+          "position j",
+          "position i of the loss",
+          f"log10 |dL_i/d{'theta' if name == 'parameters' else 'x'}_j|",
+        )
+        for name, values in maps
+      ]
+    )
+  figures.panels_figure(path, rows, title=title, setup=setup)
+
+
+def _log10(values: np.ndarray) -> np.ndarray:
+  """Powers of ten; blank where there is nothing, and far below the rest."""
+  floor = values.max() * 1e-8
+  return np.where(values > floor, np.log10(np.maximum(values, 1e-300)), np.nan)
+
+
+def direction_figure(
+  path: Path, directions: Directions, *, title: str, setup: str
+) -> None:
+  """Draws cosines and norm ratios along training."""
+  steps = np.array(list(directions))
+
+  def curve(stop: str, name: str) -> np.ndarray:
+    return np.stack([found[f"{stop}/{name}"] for found in directions.values()])
+
+  cosines = figures.Curves(
+    "Angle of the myopic and the future gradient",
+    steps,
+    "training step",
+    "cosine",
+    {stop: curve(stop, "cos_myopic_future") for stop in STOPS},
+    {"0": 0.0},
+    scale="log",
+  )
+  panels = [
+    figures.Curves(
+      f"Norms, stop point {stop}",
+      steps,
+      "training step",
+      "norm over the vanilla gradient's",
+      {name: curve(stop, f"ratio_{name}") for name in _PARTS},
+      scale="log",
+    )
+    for stop in STOPS
+  ]
+  figures.panels_figure(path, [[cosines, *panels]], title=title, setup=setup)
+
+
+_PARTS = ("myopic", "future", "mixed")
+
+
+def edge_figure(
+  path: Path, found: Examinations, *, unit: str, title: str, setup: str
+) -> None:
+  """Draws the rise by distance, and by key for whom it works.
+
+  Args:
+    path: the PNG to write.
+    found: examinations by variant; the last one, a control, is left out of the
+      second kind of panel.
+    unit: of the loss.
+    title: what is shown.
+    setup: in a line or two.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  some = next(iter(found.values()))
+  layers, length = some.rises["mean"].shape[1], some.influence.shape[-1]
+  rows = []
+  for how in HOWS:
+    use = {variant: used(one.rises[how]) for variant, one in found.items()}
+    by_distance = [
+      figures.Curves(
+        f"layer {layer}: {_CUT[how]}",
+        np.arange(length),
+        "distance d of the cut edges, positions",
+        f"rise of the loss, {unit}",
+        {v: x.by_distance[:, layer].T for v, x in use.items()},
+      )
+      for layer in range(layers)
+    ]
+    by_key = [
+      figures.Curves(
+        f"layer {layer}: for whom a key works",
+        np.arange(length - 1),
+        "position of the key",
+        f"rise of the loss, {unit}",
+        {
+          f"{v}, {name}": getattr(x, name)[:, layer, :-1].T
+          for v, x in list(use.items())[: max(1, len(use) - 1)]
+          for name in ("own", "future")
+        },
+      )
+      for layer in range(layers)
+    ]
+    rows.append([*by_distance, *by_key])
+  figures.panels_figure(path, rows, title=title, setup=setup)

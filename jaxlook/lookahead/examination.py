@@ -1,0 +1,147 @@
+"""All measures of the gradient anatomy on the seeds of one variant.
+
+Puts together what `anatomy`, `influence`, `geometry` and `edges` measure of one
+model, for all seeds in one program each, with what follows from the inner
+products: shares by distance, summed over heads or head by head.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook.lookahead import anatomy, edges, geometry
+from jaxlook.lookahead.influence import influence, parameter_influence, total
+from jaxlook.models import Decoder
+from jaxlook.tasks.task import Batch, Task
+
+KINDS = anatomy.Split._fields
+HOWS = ("renormalise", "mean")
+
+
+class Examination(NamedTuple):
+  """What is found on a batch; a leading seed axis E on every array.
+
+  Attributes:
+    grams: inner products <g_d, g_d'> by kind (`KINDS`), [E, L, N, T, T].
+    influence: |dL_i/dx_j| by layer, [E, L + 1, T, T].
+    parameter_influence: |dL_i/dtheta_j| over all parameters, [E, T, T].
+    rises: the rise of the loss when the edges of a distance are cut, by way of
+      cutting (`HOWS`), layer, distance and query, [E, L, T, T].
+  """
+
+  grams: Mapping[str, np.ndarray]
+  influence: np.ndarray
+  parameter_influence: np.ndarray
+  rises: Mapping[str, np.ndarray]
+
+
+def examine(
+  decoder: Decoder, task: Task, params: Any, batch: Batch
+) -> Examination:
+  """Takes the models of one variant apart on a batch.
+
+  Args:
+    decoder: the model; a variant that only cuts gradient is taken uncut.
+    task: gives the loss.
+    params: parameters with a leading seed axis E.
+    batch: the sequences.
+
+  Returns:
+    The findings.
+
+  Raises:
+    ValueError: the variant changes the forward pass.
+  """
+  plain = geometry.uncut(decoder, "auto")
+  return jax.tree.map(np.asarray, _examine(plain, task, params, batch))
+
+
+# Compiled once for all variants, which are examined without their cuts.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.vmap, in_axes=(None, None, 0, None))
+def _examine(
+  decoder: Decoder, task: Task, params: Any, batch: Batch
+) -> Examination:
+  """What is found with the parameters of one seed."""
+  losses = functools.partial(task.loss, batch=batch)
+  layers = anatomy.split(
+    decoder, params, batch.inputs, lambda outputs: jnp.mean(losses(outputs))
+  )
+  of_parameters = parameter_influence(decoder, params, batch.inputs, losses)
+  return Examination(
+    grams={
+      kind: jnp.stack([getattr(layer, kind) for layer in layers])
+      for kind in KINDS
+    },
+    influence=influence(decoder, params, batch.inputs, losses),
+    parameter_influence=total(of_parameters),
+    rises={
+      how: jnp.stack(
+        [
+          edges.removal(
+            decoder, params, batch.inputs, losses, layer=layer, how=how
+          )
+          for layer in range(decoder.config.layers)
+        ]
+      )
+      for how in HOWS
+    },
+  )
+
+
+def shares(gram: np.ndarray) -> dict[str, np.ndarray]:
+  """Both shares by distance, over all heads together.
+
+  Args:
+    gram: [E, L, N, T, T].
+
+  Returns:
+    "norm" and "signed", each [E, L, T] and summing to one over distances.
+  """
+  together = jnp.asarray(gram.astype(np.float64).sum(axis=2))
+  return {
+    "norm": np.asarray(anatomy.norm_share(together)),
+    "signed": np.asarray(anatomy.signed_share(together)),
+  }
+
+
+def directions(
+  decoder: Decoder, task: Task, params: Any, batch: Batch
+) -> dict[str, np.ndarray]:
+  """`geometry.compare_gradients` of all seeds, each [E].
+
+  Args:
+    decoder: as of `examine`.
+    task: as of `examine`.
+    params: as of `examine`.
+    batch: as of `examine`.
+
+  Raises:
+    ValueError: as `examine`.
+  """
+  plain = geometry.uncut(decoder, "auto")
+  found = _directions(plain, task, params, batch)
+  return {name: np.asarray(values) for name, values in found.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.vmap, in_axes=(None, None, 0, None))
+def _directions(
+  decoder: Decoder, task: Task, params: Any, batch: Batch
+) -> dict[str, jax.Array]:
+  return geometry.compare_gradients(
+    decoder,
+    params,
+    batch.inputs,
+    lambda outputs: jnp.mean(task.loss(outputs, batch)),
+  )
+
+
+def used(rises: np.ndarray) -> edges.Usefulness:
+  """`edges.usefulness` of every seed and layer of [E, L, T, T]."""
+  each = jax.vmap(jax.vmap(edges.usefulness))(jnp.asarray(rises))
+  return jax.tree.map(np.asarray, each)
