@@ -1,0 +1,321 @@
+"""Who asks for what: the gradient to keys and values, split by distance.
+
+The key and value at position j get gradient from every query i >= j. With z_i
+what a head reads at i, dz_i the gradient to it and p_ij the pattern, the pair
+(i, j) adds p_ij dz_i to the gradient of v_j, and ds_ij scale q_i to that of
+k_j, where ds_ij = p_ij dz_i . (v_j - z_i). One forward and one backward pass
+under ordinary attention give all of these. Summed over the pairs at distance
+d = i - j they are g_d, d = 0 .. T - 1, of one layer's keys, values, W_K and
+W_V, and their sum is the whole gradient. A layer's g_d is the gradient that it
+gets under `offset:d` while all other layers are `causal`.
+
+`split` returns the Gram matrices <g_d, g_d'> of every head, from which norms,
+shares and cosines follow. Grams of disjoint parameters add: sum them over heads
+(and layers) before taking shares. Left out: the biases of W_K and W_V, and what
+reaches the layers below through keys and values.
+
+Source of the question, whether the many future terms outvote the one own term:
+nostalgebraist, greaterwrong.com/posts/A5PJYKw8tw38JpbJC (the comments).
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook.lookahead.geometry import Loss, uncut
+from jaxlook.lookahead.influence import Moved, movable
+from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.models.decoder import Params, rotate
+
+# Shares are exact sums: reduced precision would blur what cancels.
+_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+
+
+class ByDistance(NamedTuple):
+  """One layer's gradients by distance d, the leading axis T of each.
+
+  Attributes:
+    key: to the keys as the scores read them (rotated if rotary), [T, B, S, N,
+      H].
+    value: to the values, [T, B, S, N, H].
+    key_kernel: to the kernel of W_K, by head, [T, D, N, H].
+    value_kernel: to the kernel of W_V, by head, [T, D, N, H].
+  """
+
+  key: jax.Array
+  value: jax.Array
+  key_kernel: jax.Array
+  value_kernel: jax.Array
+
+
+class Split(NamedTuple):
+  """One layer's inner products <g_d, g_d'> by head, each [N, T, T].
+
+  Attributes:
+    key: of the gradients to keys, over sequences, positions and width.
+    value: of the gradients to values.
+    key_kernel: of the gradients to the head's columns of W_K.
+    value_kernel: of the gradients to the head's columns of W_V.
+  """
+
+  key: jax.Array
+  value: jax.Array
+  key_kernel: jax.Array
+  value_kernel: jax.Array
+
+
+class _Layer(NamedTuple):
+  """What the split of one layer is computed from; sequences lead."""
+
+  input: jax.Array
+  query: jax.Array
+  key: jax.Array
+  value: jax.Array
+  pattern: jax.Array
+  head: jax.Array
+  head_gradient: jax.Array
+
+
+def split(
+  decoder: Decoder, params: Params, inputs: jax.Array, loss: Loss
+) -> tuple[Split, ...]:
+  """Splits the gradient to every layer's keys and values by distance.
+
+  Needs memory for T copies of one sequence's keys and of W_K, whatever the
+  number of sequences.
+
+  Args:
+    decoder: the model; a variant that only cuts gradient is taken uncut.
+    params: its parameters.
+    inputs: tokens [B, T] or features [B, T, F].
+    loss: maps the outputs to a floating scalar.
+
+  Returns:
+    The `Split` of each layer.
+
+  Raises:
+    ValueError: the variant changes the forward pass.
+  """
+  config = decoder.config
+
+  def one(layer: _Layer) -> Split:
+    key, value = _activations(config, layer)
+    return Split(
+      _gram(key), _gram(value), *_kernels(config, layer.input, key, value)
+    )
+
+  def grams(layer: _Layer) -> Split:
+    first = jax.tree.map(lambda x: x[0], layer)
+    sums, _ = jax.lax.scan(
+      lambda sums, sequence: (
+        jax.tree.map(jnp.add, sums, one(sequence)),
+        None,
+      ),
+      jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, first)
+      ),
+      layer,
+    )
+    return sums._replace(
+      key_kernel=_gram(sums.key_kernel), value_kernel=_gram(sums.value_kernel)
+    )
+
+  return tuple(grams(x) for x in _layers(decoder, params, inputs, loss))
+
+
+def by_distance(
+  decoder: Decoder, params: Params, inputs: jax.Array, loss: Loss, layer: int
+) -> ByDistance:
+  """The gradients themselves that `split` summarises, for one layer.
+
+  Needs memory for T copies of all keys, and B T copies of W_K.
+
+  Args:
+    decoder: as of `split`.
+    params: as of `split`.
+    inputs: as of `split`.
+    loss: as of `split`.
+    layer: 0 .. layers - 1.
+
+  Returns:
+    The gradients by distance.
+
+  Raises:
+    ValueError: the layer is out of range, or as `split`.
+  """
+  config = decoder.config
+  if not 0 <= layer < config.layers:
+    raise ValueError(f"layer must lie in 0..{config.layers - 1}, not {layer}")
+
+  def one(layer: _Layer) -> ByDistance:
+    key, value = _activations(config, layer)
+    return ByDistance(key, value, *_kernels(config, layer.input, key, value))
+
+  parts = jax.vmap(one)(_layers(decoder, params, inputs, loss)[layer])
+  return ByDistance(
+    key=jnp.moveaxis(parts.key, 0, 1),
+    value=jnp.moveaxis(parts.value, 0, 1),
+    key_kernel=parts.key_kernel.sum(axis=0),
+    value_kernel=parts.value_kernel.sum(axis=0),
+  )
+
+
+def signed_share(gram: jax.Array) -> jax.Array:
+  """What each distance adds to the whole gradient, along the whole gradient.
+
+  Args:
+    gram: [..., T, T].
+
+  Returns:
+    <g_d, g> / |g|^2 with g the sum over d, [..., T]. Sums to one; negative
+    where a distance asks against the rest; NaN where g is zero.
+  """
+  chex.assert_equal(gram.shape[-2], gram.shape[-1])
+  along = gram.sum(axis=-1)
+  return along / along.sum(axis=-1, keepdims=True)
+
+
+def norm_share(gram: jax.Array) -> jax.Array:
+  """How much of the squared norms lies at each distance.
+
+  Args:
+    gram: [..., T, T].
+
+  Returns:
+    |g_d|^2 / sum_d |g_d|^2, [..., T]. Sums to one; NaN where all are zero.
+  """
+  chex.assert_equal(gram.shape[-2], gram.shape[-1])
+  squares = jnp.diagonal(gram, axis1=-2, axis2=-1)
+  return squares / squares.sum(axis=-1, keepdims=True)
+
+
+def future_share(share: jax.Array) -> jax.Array:
+  """The share of all distances but 0.
+
+  Args:
+    share: from `signed_share` or `norm_share`, [..., T].
+
+  Returns:
+    [...].
+  """
+  return 1.0 - share[..., 0]
+
+
+def norms(gram: jax.Array) -> jax.Array:
+  """The norm of the gradient at each distance.
+
+  Args:
+    gram: [..., T, T].
+
+  Returns:
+    |g_d|, [..., T], in units of loss per unit of what g is the gradient to.
+  """
+  chex.assert_equal(gram.shape[-2], gram.shape[-1])
+  return jnp.sqrt(jnp.diagonal(gram, axis1=-2, axis2=-1))
+
+
+def self_future_cosine(gram: jax.Array) -> jax.Array:
+  """Whether the present and the future ask for the same.
+
+  Args:
+    gram: [..., T, T].
+
+  Returns:
+    The cosine of g_0 and the sum of g_d over d >= 1, [...]; NaN where one of
+    them is zero.
+  """
+  chex.assert_equal(gram.shape[-2], gram.shape[-1])
+  between = gram[..., 0, 1:].sum(axis=-1)
+  # Rounding may leave the square of a norm that vanishes below zero.
+  future = jnp.maximum(gram[..., 1:, 1:].sum(axis=(-2, -1)), 0.0)
+  return between / (jnp.sqrt(gram[..., 0, 0]) * jnp.sqrt(future))
+
+
+def counts(length: int) -> np.ndarray:
+  """The number of pairs of query and key at each distance.
+
+  Args:
+    length: T, at least 1.
+
+  Returns:
+    T - d for d = 0 .. T - 1, integers [T]: T (T + 1) / 2 in all.
+
+  Raises:
+    ValueError: the length is below 1.
+  """
+  if length < 1:
+    raise ValueError(f"length must be at least 1, not {length}")
+  return length - np.arange(length)
+
+
+def _layers(
+  decoder: Decoder, params: Params, inputs: jax.Array, loss: Loss
+) -> list[_Layer]:
+  """Everything that the splits need, by one forward and one backward pass."""
+  at = [f"block_{n}/attention" for n in range(decoder.config.layers)]
+  zeros, run = movable(
+    uncut(decoder, "reference"), params, inputs, [f"{x}/head" for x in at]
+  )
+
+  def lossy(moved: Moved) -> tuple[jax.Array, Moved]:
+    outputs, seen = run(moved)
+    return loss(outputs), seen
+
+  gradients, seen = jax.grad(lossy, has_aux=True)(zeros)
+  read = [name for name in _Layer._fields if name != "head_gradient"]
+  return [
+    _Layer(
+      **{name: seen[f"{x}/{name}"] for name in read},
+      head_gradient=gradients[f"{x}/head"],
+    )
+    for x in at
+  ]
+
+
+def _activations(
+  config: DecoderConfig, layer: _Layer
+) -> tuple[jax.Array, jax.Array]:
+  """One sequence's gradients to keys and values by distance: [T, S, N, H]."""
+  scale = 1.0 / math.sqrt(config.head_width)
+  dz, p_NxTxS = layer.head_gradient, layer.pattern
+  own_NxT = _einsum("tnh,tnh->nt", dz, layer.head)
+  all_NxTxS = _einsum("tnh,snh->nts", dz, layer.value)
+  ds_NxTxS = p_NxTxS * (all_NxTxS - own_NxT[..., None])
+  return _shifted(scale * ds_NxTxS, layer.query), _shifted(p_NxTxS, dz)
+
+
+def _shifted(pair_NxTxS: jax.Array, at_TxNxH: jax.Array) -> jax.Array:
+  """pair[j + d, j] at[j + d] for distance d and key j, 0 beyond the end."""
+  length = at_TxNxH.shape[0]
+  # Queries are counted from their key here: the first axis is a distance.
+  distance, key = np.ogrid[:length, :length]
+  there_TxS = distance + key < length
+  query_TxS = np.minimum(distance + key, length - 1)
+  weight_NxTxS = jnp.where(there_TxS[None], pair_NxTxS[:, query_TxS, key], 0.0)
+  return _einsum("nds,dsnh->dsnh", weight_NxTxS, at_TxNxH[query_TxS])
+
+
+def _kernels(
+  config: DecoderConfig,
+  input_SxD: jax.Array,
+  key_TxSxNxH: jax.Array,
+  value_TxSxNxH: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """One sequence's gradients to W_K and W_V by distance: [T, D, N, H]."""
+  if config.positions == "rotary":
+    _, back = jax.vjp(lambda x: rotate(x, config), key_TxSxNxH)
+    (key_TxSxNxH,) = back(key_TxSxNxH)
+  key_TxDxNxH, value_TxDxNxH = (
+    _einsum("sm,dsnh->dmnh", input_SxD, x) for x in (key_TxSxNxH, value_TxSxNxH)
+  )
+  return key_TxDxNxH, value_TxDxNxH
+
+
+def _gram(x_TxSxNxH: jax.Array) -> jax.Array:
+  """Inner products over all but distances and heads: [N, T, T]."""
+  return _einsum("dsnh,esnh->nde", x_TxSxNxH, x_TxSxNxH)
