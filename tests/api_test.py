@@ -6,6 +6,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from typing import Any
 
 from absl.testing import parameterized
 
@@ -40,13 +41,15 @@ class ApiTest(base.TestCase):
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
-  def test_example_of_the_readme_runs(self):
-    """The library example of the README does what its comments say."""
+  def test_examples_of_the_readme_run(self):
+    """The library examples of the README do what their comments say."""
     text = (ROOT / "README.md").read_text()
-    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    if example is None:
-      self.fail("the README has no Python example")
-    names: dict[str, object] = {}
-    exec(example.group(1), names)  # noqa: S102
+    gradient, patch = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(gradient, names)  # noqa: S102
     self.assertLess(names["blocked"], 1e-6)
     self.assertGreater(names["asked"], 1e-3)
+    exec(patch, names)  # noqa: S102
+    moved = abs(names["after"] - names["before"]).max(axis=(0, 2))
+    self.assertEqual(moved[:3].max(), 0.0)
+    self.assertGreater(moved[3], 0.0)

@@ -1,36 +1,23 @@
-"""Looking at and changing the activations of a decoder, by pure functions.
+"""Running a decoder while its activations are looked at or changed.
 
 An edit is a function from an activation to the one to go on with. It is given
-for a site (`jaxlook.models.sites` has the table), and the makers here build the
-usual ones: `patch`, `zero`, `mean`, `resample`, `steer`. Each takes `where`, a
-function from the activation to a boolean mask of the same number of axes, each
-of the activation's size or 1; `at` and `at_edges` make them, and None edits all
-of it. Maps of effects over many sites are in `patching`, attention edges in
-`edges`.
-
-Sources: Wang et al. (2022), arXiv 2211.00593, for mean ablation; Chan et al.
-(2022), "Causal scrubbing", for resampling; Turner et al. (2023), arXiv
-2308.10248, for steering.
+for a site (`jaxlook.models.sites` has the table); `edits` makes the usual ones.
+Maps of effects over many sites are in `patching`, attention edges in `edges`.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
 from jaxlook import models
 from jaxlook.attention import Spec, parse_layers
 from jaxlook.models import Context, Decoder
 from jaxlook.models.decoder import Params
-from jaxlook.models.sites import NO_EDITS, Edit, Edits, check_sites, sown
+from jaxlook.models.sites import NO_EDITS, Edits, check_sites, sown
 
-Where = Callable[[jax.Array], jax.Array]
-Picks = int | Sequence[int] | np.ndarray | jax.Array
 Teacher = tuple[Context, ...]
 
 
@@ -167,133 +154,6 @@ def gradients_at(
   return jax.grad(total)(zeros)
 
 
-def at(positions: Picks | None = None, heads: Picks | None = None) -> Where:
-  """Chosen positions and heads, for every site but the attention patterns.
-
-  A pattern has its heads where others have positions: use `at_edges` there.
-
-  Args:
-    positions: one integer or several; traced ones may be out of range and then
-      choose nothing. None for all.
-    heads: the same, for sites with heads.
-
-  Returns:
-    The mask maker, for activations [B, T, ...] and [B, T, N, H]. It raises
-    ValueError where heads are chosen and there are none, or where a known
-    integer is out of range.
-  """
-
-  def mask(x: jax.Array) -> jax.Array:
-    by_position = _mask({"position": (1, positions)}, x, rank=3)
-    return by_position & _mask({"head": (2, heads)}, x)
-
-  return mask
-
-
-def at_edges(
-  queries: Picks | None = None,
-  keys: Picks | None = None,
-  heads: Picks | None = None,
-) -> Where:
-  """Chosen edges of an attention pattern: all chosen queries, keys and heads.
-
-  Args:
-    queries: positions that read, as of `at`.
-    keys: positions that are read, as of `at`.
-    heads: as of `at`.
-
-  Returns:
-    The mask maker, for patterns [B, N, T, S]. It raises ValueError as that of
-    `at` does.
-  """
-  axes = {"head": (1, heads), "query": (2, queries), "key": (3, keys)}
-  return functools.partial(_mask, axes)
-
-
-def patch(value: jax.Array, where: Where | None = None) -> Edit:
-  """Replaces an activation by a given one, from another run, say.
-
-  Args:
-    value: of the activation's number of axes, each of its size or 1; a mean
-      over some batch has a first axis of 1. Same dtype.
-    where: what to edit.
-
-  Returns:
-    The edit; it raises ValueError where the value does not fit.
-  """
-  return _edit(lambda x: _spread(value, x), where)
-
-
-def zero(where: Where | None = None) -> Edit:
-  """Sets an activation to zero."""
-  return _edit(jnp.zeros_like, where)
-
-
-def mean(axes: int | tuple[int, ...] = 0, where: Where | None = None) -> Edit:
-  """Replaces an activation by its mean over this batch.
-
-  For a mean taken elsewhere, `patch` it.
-
-  Args:
-    axes: what the mean is over: 0, the batch, leaves a mean for each position;
-      (0, 1) is over positions, too.
-    where: what to edit; the mean is over all of the batch in any case.
-
-  Returns:
-    The edit.
-  """
-
-  def change(x: jax.Array) -> jax.Array:
-    return _spread(jnp.mean(x, axis=axes, keepdims=True), x)
-
-  return _edit(change, where)
-
-
-def resample(key: jax.Array, where: Where | None = None) -> Edit:
-  """Replaces each sequence's activation by that of another of the batch.
-
-  The batch is rotated by a random step other than 0, so no sequence keeps its
-  own. Edits of several sites with one key take from the same sequences.
-
-  Args:
-    key: a PRNG key, consumed.
-    where: what to edit.
-
-  Returns:
-    The edit; it raises ValueError for a batch of one.
-  """
-
-  def change(x: jax.Array) -> jax.Array:
-    if x.shape[0] < 2:
-      raise ValueError(
-        f"resampling needs at least 2 sequences, not {x.shape[0]}"
-      )
-    return jnp.roll(x, jax.random.randint(key, (), 1, x.shape[0]), axis=0)
-
-  return _edit(change, where)
-
-
-def steer(vector: jax.Array, where: Where | None = None) -> Edit:
-  """Adds a vector to an activation.
-
-  Args:
-    vector: one axis, the activation's last; or all of its axes, each of its
-      size or 1. Same dtype.
-    where: what to edit.
-
-  Returns:
-    The edit; it raises ValueError where the vector does not fit.
-  """
-
-  def change(x: jax.Array) -> jax.Array:
-    fitted = vector
-    if vector.ndim == 1:
-      fitted = vector.reshape((1,) * (x.ndim - 1) + vector.shape)
-    return x + _spread(fitted, x)
-
-  return _edit(change, where)
-
-
 def _uncut(spec: Spec) -> Spec:
   if spec.source != "own" or not spec.blocks:
     return spec
@@ -307,60 +167,3 @@ def _runnable(decoder: Decoder, sites: Iterable[str]) -> Decoder:
   if not any(site.endswith("/pattern") for site in sites):
     return decoder
   return Decoder(decoder.config, decoder.attention, "reference")
-
-
-def _edit(change: Edit, where: Where | None) -> Edit:
-  """Restricts an edit to a part of the activation."""
-  if where is None:
-    return change
-
-  def edit(x: jax.Array) -> jax.Array:
-    mask = where(x)
-    chex.assert_type(mask, bool)
-    return jnp.where(_spread(mask, x), change(x), x)
-
-  return edit
-
-
-def _spread(value: jax.Array, x: jax.Array) -> jax.Array:
-  """Gives a value the shape of an activation with as many axes."""
-  sizes = zip(value.shape, x.shape, strict=False)
-  if value.ndim != x.ndim or any(a not in (1, b) for a, b in sizes):
-    raise ValueError(
-      f"an array of shape {list(value.shape)} does not fit an activation of"
-      f" shape {list(x.shape)}"
-    )
-  return jnp.broadcast_to(value, x.shape)
-
-
-def _mask(
-  axes: Mapping[str, tuple[int, Picks | None]], x: jax.Array, rank: int = 4
-) -> jax.Array:
-  """The mask of picks along axes of an activation of `rank` axes at least."""
-  mask = jnp.ones((1,) * x.ndim, bool)
-  for name, (axis, picks) in axes.items():
-    if picks is None:
-      continue
-    if x.ndim < rank:
-      raise ValueError(
-        f"an activation of shape {list(x.shape)} has no {name} axis"
-      )
-    shape = [1] * x.ndim
-    shape[axis] = x.shape[axis]
-    mask &= _chosen(name, picks, x.shape[axis]).reshape(shape)
-  return mask
-
-
-def _chosen(name: str, picks: Picks, size: int) -> jax.Array:
-  """Which of `size` indices are picked, bool [size]."""
-  # Traced values cannot be looked at.
-  if not isinstance(picks, Tracer):
-    known = np.asarray(picks)
-    if known.dtype.kind not in "iu" or (
-      known.size and not 0 <= known.min() <= known.max() < size
-    ):
-      raise ValueError(
-        f"a {name} must be an integer in 0..{size - 1}, not {picks}"
-      )
-  ids = jnp.ravel(jnp.asarray(picks))
-  return (jnp.arange(size)[:, None] == ids[None]).any(axis=1)

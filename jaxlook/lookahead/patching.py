@@ -18,14 +18,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxlook.lookahead.edits import Picks, Where, at, patch
 from jaxlook.lookahead.interventions import (
-  Picks,
   Teacher,
-  Where,
-  at,
   capture,
   gradients_at,
-  patch,
   run,
 )
 from jaxlook.models import Decoder, DecoderConfig, residual_site

@@ -14,18 +14,20 @@ from absl.testing import absltest, parameterized
 
 import jaxlook
 from jaxlook import models
-from jaxlook.lookahead.interventions import (
+from jaxlook.lookahead.edits import (
   at,
   at_edges,
-  capture,
-  forward_only,
-  gradients_at,
   mean,
   patch,
   resample,
-  run,
   steer,
   zero,
+)
+from jaxlook.lookahead.interventions import (
+  capture,
+  forward_only,
+  gradients_at,
+  run,
 )
 from jaxlook.models import Decoder, DecoderConfig, residual_site, site_names
 from tests import base

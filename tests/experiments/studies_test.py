@@ -1,0 +1,82 @@
+"""The studies from end to end, at their smallest scale."""
+
+import pathlib
+import tempfile
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from tests import base
+from tests.experiments import running
+
+
+class StudiesTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    root = self.enterContext(tempfile.TemporaryDirectory())
+    self.root = pathlib.Path(root)
+    self.out = self.root / "run"
+
+  def _run(self, name, *arguments):
+    """Runs a study and returns its checked result."""
+    arguments = ("--preset=smoke", f"--out={self.out}", *arguments)
+    done = running.run(name, *arguments)
+    self.assertEqual(done.returncode, 0, done.stderr)
+    result = running.result(self.out)
+    self.assertEqual(result["experiment"], name)
+    report = (self.out / "report.md").read_text()
+    for figure in self.out.glob("figures/*"):
+      self.assertIn(f"figures/{figure.name}", report)
+    return result
+
+  def test_gradient_anatomy(self):
+    """Shares sum to one at every distance; every figure is there."""
+    result = self._run("gradient_anatomy", "--sequences=8")
+    self.assertEqual(
+      {cell["variant"] for cell in result["cells"]},
+      {"causal", "myopic/kv", "untrained"},
+    )
+    self.assertLen(list(self.out.glob("figures/*.png")), 4)
+    table = pq.read_table(self.out / "measurements.parquet")
+    by = ["variant", "seed", "gradient", "layer", "head"]
+    for share in ("norm_share", "signed_share"):
+      sums = table.group_by(by).aggregate([(share, "sum")])[f"{share}_sum"]
+      self.assertLen(sums, 3 * 2 * 4 * 1 * 2)
+      np.testing.assert_allclose(sums, 1.0, atol=1e-6)
+    ids = {claim["id"] for claim in result["claims"]}
+    self.assertContainsSubset(
+      {"future/causal/W_K", "useful/mean/layer0", "W13/residual/late"}, ids
+    )
+
+  def test_horizon(self):
+    """Every arm of the dial is there, with all its seeds."""
+    result = self._run("horizon", "--horizons=0,1", "--layers=2")
+    self.assertLen(result["cells"], 2 * (1 + 2 * (2 + 1 + 1 + 2)))
+    self.assertTrue((self.out / "figures" / "dial.png").exists())
+    self.assertIn("kv/gap", {claim["id"] for claim in result["claims"]})
+
+  def test_local_myopia_on_text(self):
+    """Gap and bonus of both stop points, from arms with a teacher."""
+    result = self._run(
+      "local_myopia", "--task=text", f"--cache={self.root / 'cache'}"
+    )
+    self.assertEqual(
+      {cell["variant"] for cell in result["cells"]},
+      {
+        *("causal", "myopic/residual", "myopic/kv"),
+        *("teacher/residual", "teacher/kv"),
+      },
+    )
+    self.assertContainsSubset(
+      {"residual/gap", "residual/bonus", "kv/bonus_below_gap"},
+      {claim["id"] for claim in result["claims"]},
+    )
+    report = (self.out / "report.md").read_text()
+    self.assertIn("vanilla weights, local context", report)
+
+  def test_placebo(self):
+    """As many repetitions as asked for, each with both orders."""
+    result = self._run("placebo", "--repetitions=6")
+    self.assertEqual([c["n"] for c in result["claims"]], [6, 6])
+    table = pq.read_table(self.out / "measurements.parquet")
+    self.assertEqual(table.num_rows, 6 * 4)
