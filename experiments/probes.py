@@ -1,0 +1,260 @@
+"""What do hidden states hold that only later positions need?
+
+    python -m experiments.probes [--task=precache|text] [--preset=smoke|cpu]
+        [--model=RUN [--step=N] | --model=DIR] [--out=DIR]
+
+Arms: causal, myopic/residual, myopic/kv. Probes of the residual stream, keys,
+values and MLP neurons, fitted on half of the held-out sequences and scored on
+the other half, beside untrained models, shuffled targets, and what the inputs
+alone say. On the pre-caching task ridge probes for the input, its sine, those
+of earlier inputs, and sums, as Wu, Morris and Levine (2024), section 4; on text
+logistic probes for the tokens n .. n + 5, and, for bytes, where words end.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments import ablating, cli, studying
+from jaxlook import figures, report, stats
+from jaxlook.ablation import CAUSAL, KV, RESIDUAL
+from jaxlook.attention import parse_layers
+from jaxlook.lookahead import probing, targets
+from jaxlook.lookahead.probing import ACCURACY, LEAST_SQUARES, NATS, R2, Probed
+from jaxlook.models import Decoder
+from jaxlook.models.sites import residual_site
+from jaxlook.tasks.precache import Precache
+from jaxlook.tasks.text import Text
+from jaxlook.training import held_out_batch
+
+flags.adopt_module_key_flags(studying)
+
+_OWN = "jaxlook's own"
+_SINE = 0.8
+_MARGIN = 0.1
+_POSITIVE = math.nextafter(0.0, 1.0)
+_PANELS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+  """How many held-out sequences are probed, and how on text.
+
+  Attributes:
+    precache: sequences of the pre-caching task.
+    text: windows of text.
+    stride: between positions of text.
+    top: tokens that are told apart.
+    steps: of the logistic probes.
+  """
+
+  precache: int
+  text: int
+  stride: int
+  top: int
+  steps: int
+
+
+SCALES = {
+  "smoke": Scale(precache=32, text=32, stride=1, top=8, steps=10),
+  "cpu": Scale(precache=1024, text=512, stride=4, top=32, steps=50),
+  "paper": Scale(precache=4096, text=2048, stride=4, top=64, steps=100),
+}
+
+
+def plan(study: studying.Study, scale: Scale) -> probing.Plan:
+  """What to probe for on the study's task."""
+  task = study.problem.task
+  count = scale.text if study.on_text else scale.precache
+  batch = held_out_batch(study.problem, count)
+  with cli.naming("length"):
+    if isinstance(task, Precache):
+      return targets.precache_plan(task, batch.inputs)
+    windows = np.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1)
+    return targets.text_plan(
+      cast(Text, task),
+      windows,
+      top=scale.top,
+      stride=scale.stride,
+      steps=scale.steps,
+    )
+
+
+def probe_all(
+  study: studying.Study,
+  asked: probing.Plan,
+  subjects: Sequence[studying.Subject],
+) -> tuple[list[Probed], list[Probed]]:
+  """Probes every variant, and once for each forward the untrained models."""
+  shape, key = study.problem.model, jax.random.key(0)
+  found, controls = [], {}
+  # Fullest first, so that a diverged seed takes no control from the others.
+  for each in sorted(subjects, key=lambda subject: -len(subject.seeds)):
+    form = cast(str, each.decoder.attention)
+    specs = parse_layers(form, shape.layers, shape.heads)
+    kept = all(spec.keeps_forward for layer in specs for spec in layer)
+    # Variants of one forward share its compiled program and its control.
+    decoder = Decoder(shape) if kept else each.decoder
+    if decoder not in controls:
+      fresh = studying.untrained(study, each)
+      controls[decoder] = Probed(
+        fresh.variant if kept else f"{fresh.variant} {each.variant}",
+        fresh.seeds,
+        probing.probe_models(asked, decoder, fresh.params, key),
+      )
+    scores = probing.probe_models(asked, decoder, each.params, key)
+    found.append(Probed(each.variant, each.seeds, scores, controls[decoder]))
+  order = [subject.variant for subject in subjects]
+  found.sort(key=lambda probed: order.index(probed.variant))
+  return found, list(controls.values())
+
+
+def claims(study: studying.Study, found: Sequence[Probed]) -> list[stats.Claim]:
+  """Sines without gradient from later positions; tokens after the next."""
+  config = study.problem.model
+  by = {each.variant: each for each in found}
+  if study.on_text:
+    at = (ACCURACY, residual_site(config, config.layers), targets.token(2))
+    what, unit = "accuracy of the token n+2 after the last block", "share"
+  else:
+    at = (R2, residual_site(config, 1), targets.sine(0))
+    what, unit = "R^2 of sin(b x_n) after block 1 at n", "R^2"
+  claimed: list[stats.Claim] = []
+
+  def claim(id, words, source, evidence: stats.Interval | None, **bounds):
+    if evidence is not None:
+      words = f"{what}: {words}"
+      claimed.append(stats.claim(id, words, source, unit, evidence, **bounds))
+
+  def difference(variant: str, other: str | None = None):
+    first = by.get(variant)
+    second = by.get(other) if other else first and first.control
+    if first is None or second is None:
+      return None
+    a, b = first.values(*at), second.values(*at)
+    return stats.compare(a, b) if len(a.keys() & b.keys()) >= 2 else None
+
+  if not study.on_text and CAUSAL in by:
+    values = list(by[CAUSAL].values(*at).values())
+    mean = stats.mean_interval(values) if len(values) >= 2 else None
+    words = f"{CAUSAL}'s is above {_SINE} (published: 0.985 at b = 10)"
+    low = math.nextafter(_SINE, 1.0)
+    claim("sine", words, study.source, mean, low=low)
+  words = f"{CAUSAL} minus untrained is above 0"
+  claim("learned", words, _OWN, difference(CAUSAL), low=_POSITIVE)
+  if study.on_text:
+    words = f"{CAUSAL} minus {KV} is above 0"
+    claim("ahead", words, _OWN, difference(CAUSAL, KV), low=_POSITIVE)
+  else:
+    unlearned = (("kv", KV, study.source), ("residual", RESIDUAL, _OWN))
+    for id, variant, source in unlearned:
+      words = f"{variant} minus untrained is at most {_MARGIN}"
+      claim(id, words, source, difference(variant), high=_MARGIN)
+  return claimed
+
+
+def findings(
+  study: studying.Study,
+  asked: probing.Plan,
+  found: Sequence[Probed],
+  controls: Sequence[Probed],
+  draw: Callable[..., None],
+) -> studying.Findings:
+  """Tables, curves and claims."""
+  config, known = study.problem.model, asked.baselines
+  stream = probing.residual_sites(config)
+  sites = sum(probing.site_groups(config), ())
+  inside = tuple(site for site in sites if site not in stream)
+  if study.on_text:
+    curve = [targets.token(tau) for tau in range(targets.AHEAD + 1)]
+    score, keyed = ACCURACY, [targets.token(tau) for tau in (0, 1, 2)]
+    tables = {(ACCURACY, stream): keyed, (NATS, stream): keyed}
+    tables[LEAST_SQUARES, inside] = [targets.token(2)]
+    if asked.values is not None:
+      tables[R2, stream] = list(asked.values.names)
+    name, xlabel, site = "tokens.png", "tau, tokens after n", stream[-1]
+  else:
+    lags = cast(Precache, study.problem.task).terms + targets.BEYOND
+    curve = [targets.sine(lag) for lag in range(lags + 1)]
+    score, keyed = R2, ["x[n]", targets.sine(0)]
+    keyed += [targets.asked(0), targets.asked(1)]
+    tables = {(R2, stream): keyed, (R2, inside): [targets.sine(0)]}
+    name, xlabel, site = "lags.png", "lag i of sin(b x[n-i])", stream[1]
+  places = np.linspace(0, config.layers, min(len(stream), _PANELS)).round()
+  shown = [stream[int(place)] for place in places]
+  every = [*found, *controls]
+  draw(name, probing.panels(every, known, score, shown, curve, xlabel))
+  metrics = {
+    each.variant: {
+      seed: {
+        f"{score}/{target}/{at}": each.values(score, at, target)[seed]
+        for at in stream
+        for target in keyed
+      }
+      for seed in each.seeds
+    }
+    for each in every
+  }
+  shown_tables = {
+    f"{score}, held out, {'stream' if sites is stream else 'inside blocks'}": (
+      probing.score_table(found, known, score, sites, names)
+    )
+    for (score, sites), names in tables.items()
+    if sites
+  }
+  paired = probing.differences(found, score, site, keyed)
+  if paired:
+    shown_tables[f"Paired differences of {score} at {site}"] = (
+      report.comparison_table(paired)
+    )
+  return studying.Findings(
+    claims=claims(study, found),
+    tables=shown_tables,
+    figures={
+      name: f"{score} of probes of the residual stream on held-out sequences,"
+      " mean over seeds with 95% t bands."
+    },
+    metrics=metrics,
+    measurements=probing.measurements(every, known),
+    notes=[note(asked)],
+  )
+
+
+def note(asked: probing.Plan) -> str:
+  """How much was fitted and scored."""
+  count, places = len(asked.inputs), len(asked.positions)
+  return (
+    f"Probes were fitted on {count // 2} and scored on {count - count // 2}"
+    f" other held-out sequences, at {places} positions of each,"
+    f" {asked.positions[0]}..{asked.positions[-1]}. Shuffled targets are in"
+    " random order over sequences and positions."
+  )
+
+
+def main() -> None:
+  """Checks the flags, then trains, probes and reports."""
+  study = studying.build(
+    "probes", "What hidden states hold", (CAUSAL, RESIDUAL, KV)
+  )
+  asked = plan(study, SCALES[ablating.PRESET.value])
+  with studying.opened(study) as store:
+    found, controls = probe_all(study, asked, studying.subjects(store, study))
+
+    def draw(name: str, panels: Sequence[figures.Curves]) -> None:
+      figures.panels_figure(
+        store.figures / name,
+        [panels],
+        title=study.title,
+        setup=f"{study.setup}; {len(found[0].seeds)} seeds",
+      )
+
+    studying.write(store, study, findings(study, asked, found, controls, draw))
+
+
+if __name__ == "__main__":
+  cli.run(main)
