@@ -12,7 +12,6 @@ logistic probes for the tokens n .. n + 5, and, for bytes, where words end.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -21,23 +20,18 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying
-from jaxlook import figures, report, stats
+from jaxlook import figures, report
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.attention import parse_layers
-from jaxlook.lookahead import probing, targets
+from jaxlook.lookahead import probe_report, probing, targets
 from jaxlook.lookahead.probing import ACCURACY, LEAST_SQUARES, NATS, R2, Probed
 from jaxlook.models import Decoder
-from jaxlook.models.sites import residual_site
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)
 
-_OWN = "jaxlook's own"
-_SINE = 0.8
-_MARGIN = 0.1
-_POSITIVE = math.nextafter(0.0, 1.0)
 _PANELS = 4
 
 
@@ -114,50 +108,6 @@ def probe_all(
   return found, list(controls.values())
 
 
-def claims(study: studying.Study, found: Sequence[Probed]) -> list[stats.Claim]:
-  """Sines without gradient from later positions; tokens after the next."""
-  config = study.problem.model
-  by = {each.variant: each for each in found}
-  if study.on_text:
-    at = (ACCURACY, residual_site(config, config.layers), targets.token(2))
-    what, unit = "accuracy of the token n+2 after the last block", "share"
-  else:
-    at = (R2, residual_site(config, 1), targets.sine(0))
-    what, unit = "R^2 of sin(b x_n) after block 1 at n", "R^2"
-  claimed: list[stats.Claim] = []
-
-  def claim(id, words, source, evidence: stats.Interval | None, **bounds):
-    if evidence is not None:
-      words = f"{what}: {words}"
-      claimed.append(stats.claim(id, words, source, unit, evidence, **bounds))
-
-  def difference(variant: str, other: str | None = None):
-    first = by.get(variant)
-    second = by.get(other) if other else first and first.control
-    if first is None or second is None:
-      return None
-    a, b = first.values(*at), second.values(*at)
-    return stats.compare(a, b) if len(a.keys() & b.keys()) >= 2 else None
-
-  if not study.on_text and CAUSAL in by:
-    values = list(by[CAUSAL].values(*at).values())
-    mean = stats.mean_interval(values) if len(values) >= 2 else None
-    words = f"{CAUSAL}'s is above {_SINE} (published: 0.985 at b = 10)"
-    low = math.nextafter(_SINE, 1.0)
-    claim("sine", words, study.source, mean, low=low)
-  words = f"{CAUSAL} minus untrained is above 0"
-  claim("learned", words, _OWN, difference(CAUSAL), low=_POSITIVE)
-  if study.on_text:
-    words = f"{CAUSAL} minus {KV} is above 0"
-    claim("ahead", words, _OWN, difference(CAUSAL, KV), low=_POSITIVE)
-  else:
-    unlearned = (("kv", KV, study.source), ("residual", RESIDUAL, _OWN))
-    for id, variant, source in unlearned:
-      words = f"{variant} minus untrained is at most {_MARGIN}"
-      claim(id, words, source, difference(variant), high=_MARGIN)
-  return claimed
-
-
 def findings(
   study: studying.Study,
   asked: probing.Plan,
@@ -188,7 +138,7 @@ def findings(
   places = np.linspace(0, config.layers, min(len(stream), _PANELS)).round()
   shown = [stream[int(place)] for place in places]
   every = [*found, *controls]
-  draw(name, probing.panels(every, known, score, shown, curve, xlabel))
+  draw(name, probe_report.panels(every, known, score, shown, curve, xlabel))
   metrics = {
     each.variant: {
       seed: {
@@ -202,25 +152,25 @@ def findings(
   }
   shown_tables = {
     f"{score}, held out, {'stream' if sites is stream else 'inside blocks'}": (
-      probing.score_table(found, known, score, sites, names)
+      probe_report.score_table(found, known, score, sites, names)
     )
     for (score, sites), names in tables.items()
     if sites
   }
-  paired = probing.differences(found, score, site, keyed)
+  paired = probe_report.differences(found, score, site, keyed)
   if paired:
     shown_tables[f"Paired differences of {score} at {site}"] = (
       report.comparison_table(paired)
     )
   return studying.Findings(
-    claims=claims(study, found),
+    claims=probe_report.claims(config, found, study.on_text, study.source),
     tables=shown_tables,
     figures={
       name: f"{score} of probes of the residual stream on held-out sequences,"
       " mean over seeds with 95% t bands."
     },
     metrics=metrics,
-    measurements=probing.measurements(every, known),
+    measurements=probe_report.measurements(every, known),
     notes=[note(asked)],
   )
 

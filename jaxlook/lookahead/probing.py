@@ -8,23 +8,19 @@ targets, of untrained models, and of what the inputs alone say.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyarrow as pa
 
-from jaxlook import stats
-from jaxlook.figures import Curves
 from jaxlook.lookahead import probes
 from jaxlook.lookahead.targets import (
   ACCURACY,
   LEAST_SQUARES,
   NATS,
   R2,
-  Baselines,
   Plan,
   Targets,
   halves,
@@ -32,7 +28,6 @@ from jaxlook.lookahead.targets import (
 )
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.sites import residual_site, sown
-from jaxlook.report import Rows, interval, number
 
 PROBE = "probe"
 SHUFFLED = "shuffled"
@@ -233,128 +228,3 @@ def _labels(both_BxPxK, classes, steps, features_BxPxD):
       in_axes=1,
     )(fit, held_out)
   )
-
-
-def score_table(
-  found: Sequence[Probed],
-  baselines: Baselines,
-  score: str,
-  sites: Sequence[str],
-  names: Sequence[str],
-) -> Rows:
-  """One row a target, site and variant: its score beside its controls.
-
-  Returns:
-    A header and the rows: means over seeds, with 95% t intervals from 2 seeds
-    on, and baselines, which have no seeds.
-  """
-  levels = baselines.get(score, {})
-  head = ["target", "site", "variant", score, "untrained", "shuffled"]
-  lines = [[*head, *levels, "n"]]
-  for name in names:
-    for site in sites:
-      for each in found:
-        at = (score, site, name)
-        own, chance = each.values(*at), each.values(*at, SHUFFLED)
-        fresh = each.control.values(*at) if each.control else {}
-        shown = [_mean(values) for values in (own, fresh, chance)]
-        shown += [number(values[name]) for values in levels.values()]
-        lines.append([name, site, each.variant, *shown, str(len(own))])
-  return lines
-
-
-def _mean(by_seed: Mapping[int, float]) -> str:
-  values = list(by_seed.values())
-  if len(values) < 2:
-    return number(values[0]) if values else "-"
-  found = stats.mean_interval(values)
-  return f"{number(found.estimate)} {interval(found.ci95)}"
-
-
-def differences(
-  found: Sequence[Probed], score: str, site: str, names: Sequence[str]
-) -> dict[str, stats.Comparison]:
-  """Selectivity (probe - shuffled) and probe - untrained, paired by seed.
-
-  Returns:
-    By name; only where two seeds are in both.
-  """
-  compared = {}
-  for name in names:
-    at = (score, site, name)
-    for each in found:
-      others = {SHUFFLED: each.values(*at, SHUFFLED)}
-      if each.control is not None:
-        others[each.control.variant] = each.control.values(*at)
-      for label, other in others.items():
-        if len(each.values(*at).keys() & other.keys()) >= 2:
-          compared[f"{name}: {each.variant} - {label}"] = stats.compare(
-            each.values(*at), other
-          )
-  return compared
-
-
-def panels(
-  found: Sequence[Probed],
-  baselines: Baselines,
-  score: str,
-  sites: Sequence[str],
-  names: Sequence[str],
-  xlabel: str,
-) -> list[Curves]:
-  """A panel for each site: the scores of targets number 0, 1, 2 ... as curves.
-
-  Returns:
-    Panels for `figures.panels_figure`; baselines are curves of one "seed".
-  """
-  levels = baselines.get(score, {})
-  found_at = []
-  for site in sites:
-    curves = {
-      each.variant: np.array(
-        [list(each.values(score, site, name).values()) for name in names]
-      )
-      for each in found
-    } | {
-      label: np.array([[values[name]] for name in names])
-      for label, values in levels.items()
-    }
-    at = np.arange(len(names))
-    found_at.append(
-      Curves(site, at, xlabel, f"{score}, held out", curves, scale="steps")
-    )
-  return found_at
-
-
-def measurements(found: Sequence[Probed], baselines: Baselines) -> pa.Table:
-  """Every number, one a row.
-
-  Returns:
-    Columns variant, seed, site, target, score, kind (`PROBE`, `SHUFFLED` or
-    `BASELINE`), position (null: all together) and value. Untrained models are a
-    variant; baselines have no seed and no site.
-  """
-  names = "variant seed site target score kind position value".split()
-  every = [row for each in found for row in _measured(each)] + [
-    (name, None, None, target, score, BASELINE, None, value)
-    for score, levels in baselines.items()
-    for name, values in levels.items()
-    for target, value in values.items()
-  ]
-  return pa.table(
-    dict(zip(names, map(list, zip(*every, strict=True)), strict=True))
-  )
-
-
-def _measured(each: Probed) -> Iterator[tuple[Any, ...]]:
-  def of(score: str, kind: str, array_ExLxPxK: np.ndarray, positions):
-    found = each.scores[score]
-    for (e, site, p, k), value in np.ndenumerate(array_ExLxPxK):
-      where = (found.sites[site], found.targets.names[k], score, kind)
-      yield each.variant, each.seeds[e], *where, positions[p], float(value)
-
-  for score, found in each.scores.items():
-    yield from of(score, PROBE, found.probe[:, :, None], [None])
-    yield from of(score, SHUFFLED, found.shuffled[:, :, None], [None])
-    if found.by_position is not None:
-      yield from of(score, PROBE, found.by_position, found.targets.positions)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.lookahead import probes, probing, targets
+from jaxlook.lookahead import probe_report, probes, probing, targets
 from jaxlook.models import Decoder, DecoderConfig, init
 from jaxlook.tasks.precache import Precache
 from tests import base
@@ -224,15 +224,15 @@ class ProbingTest(base.Float64TestCase):
     )
     self.assertLen(scores, 4)
     found = probing.Probed("causal", (0,), scores)
-    table = probing.score_table(
+    table = probe_report.score_table(
       [found], plan.baselines, probing.ACCURACY, ["residual"], ["token n"]
     )
     self.assertLen(table, 2)
     self.assertLen(table[0], len(table[1]))
     self.assertEmpty(
-      probing.differences([found], probing.R2, "residual", ["in a word"])
+      probe_report.differences([found], probing.R2, "residual", ["in a word"])
     )
-    rows = probing.measurements([found], plan.baselines).to_pylist()
+    rows = probe_report.measurements([found], plan.baselines).to_pylist()
     kinds = {row["kind"] for row in rows}
     self.assertEqual(kinds, {"probe", "shuffled", "baseline"})
     sites = {row["site"] for row in rows if row["score"] == probing.NATS}
