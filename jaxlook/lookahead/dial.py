@@ -163,20 +163,54 @@ def smallest_closing(
   Args:
     horizons: R horizons, ascending; the last is ordinary training's N - 1.
     closed_RxE: fractions closed, from `closed`.
-    share: the share of the gap.
+    share: the share of the gap, positive.
 
   Returns:
     [E], float; NaN for a seed without a gap, or with a loss missing below the
     first h that closes it.
   """
-  found = np.full(closed_RxE.shape[1], np.nan)
-  for seed, column in enumerate(closed_RxE.T):
-    for h, fraction in zip(horizons, column, strict=True):
-      if math.isnan(fraction):
-        break
-      if fraction >= share:
-        found[seed] = h
-        break
+  rows = _first_closing(closed_RxE, share)
+  return np.array([math.nan if r is None else horizons[r] for r in rows])
+
+
+def crossing(
+  horizons: Sequence[int], closed_RxE: np.ndarray, share: float = CLOSED
+) -> np.ndarray:
+  """Where the fraction closed first reaches a share, between the h of the dial.
+
+  A line is drawn from each h to the next. Unlike `smallest_closing`, which is
+  this rounded up to the next h, it varies smoothly over seeds, as an interval
+  of its mean asks for.
+
+  Args:
+    horizons: as of `smallest_closing`.
+    closed_RxE: as of `smallest_closing`.
+    share: as of `smallest_closing`.
+
+  Returns:
+    [E], positions; NaN as `smallest_closing`.
+  """
+  found = []
+  for row, column in zip(
+    _first_closing(closed_RxE, share), closed_RxE.T, strict=True
+  ):
+    if row is None:
+      found.append(math.nan)
+      continue
+    part = (share - column[row - 1]) / (column[row] - column[row - 1])
+    found.append(horizons[row - 1] + part * (horizons[row] - horizons[row - 1]))
+  return np.array(found)
+
+
+def _first_closing(closed_RxE: np.ndarray, share: float) -> list[int | None]:
+  """The first row that closes a share, by seed; None where it is unknown."""
+  if not 0.0 < share <= 1.0:
+    raise ValueError(f"share must lie in (0, 1], not {share}")
+  found: list[int | None] = []
+  for column in closed_RxE.T:
+    reached = np.flatnonzero(np.isnan(column) | (column >= share))
+    known = len(reached) > 0 and not np.isnan(column[: reached[0] + 1]).any()
+    found.append(int(reached[0]) if known else None)
   return found
 
 

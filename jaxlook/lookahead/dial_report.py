@@ -64,18 +64,19 @@ def claims(
     if reach is None:
       continue
     closed_RxE = dial.closed(losses_RxE)
-    needed = dial.interval(dial.smallest_closing(horizons, closed_RxE))
+    needed = dial.interval(dial.crossing(horizons, closed_RxE))
     if needed is not None:
       found.append(
         stats.claim(
           f"{stop}/horizon",
-          f"the smallest h of the dial that closes {dial.CLOSED:.0%} of the gap"
-          f" lies in [{reach[0]}, {reach[1]}]: the nearest source over the"
-          " number of layers, rounded up, to the farthest source",
+          f"{dial.CLOSED:.0%} of the gap is closed at a horizon above"
+          f" {reach[0] - 1}, from where no gradient reaches the nearest source,"
+          f" and not above {reach[1]}, where the farthest one lies;"
+          " interpolated between the dial's h",
           _OURS,
           "positions",
           needed,
-          low=reach[0],
+          low=math.nextafter(reach[0] - 1, math.inf),
           high=reach[1],
         )
       )
@@ -112,22 +113,28 @@ def tables(
   Returns:
     Tables by title; every number with its 95% interval and n.
   """
-  needed = [["stop point", "smallest h", "95% t interval", "n", "each seed"]]
+  needed = [
+    ["stop point", "", "mean", "95% t interval", "n", "each seed"],
+  ]
   closing = [
     ["stop point", "arm", "fraction of the gap closed", "95% t interval", "n"]
   ]
   for stop in STOPS:
     horizons, losses_RxE = _rows(chosen, values, length, stop)
-    found_E = dial.smallest_closing(horizons, dial.closed(losses_RxE))
-    each = " ".join(f"{h:g}" for h in found_E)
-    needed.append([stop, *_shown(dial.interval(found_E)), each])
+    for name, read in (
+      ("smallest h of the dial", dial.smallest_closing),
+      ("interpolated", dial.crossing),
+    ):
+      found_E = read(horizons, dial.closed(losses_RxE))
+      each = " ".join(f"{h:.3g}" for h in found_E)
+      needed.append([stop, name, *_shown(dial.interval(found_E)), each])
     for label, name in _arms(chosen, layers, stop):
       three = dial.losses(values, [dial.horizon(0, stop), name, CAUSAL])
       closing.append(
         [stop, label, *_shown(dial.interval(dial.closed(three)[1]))]
       )
   return {
-    f"Smallest horizon that closes {dial.CLOSED:.0%} of the gap": needed,
+    f"Horizon that closes {dial.CLOSED:.0%} of the gap, positions": needed,
     f"Fraction of the gap closed (losses in {unit}, paired by seed)": closing,
   }
 

@@ -62,6 +62,15 @@ class DialTest(base.TestCase):
       dial.smallest_closing((0, 1, 7), shares), [1.0, 7.0, math.nan]
     )
 
+  def test_crossing_lies_on_the_line(self):
+    """Half way from 1 to 7 the line from 0.8 to 1 reaches 0.9."""
+    shares = np.array([[0.0, 0.0, 0.0], [0.8, 1.2, math.nan], [1.0, 1.0, 1.0]])
+    np.testing.assert_allclose(
+      dial.crossing((0, 1, 7), shares), [4.0, 0.75, math.nan]
+    )
+    with self.assertRaisesRegex(ValueError, "^share must lie in"):
+      dial.crossing((0, 1, 7), shares, 0.0)
+
   def test_losses_keep_the_seeds_in_their_columns(self):
     """A seed that diverged in one arm leaves a hole, not a shift."""
     values = {"causal": {0: 1.0, 1: 2.0}, "horizon:0/kv": {1: 3.0}}
