@@ -23,7 +23,7 @@ from jaxlook.training import held_out_batch
 flags.adopt_module_key_flags(studying)
 
 _SEQUENCES = flags.DEFINE_integer(
-  "sequences", 128, "Held-out sequences to measure on.", lower_bound=1
+  "sequences", None, "Held-out sequences to measure on.", lower_bound=1
 )
 ARMS = (ablation.CAUSAL, ablation.KV)
 
@@ -59,11 +59,13 @@ def main() -> None:
     precache=PRECACHE,
     text=TEXT,
   )
+  # Those of text are longer, and its losses wider.
+  sequences = _SEQUENCES.value or (32 if study.on_text else 128)
   study = dataclasses.replace(
-    study, config={**study.config, "sequences": _SEQUENCES.value}
+    study, config={**study.config, "sequences": sequences}
   )
   task = study.problem.task
-  batch = held_out_batch(study.problem, _SEQUENCES.value)
+  batch = held_out_batch(study.problem, sequences)
   with studying.opened(study) as store:
     subjects = studying.subjects(store, study)
     first = subjects[0]
@@ -123,6 +125,10 @@ def main() -> None:
         notes=(
           "Shares are of the sum over distances of the squared norms; signed"
           " shares are the parts along the whole gradient. Both sum to one.",
+          "Future is vanilla minus myopic, as published. Myopic and future_only"
+          " gradients both hold what passes no key or value, so their sum"
+          " counts it twice (W13b); mixed paths are what is missing when it is"
+          " counted once.",
         ),
       ),
     )

@@ -341,8 +341,8 @@ def influence_figure(
 
 def _log10(values: np.ndarray) -> np.ndarray:
   """Powers of ten; blank where there is nothing, and far below the rest."""
-  floor = values.max() * 1e-8
-  return np.where(values > floor, np.log10(np.maximum(values, 1e-300)), np.nan)
+  shown = values > values.max() * 1e-8
+  return np.where(shown, np.log10(np.where(shown, values, 1.0)), np.nan)
 
 
 def direction_figure(

@@ -33,10 +33,10 @@ class Examination(NamedTuple):
       cutting (`HOWS`), layer, distance and query, [E, L, T, T].
   """
 
-  grams: Mapping[str, np.ndarray]
-  influence: np.ndarray
-  parameter_influence: np.ndarray
-  rises: Mapping[str, np.ndarray]
+  grams: Mapping[str, Any]
+  influence: Any
+  parameter_influence: Any
+  rises: Mapping[str, Any]
 
 
 def examine(
@@ -141,7 +141,7 @@ def _directions(
   )
 
 
-def used(rises: np.ndarray) -> edges.Usefulness:
+def used(rises: np.ndarray) -> Any:
   """`edges.usefulness` of every seed and layer of [E, L, T, T]."""
   each = jax.vmap(jax.vmap(edges.usefulness))(jnp.asarray(rises))
   return jax.tree.map(np.asarray, each)

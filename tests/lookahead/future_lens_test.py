@@ -12,7 +12,7 @@ from absl.testing import parameterized
 
 from jaxlook import models
 from jaxlook.lookahead import future_lens as lens
-from jaxlook.lookahead import soft_prompt
+from jaxlook.lookahead import future_maps, future_pairs, soft_prompt
 from jaxlook.lookahead.interventions import capture
 from jaxlook.models import Decoder, DecoderConfig, residual_site
 from jaxlook.tasks.text import cross_entropy
@@ -73,13 +73,13 @@ class SkipBigramTest(base.TestCase):
       else commonest
       for token in range(9)
     ]
-    found = lens.skip_bigram(tokens, offset, 9)
+    found = future_pairs.skip_bigram(tokens, offset, 9)
     self.assertEqual(found.tolist(), expected)
 
   @parameterized.parameters(0, 4)
   def test_offset_outside_the_text_is_refused(self, offset):
     with self.assertRaisesRegex(ValueError, r"offset must lie in 1\.\.3"):
-      lens.skip_bigram(np.arange(4), offset, 4)
+      future_pairs.skip_bigram(np.arange(4), offset, 4)
 
 
 class OtherStatesTest(base.TestCase):
@@ -88,13 +88,13 @@ class OtherStatesTest(base.TestCase):
     """And every state is used once."""
     owner = jnp.repeat(jnp.arange(sequences), 3)
     states = jnp.stack([owner, jnp.arange(3 * sequences)], axis=1)
-    found = np.asarray(lens.other_states(states, 3))
+    found = np.asarray(future_pairs.other_states(states, 3))
     self.assertTrue(np.all(found[:, 0] != owner))
     self.assertLen(set(found[:, 1].tolist()), 3 * sequences)
 
   def test_one_sequence_is_refused(self):
     with self.assertRaisesRegex(ValueError, "two sequences are needed, not 1"):
-      lens.other_states(jnp.zeros((3, 1)), 3)
+      future_pairs.other_states(jnp.zeros((3, 1)), 3)
 
 
 class SetupTest(base.TestCase):
@@ -108,7 +108,7 @@ class SetupTest(base.TestCase):
   )
   def test_bad_settings_are_refused(self, fields, message):
     with self.assertRaisesRegex(ValueError, message):
-      dataclasses.replace(lens.Setup(), **fields)
+      dataclasses.replace(future_pairs.Setup(), **fields)
 
 
 class ChosenTest(base.TestCase):
@@ -151,7 +151,9 @@ class CollectTest(base.Float64TestCase):
     params, windows = params_of(0), windows_of(0, 5)
     decoder, horizon = Decoder(CONFIG, "myopic/kv"), 3
     pairs = jax.jit(
-      lambda p, w: lens.collect(jax.random.key(1), decoder, p, w, 4, horizon)
+      lambda p, w: future_pairs.collect(
+        jax.random.key(1), decoder, p, w, 4, horizon
+      )
     )(params, windows)
     sites = [residual_site(CONFIG, layer) for layer in range(LAYERS)]
     logits, seen = jax.jit(
@@ -182,7 +184,7 @@ class CollectTest(base.Float64TestCase):
   @parameterized.parameters(0, 7)
   def test_more_positions_than_there_are_is_refused(self, positions):
     with self.assertRaisesRegex(ValueError, r"positions must lie in 1\.\.6"):
-      lens.collect(
+      future_pairs.collect(
         jax.random.key(0),
         Decoder(CONFIG),
         {},
@@ -197,7 +199,7 @@ class LinearTest(base.Float64TestCase):
     """Ridge on standardised states, then norm and head, all in numpy."""
     params, decoder = params_of(0), Decoder(CONFIG)
     fitted, others = (
-      lens.Pairs(
+      future_pairs.Pairs(
         states=states_of(seed, 40, LAYERS),
         later=states_of(seed + 1, 40, 3),
         current=jnp.zeros(40, jnp.int32),
@@ -208,7 +210,7 @@ class LinearTest(base.Float64TestCase):
     )
     penalty = 0.05
     guess = jax.jit(
-      functools.partial(lens.hidden_guesses, decoder, penalty=penalty)
+      functools.partial(future_maps.hidden_guesses, decoder, penalty=penalty)
     )
     for layer in range(LAYERS):
       found = guess(params, fitted, others, layer)
@@ -370,7 +372,7 @@ CYCLE = 8
 CYCLE_CONFIG = DecoderConfig(
   layers=1, width=16, heads=2, max_length=8, vocab_size=CYCLE, init_std=0.3
 )
-CYCLE_SETUP = lens.Setup(
+CYCLE_SETUP = future_pairs.Setup(
   fit_positions=4,
   score_positions=2,
   prompt_length=3,
@@ -393,7 +395,7 @@ class CycleTest(base.TestCase):
     decoder, adam = Decoder(CYCLE_CONFIG), optax.adam(1e-2)
     counted = jnp.stack(
       [
-        jnp.asarray(lens.skip_bigram(np.arange(80) % CYCLE, tau, CYCLE))
+        jnp.asarray(future_pairs.skip_bigram(np.arange(80) % CYCLE, tau, CYCLE))
         for tau in (1, 2, 3)
       ]
     )
@@ -414,7 +416,9 @@ class CycleTest(base.TestCase):
 
     def prepare(params):
       key = jax.random.key(1)
-      return lens.prepare(key, decoder, params, fit_on, score_on, CYCLE_SETUP)
+      return future_pairs.prepare(
+        key, decoder, params, fit_on, score_on, CYCLE_SETUP
+      )
 
     def linear(params, data):
       key = jax.random.key(2)

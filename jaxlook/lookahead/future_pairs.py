@@ -1,0 +1,262 @@
+"""What the future lens decodes: pairs of a state and the tokens after it.
+
+A pair is a sequence and a position n of it: the residual stream there at every
+layer, and the tokens n + 1 .. n + K. `prepare` runs a model and collects them;
+`skip_bigram` says what is known of the tokens without a model.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook.lookahead import probes
+from jaxlook.lookahead.interventions import capture
+from jaxlook.models import Decoder, residual_site
+from jaxlook.models.decoder import Params
+
+_WINDOWS = 32  # Sequences run through the model at a time.
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """How the lens is fitted.
+
+  Attributes:
+    sequences: at most so many to fit on, and as many to score on.
+    fit_positions: pairs taken from each sequence to fit on.
+    score_positions: pairs taken from each to score on; divides the former.
+    horizon: the largest tau, K.
+    prompt_length: M.
+    offsets: the tau that prompts are trained for.
+    prompt_steps: of Adam, for a prompt.
+    prompt_batch: pairs a step.
+    prompt_rate: the first learning rate of a prompt, per step.
+    map_steps: of Adam, for the map to logits.
+    map_batch: pairs a step.
+    map_rate: the first learning rate of that map, per step.
+    penalty: of the ridge regression; see `probes.fit_ridge`.
+
+  Raises:
+    ValueError: a field is out of range; the message names it.
+  """
+
+  sequences: int = 1024
+  fit_positions: int = 8
+  score_positions: int = 2
+  horizon: int = 3
+  prompt_length: int = 10
+  offsets: tuple[int, ...] = (2,)
+  prompt_steps: int = 150
+  prompt_batch: int = 64
+  prompt_rate: float = 0.03
+  map_steps: int = 300
+  map_batch: int = 512
+  map_rate: float = 0.03
+  penalty: float = probes.PENALTY
+
+  def __post_init__(self):
+    """Refuses what cannot be fitted; the rest is refused where it is used."""
+    if self.sequences < 2:
+      raise ValueError(f"sequences must be at least 2, not {self.sequences}")
+    for field in ("score_positions", "horizon", "prompt_length"):
+      if getattr(self, field) < 1:
+        raise ValueError(
+          f"{field} must be at least 1, not {getattr(self, field)}"
+        )
+    if self.fit_positions < 1 or self.fit_positions % self.score_positions:
+      raise ValueError(
+        f"fit_positions must be a multiple of score_positions="
+        f"{self.score_positions}, not {self.fit_positions}"
+      )
+    if not self.offsets or not all(
+      1 <= tau <= self.horizon for tau in self.offsets
+    ):
+      raise ValueError(
+        f"offsets must lie in 1..{self.horizon}, not {self.offsets}"
+      )
+
+  @property
+  def least_length(self) -> int:
+    """The shortest sequences, N, that hold the pairs, and prompt and tokens."""
+    longest = max(self.fit_positions, self.prompt_length)
+    return longest + self.horizon - 1
+
+
+class Pairs(NamedTuple):
+  """What a model makes of n pairs (sequence, position), K = horizon.
+
+  Attributes:
+    states: the residual stream at the position, by layer, [n, L + 1, D].
+    later: the last layer's, tau - 1 positions later, [n, K, D].
+    current: the token at the position, [n].
+    tokens: the text's token tau later, [n, K].
+    predicted: the model's most likely one, on the real text, [n, K].
+  """
+
+  states: jax.Array
+  later: jax.Array
+  current: jax.Array
+  tokens: jax.Array
+  predicted: jax.Array
+
+
+class Data(NamedTuple):
+  """Pairs of a model; see `prepare`.
+
+  Attributes:
+    fitted: to fit on.
+    chosen: some of these, to choose a layer by.
+    scored: of other sequences, to score on.
+  """
+
+  fitted: Pairs
+  chosen: Pairs
+  scored: Pairs
+
+
+def collect(
+  key: jax.Array,
+  decoder: Decoder,
+  params: Params,
+  windows: jax.Array,
+  positions: int,
+  horizon: int,
+) -> Pairs:
+  """Runs the model on sequences and keeps some positions of each.
+
+  Args:
+    key: a PRNG key, consumed; decides the positions.
+    decoder: the model.
+    params: its parameters.
+    windows: integer [W, N + 1].
+    positions: how many of each sequence, without replacement.
+    horizon: the largest tau, K.
+
+  Returns:
+    The pairs, sequence after sequence; n = W * positions.
+
+  Raises:
+    ValueError: there are not so many positions with K tokens after them.
+  """
+  chex.assert_rank(windows, 2)
+  room = windows.shape[1] - horizon
+  if not 1 <= positions <= room:
+    raise ValueError(
+      f"positions must lie in 1..{room} for tau up to {horizon} in windows of"
+      f" {windows.shape[1]} tokens, not {positions}"
+    )
+  config = decoder.config
+  sites = [residual_site(config, at) for at in range(config.layers + 1)]
+  orders = jax.vmap(lambda k: jax.random.permutation(k, room))(
+    jax.random.split(key, windows.shape[0])
+  )
+
+  def one(pair: tuple[jax.Array, jax.Array]) -> Pairs:
+    window, at = pair
+    logits, seen = capture(decoder, params, window[None, :-1], sites)
+    then = at[:, None] + jnp.arange(horizon)[None]
+    predicted = jnp.argmax(logits[0], axis=-1).astype(jnp.int32)
+    return Pairs(
+      states=jnp.stack([seen[site][0][at] for site in sites], axis=1),
+      later=seen[sites[-1]][0][then],
+      current=window[at],
+      tokens=window[then + 1],
+      predicted=predicted[then],
+    )
+
+  found = jax.lax.map(
+    one, (windows, orders[:, :positions]), batch_size=_WINDOWS
+  )
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+
+
+def prepare(
+  key: jax.Array,
+  decoder: Decoder,
+  params: Params,
+  fit_on: jax.Array,
+  score_on: jax.Array,
+  setup: Setup,
+) -> Data:
+  """Collects the pairs that everything is fitted and scored on.
+
+  Args:
+    key: a PRNG key, consumed; the same one gives all seeds the same pairs.
+    decoder: the model.
+    params: its parameters, of one seed.
+    fit_on: sequences to fit on, integer [W, N + 1].
+    score_on: other sequences, integer [W, N + 1].
+    setup: gives the positions a sequence and the horizon.
+
+  Returns:
+    The pairs.
+
+  Raises:
+    ValueError: as `collect`.
+  """
+  fit_key, score_key = jax.random.split(key)
+  horizon = setup.horizon
+  fitted = collect(
+    fit_key, decoder, params, fit_on, setup.fit_positions, horizon
+  )
+  every = setup.fit_positions // setup.score_positions
+  return Data(
+    fitted,
+    jax.tree.map(lambda x: x[::every], fitted),
+    collect(
+      score_key, decoder, params, score_on, setup.score_positions, horizon
+    ),
+  )
+
+
+def other_states(states: jax.Array, positions: int) -> jax.Array:
+  """Gives every pair the state of another sequence.
+
+  Args:
+    states: of n pairs, sequence after sequence, [n, ...].
+    positions: pairs a sequence, of which there are at least 2.
+
+  Returns:
+    The states of the sequence half of all sequences away.
+
+  Raises:
+    ValueError: there is one sequence only.
+  """
+  half = len(states) // positions // 2
+  if half < 1:
+    raise ValueError(
+      f"two sequences are needed, not {len(states) // positions}"
+    )
+  return jnp.roll(states, half * positions, axis=0)
+
+
+def skip_bigram(tokens: np.ndarray, offset: int, vocab_size: int) -> np.ndarray:
+  """The token that is most often found some way after each token.
+
+  Args:
+    tokens: token ids below V, integer [n].
+    offset: how far after, tau, at least 1; smaller than n.
+    vocab_size: V.
+
+  Returns:
+    Integer [V]: by token, the commonest one `offset` later, the smaller id on
+    ties; the commonest of all for a token that nothing comes after.
+
+  Raises:
+    ValueError: `offset` is out of range.
+  """
+  if not 1 <= offset < len(tokens):
+    raise ValueError(f"offset must lie in 1..{len(tokens) - 1}, not {offset}")
+  ids = np.asarray(tokens, np.int64)
+  codes, counts = np.unique(
+    ids[:-offset] * vocab_size + ids[offset:], return_counts=True
+  )
+  found = np.full(vocab_size, np.bincount(ids).argmax(), np.int32)
+  # The last one written stays: the highest count, then the smallest token.
+  codes = codes[np.lexsort((-codes, counts))]
+  found[codes // vocab_size] = codes % vocab_size
+  return found

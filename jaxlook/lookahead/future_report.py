@@ -1,0 +1,219 @@
+"""What the future lens says: comparisons, claims, tables and figures."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from jaxlook import ablation, figures, report, stats
+from jaxlook.lookahead import future_lens as lens
+
+PAL = "Pal et al. 2023, arXiv 2311.04897, section 4"
+OURS = "jaxlook's own"
+UNIT = "accuracy"
+TAU = 2
+UNTRAINED = "untrained, "
+SHOWN = (
+  lens.LEARNED,
+  lens.LOGITS,
+  lens.HIDDEN,
+  lens.FIXED,
+  lens.SHUFFLED,
+  lens.FED,
+  lens.FED_NO_STATE,
+  UNTRAINED + lens.LOGITS,
+)
+Found = Mapping[str, lens.Measured]
+Seeds = Mapping[str, Sequence[int]]
+"""The seeds of each variant, in the order of the scores' first axis."""
+
+
+def comparisons(seeds: Seeds, measured: Found) -> dict[str, stats.Comparison]:
+  """Paired differences of accuracy at tau = 2, by what is compared."""
+  first = next(iter(seeds))
+
+  def values(variant: str, method: str) -> dict[int, float]:
+    chosen = lens.at_chosen(measured[variant], method, TAU)
+    return dict(zip(seeds[variant], map(float, chosen.accuracy), strict=True))
+
+  pairs = [
+    (lens.LEARNED, lens.LOGITS),
+    (lens.FED, lens.LOGITS),
+    (lens.LOGITS, lens.COUNTED),
+    (lens.LEARNED, lens.SHUFFLED),
+    (lens.LEARNED, lens.FIXED),
+    (lens.LEARNED, lens.NO_STATE),
+    (lens.FED, lens.FED_NO_STATE),
+    (lens.LOGITS, UNTRAINED + lens.LOGITS),
+  ]
+  both = {
+    f"{a} - {b}": (values(first, a), values(first, b)) for a, b in pairs
+  } | {
+    f"{first} - {other}, {method}": (
+      values(first, method),
+      values(other, method),
+    )
+    for other in seeds
+    if other != first
+    for method in (lens.LOGITS, lens.LEARNED)
+  }
+  return {
+    name: stats.compare(a, b)
+    for name, (a, b) in both.items()
+    if len(a.keys() & b.keys()) >= 2
+  }
+
+
+def claims(differences: Mapping[str, stats.Comparison]) -> list[stats.Claim]:
+  """The published order at tau = 2, and what jaxlook adds to it."""
+  where = (
+    f"at tau = {TAU}, at the layers chosen on the sequences fitted on; the"
+    " estimate is the difference, paired by seed"
+  )
+  wanted = [
+    ("F1/prompt", f"{lens.LEARNED} - {lens.LOGITS}", PAL),
+    ("F1/fed", f"{lens.FED} - {lens.LOGITS}", PAL),
+    ("F1/linear", f"{lens.LOGITS} - {lens.COUNTED}", PAL),
+    ("source", f"{lens.LEARNED} - {lens.SHUFFLED}", OURS),
+    ("state", f"{lens.FED} - {lens.FED_NO_STATE}", OURS),
+    ("gap", f"{ablation.CAUSAL} - {ablation.KV}, {lens.LOGITS}", OURS),
+  ]
+  return [
+    stats.claim(
+      name,
+      f"{difference} is above 0 {where}",
+      source,
+      UNIT,
+      differences[difference],
+      low=math.nextafter(0.0, 1.0),
+    )
+    for name, difference, source in wanted
+    if difference in differences
+  ]
+
+
+def score_table(measured: lens.Measured, horizon: int) -> report.Rows:
+  """One row a tau and method, with both scores."""
+  rows = [
+    ["tau", "method", "layer", "accuracy", "95% t", "agreement", "95% t", "n"]
+  ]
+  for tau in range(1, horizon + 1):
+    for method in dict.fromkeys([*lens.METHODS, *measured.scored]):
+      found = lens.at_chosen(measured, method, tau)
+      cells = []
+      for values in (found.accuracy, found.agreement):
+        many = len(values) > 1
+        ends = stats.mean_interval(values).ci95 if many else None
+        cells += [
+          report.number(float(values.mean())),
+          report.interval(ends) if ends else "-",
+        ]
+      layer = "-" if found.layer is None else str(found.layer)
+      n = str(len(found.accuracy))
+      rows.append([str(tau), method, layer, *cells, n])
+  return rows
+
+
+def measurements(seeds: Seeds, measured: Found) -> pa.Table:
+  """Every score, one a row."""
+  rows = [
+    {
+      "variant": variant,
+      "seed": seed,
+      "layer": layer,
+      "tau": tau + 1,
+      "method": method,
+      "score": score,
+      "sequences": half,
+      "value": float(value),
+    }
+    for variant in seeds
+    for half, methods in measured[variant]._asdict().items()
+    for method, scores in methods.items()
+    for score, values in scores._asdict().items()
+    for (place, layer, tau), value in np.ndenumerate(values)
+    for seed in [seeds[variant][place]]
+  ]
+  return pa.Table.from_pylist(rows)
+
+
+def draw(folder: Path, measured: Found, *, title: str, setup: str) -> None:
+  """Accuracy by layer: all methods of the first variant, then all variants.
+
+  Args:
+    folder: where to write `layers.png` and `variants.png`.
+    measured: by variant.
+    title: what is shown.
+    setup: in a line or two.
+
+  Raises:
+    OSError: a file cannot be written.
+  """
+  variant = next(iter(measured))
+  first = measured[variant].scored
+  _, layers, horizon = first[lens.LOGITS].accuracy.shape
+
+  def panel(title, curves, tau):
+    return figures.Curves(
+      title,
+      np.arange(layers),
+      "layer of the state",
+      "accuracy",
+      {
+        label: scores.accuracy[..., tau - 1].T
+        for label, scores in curves.items()
+      },
+      {
+        name: float(first[name].accuracy[..., tau - 1].mean())
+        for name in (lens.ON_TEXT, lens.COUNTED)
+      },
+      scale="steps",
+    )
+
+  shown = {method: first[method] for method in SHOWN}
+  figures.panels_figure(
+    folder / "layers.png",
+    [
+      [
+        panel(f"token n + {tau}, {variant}", shown, tau)
+        for tau in range(1, horizon + 1)
+      ]
+    ],
+    title=title,
+    setup=setup,
+  )
+  figures.panels_figure(
+    folder / "variants.png",
+    [
+      [
+        panel(
+          f"token n + {TAU}, {method}",
+          {name: each.scored[method] for name, each in measured.items()},
+          TAU,
+        )
+        for method in (lens.LOGITS, lens.LEARNED)
+      ]
+    ],
+    title=title,
+    setup=setup,
+  )
+
+
+def cells(
+  seeds: Seeds, measured: Found
+) -> dict[str, dict[int, dict[str, float]]]:
+  """By variant and seed, the accuracy of every method at tau = 2."""
+  return {
+    variant: {
+      seed: {
+        f"accuracy of {method} at tau {TAU}": float(
+          lens.at_chosen(measured[variant], method, TAU).accuracy[place]
+        )
+        for method in measured[variant].scored
+      }
+      for place, seed in enumerate(seeds[variant])
+    }
+    for variant in seeds
+  }
