@@ -130,20 +130,28 @@ def panels_figure(
 
 def _draw_curves(axes: Axes, panel: Curves, colours: dict[str, int]) -> None:
   """Draws curves; a label has the same colour in all panels of a figure."""
-  at = np.arange(len(panel.x)) if panel.scale == "steps" else panel.x
+  steps = panel.scale == "steps"
+  at = np.arange(len(panel.x)) if steps else np.asarray(panel.x)
+  named = isinstance(panel.x[0], str)
   for label, values in panel.curves.items():
     place = colours.setdefault(label, len(colours))
     colour = _COLOURS[place % len(_COLOURS)]
     mean, low, high = band(np.asarray(values, np.float64))
-    axes.plot(
-      at,
-      mean,
-      color=colour,
-      label=label,
-      linewidth=1.4,
-      marker=_MARKERS[place % len(_MARKERS)],
-      markersize=3.5 if len(at) <= 40 else 0,
-    )
+    marker = {
+      "color": colour,
+      "label": label,
+      "marker": _MARKERS[place % len(_MARKERS)],
+      "markersize": 3.5 if len(at) <= 40 else 0,
+    }
+    if named:
+      # Between names there is nothing to draw a line through.
+      bars = np.stack([mean - low, high - mean])
+      shift = 0.08 * (list(panel.curves).index(label) - 0.5)
+      axes.errorbar(
+        at + shift, mean, yerr=bars, linestyle="none", capsize=3, **marker
+      )
+      continue
+    axes.plot(at, mean, linewidth=1.4, **marker)
     axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
   for (label, value), style in zip(
     panel.levels.items(), ("--", ":", "-.") * len(panel.levels), strict=False
@@ -151,6 +159,7 @@ def _draw_curves(axes: Axes, panel: Curves, colours: dict[str, int]) -> None:
     axes.axhline(value, color="#888888", linestyle=style, label=label, lw=1)
   if panel.scale == "log":
     axes.set_xscale("symlog", base=2, linthresh=1)
+    axes.set_xlim(left=float(np.min(at)))
   elif panel.scale == "steps":
     names = [x if isinstance(x, str) else f"{x:g}" for x in panel.x]
     axes.set_xticks(at, names)

@@ -24,13 +24,18 @@ _POSITIVE = math.nextafter(0.0, 1.0)
 
 
 def claims(
-  config: DecoderConfig, found: Sequence[Probed], on_text: bool, source: str
+  config: DecoderConfig,
+  found: Sequence[Probed],
+  baselines: Baselines,
+  on_text: bool,
+  source: str,
 ) -> list[stats.Claim]:
   """Sines without gradient from later positions; tokens after the next.
 
   Args:
     config: the models' shape.
     found: the scores of every variant.
+    baselines: what is known without a model.
     on_text: whether tokens were probed for, and not the pre-caching task.
     source: of the published claims.
 
@@ -67,6 +72,14 @@ def claims(
     claim("sine", words, source, mean, low=low)
   words = f"{CAUSAL} minus untrained is above 0"
   claim("learned", words, _OWN, difference(CAUSAL), low=_POSITIVE)
+  if CAUSAL in by:
+    values = list(by[CAUSAL].values(*at).values())
+    known = {name: x[at[2]] for name, x in baselines[at[0]].items()}
+    best = max(known, key=lambda name: known[name])
+    over = np.array(values) - known[best]
+    mean = stats.mean_interval(over) if len(over) >= 2 else None
+    words = f"{CAUSAL} minus {best}, the best baseline, is above 0"
+    claim("observable", words, _OWN, mean, low=_POSITIVE)
   if on_text:
     words = f"{CAUSAL} minus {KV} is above 0"
     claim("ahead", words, _OWN, difference(CAUSAL, KV), low=_POSITIVE)

@@ -29,7 +29,8 @@ class ProbesTest(base.TestCase):
     self.assertEqual(done.returncode, 0, done.stderr)
     result = running.result(out)
     self.assertEqual(
-      [claim["id"] for claim in result["claims"]], ["sine", "learned", "kv"]
+      [claim["id"] for claim in result["claims"]],
+      ["sine", "learned", "observable", "kv"],
     )
     variants = {"causal", "myopic/kv", "untrained"}
     cells = {(c["variant"], c["seed"]): c["metrics"] for c in result["cells"]}
@@ -47,7 +48,7 @@ class ProbesTest(base.TestCase):
     self.assertEqual(done.returncode, 0, done.stderr)
     result = running.result(out)
     claims = [claim["id"] for claim in result["claims"]]
-    self.assertEqual(claims, ["learned", "ahead"])
+    self.assertEqual(claims, ["learned", "observable", "ahead"])
     table = pq.read_table(out / "measurements.parquet").to_pylist()
     scores = {row["score"] for row in table}
     self.assertEqual(
