@@ -20,6 +20,8 @@ from jaxlook.tasks.task import Batch, Task
 
 KINDS = anatomy.Split._fields
 HOWS = ("renormalise", "mean")
+MOST_COPIED = 10**8
+"""Numbers in the copies of a model's parameters, one for each position."""
 
 
 class Examination(NamedTuple):
@@ -28,7 +30,8 @@ class Examination(NamedTuple):
   Attributes:
     grams: inner products <g_d, g_d'> by kind (`KINDS`), [E, L, N, T, T].
     influence: |dL_i/dx_j| by layer, [E, L + 1, T, T].
-    parameter_influence: |dL_i/dtheta_j| over all parameters, [E, T, T].
+    parameter_influence: |dL_i/dtheta_j| over all parameters, [E, T, T]; NaN for
+      models whose T copies of the parameters exceed `MOST_COPIED` numbers.
     rises: the rise of the loss when the edges of a distance are cut, by way of
       cutting (`HOWS`), layer, distance and query, [E, L, T, T].
   """
@@ -71,14 +74,19 @@ def _examine(
   layers = anatomy.split(
     decoder, params, batch.inputs, lambda outputs: jnp.mean(losses(outputs))
   )
-  of_parameters = parameter_influence(decoder, params, batch.inputs, losses)
+  length = batch.inputs.shape[1]
+  of_parameters = jnp.full((length, length), jnp.nan)
+  if length * sum(x.size for x in jax.tree.leaves(params)) <= MOST_COPIED:
+    of_parameters = total(
+      parameter_influence(decoder, params, batch.inputs, losses)
+    )
   return Examination(
     grams={
       kind: jnp.stack([getattr(layer, kind) for layer in layers])
       for kind in KINDS
     },
     influence=influence(decoder, params, batch.inputs, losses),
-    parameter_influence=total(of_parameters),
+    parameter_influence=of_parameters,
     rises={
       how: jnp.stack(
         [
