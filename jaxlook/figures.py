@@ -114,7 +114,7 @@ def panels_figure(
     color="#444444",
   )
   grid = figure.subplots(len(rows), columns, squeeze=False)
-  colours: dict[str, int] = {}
+  labels: dict[str, int] = {}
   for row, line in zip(rows, grid, strict=True):
     for panel, axes in zip(row, line, strict=True):
       axes.set_title(panel.title, fontsize=9)
@@ -122,19 +122,34 @@ def panels_figure(
       axes.set_ylabel(panel.ylabel, fontsize=9)
       axes.tick_params(labelsize=8)
       if isinstance(panel, Curves):
-        _draw_curves(axes, panel, colours)
+        _draw_curves(axes, panel, labels)
       else:
         _draw_map(figure, axes, panel)
+  shown_by_label = {
+    label: handle
+    for axes in grid.flat
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+  }
+  if len(shown_by_label) > 1:
+    # Outside, for within a panel it would lie on the curves.
+    figure.legend(
+      shown_by_label.values(),
+      shown_by_label.keys(),
+      loc="outside lower center",
+      ncols=min(len(shown_by_label), 1 + int(width / 2.4)),
+      frameon=False,
+      fontsize=8,
+    )
   _write_png(figure, path)
 
 
-def _draw_curves(axes: Axes, panel: Curves, colours: dict[str, int]) -> None:
-  """Draws curves; a label has the same colour in all panels of a figure."""
+def _draw_curves(axes: Axes, panel: Curves, labels: dict[str, int]) -> None:
+  """Draws curves; a label looks the same in all panels of a figure."""
   steps = panel.scale == "steps"
   at = np.arange(len(panel.x)) if steps else np.asarray(panel.x)
   named = isinstance(panel.x[0], str)
   for label, values in panel.curves.items():
-    place = colours.setdefault(label, len(colours))
+    place = labels.setdefault(label, len(labels))
     colour = _COLOURS[place % len(_COLOURS)]
     mean, low, high = band(np.asarray(values, np.float64))
     marker = {
@@ -153,9 +168,10 @@ def _draw_curves(axes: Axes, panel: Curves, colours: dict[str, int]) -> None:
       continue
     axes.plot(at, mean, linewidth=1.4, **marker)
     axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
-  for (label, value), style in zip(
-    panel.levels.items(), ("--", ":", "-.") * len(panel.levels), strict=False
-  ):
+  for label, value in panel.levels.items():
+    style = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)))[
+      labels.setdefault(label, len(labels)) % 4
+    ]
     axes.axhline(value, color="#888888", linestyle=style, label=label, lw=1)
   if panel.scale == "log":
     axes.set_xscale("symlog", base=2, linthresh=1)
@@ -165,8 +181,6 @@ def _draw_curves(axes: Axes, panel: Curves, colours: dict[str, int]) -> None:
     axes.set_xticks(at, names)
   axes.spines[["top", "right"]].set_visible(False)
   axes.grid(alpha=0.2)
-  if len(panel.curves) + len(panel.levels) > 1:
-    axes.legend(frameon=False, fontsize=7.5)
 
 
 def _draw_map(figure: Figure, axes: Axes, panel: Map) -> None:

@@ -3,9 +3,7 @@
 import pathlib
 import tempfile
 
-import numpy as np
-
-from jaxlook import ablation, figures, report, stats
+from jaxlook import ablation, report, stats
 from tests import base
 
 VALUES = {"causal": {0: 0.1, 1: 0.3}, "myopic/kv": {1: 0.5}}
@@ -63,35 +61,6 @@ class FileTest(base.TestCase):
     super().setUp()
     folder = self.enterContext(tempfile.TemporaryDirectory())
     self.folder = pathlib.Path(folder)
-
-  def test_figure_is_a_png_even_with_diverged_seeds(self):
-    """Curves with NaN, variants without values: a whole PNG all the same."""
-    path = self.folder / "figures" / "losses.png"
-    losses = np.array([[0.5, 0.6], [0.4, np.nan], [np.nan, np.nan]])
-    figures.ladder_figure(
-      path,
-      curves={"causal": (np.arange(3), losses)},
-      finals={"causal": {0: 0.4}, "myopic/kv": {}},
-      baselines={"zero": 1.0},
-      unit="nats",
-      title="title",
-      setup="setup",
-    )
-    self.assertEqual(path.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
-    self.assertEqual([p.name for p in path.parent.iterdir()], ["losses.png"])
-
-  def test_band_is_the_t_interval_of_the_finite_seeds(self):
-    """Row by row, the band is `mean_interval` of what did not diverge."""
-    losses = np.array(
-      [[1.0, 2.0, 4.0], [1.0, 3.0, np.nan], [2.0] + [np.nan] * 2]
-    )
-    mean, low, high = figures.band(losses)
-    for row, values in enumerate(([1.0, 2.0, 4.0], [1.0, 3.0])):
-      expected = stats.mean_interval(values)
-      self.assertAlmostEqual(mean[row], expected.estimate)
-      self.assertAlmostEqual(low[row], expected.ci95[0])
-      self.assertAlmostEqual(high[row], expected.ci95[1])
-    self.assertEqual((mean[2], low[2], high[2]), (2.0, 2.0, 2.0))
 
   def test_report_has_its_sections(self):
     """A title, headed sections, and paragraphs without a head."""

@@ -1,0 +1,94 @@
+"""Figures: whole files, one look for a label, bands that are intervals."""
+
+import pathlib
+import tempfile
+from unittest import mock
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxlook import figures, stats
+from tests import base
+
+
+class FiguresTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    folder = self.enterContext(tempfile.TemporaryDirectory())
+    self.folder = pathlib.Path(folder)
+
+  def test_figure_is_a_png_even_with_diverged_seeds(self):
+    """Curves with NaN, variants without values: a whole PNG all the same."""
+    path = self.folder / "figures" / "losses.png"
+    losses = np.array([[0.5, 0.6], [0.4, np.nan], [np.nan, np.nan]])
+    figures.ladder_figure(
+      path,
+      curves={"causal": (np.arange(3), losses)},
+      finals={"causal": {0: 0.4}, "myopic/kv": {}},
+      baselines={"zero": 1.0},
+      unit="nats",
+      title="title",
+      setup="setup",
+    )
+    self.assertEqual(path.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
+    self.assertEqual([p.name for p in path.parent.iterdir()], ["losses.png"])
+
+  def test_band_is_the_t_interval_of_the_finite_seeds(self):
+    """Row by row, the band is `mean_interval` of what did not diverge."""
+    losses = np.array(
+      [[1.0, 2.0, 4.0], [1.0, 3.0, np.nan], [2.0] + [np.nan] * 2]
+    )
+    mean, low, high = figures.band(losses)
+    for row, values in enumerate(([1.0, 2.0, 4.0], [1.0, 3.0])):
+      expected = stats.mean_interval(values)
+      self.assertAlmostEqual(mean[row], expected.estimate)
+      self.assertAlmostEqual(low[row], expected.ci95[0])
+      self.assertAlmostEqual(high[row], expected.ci95[1])
+    self.assertEqual((mean[2], low[2], high[2]), (2.0, 2.0, 2.0))
+
+  def _drawn(self, rows):
+    """Draws panels and returns matplotlib's figure, kept from the writer."""
+    with mock.patch.object(Figure, "savefig", autospec=True) as saved:
+      # The writer renames what it has saved.
+      (self.folder / ".f.png").touch()
+      figures.panels_figure(
+        self.folder / "f.png", rows, title="title", setup="setup " * 99
+      )
+    return saved.call_args.args[0]
+
+  def test_a_label_looks_the_same_in_all_panels(self):
+    """Colours follow labels, not places, and one legend has them all."""
+    ones = np.ones((2, 3))
+    first = figures.Curves("1", [0, 1], "x", "y", {"a": ones, "b": ones})
+    second = figures.Curves(
+      "2", [1, 4], "x", "y", {"b": ones, "c": ones}, {"level": 0.5}, "log"
+    )
+    figure = self._drawn([[first, second]])
+    lines = [
+      {line.get_label(): line.get_color() for line in axes.lines}
+      for axes in figure.axes
+    ]
+    self.assertEqual(lines[0]["b"], lines[1]["b"])
+    self.assertNotEqual(lines[0]["a"], lines[1]["c"])
+    (legend,) = figure.legends
+    texts = {text.get_text() for text in legend.get_texts()}
+    self.assertEqual(texts, {"a", "b", "c", "level"})
+    self.assertEqual(figure.axes[1].get_xlim()[0], 1.0)
+
+  def test_names_are_not_joined_by_lines(self):
+    """Between names on the axis there is nothing."""
+    curves = {"a": np.array([[0.0, 2.0], [1.0, 1.0]])}
+    named = figures.Curves("t", ["p", "q"], "x", "y", curves, scale="steps")
+    (axes,) = self._drawn([[named]]).axes
+    self.assertIn(axes.lines[0].get_linestyle(), ("None", "none"))
+    ticks = [label.get_text() for label in axes.get_xticklabels()]
+    self.assertEqual(ticks, ["p", "q"])
+
+  def test_a_signed_map_has_zero_in_the_middle(self):
+    """And what is not a number stays blank."""
+    values = np.array([[-1.0, 3.0], [np.nan, 0.0]])
+    panel = figures.Map("t", values, "x", "y", "nats", signed=True)
+    axes = self._drawn([[panel]]).axes[0]
+    (image,) = axes.get_images()
+    self.assertEqual(image.get_clim(), (-3.0, 3.0))
+    self.assertTrue(np.ma.getmaskarray(image.get_array())[1, 0])
