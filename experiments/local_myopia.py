@@ -9,6 +9,8 @@ context, for both stop points. Writes the local myopia bonus beside the myopia
 gap, and the losses of both models' weights on both models' contexts.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from absl import flags
 
@@ -29,7 +31,12 @@ def teacher_of(arm: SavedArm, teacher: Teacher | None = None) -> Teacher:
   return Teacher(arm.params(), Decoder(arm.model, arm.variant), teacher)
 
 
-def crossed(study, vanilla: SavedArm, local: SavedArm) -> dict[str, dict]:
+def crossed(
+  study: studying.Study,
+  vanilla: SavedArm,
+  local: SavedArm,
+  seeds: Collection[int],
+) -> dict[str, dict[int, float]]:
   """Losses by a name that says whose weights and context, and seed."""
   teacher = teacher_of(vanilla)
   found = local_myopia.crossed(
@@ -41,9 +48,11 @@ def crossed(study, vanilla: SavedArm, local: SavedArm) -> dict[str, dict]:
     fed=study.problem.held_out,
   )
   return {
-    f"{weights} weights, {context} context": dict(
-      zip(vanilla.seeds, map(float, losses), strict=True)
-    )
+    f"{weights} weights, {context} context": {
+      seed: float(loss)
+      for seed, loss in zip(vanilla.seeds, losses, strict=True)
+      if seed in seeds
+    }
     for (weights, context), losses in found.items()
   }
 
@@ -67,7 +76,12 @@ def main() -> None:
     cells = [cell for arm in (*arms, *local) for cell in arm.cells]
     losses = ablation.by_variant(cells, "loss")
     crossings = {
-      stop: crossed(study, vanilla, studying.read(arm))
+      stop: crossed(
+        study,
+        vanilla,
+        studying.read(arm),
+        losses[ablation.CAUSAL].keys() & losses[arm.variant].keys(),
+      )
       for stop, arm in zip(STOPS, local, strict=True)
     }
     claims = [
