@@ -32,9 +32,9 @@ flags.adopt_module_key_flags(studying)
 DIALS = {
   "smoke": Dial(horizons=(0, 2), leaks=(0.5,), offsets=(1,)),
   "cpu": Dial(
-    horizons=(0, 1, 2, 3, 4, 8),
+    horizons=(0, 1, 2, 3, 4),
     leaks=(0.1, 0.5),
-    offsets=(1, 2, 3, 4, 5),
+    offsets=(1, 3, 4, 5),
     part_horizons=(0,),
   ),
   "paper": Dial(
