@@ -72,7 +72,10 @@ def resolve(presets: Mapping[str, Any], **values: Any) -> Any:
   given = {name: value for name, value in values.items() if value is not None}
   if STEPS.value is not None:
     with cli.naming("steps"):
-      given["train"] = dataclasses.replace(config.train, steps=STEPS.value)
+      kept = [step for step in config.train.keep_steps if step <= STEPS.value]
+      given["train"] = dataclasses.replace(
+        config.train, steps=STEPS.value, keep_steps=tuple(kept)
+      )
   return dataclasses.replace(config, **given)
 
 

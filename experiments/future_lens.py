@@ -165,7 +165,10 @@ def main() -> None:
     found = studying.subjects(store, study)
     measured = measure(study, setup, found)
     seeds = {each.variant: each.seeds for each in found}
-    differences = future_report.comparisons(seeds, measured)
+    differences = {
+      score: future_report.comparisons(seeds, measured, score)
+      for score in ("accuracy", "agreement")
+    }
     future_report.draw(
       store.figures,
       measured,
@@ -176,15 +179,18 @@ def main() -> None:
       f"Scores, {variant}": future_report.score_table(each, setup.horizon)
       for variant, each in measured.items()
     }
-    if differences:
-      tables[f"Differences of accuracy at tau = {future_report.TAU}"] = (
-        report.comparison_table(differences)
+    tables |= {
+      f"Differences of {score} at tau = {future_report.TAU}": (
+        report.comparison_table(compared)
       )
+      for score, compared in differences.items()
+      if compared
+    }
     studying.write(
       store,
       study,
       studying.Findings(
-        claims=future_report.claims(differences),
+        claims=future_report.claims(**differences),
         tables=tables,
         figures={
           "layers.png": "Accuracy by layer of the state; mean and 95% t band"
@@ -192,6 +198,7 @@ def main() -> None:
           "variants.png": "The same for all variants; horizontal lines are"
           f" those of {found[0].variant}.",
         },
+        lost=studying.lost(found),
         metrics=future_report.cells(seeds, measured),
         measurements=future_report.measurements(seeds, measured),
         notes=(
@@ -202,8 +209,9 @@ def main() -> None:
           " continuation.",
           f"Prompts decode token after token. '{lens.FED}' is fed the text's"
           " tokens instead, as in the published code, and so knows those"
-          " between n and n + tau, which the linear maps do not: F1/fed says"
-          f" little without '{lens.FED_NO_STATE}', the same without a state.",
+          " between n and n + tau, which the linear maps do not; what the state"
+          f" adds is its lead over '{lens.FED_NO_STATE}'. A method below"
+          f" '{lens.COMMONEST}' has learned nothing of use at that tau.",
         ),
       ),
     )

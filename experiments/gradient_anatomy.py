@@ -10,14 +10,18 @@ follows the angle of the myopic and the future gradient along training.
 """
 
 import dataclasses
+import io
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 from absl import flags
 
 from experiments import cli, studying
 from jaxlook import ablation
+from jaxlook.files import write_bytes
 from jaxlook.lookahead import anatomy_report as anatomy
-from jaxlook.lookahead import examination
+from jaxlook.lookahead import examination, geometry
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)
@@ -50,6 +54,15 @@ PRECACHE = keeping(studying.PRECACHE, _KEPT)
 TEXT = keeping(studying.TEXT, _KEPT)
 
 
+def keeps_forward(subject: studying.Subject) -> bool:
+  """Whether ordinary gradients are the gradients of this variant's function."""
+  try:
+    geometry.uncut(subject.decoder, "auto")
+  except ValueError:
+    return False
+  return True
+
+
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   study = studying.build(
@@ -68,6 +81,10 @@ def main() -> None:
   batch = held_out_batch(study.problem, sequences)
   with studying.opened(study) as store:
     subjects = studying.subjects(store, study)
+    left_out = [each.variant for each in subjects if not keeps_forward(each)]
+    subjects = [each for each in subjects if keeps_forward(each)]
+    if not subjects:
+      raise cli.UsageError("attention", "no arm keeps the forward pass")
     first = subjects[0]
     subjects.append(studying.untrained(study, first))
     found = {
@@ -75,19 +92,19 @@ def main() -> None:
       for each in subjects
     }
     steps: dict[int, studying.Subject] = {0: subjects[-1]}
-    if first.arm is not None and studying.STEP.value is None:
-      kept = first.arm.train.keep_steps
-      steps |= {step: first.at(step) for step in kept}
-      steps[first.arm.train.steps] = first
+    early = None
+    if first.arm is None or studying.STEP.value is not None:
+      steps[studying.STEP.value or 0] = first
     else:
-      steps[studying.STEP.value or 1] = first
+      train = first.arm.train
+      steps |= {step: first.at(step) for step in train.keep_steps}
+      steps[train.steps] = first
+      # A sixteenth of training: past the warm-up, far from the end.
+      early = min(step for step in steps if step * 16 >= train.steps)
     directions = {
       step: examination.directions(each.decoder, task, each.params, batch)
       for step, each in steps.items()
     }
-    # A sixteenth of training: past the warm-up, far from the end.
-    last = max(steps)
-    early = min((s for s in steps if s * 16 >= last), default=last)
     setup = (
       f"{study.setup}; {len(batch.inputs)} held-out sequences,"
       f" {len(first.seeds)} seeds"
@@ -99,12 +116,21 @@ def main() -> None:
     anatomy.direction_figure(folder / "directions.png", directions, **drawn)
     anatomy.edge_figure(folder / "edges.png", found, unit=study.unit, **drawn)
     seeds = {each.variant: each.seeds for each in subjects}
+    with io.BytesIO() as buffer:
+      named: dict[str, Any] = anatomy.arrays(found, directions)
+      np.savez_compressed(buffer, **named)
+      write_bytes(store.root / "arrays.npz", buffer.getvalue())
     studying.write(
       store,
       study,
       studying.Findings(
         claims=anatomy.claims(
-          found, first.variant, studying.UNTRAINED, directions, early
+          found,
+          first.variant,
+          studying.UNTRAINED,
+          directions,
+          early,
+          study.unit,
         ),
         tables=anatomy.tables(found, directions, study.unit),
         figures={
@@ -113,10 +139,11 @@ def main() -> None:
           "influence.png": "How much the loss at i depends on position j, mean"
           " over seeds.",
           "directions.png": "The myopic, future and mixed gradients along"
-          f" ordinary training ({first.variant}); mean and 95% t band.",
+          f" training under {first.variant}; mean and 95% t band.",
           "edges.png": "The rise of the loss when edges are cut, by distance,"
           " and by whom a key serves; mean and 95% t band.",
         },
+        lost=studying.lost(subjects),
         metrics={
           variant: anatomy.metrics(one, seeds[variant])
           for variant, one in found.items()
@@ -126,9 +153,15 @@ def main() -> None:
           "Shares are of the sum over distances of the squared norms; signed"
           " shares are the parts along the whole gradient. Both sum to one.",
           "Future is vanilla minus myopic, as published. Myopic and future_only"
-          " gradients both hold what passes no key or value, so their sum"
-          " counts it twice (W13b); mixed paths are what is missing when it is"
-          " counted once.",
+          " gradients both hold what passes no key or value, so the whole"
+          " minus both (W13b) counts it twice; mixed paths are what is missing"
+          " when it is counted once.",
+          "Below the last layer the rise at a position also holds what other"
+          " positions lost by their edges of the same distance.",
+          *(
+            f"{variant} is left out, for its forward pass is another."
+            for variant in left_out
+          ),
         ),
       ),
     )

@@ -61,7 +61,10 @@ PRECACHE = studying.PRECACHE | {
     train=TrainConfig(
       steps=600, batch_size=64, learning_rate=3e-3, eval_batches=32
     ),
-  )
+  ),
+  "paper": dataclasses.replace(
+    studying.PRECACHE["paper"], first=7, positions="rotary"
+  ),
 }
 TEXT = studying.TEXT | {
   "cpu": dataclasses.replace(
@@ -83,6 +86,11 @@ def build_dial(length: int) -> Dial:
     with cli.naming("horizons"):
       asked = tuple(int(text) for text in _HORIZONS.value)
       chosen = dataclasses.replace(chosen, horizons=asked)
+      if asked[-1] >= length - 1:
+        raise ValueError(
+          f"{asked[-1]} is no horizon below N - 1 = {length - 1}, which is"
+          " causal"
+        )
   return chosen.within(length)
 
 

@@ -66,6 +66,9 @@ def main() -> None:
     "local_myopia", "The local myopia bonus beside the myopia gap", TRAINED
   )
   problem, unit = study.problem, study.unit
+  bonus_source = study.source
+  if not study.on_text:
+    bonus_source = "jaxlook's own; the published bonus is on text"
   seeds = f"{len(problem.seeds)} seeds"
   with studying.opened(study) as store:
     arms = ablating.train(store, [(problem, name) for name in study.variants])
@@ -87,7 +90,9 @@ def main() -> None:
     claims = [
       claim
       for stop in STOPS
-      for claim in local_myopia.claims(losses, stop, unit, study.source)
+      for claim in local_myopia.claims(
+        losses, stop, unit, study.source, bonus_source
+      )
     ]
     tables = {
       f"Held-out loss, {unit}": report.variant_table(

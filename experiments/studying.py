@@ -44,7 +44,7 @@ PRETRAINED = "pretrained"
 # What a trained model has settled, so that no flag can change it.
 _SETTLED = (
   *("task", "steps", "seeds", "layers", "width", "heads"),
-  *("p", "terms", "frequency", "first", "positions"),
+  *("terms", "frequency", "first", "positions"),
 )
 
 _CPU, _PAPER = (precaching.PRESETS[preset] for preset in ("cpu", "paper"))
@@ -134,6 +134,7 @@ class Findings:
     figures: captions by file name; the files are in `store.figures`.
     metrics: by variant and seed, numbers by name: cells of the result.
     cells: more of them, as arms have them.
+    lost: by variant, seeds that diverged.
     measurements: every number that was measured, one a row.
     notes: paragraphs for the report.
   """
@@ -145,6 +146,7 @@ class Findings:
     default_factory=dict
   )
   cells: Sequence[Mapping[str, Any]] = ()
+  lost: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
   measurements: pa.Table | None = None
   notes: Sequence[str] = ()
 
@@ -181,10 +183,11 @@ def build(
       name, title, variants, precaching.build_config(precache)
     )
   folder = Path(MODEL.value)
-  for flag in _SETTLED:
+  of_run = (folder / "arms").is_dir()
+  for flag in (*_SETTLED, "length" if of_run else "attention"):
     if flags.FLAGS[flag].value != flags.FLAGS[flag].default:
       raise cli.UsageError(flag, "is given in vain: --model has settled it")
-  if (folder / "arms").is_dir():
+  if of_run:
     return _on_run(name, title, folder)
   if STEP.value is not None:
     raise cli.UsageError("step", f"{folder} is no run folder")
@@ -235,8 +238,13 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     arms = [read_arm(root) for root in roots if Arm(root).finished]
     if not arms:
       raise ValueError(f"{folder} holds no finished arm")
-    if len({arm.setting for arm in arms}) > 1:
-      raise ValueError(f"{folder} holds several settings; a study takes one")
+  if flags.FLAGS.p.value is not None:
+    asked = [float(p) for p in flags.FLAGS.p.value]
+    arms = [arm for arm in arms if [arm.about.get("p")] == asked]
+    if not arms:
+      raise cli.UsageError("p", f"{folder} holds no arm of that setting")
+  if len({arm.setting for arm in arms}) > 1:
+    raise cli.UsageError("p", f"choose one of the settings of {folder}")
   saved = {arm.variant: arm for arm in arms if "teacher" not in arm.variant}
   if ablating.ATTENTION.value:
     asked = ablating.ATTENTION.value
@@ -249,7 +257,8 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
   first = arms[0]
   if STEP.value is not None:
     with cli.naming("step"):
-      first.params(STEP.value)
+      for arm in saved.values():
+        arm.params(STEP.value)
   shape = {
     field: getattr(first.model, field) for field in ("layers", "width", "heads")
   }
@@ -371,7 +380,11 @@ def subject(arm: SavedArm) -> Subject:
     raise cli.UsageError("seeds", f"all seeds of {arm.variant} diverged")
   params = _alive(arm.params(STEP.value), arm, seeds)
   return Subject(
-    arm.variant, Decoder(arm.model, arm.variant), params, seeds, arm
+    arm.variant if STEP.value != 0 else UNTRAINED,
+    Decoder(arm.model, arm.variant),
+    params,
+    seeds,
+    arm,
   )
 
 
@@ -389,11 +402,15 @@ def _alive(params: Any, arm: SavedArm, seeds: Sequence[int]) -> Any:
   return jax.tree.map(lambda x: np.asarray(x)[kept], params)
 
 
-def by_seed(found: Subject, values: Any) -> dict[int, float]:
-  """Values [E] of a subject by seed, as `jaxlook.stats` takes them."""
-  return dict(
-    zip(found.seeds, map(float, np.asarray(values, np.float64)), strict=True)
-  )
+def lost(subjects: Sequence[Subject]) -> dict[str, list[int]]:
+  """The seeds of each variant that diverged; none for most."""
+  found = {}
+  for each in subjects:
+    every = each.arm.seeds if each.arm is not None else each.seeds
+    gone = [seed for seed in every if seed not in each.seeds]
+    if gone and each.variant != UNTRAINED:
+      found[each.variant] = gone
+  return found
 
 
 def write(store: Store, study: Study, found: Findings) -> None:
@@ -412,6 +429,13 @@ def write(store: Store, study: Study, found: Findings) -> None:
     ("", f"{study.setup}.\n\n{report.environment_line(where)}.\n"),
     *(("", f"{note}\n") for note in found.notes),
     *(
+      (
+        "",
+        f"Of {variant}, the seeds {list(seeds)} diverged; they are left out.\n",
+      )
+      for variant, seeds in found.lost.items()
+    ),
+    *(
       ("", f"![](figures/{file})\n\n*{caption}*\n")
       for file, caption in found.figures.items()
     ),
@@ -426,6 +450,11 @@ def write(store: Store, study: Study, found: Findings) -> None:
     {"variant": variant, "seed": seed, "metrics": metrics, "status": "done"}
     for variant, seeds in found.metrics.items()
     for seed, metrics in seeds.items()
+  ]
+  cells += [
+    {"variant": variant, "seed": seed, "metrics": {}, "status": "diverged"}
+    for variant, seeds in found.lost.items()
+    for seed in seeds
   ]
   store.write_result(
     {

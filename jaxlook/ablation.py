@@ -30,6 +30,13 @@ PARTS = {
 Values = Mapping[int, float]
 
 
+def source_of(stop: str, published: str) -> str:
+  """Where a claim comes from: the published runs cut at `residual` only."""
+  if stop == "residual":
+    return published
+  return "jaxlook's own; the published runs cut at the residual stream"
+
+
 def by_variant(
   cells: Sequence[Mapping[str, Any]], metric: str, setting: str = ""
 ) -> dict[str, dict[int, float]]:

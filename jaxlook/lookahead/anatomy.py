@@ -190,7 +190,7 @@ def norm_share(gram: jax.Array) -> jax.Array:
     |g_d|^2 / sum_d |g_d|^2, [..., T]. Sums to one; NaN where all are zero.
   """
   chex.assert_equal(gram.shape[-2], gram.shape[-1])
-  squares = jnp.diagonal(gram, axis1=-2, axis2=-1)
+  squares = gram.diagonal(axis1=-2, axis2=-1)
   return squares / squares.sum(axis=-1, keepdims=True)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import figures, report, stats
+from jaxlook.ablation import source_of
 from jaxlook.lookahead.examination import (
   HOWS,
   KINDS,
@@ -46,16 +47,18 @@ def claims(
   trained: str,
   untrained: str,
   directions: Directions,
-  early: int,
+  early: int | None,
+  unit: str,
 ) -> list[stats.Claim]:
   """The published claims, and the one of the thread, with their verdicts.
 
   Args:
     found: examinations by variant.
-    trained: the variant after ordinary training.
+    trained: the variant whose training is followed.
     untrained: the same seeds before it; may be missing.
     directions: `compare_gradients` [E] by step, of the trained variant.
-    early: the step that counts as early.
+    early: the step that counts as early; None if training was not followed.
+    unit: of the loss.
 
   Returns:
     Claims; none where there are fewer than two seeds.
@@ -66,80 +69,105 @@ def claims(
   for variant in (untrained, trained):
     for kind in ("key_kernel", "value_kernel") if variant in found else ():
       future_ExL = 1.0 - shares(found[variant].grams[kind])["norm"][..., 0]
-      made.append(
-        stats.claim(
-          f"future/{variant}/{_NAMES[kind]}",
-          f"of the squared gradient norms of {_NAMES[kind]} by distance, more"
-          f" than half is future-directed (d > 0), mean over layers, {variant}",
-          _THREAD,
-          "share",
-          stats.mean_interval(future_ExL.mean(axis=1)),
-          low=math.nextafter(0.5, 1.0),
-        )
-      )
-  for how in HOWS:
-    for layer in range(found[trained].rises[how].shape[1]):
-      use = used(found[trained].rises[how][:, layer : layer + 1])
-      # The last key has no future to serve.
-      more_E = (use.future - use.own)[:, 0, :-1].mean(axis=1)
-      made.append(
-        stats.claim(
-          f"useful/{how}/layer{layer}",
-          f"keys and values of layer {layer} are worth more to later positions"
-          f" than to their own (edges cut, {_CUT[how]}); the estimate is the"
-          " rise of future losses minus that of the own, mean over keys",
-          _THREAD,
-          "loss",
-          stats.mean_interval(more_E, pairing="within a seed"),
-          low=_TINY,
-        )
-      )
-  last = max(directions)
-  for stop in STOPS:
-    for name, step, low, high, words in (
-      ("early", early, -math.inf, -_TINY, "negative"),
-      ("late", last, _TINY, math.inf, "positive"),
-    ):
-      cosine_E = directions[step][f"{stop}/cos_myopic_future"]
-      if step == last or early != last:
+      for layer in range(future_ExL.shape[1]):
         made.append(
           stats.claim(
-            f"W13/{stop}/{name}",
-            f"the cosine of the myopic and the future gradient is {words} after"
-            f" {step} of {last} steps of ordinary training",
-            _ANGLES if stop == "residual" else _OURS,
-            "cosine",
-            stats.mean_interval(cosine_E),
-            low=low,
-            high=high,
+            f"L1/{variant}/{_NAMES[kind]}/layer{layer}",
+            f"of the squared gradient norms of {_NAMES[kind]} by distance, more"
+            f" than half is future-directed (d > 0), {variant}, layer {layer};"
+            " the bound of a half is jaxlook's",
+            _THREAD,
+            "share",
+            stats.mean_interval(future_ExL[:, layer]),
+            low=math.nextafter(0.5, 1.0),
           )
         )
-    for name, part, words, source in (
-      (
-        "W13b",
-        "two_cuts",
-        "myopic and future_only gradients do not add up to the whole: they miss"
-        " it by more than a tenth of its norm",
-        _ANGLES,
-      ),
-      (
-        "mixed",
-        "mixed",
-        "paths that look back in one layer and stay in another hold more than a"
-        " tenth of the gradient's norm",
-        _OURS,
-      ),
-    ):
-      made.append(
-        stats.claim(
-          f"{name}/{stop}",
-          f"{words} (step {last})",
-          source,
-          "norm over the vanilla norm",
-          stats.mean_interval(directions[last][f"{stop}/ratio_{part}"]),
-          low=0.1,
-        )
+  # In layers below the last, cut edges of other positions have a part in it.
+  last = found[trained].rises[HOWS[0]].shape[1] - 1
+  for how in HOWS:
+    use = used(found[trained].rises[how][:, last:])
+    more_E = (use.future - use.own)[:, 0, _KEYS].mean(axis=1)
+    made.append(
+      stats.claim(
+        f"L1/useful/{how}",
+        "keys and values of the last layer are worth more to later positions"
+        f" than to their own (edges cut, {_CUT[how]}); the estimate is the"
+        " rise of future losses minus that of the own, mean over keys",
+        _THREAD,
+        unit,
+        stats.mean_interval(more_E, pairing="within a seed"),
+        low=_TINY,
       )
+    )
+  for stop in STOPS:
+    made += _angle_claims(stop, directions, early, trained)
+  return made
+
+
+_KEYS = slice(1, -1)
+"""The first key cannot be cut from its own row, the last has no future."""
+
+
+def _angle_claims(
+  stop: str, directions: Directions, early: int | None, trained: str
+) -> list[stats.Claim]:
+  """The sign of the cosine early and late, and the size of mixed paths."""
+  late = max(directions)
+  source = source_of(stop, _ANGLES)
+  cosine = {
+    step: measures[f"{stop}/cos_myopic_future"]
+    for step, measures in directions.items()
+  }
+  what = "the cosine of the myopic and the future gradient"
+  made = [
+    stats.claim(
+      f"mixed/{stop}",
+      "paths that look back in one layer and stay in another hold more than a"
+      f" tenth of the gradient's norm, {trained}",
+      _OURS,
+      "norm over the vanilla norm",
+      stats.mean_interval(directions[late][f"{stop}/ratio_mixed"]),
+      low=0.1,
+    )
+  ]
+  if early is None or early == late:
+    return made
+  for name, words, evidence, low, high in (
+    (
+      "early",
+      f"is negative after {early} steps under {trained}",
+      stats.mean_interval(cosine[early]),
+      -math.inf,
+      -_TINY,
+    ),
+    (
+      "late",
+      f"is positive after {late} steps under {trained}",
+      stats.mean_interval(cosine[late]),
+      _TINY,
+      math.inf,
+    ),
+    (
+      "rise",
+      f"is higher after {late} than after {early} steps under {trained}",
+      stats.compare(
+        dict(enumerate(cosine[late])), dict(enumerate(cosine[early]))
+      ),
+      _TINY,
+      math.inf,
+    ),
+  ):
+    made.append(
+      stats.claim(
+        f"W13/{stop}/{name}",
+        f"{what} {words}",
+        source,
+        "cosine",
+        evidence,
+        low=low,
+        high=high,
+      )
+    )
   return made
 
 
@@ -184,7 +212,7 @@ def tables(
       use = used(one.rises[how])
       for layer in range(use.own.shape[1]):
         parts = [
-          _cells(x[:, layer, :-1].mean(axis=1)) for x in (use.own, use.future)
+          _cells(x[:, layer, _KEYS].mean(axis=1)) for x in (use.own, use.future)
         ]
         useful.append(
           [variant, _CUT[how], str(layer), *parts[0], *parts[1]]
@@ -203,7 +231,7 @@ def tables(
     "Future-directed share of the gradient, all heads (of the pairs of query"
     f" and key, {share} are future-directed)": future,
     f"Rise of the loss when edges are cut, mean over keys, {unit}": useful,
-    "Directions of the gradient along ordinary training": by_step,
+    "Directions of the gradient along training (step 0: before it)": by_step,
   }
 
 
@@ -239,7 +267,7 @@ def metrics(found: Examination, seeds: Sequence[int]) -> dict[int, Any]:
     use = used(found.rises[how])
     for layer in range(use.own.shape[1]):
       for name, x in (("own", use.own), ("future", use.future)):
-        by_name[f"{name}/{how}/layer{layer}"] = x[:, layer, :-1].mean(axis=1)
+        by_name[f"{name}/{how}/layer{layer}"] = x[:, layer, _KEYS].mean(axis=1)
   return {
     seed: {name: float(x[e]) for name, x in by_name.items()}
     for e, seed in enumerate(seeds)
@@ -283,6 +311,33 @@ def measurements(
         for column, value in zip(columns.values(), row, strict=True):
           column.append(value)
   return pa.table(columns)
+
+
+def arrays(
+  found: Examinations, directions: Directions
+) -> dict[str, np.ndarray]:
+  """All that was measured, by names that say what and of which variant.
+
+  Args:
+    found: examinations by variant.
+    directions: `compare_gradients` [E] by step.
+
+  Returns:
+    `VARIANT/grams/KIND` [E, L, N, T, T], `VARIANT/influence` [E, L + 1, T, T],
+    `VARIANT/parameter_influence` [E, T, T], `VARIANT/rises/HOW` [E, L, T, T],
+    and `directions/STEP/NAME` [E].
+  """
+  named = {
+    f"directions/{step}/{name}": values
+    for step, measures in directions.items()
+    for name, values in measures.items()
+  }
+  for variant, one in found.items():
+    named[f"{variant}/influence"] = one.influence
+    named[f"{variant}/parameter_influence"] = one.parameter_influence
+    named |= {f"{variant}/grams/{k}": x for k, x in one.grams.items()}
+    named |= {f"{variant}/rises/{k}": x for k, x in one.rises.items()}
+  return named
 
 
 def share_figure(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxlook import figures, report, stats
+from jaxlook.ablation import source_of
 from jaxlook.lookahead import dial
 from jaxlook.lookahead.dial import CAUSAL, STOPS, Dial, Values
 
@@ -55,7 +56,7 @@ def claims(
         f"{stop}/gap",
         f"the loss of horizon:0/{stop} is higher than that of causal; the"
         " estimate is the difference, paired by seed",
-        source,
+        source_of(stop, source),
         unit,
         gap,
         low=math.nextafter(0.0, 1.0),
@@ -64,6 +65,21 @@ def claims(
     if reach is None:
       continue
     closed_RxE = dial.closed(losses_RxE)
+    smallest = dial.interval(dial.smallest_closing(horizons, closed_RxE))
+    if smallest is not None:
+      found.append(
+        stats.claim(
+          f"{stop}/smallest",
+          f"the smallest h of the dial that closes {dial.CLOSED:.0%} of the gap"
+          f" lies in [{reach[0]}, {reach[1]}]: from the nearest source over the"
+          " number of layers, rounded up, to the farthest source",
+          _OURS,
+          "positions",
+          smallest,
+          low=reach[0],
+          high=reach[1],
+        )
+      )
     needed = dial.interval(dial.crossing(horizons, closed_RxE))
     if needed is not None:
       found.append(
@@ -72,7 +88,8 @@ def claims(
           f"{dial.CLOSED:.0%} of the gap is closed at a horizon above"
           f" {reach[0] - 1}, from where no gradient reaches the nearest source,"
           f" and not above {reach[1]}, where the farthest one lies;"
-          " interpolated between the dial's h",
+          " interpolated between the dial's h. A prediction: positions between"
+          " source and query may be asked instead",
           _OURS,
           "positions",
           needed,

@@ -110,7 +110,8 @@ def shares(gram: np.ndarray) -> dict[str, np.ndarray]:
   Returns:
     "norm" and "signed", each [E, L, T] and summing to one over distances.
   """
-  together = jnp.asarray(gram.astype(np.float64).sum(axis=2))
+  # In NumPy, for JAX would round to float32 what must sum to one.
+  together: Any = gram.astype(np.float64).sum(axis=2)
   return {
     "norm": np.asarray(anatomy.norm_share(together)),
     "signed": np.asarray(anatomy.signed_share(together)),

@@ -19,6 +19,7 @@ What they score must be held against what needs no state, or not this one:
 | `SHUFFLED` | the learned prompt, ending in a state of another sequence |
 | `NO_STATE` | a prompt trained without any state |
 | `FED`, `FED_NO_STATE` | `LEARNED` and `NO_STATE`, fed the text's tokens |
+| `COMMONEST` | the token most often met tau later, whatever the state |
 | `COUNTED` | the token most often tau after token n in the training text |
 | `ON_TEXT` | the model itself, which reads the whole text: a ceiling |
 
@@ -69,6 +70,7 @@ NO_STATE = "no transplant"
 FED = "learned prompt, text fed"
 FED_NO_STATE = "no transplant, text fed"
 COUNTED = "skip-bigram counts"
+COMMONEST = "commonest token"
 ON_TEXT = "the model on the text"
 METHODS = (
   HIDDEN,
@@ -80,6 +82,7 @@ METHODS = (
   FED,
   FED_NO_STATE,
   COUNTED,
+  COMMONEST,
   ON_TEXT,
 )
 """All of them, in the order of the tables."""
@@ -133,7 +136,7 @@ def measure_linear(
   counted: jax.Array,
   setup: Setup,
 ) -> Measured:
-  """Fits and scores `HIDDEN` and `LOGITS`, beside `COUNTED` and `ON_TEXT`.
+  """Fits and scores `HIDDEN` and `LOGITS`, beside what needs none.
 
   Args:
     key: a PRNG key, consumed.
@@ -161,8 +164,15 @@ def measure_linear(
   layers = decoder.config.layers + 1
   found = jax.lax.map(at_layer, jnp.arange(layers))
   half = len(chosen.current)
+  commonest_K = jnp.argmax(
+    jax.vmap(lambda tokens: jnp.bincount(tokens, length=vocab_size), in_axes=1)(
+      fitted.tokens
+    ),
+    axis=-1,
+  )
   stateless = {
     COUNTED: counted[:, scored.current].T,
+    COMMONEST: jnp.broadcast_to(commonest_K[None], scored.tokens.shape),
     ON_TEXT: scored.predicted,
   }
   return Measured(

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from jaxlook import stats
+from jaxlook.ablation import source_of
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Task
 from jaxlook.training import TrainConfig, evaluate
@@ -75,7 +76,11 @@ def crossed(
 
 
 def claims(
-  losses: dict[str, dict[int, float]], stop: str, unit: str, source: str
+  losses: dict[str, dict[int, float]],
+  stop: str,
+  unit: str,
+  gap_source: str,
+  bonus_source: str,
 ) -> list[stats.Claim]:
   """The bonus and the gap at one stop point, as claims.
 
@@ -83,7 +88,8 @@ def claims(
     losses: the loss by `causal`, `myopic/STOP` and `teacher/STOP`, and seed.
     stop: the stop point.
     unit: of the loss.
-    source: of the claims.
+    gap_source: of the claim that there is a gap.
+    bonus_source: of the claims on the bonus.
 
   Returns:
     Claims that the gap and the bonus are positive, and that the bonus is
@@ -107,7 +113,7 @@ def claims(
       f"{stop}/{name}",
       f"the {name} is positive; the estimate is {pairs[name][2]}, paired by"
       " seed",
-      source,
+      source_of(stop, gap_source if name == "gap" else bonus_source),
       unit,
       stats.compare(pairs[name][0], pairs[name][1]),
       low=tiny,
@@ -119,7 +125,7 @@ def claims(
       f"{stop}/bonus_below_gap",
       "the bonus is smaller than the gap; the estimate is gap minus bonus,"
       " paired by seed",
-      source,
+      source_of(stop, bonus_source),
       unit,
       stats.compare(parts["gap"], parts["bonus"]),
       low=tiny,

@@ -24,6 +24,9 @@ PENALTY = 1e-4
 _HIGHEST = jax.lax.Precision.HIGHEST
 # Below this share of a feature's size its spread is rounding of a constant.
 _CONSTANT = 1e-5
+# A neuron that fires in fewer than one of 100 rows deviates by more than this
+# where it does; on other rows it may deviate by hundreds.
+_RARE = 10.0
 
 
 class Scaling(NamedTuple):
@@ -31,7 +34,8 @@ class Scaling(NamedTuple):
 
   Attributes:
     mean: of each feature, [D].
-    inverse: one over its standard deviation; 0 for a constant feature, [D].
+    inverse: one over its standard deviation; 0 for a feature that is constant
+      but for fewer than one of 100 rows, [D].
   """
 
   mean: jax.Array
@@ -76,7 +80,8 @@ def scaling(features: jax.Array) -> Scaling:
   mean = jnp.mean(features, axis=0)
   std = jnp.std(features, axis=0)
   size = jnp.sqrt(jnp.mean(features**2, axis=0))
-  varies = std > _CONSTANT * size
+  most = jnp.max(jnp.abs(features - mean[None]), axis=0)
+  varies = (std > _CONSTANT * size) & (most < _RARE * std)
   return Scaling(mean, jnp.where(varies, 1.0 / jnp.where(varies, std, 1.0), 0))
 
 

@@ -26,6 +26,10 @@ ACCURACY = "accuracy"
 NATS = "nats"
 LEAST_SQUARES = "accuracy by least squares"
 
+OBSERVED = "same probe on the inputs"
+"""The baseline that is fitted as the probes are, on the inputs themselves: z_n
+and x_n, x_{n-1} .. on the pre-caching task, the tokens n - 1 and n on text."""
+
 Baselines = Mapping[str, Mapping[str, Mapping[str, float]]]
 """By score and name of the baseline, the score of every target."""
 
@@ -350,7 +354,7 @@ def precache_plan(task: Precache, inputs: jax.Array) -> Plan:
   """
   values = precache_targets(task, inputs)
   window = precache_window(inputs, values.positions)
-  baseline = {"linear in the inputs": _observed(window, values)}
+  baseline = {OBSERVED: _observed(window, values)}
   return Plan(inputs, values.positions, values, None, 0, 0, {R2: baseline})
 
 
@@ -379,14 +383,39 @@ def text_plan(
     counts[f"counts, {name}"] = dict(
       zip(labels.names, map(float, told), strict=True)
     )
-  baselines = {ACCURACY: counts, LEAST_SQUARES: counts}
+  told, nats = _told(token_window(windows, ids, at), labels, len(ids), steps)
+  baselines = {
+    ACCURACY: {OBSERVED: told, **counts},
+    NATS: {OBSERVED: nats},
+    LEAST_SQUARES: counts,
+  }
   values = None
   if text.train.tokenizer == "bytes":
     values = word_targets(windows, at)
     observed = _observed(token_window(windows, ids, at), values)
-    baselines[R2] = {"linear in tokens n-1, n": observed}
+    baselines[R2] = {OBSERVED: observed}
   inputs = jnp.asarray(windows[:, :-1])
   return Plan(inputs, at, values, labels, len(ids) + 1, steps, baselines)
+
+
+def _told(
+  window_BxPxF: jax.Array, labels: Targets, top: int, steps: int
+) -> tuple[dict[str, float], dict[str, float]]:
+  """Accuracy and nats of logistic probes that see tokens n - 1 and n."""
+  on, other = map(rows, halves(window_BxPxF))
+  fit, held_out = map(rows, halves(labels.values))
+  found = jax.jit(
+    jax.vmap(
+      lambda here, there: probes.logistic(
+        on, here, other, there, classes=top + 1, steps=steps
+      ),
+      in_axes=1,
+    )
+  )(fit, held_out)
+  accuracy, nats = (
+    dict(zip(labels.names, map(float, scores), strict=True)) for scores in found
+  )
+  return accuracy, nats
 
 
 def _observed(window_BxPxF: jax.Array, values: Targets) -> dict[str, float]:

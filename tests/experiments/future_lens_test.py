@@ -37,7 +37,10 @@ class FutureLensTest(base.TestCase):
     )
     self.assertEqual(
       [claim["id"] for claim in result["claims"]],
-      ["F1/prompt", "F1/fed", "F1/linear", "source", "state", "gap"],
+      [
+        *("F1/prompt", "F1/counts", "F1/linear", "F1/fixed"),
+        *("source", "state", "gap"),
+      ],
     )
     rows = pq.read_table(out / "measurements.parquet").to_pylist()
     scored = {
@@ -79,9 +82,10 @@ class ClaimsTest(base.TestCase):
     below = stats.compare({0: 0.2, 1: 0.301}, {0: 0.3, 1: 0.4})
     found = future_report.claims(
       {
-        f"{lens.LEARNED} - {lens.LOGITS}": below,
+        f"{lens.LEARNED} - {lens.LOGITS}": above,
         f"{lens.LEARNED} - {lens.SHUFFLED}": above,
-      }
+      },
+      {f"{lens.LEARNED} - {lens.LOGITS}": below},
     )
     self.assertEqual(
       {claim.id: claim.verdict for claim in found},
@@ -90,7 +94,7 @@ class ClaimsTest(base.TestCase):
 
   def test_one_seed_claims_nothing(self):
     """An interval over seeds needs two."""
-    self.assertEmpty(future_report.claims({}))
+    self.assertEmpty(future_report.claims({}, {}))
 
   def test_table_gives_no_interval_to_one_seed(self):
     """A row for every tau and method, with a dash for the interval."""

@@ -45,7 +45,7 @@ class StudiesTest(base.TestCase):
       np.testing.assert_allclose(sums, 1.0, atol=1e-6)
     ids = {claim["id"] for claim in result["claims"]}
     self.assertContainsSubset(
-      {"future/causal/W_K", "useful/mean/layer0", "W13/residual/late"}, ids
+      {"L1/causal/W_K/layer0", "L1/useful/mean", "W13/residual/late"}, ids
     )
 
   def test_horizon(self):

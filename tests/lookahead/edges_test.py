@@ -9,7 +9,8 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import models
 from jaxlook.lookahead import edges
-from jaxlook.lookahead.interventions import capture, patch, run
+from jaxlook.lookahead.edits import patch
+from jaxlook.lookahead.interventions import capture, run
 from jaxlook.models import Decoder, DecoderConfig
 from tests import base
 from tests.models.checkpoints import random_params

@@ -131,7 +131,7 @@ class ClaimsTest(base.TestCase):
     }
     found = {
       claim.id: claim
-      for claim in local_myopia.claims(losses, "kv", "nats", "test")
+      for claim in local_myopia.claims(losses, "kv", "nats", "test", "test")
     }
     self.assertAlmostEqual(found["kv/gap"].estimate, 1.005)
     self.assertAlmostEqual(found["kv/bonus"].estimate, 0.105)
@@ -145,4 +145,4 @@ class ClaimsTest(base.TestCase):
       "myopic/kv": {0: 2.0},
       "teacher/kv": {0: 0.9, 1: 0.99},
     }
-    self.assertEmpty(local_myopia.claims(losses, "kv", "nats", "test"))
+    self.assertEmpty(local_myopia.claims(losses, "kv", "nats", "test", "test"))
