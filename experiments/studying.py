@@ -238,8 +238,8 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     arms = [read_arm(root) for root in roots if Arm(root).finished]
     if not arms:
       raise ValueError(f"{folder} holds no finished arm")
-  if flags.FLAGS.p.value is not None:
-    asked = [float(p) for p in flags.FLAGS.p.value]
+  if flags.FLAGS["p"].value is not None:
+    asked = [float(p) for p in flags.FLAGS["p"].value]
     arms = [arm for arm in arms if [arm.about.get("p")] == asked]
     if not arms:
       raise cli.UsageError("p", f"{folder} holds no arm of that setting")
