@@ -26,6 +26,7 @@ from jaxlook.attention import parse_layers
 from jaxlook.lookahead import probe_report, probing, targets
 from jaxlook.lookahead.probing import ACCURACY, LEAST_SQUARES, NATS, R2, Probed
 from jaxlook.models import Decoder
+from jaxlook.models.sites import residual_sites
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
@@ -123,7 +124,7 @@ def findings(
 ) -> studying.Findings:
   """Tables, curves and claims."""
   config, known = study.problem.model, asked.baselines
-  stream = probing.residual_sites(config)
+  stream = residual_sites(config)
   sites = sum(probing.site_groups(config), ())
   inside = tuple(site for site in sites if site not in stream)
   if study.on_text:

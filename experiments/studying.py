@@ -17,6 +17,7 @@ from absl import flags
 
 from experiments import ablating, cli, precaching, reading
 from jaxlook import models, report, stats
+from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
 from jaxlook.files import write_table
 from jaxlook.models import Decoder, pretrained
@@ -184,7 +185,8 @@ def build(
     )
   folder = Path(MODEL.value)
   of_run = (folder / "arms").is_dir()
-  for flag in (*_SETTLED, "length" if of_run else "attention"):
+  more = ("length",) if of_run else ("attention", "p")
+  for flag in (*_SETTLED, *more):
     if flags.FLAGS[flag].value != flags.FLAGS[flag].default:
       raise cli.UsageError(flag, "is given in vain: --model has settled it")
   if of_run:
@@ -239,7 +241,8 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     if not arms:
       raise ValueError(f"{folder} holds no finished arm")
   if flags.FLAGS["p"].value is not None:
-    asked = [float(p) for p in flags.FLAGS["p"].value]
+    with cli.naming("p"):
+      asked = [float(p) for p in flags.FLAGS["p"].value]
     arms = [arm for arm in arms if [arm.about.get("p")] == asked]
     if not arms:
       raise cli.UsageError("p", f"{folder} holds no arm of that setting")
@@ -247,7 +250,12 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     raise cli.UsageError("p", f"choose one of the settings of {folder}")
   saved = {arm.variant: arm for arm in arms if "teacher" not in arm.variant}
   if ablating.ATTENTION.value:
-    asked = ablating.ATTENTION.value
+    shape = arms[0].model
+    with cli.naming("attention"):
+      asked = [
+        layers_name(parse_layers(text, shape.layers, shape.heads))
+        for text in ablating.ATTENTION.value
+      ]
     for variant in asked:
       if variant not in saved:
         raise cli.UsageError(

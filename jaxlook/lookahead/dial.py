@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxlook import stats
+from jaxlook.ablation import CAUSAL
 from jaxlook.attention import layers_name, parse_layers
 
-CAUSAL = "causal"
 STOPS = ("residual", "kv")
 CLOSED = 0.9
 """The fraction of the gap whose smallest horizon is reported."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxlook.lookahead import probes
 from jaxlook.lookahead.interventions import capture
-from jaxlook.models import Decoder, residual_site
+from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.decoder import Params
 
 _WINDOWS = 32  # Sequences run through the model at a time.
@@ -150,7 +150,7 @@ def collect(
       f" {windows.shape[1]} tokens, not {positions}"
     )
   config = decoder.config
-  sites = [residual_site(config, at) for at in range(config.layers + 1)]
+  sites = residual_sites(config)
   orders = jax.vmap(lambda k: jax.random.permutation(k, room))(
     jax.random.split(key, windows.shape[0])
   )

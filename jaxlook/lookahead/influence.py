@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from jaxlook.models import Decoder, residual_site
+from jaxlook.models import Decoder, residual_site, residual_sites
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import check_sites, sown
 
@@ -54,7 +54,7 @@ def influence(
     AssertionError: the losses are not [B, T].
   """
   config = decoder.config
-  sites = [residual_site(config, n) for n in range(config.layers + 1)]
+  sites = residual_sites(config)
   zeros, run = movable(decoder, params, inputs, sites)
 
   def lossy(moved: Moved) -> jax.Array:

@@ -25,19 +25,12 @@ from jaxlook.lookahead.interventions import (
   gradients_at,
   run,
 )
-from jaxlook.models import Decoder, DecoderConfig, residual_site
+from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.decoder import Params
-from jaxlook.models.sites import NO_EDITS
+from jaxlook.models.sites import NO_EDITS, residual_sites
 
 Metric = Callable[[jax.Array], jax.Array]
 Donor = Mapping[str, jax.Array]
-
-
-def residual_sites(config: DecoderConfig) -> tuple[str, ...]:
-  """The residual stream before each block and after the last one."""
-  return tuple(
-    residual_site(config, layer) for layer in range(config.layers + 1)
-  )
 
 
 def head_sites(config: DecoderConfig) -> tuple[str, ...]:

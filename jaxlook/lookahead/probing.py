@@ -27,7 +27,7 @@ from jaxlook.lookahead.targets import (
   rows,
 )
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.models.sites import residual_site, sown
+from jaxlook.models.sites import residual_sites, sown
 
 PROBE = "probe"
 SHUFFLED = "shuffled"
@@ -77,11 +77,6 @@ class Probed:
     array = found.probe if kind == PROBE else found.shuffled
     place = (found.sites.index(site), found.targets.names.index(target))
     return dict(zip(self.seeds, map(float, array[:, *place]), strict=True))
-
-
-def residual_sites(config: DecoderConfig) -> tuple[str, ...]:
-  """The residual stream before each block and after the last."""
-  return tuple(residual_site(config, at) for at in range(config.layers + 1))
 
 
 def site_groups(config: DecoderConfig) -> tuple[tuple[str, ...], ...]:

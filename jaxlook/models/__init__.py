@@ -8,7 +8,7 @@ from jaxlook.models.decoder import (
   collect_context,
   init,
 )
-from jaxlook.models.sites import residual_site, site_names
+from jaxlook.models.sites import residual_site, residual_sites, site_names
 
 __all__ = [
   "Context",
@@ -18,5 +18,6 @@ __all__ = [
   "collect_context",
   "init",
   "residual_site",
+  "residual_sites",
   "site_names",
 ]

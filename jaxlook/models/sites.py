@@ -72,6 +72,13 @@ def residual_site(config: DecoderConfig, layer: int) -> str:
   return "residual" if layer == config.layers else f"block_{layer}/residual"
 
 
+def residual_sites(config: DecoderConfig) -> tuple[str, ...]:
+  """The residual stream before each block and after the last one."""
+  return tuple(
+    residual_site(config, layer) for layer in range(config.layers + 1)
+  )
+
+
 def check_sites(
   config: DecoderConfig, names: Iterable[str], *, patterns: bool = True
 ) -> None:
