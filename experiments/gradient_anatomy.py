@@ -10,16 +10,12 @@ follows the angle of the myopic and the future gradient along training.
 """
 
 import dataclasses
-import io
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 from absl import flags
 
 from experiments import cli, studying
 from jaxlook import ablation
-from jaxlook.files import write_bytes
 from jaxlook.lookahead import anatomy_report as anatomy
 from jaxlook.lookahead import examination, geometry
 from jaxlook.training import held_out_batch
@@ -116,10 +112,6 @@ def main() -> None:
     anatomy.direction_figure(folder / "directions.png", directions, **drawn)
     anatomy.edge_figure(folder / "edges.png", found, unit=study.unit, **drawn)
     seeds = {each.variant: each.seeds for each in subjects}
-    with io.BytesIO() as buffer:
-      named: dict[str, Any] = anatomy.arrays(found, directions)
-      np.savez_compressed(buffer, **named)
-      write_bytes(store.root / "arrays.npz", buffer.getvalue())
     studying.write(
       store,
       study,
@@ -149,6 +141,7 @@ def main() -> None:
           for variant, one in found.items()
         },
         measurements=anatomy.measurements(found, seeds),
+        arrays=anatomy.arrays(found, directions),
         notes=(
           "Shares are of the sum over distances of the squared norms; signed"
           " shares are the parts along the whole gradient. Both sum to one.",

@@ -6,6 +6,7 @@ pretrained folder (`--model=DIR`).
 """
 
 import dataclasses
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from experiments import ablating, cli, precaching, reading
 from jaxlook import models, report, stats
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
-from jaxlook.files import write_table
+from jaxlook.files import write_bytes, write_table
 from jaxlook.models import Decoder, pretrained
 from jaxlook.runs import Arm, Store
 from jaxlook.tasks.precache import Precache
@@ -137,6 +138,7 @@ class Findings:
     cells: more of them, as arms have them.
     lost: by variant, seeds that diverged.
     measurements: every number that was measured, one a row.
+    arrays: what has too many axes for rows, by name.
     notes: paragraphs for the report.
   """
 
@@ -149,6 +151,7 @@ class Findings:
   cells: Sequence[Mapping[str, Any]] = ()
   lost: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
   measurements: pa.Table | None = None
+  arrays: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   notes: Sequence[str] = ()
 
 
@@ -454,6 +457,11 @@ def write(store: Store, study: Study, found: Findings) -> None:
   if found.measurements is not None:
     write_table(store.root / "measurements.parquet", found.measurements)
     written = f"measurements.parquet, {written}"
+  if found.arrays:
+    with io.BytesIO() as buffer:
+      np.savez_compressed(buffer, **found.arrays)
+      write_bytes(store.root / "arrays.npz", buffer.getvalue())
+    written = f"arrays.npz, {written}"
   cells = [
     {"variant": variant, "seed": seed, "metrics": metrics, "status": "done"}
     for variant, seeds in found.metrics.items()
