@@ -48,19 +48,24 @@ def attend(
       `residual`; another model's for `teacher`. Under stop point `kv` gradient
       to them is stopped here.
     scale: factor on the scores; 1 / sqrt(head_dim) by default.
-    implementation: "reference" (the definition), "fused" (one pass over the
-      context and zero-valued corrections) or "auto" (the fastest exact one).
+    implementation: "reference" (the definition, differentiable any number of
+      times), "fused" (memory linear in the length, a backward pass that does
+      only what the spec asks for, first derivatives only) or "auto" ("fused").
     edit_pattern: gives the attention pattern to go on with, from the one of all
       heads [batch, heads, length, length]; needs the reference path.
 
   Returns:
     [batch, length, heads, head_dim] head outputs, dtype of `value`. Scores and
-    softmax are computed in float32, or in float64 for float64 inputs.
+    softmax are computed in float32, or in float64 for float64 inputs. There is
+    no padding mask: padded at the end, sequences are causally safe from their
+    padding, whose own outputs are finite and whose loss is the caller's to
+    leave out.
 
   Raises:
-    ValueError: the shapes or dtypes disagree, the spec is unknown or given for
-      another number of heads, context is missing or given in vain, or the
-      implementation is unknown or not exact for the spec.
+    ValueError: the shapes or dtypes disagree, an array is empty, the spec is
+      unknown or given for another number of heads, context is missing or given
+      in vain, the implementation is unknown, or the fused path is
+      differentiated twice.
 
   Source: Wu, Morris and Levine (2024), arXiv 2404.00859, sections 2 and 3, for
   `myopic`; the published code stops at `residual`.
@@ -95,12 +100,9 @@ def attend(
     )
 
   def one(spec: Spec, query, key, value, context):
-    if implementation == "reference" or (
-      implementation == "auto" and not fused.supports(spec)
-    ):
-      path = attend_reference
-    else:
-      path = fused.attend_fused
+    path = (
+      attend_reference if implementation == "reference" else fused.attend_fused
+    )
     return path(query, key, value, spec=spec, context=context, scale=scale)
 
   return _by_spec(specs, one, arrays)
@@ -153,6 +155,8 @@ def _check(query, key, value, specs, context, implementation) -> None:
     raise ValueError(
       f"query must be [batch, length, heads, head_dim], not {query.shape}"
     )
+  if not query.size:
+    raise ValueError(f"query must not be empty, not {list(query.shape)}")
   arrays = {"key": key, "value": value}
   if any(spec.needs_context for spec in specs):
     if context is None:

@@ -1,39 +1,84 @@
-"""Blocked gradients without a second pass over the context.
+"""Attention whose backward pass does only the work that a spec asks for.
 
-Where own and context pairs have equal values, the variant's output is that of
-ordinary attention over the context pair. The gradient is put right by
-corrections whose value is zero and whose derivative moves the pairs of the
-gradient window from the context to the own pair:
+Where own and context pairs have equal values, the output is that of ordinary
+attention, and the variants differ in the backward pass alone. With p_ij the
+attention, dO the cotangent of the output o and D_i = dO_i . o_i,
 
-  out_i = o_i + sum_j p_ij (v'_j - v_j)
-              + sum_j p_ij sg(v_j - o_i) scale sg(q_i) . (k'_j - k_j)
+  dS_ij = p_ij (dO_i . v_j - D_i)
+  dQ_i = scale sum_j dS_ij k_j
+  dK_j = scale sum_i dS_ij q_i,   dV_j = sum_i p_ij dO_i
 
-with o_i the ordinary output over the context pair (k, v), its attention
-p_ij = exp(s_ij - lse_i), (k', v') the own pair, sg the stopped gradient, and j
-over the gradient window. Starting from the context rather than from the own
-pair keeps blocked gradients exactly 0: nothing has to cancel.
+where the sums over i run through the gradient window for the own pair, and
+through the rest for the context if that is to learn at all. So `myopic` needs
+two matrix products forward and three backward (the scores again, dO V^T and
+dQ), causal attention two and five.
 
-The corrections are exact for first derivatives; second derivatives need the
-reference path.
+Where the values differ (a teacher's, or zeros), the softmax is computed in two
+parts, over the window and over the rest, that are merged by their log-sum-exps.
+
+First derivatives only: the second need the reference path.
 """
+
+import dataclasses
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.lax import stop_gradient
 
-from jaxlook.attention import masks
+from jaxlook.attention import devices, pairs
+from jaxlook.attention.pairs import Pairs
 from jaxlook.attention.reference import Pair, context_pair
 from jaxlook.attention.spec import Spec
 
-# Up to this many distances are corrected one shifted copy at a time, in
-# O(N H) each; more are corrected under a mask, in O(N^2 H) together.
-_MAX_SHIFTS = 8
+# Own and context pair; None for what is neither read nor learns.
+Sources = tuple[tuple[Any, Any], tuple[Any, Any]]
+
+_ONCE = (
+  "the fused path has first derivatives only; use implementation='reference'"
+)
 
 
-def supports(spec: Spec) -> bool:
-  """Whether the fused path is exact for a spec: own and context are equal."""
-  return spec.source == "own" or not spec.blocks
+@dataclasses.dataclass(frozen=True)
+class _Route:
+  """What is read, and through which pairs each input learns; all static.
+
+  Attributes:
+    shared: whether own and context have equal values.
+    reads: the pairs of the own and of the context part; if they are shared,
+      all pairs and none.
+    keys: the pairs through which own and context keys learn.
+    values: the same for values.
+  """
+
+  shared: bool
+  reads: tuple[Pairs, Pairs]
+  keys: tuple[Pairs, Pairs]
+  values: tuple[Pairs, Pairs]
+
+
+def _route(spec: Spec, length: int) -> _Route:
+  """The route of a spec at a length."""
+  seen, own = pairs.seen(spec, length), pairs.inside(spec, length)
+  rest = pairs.outside(spec, length)
+  shared = spec.source == "own" or not rest
+  learnt = spec.source != "zeros" and (
+    spec.stop == "residual" or spec.leak > 0.0
+  )
+
+  def learns(blocked: bool) -> tuple[Pairs, Pairs]:
+    if blocked:
+      return own, rest if learnt else ()
+    # What is not blocked is the own array at every pair: passed once if shared,
+    # and as the context too if not.
+    return (seen, ()) if shared else (own, rest)
+
+  return _Route(
+    shared=shared,
+    reads=(seen, ()) if shared else (own, rest),
+    keys=learns(spec.blocked != "values"),
+    values=learns(spec.blocked != "keys"),
+  )
 
 
 def attend_fused(
@@ -45,124 +90,123 @@ def attend_fused(
   context: Pair | None,
   scale: float,
 ) -> jax.Array:
-  """Attends once and corrects the gradient; see the module's docstring.
+  """Attends, with a backward pass of its own; see the module's docstring.
 
   Args:
     query: [B, T, N, H].
     key: [B, S, N, H] with S = T.
     value: [B, S, N, H].
-    spec: a spec that `supports` accepts.
-    context: the caller's context pair, equal in value to `key` and `value`
-      (W_K and W_V applied to the stopped input, say); None where not needed.
+    spec: the attention variant.
+    context: the caller's context pair; None where not needed. If the spec
+      `keeps_forward` it is equal in value to `key` and `value` (W_K and W_V
+      applied to the stopped input, say): its values are not looked at.
     scale: factor on the scores.
 
   Returns:
-    [B, T, N, H] head outputs in the dtype of `value`; to the last bit the value
-    of ordinary attention over the context pair.
+    [B, T, N, H] head outputs in the dtype of `value`; the same bits for every
+    spec that `keeps_forward`.
 
   Raises:
-    ValueError: the spec's context differs in value from the own pair.
+    ValueError: it is differentiated twice.
   """
-  if not supports(spec):
-    raise ValueError(
-      f"the fused path has no {spec.name!r}, whose context differs in value"
-      " from the own keys and values; use implementation='reference'"
-    )
   if spec.reach == 0 and not spec.blocks:
     # One visible key: its weight is 1 whatever the scores.
     return value
-  length = query.shape[1]
-  seen = masks.window(spec, length) & masks.visible(spec, length)
-  offsets = np.flatnonzero(seen[-1, ::-1])
-  if not spec.blocks or len(offsets) == length:
-    out, _ = _plain(query, key, value, spec=spec, scale=scale)
-    return out.astype(value.dtype)
-  base = context_pair(spec, key, value, context)
-  out, lse = _plain(query, *base, spec=spec, scale=scale)
-  if len(offsets):
-    # Blocking only keys or only values leaves the other of the two the very
-    # same array in both pairs: nothing to correct there.
-    delta_key = None if base[0] is key else key - base[0]
-    delta_value = None if base[1] is value else value - base[1]
-    correct = _by_shifts if len(offsets) <= _MAX_SHIFTS else _by_mask
-    stopped = stop_gradient((query, *base, out, lse))
-    out += correct(*stopped, delta_key, delta_value, offsets, scale)
-  return out.astype(value.dtype)
-
-
-def _plain(query, key, value, *, spec: Spec, scale: float):
-  """Ordinary attention: outputs [B, T, N, H], log-sum-exps [B, N, T]."""
-  precise = jnp.promote_types(jnp.float32, query.dtype)
-  scores_BxNxTxS = scale * jnp.einsum(
-    "btnh,bsnh->bnts", query, key, preferred_element_type=precise
+  route = _route(spec, query.shape[1])
+  others = context_pair(spec, key, value, context)
+  # An array that is neither read nor learns is not computed at all.
+  given = tuple(
+    other if learns[1] or not route.shared else None
+    for other, learns in zip(others, (route.keys, route.values), strict=True)
   )
-  scores_BxNxTxS = jnp.where(
-    masks.visible(spec, query.shape[1]),
-    scores_BxNxTxS,
-    jnp.finfo(precise).min,
-  )
-  lse_BxNxT = jax.nn.logsumexp(stop_gradient(scores_BxNxTxS), axis=-1)
-  att_BxNxTxS = jax.nn.softmax(scores_BxNxTxS)
-  out = jnp.einsum(
-    "bnts,bsnh->btnh", att_BxNxTxS, value, preferred_element_type=precise
-  )
-  return out, lse_BxNxT
+  return _attend(route, scale, query, ((key, value), given))
 
 
-def _by_shifts(
-  query, key, value, out, lse, delta_key, delta_value, offsets, scale
-):
-  """The corrections, one distance at a time; zero-valued [B, T, N, H]."""
-  length = query.shape[1]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _attend(
+  route: _Route, scale: float, query: jax.Array, sources: Sources
+) -> jax.Array:
+  """Attends under a route; the sources are the own and the context pair."""
+  return _attend_forward(route, scale, query, sources)[0]
 
-  def shift(x: jax.Array, d: int) -> jax.Array:
-    """Brings what stands at position i - d to position i; zeros before."""
-    return jnp.pad(x[:, : length - d], ((0, 0), (d, 0), (0, 0), (0, 0)))
 
-  total = jnp.zeros_like(out)
-  for d in offsets:
-    score_BxTxNx1 = scale * jnp.sum(
-      query * shift(key, d), axis=-1, keepdims=True, dtype=out.dtype
+def _attend_forward(route, scale, query, sources):
+  parts = [
+    devices.forward(query, *_whole(source), pairs=read, scale=scale)
+    for source, read in zip(sources, route.reads, strict=True)
+    if read
+  ]
+  out, lse = parts[0]
+  if len(parts) == 2:
+    lse = jnp.logaddexp(parts[0][1], parts[1][1])
+    out = sum(
+      jnp.swapaxes(jnp.exp(part_lse - lse), 1, 2)[..., None] * part
+      for part, part_lse in parts
     )
-    att_BxTxNx1 = jnp.exp(score_BxTxNx1 - jnp.swapaxes(lse, 1, 2)[..., None])
-    if delta_value is not None:
-      total += att_BxTxNx1 * shift(delta_value, d)
-    if delta_key is not None:
-      change_BxTxNx1 = scale * jnp.sum(
-        query * shift(delta_key, d), axis=-1, keepdims=True, dtype=out.dtype
-      )
-      total += att_BxTxNx1 * change_BxTxNx1 * (shift(value, d) - out)
-  return total
+  out = jnp.asarray(out, query.dtype)
+  return out, (query, sources, out, lse)
 
 
-def _by_mask(
-  query, key, value, out, lse, delta_key, delta_value, offsets, scale
-):
-  """The corrections of many distances at once; zero-valued [B, T, N, H]."""
-  chosen = np.isin(masks.distances(query.shape[1]), offsets)
+def _attend_backward(route, scale, saved, grad):
+  return _gradients(route, scale, *saved, grad)
 
-  def scores(keys: jax.Array) -> jax.Array:
-    return scale * jnp.einsum(
-      "btnh,bsnh->bnts", query, keys, preferred_element_type=out.dtype
+
+def _whole(source: tuple[Any, Any]) -> Pair:
+  """A pair that is read, and hence there."""
+  key, value = source
+  return key, value
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _gradients(
+  route: _Route,
+  scale: float,
+  query: jax.Array,
+  sources: Sources,
+  out: jax.Array,
+  lse: jax.Array,
+  grad: jax.Array,
+) -> tuple[jax.Array, Sources]:
+  """The gradients to the query and to the sources."""
+  to_query = jnp.zeros((), lse.dtype)
+  to_sources = [
+    [None if x is None else jnp.zeros_like(x) for x in source]
+    for source in sources
+  ]
+  for part, read in enumerate(route.reads):
+    if not read:
+      continue
+    # What own and context share is read once, and learns in both roles.
+    roles = (0, 1) if route.shared else (part,)
+    keys, values = (
+      [role for role in roles if learns[role]]
+      for learns in (route.keys, route.values)
     )
-
-  def read(weights_BxNxTxS: jax.Array, values: jax.Array) -> jax.Array:
-    return jnp.einsum(
-      "bnts,bsnh->btnh",
-      weights_BxNxTxS,
-      values,
-      preferred_element_type=out.dtype,
+    more, *found = devices.backward(
+      query,
+      *_whole(sources[part]),
+      out,
+      lse,
+      grad,
+      pairs=read,
+      scale=scale,
+      query_wanted=True,
+      key_pairs=tuple(route.keys[role] for role in keys),
+      value_pairs=tuple(route.values[role] for role in values),
     )
+    to_query += more
+    for which, learning in enumerate((keys, values)):
+      for role, x in zip(learning, found[which], strict=True):
+        to_sources[role][which] = x.astype(query.dtype)
+  own, context = to_sources
+  grads = (own[0], own[1]), (context[0], context[1])
+  return to_query.astype(query.dtype), grads
 
-  # Masked before the exponential, which would overflow at unseen pairs.
-  att_BxNxTxS = jnp.exp(
-    jnp.where(chosen, scores(key) - lse[..., None], -jnp.inf)
-  )
-  total = jnp.zeros_like(out)
-  if delta_value is not None:
-    total += read(att_BxNxTxS, delta_value)
-  if delta_key is not None:
-    change_BxNxTxS = att_BxNxTxS * scores(delta_key)
-    moved_BxTxNx1 = jnp.swapaxes(change_BxNxTxS.sum(-1), 1, 2)[..., None]
-    total += read(change_BxNxTxS, value) - moved_BxTxNx1 * out
-  return total
+
+@_gradients.defjvp
+def _refuse(route, scale, primals, tangents):
+  del route, scale, primals, tangents
+  raise ValueError(_ONCE)
+
+
+_attend.defvjp(_attend_forward, _attend_backward)

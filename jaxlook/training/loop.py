@@ -104,11 +104,22 @@ def train(
   )
   ends = _chunk_ends(config)
   history = np.full((len(ends), len(seeds)), np.nan, np.float32)
+  by_step_and_seed = NamedSharding(by_seed.mesh, PartitionSpec(None, "seed"))
+  # Seeds never meet, so each device runs its own: attention kernels cannot be
+  # split by the compiler.
   run_chunk = jax.jit(
-    functools.partial(step_lib.train_chunk, decoder, task, config),
+    jax.shard_map(
+      functools.partial(step_lib.train_chunk, decoder, task, config),
+      mesh=by_seed.mesh,
+      in_specs=(
+        *(by_seed.spec, by_seed.spec, PartitionSpec()),
+        *(by_step_and_seed.spec, by_seed.spec),
+      ),
+      out_specs=by_seed.spec,
+      check_vma=False,
+    ),
     donate_argnums=0,
   )
-  by_step_and_seed = NamedSharding(by_seed.mesh, PartitionSpec(None, "seed"))
 
   def fed(row: int) -> jax.Array | None:
     if feed is None or row >= len(ends):

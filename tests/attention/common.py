@@ -37,11 +37,12 @@ def value_and_grads(
 @functools.cache
 def _compiled(spec: Spec, implementation: str):
   return jax.jit(
-    functools.partial(_value_and_grads, spec, implementation=implementation)
+    functools.partial(compute, spec, implementation=implementation)
   )
 
 
-def _value_and_grads(spec, arrays, implementation):
+def compute(spec: Spec, arrays: dict[str, jax.Array], implementation: str):
+  """What `value_and_grads` compiles."""
   given = dict(arrays)
   if spec.keeps_forward:
     given |= {"other_key": given["key"], "other_value": given["value"]}
@@ -60,13 +61,6 @@ def _value_and_grads(spec, arrays, implementation):
 
   (_, out), grads = jax.value_and_grad(weighted, has_aux=True)(given)
   return out, {name: grads[name] for name in grads if name != "weight"}
-
-
-def implementations(spec: str) -> tuple[str, ...]:
-  """The implementations that are exact for a spec."""
-  parsed = jaxlook.parse(spec)
-  exact = parsed.source == "own" or not parsed.blocks
-  return ("reference", "fused") if exact else ("reference",)
 
 
 def by_loop(spec, arrays, scale):

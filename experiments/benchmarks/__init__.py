@@ -1,0 +1,1 @@
+"""How fast attention and training are, next to what others offer."""

@@ -1,0 +1,202 @@
+"""Tables, cells and figure of the attention benchmark."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from experiments.benchmarks import (
+  contenders,
+  drawing,
+  output,
+  targets,
+  timing,
+)
+from experiments.benchmarks.measuring import Found
+from experiments.benchmarks.timing import Samples
+from jaxlook import report
+from jaxlook.runs import Store
+
+FIGURE = "attention.png"
+TITLE = "One attention, forward and backward"
+_BASES = (
+  contenders.CAUSAL,
+  contenders.JAX_NN,
+  contenders.CUDNN,
+  contenders.TORCH,
+)
+
+
+def benchmark(
+  store: Store, found: Found, name: str, dtype: str, setup: str, platform: str
+) -> output.Benchmark:
+  """Draws the figure, and says all that was found."""
+  claims = targets.time_claims(found.times, dtype, platform)
+  claims += targets.memory_claims(found.peaks, dtype, platform)
+  tables = {
+    f"Time at {shape} (batch x N x heads x head width), {dtype}": times_table(
+      samples, found.temps[shape]
+    )
+    for shape, samples in found.times.items()
+  }
+  if found.memory:
+    tables["Peak memory above the inputs, MiB"] = memory_table(found)
+  if claims:
+    tables["Targets"] = targets.table(claims)
+  drawing.draw(store, FIGURE, TITLE, setup, panels(found))
+  about = (
+    f"{name}: {text}."
+    for name, text in contenders.ABOUT.items()
+    if any(name in samples for samples in found.times.values())
+  )
+  missing = ["PyTorch is not installed, so it does not compete."]
+  return output.Benchmark(
+    name=name,
+    title=TITLE,
+    setup=setup,
+    notes=[
+      "Output and the gradients to queries, keys and values, for a given"
+      " cotangent. Rows named by a variant are `jaxlook.attend(...,"
+      ' implementation="fused")`; of `myopic/residual` the gradients to the'
+      " context keys and values, too.",
+      "A ratio is one of medians, with a 95% bootstrap interval over rounds."
+      " Busy cores are processor time over wall time of this process, temporary"
+      " arrays XLA's own account.",
+      *about,
+      *(missing if contenders.torch_module() is None else ()),
+      *found.notes,
+    ],
+    tables=tables,
+    captions={
+      FIGURE: f"{setup}. Time of one sequence and head; bars: quartiles over"
+      " rounds, or the range over processes."
+    },
+    cells=cells(found),
+    claims=claims,
+    measurements=measurements(found),
+  )
+
+
+def times_table(
+  samples: dict[str, Samples], temps: dict[str, int | None]
+) -> report.Rows:
+  """One row a contender, with ratios to those that others compare with."""
+  bases = [name for name in _BASES if name in samples]
+  rows = [
+    ["contender", "median ms", "quartiles ms", "busy cores", "temporary MiB"]
+    + [f"over {base}" for base in bases]
+    + ["n"]
+  ]
+  for name, mine in samples.items():
+    ratios = [
+      output.ratio_text(timing.ratio(mine.seconds, samples[base].seconds))
+      if name != base
+      else "1"
+      for base in bases
+    ]
+    temp = temps.get(name)
+    shown = "-" if temp is None else report.number(temp / targets.MIB)
+    rows.append(
+      [name, *output.time_columns(mine), shown, *ratios, str(len(mine.seconds))]
+    )
+  return rows
+
+
+def memory_table(found: Found) -> report.Rows:
+  """One row a shape and contender, with the range over processes."""
+  rows = [["shape", "contender", "median", "range", "temporary", "n", "method"]]
+  for shape, by_name in found.peaks.items():
+    for name, peaks in by_name.items():
+      first = found.memory[shape][name][0]
+      temp = first["temp_bytes"]
+      mib = peaks / targets.MIB
+      rows.append(
+        [
+          str(shape),
+          name,
+          report.number(float(np.median(mib))) if len(peaks) else "-",
+          report.interval((mib.min(), mib.max())) if len(peaks) else "-",
+          "-" if temp is None else report.number(temp / targets.MIB),
+          str(len(peaks)),
+          first["method"],
+        ]
+      )
+  return rows
+
+
+def cells(found: Found) -> list[dict[str, Any]]:
+  """One cell for each shape and contender; what has no seed has seed 0."""
+  rows = []
+  for shape, samples in found.times.items():
+    for name, mine in samples.items():
+      metrics = output.time_metrics(mine)
+      temp = found.temps[shape].get(name)
+      if temp is not None:
+        metrics["temporary_mib"] = temp / targets.MIB
+      rows.append(output.cell(f"time {shape}", name, metrics))
+  for shape, by_name in found.peaks.items():
+    for name, peaks in by_name.items():
+      metrics: dict[str, float] = {"processes": len(peaks)}
+      if len(peaks):
+        metrics["peak_mib"] = float(np.median(peaks)) / targets.MIB
+      temp = found.memory[shape][name][0]["temp_bytes"]
+      if temp is not None:
+        metrics["temporary_mib"] = temp / targets.MIB
+      rows.append(output.cell(f"memory {shape}", name, metrics))
+  return rows
+
+
+def measurements(found: Found) -> pa.Table:
+  """Every sample of time, and every process's memory, one a row."""
+  times = output.samples_table(
+    {
+      (f"time {shape}", name): mine
+      for shape, samples in found.times.items()
+      for name, mine in samples.items()
+    }
+  )
+  rows = [
+    {
+      "setting": f"memory {shape}",
+      "variant": name,
+      "round": index,
+      "peak_bytes": row["peak_bytes"],
+    }
+    for shape, by_name in found.memory.items()
+    for name, processes in by_name.items()
+    for index, row in enumerate(processes)
+  ]
+  schema = pa.schema([*times.schema, ("peak_bytes", pa.int64())])
+  peaks = pa.Table.from_pylist(rows, schema=schema)
+  return pa.concat_tables([times, peaks], promote_options="default")
+
+
+def panels(found: Found) -> Sequence[drawing.Panel]:
+  """Time and memory against N."""
+  seconds: dict[str, list] = {}
+  for shape, samples in found.times.items():
+    parts = shape.batch * shape.heads
+    for name, mine in samples.items():
+      seconds.setdefault(name, []).append(
+        [shape.length]
+        + [1e3 * x / parts for x in (mine.median, *mine.quartiles)]
+      )
+  peaks: dict[str, list] = {}
+  for shape, by_name in found.peaks.items():
+    for name, values in by_name.items():
+      if len(values):
+        mib = values / targets.MIB
+        peaks.setdefault(name, []).append(
+          [shape.length, float(np.median(mib)), mib.min(), mib.max()]
+        )
+  heads = {f"{s.batch}xNx{s.heads}x{s.head_width}" for s in found.memory}
+  return [
+    drawing.Panel("time", "length N", "ms for a sequence and head", seconds),
+    drawing.Panel(
+      f"peak memory, {', '.join(sorted(heads))}",
+      "length N",
+      "MiB above the inputs",
+      peaks,
+    ),
+  ]

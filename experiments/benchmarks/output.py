@@ -1,0 +1,180 @@
+"""What the benchmarks show and write: progress, report, result."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from absl import flags
+from rich import console
+
+from experiments import ablating, cli
+from experiments.benchmarks.timing import Samples
+from jaxlook import report, stats
+from jaxlook.environment import environment
+from jaxlook.files import write_table
+from jaxlook.runs import Store
+
+ROUNDS = flags.DEFINE_integer(
+  "rounds", None, "Rounds; each runs every contender.", lower_bound=2
+)
+
+flags.declare_key_flag("preset")
+flags.declare_key_flag("out")
+
+_LINE_SECONDS = 15.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+  """What a benchmark found.
+
+  Attributes:
+    name: the benchmark's.
+    title: of report and figures.
+    setup: what was timed, in a line or two.
+    notes: paragraphs for the report.
+    tables: by title.
+    captions: of the figures, by file name.
+    cells: entries of result.json.
+    claims: of the targets.
+    measurements: every sample.
+  """
+
+  name: str
+  title: str
+  setup: str
+  notes: Sequence[str]
+  tables: Mapping[str, report.Rows]
+  captions: Mapping[str, str]
+  cells: Sequence[Mapping[str, Any]]
+  claims: Sequence[stats.Claim]
+  measurements: pa.Table
+
+
+def write(store: Store, found: Benchmark) -> None:
+  """Writes report, measurements and, last, the result; prints the tables."""
+  where = environment()
+  sections = [
+    ("", f"{found.setup}.\n\n{report.environment_line(where)}.\n"),
+    *(("", f"{note}\n") for note in found.notes),
+    *(
+      ("", f"![](figures/{file})\n\n*{caption}*\n")
+      for file, caption in found.captions.items()
+    ),
+    *((name, report.markdown(rows)) for name, rows in found.tables.items()),
+  ]
+  report.write_report(store.root / "report.md", found.title, sections)
+  write_table(store.root / "measurements.parquet", found.measurements)
+  store.write_result(
+    {
+      "experiment": found.name,
+      "preset": ablating.PRESET.value,
+      "config": store.config,
+      "environment": where,
+      "cells": found.cells,
+      "claims": [claim.as_json() for claim in found.claims],
+    }
+  )
+  for name, rows in found.tables.items():
+    cli.print_table(name, rows)
+  print(
+    f"wrote {store.root}/report.md, result.json, cells.parquet,"
+    " measurements.parquet and figures"
+  )
+
+
+def progress(what: str, total: int) -> Callable[[int], None]:
+  """Shows how far something is, on one line of a terminal or on plain lines.
+
+  Args:
+    what: is being done.
+    total: number of rounds.
+
+  Returns:
+    A function to be told the number of rounds done.
+  """
+  terminal = console.Console()
+  started = last = time.monotonic()
+
+  def tick(done: int) -> None:
+    nonlocal last
+    now = time.monotonic()
+    left = round((now - started) * (total - done) / done)
+    line = f"{what}: {done}/{total}"
+    line += f", {left // 60} min {left % 60:02d} s left" if left else ""
+    if terminal.is_terminal:
+      terminal.print(f"{line:78}", end="\n" if done == total else "\r")
+    elif now - last >= _LINE_SECONDS or done == total:
+      last = now
+      print(line, flush=True)
+
+  return tick
+
+
+def samples_table(
+  samples: Mapping[tuple[str, str], Samples],
+) -> pa.Table:
+  """Every sample: setting, contender, round, seconds, processor seconds."""
+  columns: dict[str, list[Any]] = {
+    name: []
+    for name in ("setting", "variant", "round", "calls", "seconds")
+    + ("cpu_seconds",)
+  }
+  for (setting, variant), found in samples.items():
+    count = len(found.seconds)
+    columns["setting"] += [setting] * count
+    columns["variant"] += [variant] * count
+    columns["round"] += range(count)
+    columns["calls"] += [found.calls] * count
+    columns["seconds"] += found.seconds.tolist()
+    columns["cpu_seconds"] += found.cpu_seconds.tolist()
+  return pa.table(columns)
+
+
+def time_columns(found: Samples) -> list[str]:
+  """Median, quartiles and busy cores of a contender, for a table."""
+  low, high = (1e3 * end for end in found.quartiles)
+  return [
+    report.number(1e3 * found.median),
+    f"{report.number(low)} .. {report.number(high)}",
+    f"{found.busy_cores:.2f}",
+  ]
+
+
+def time_metrics(found: Samples) -> dict[str, float]:
+  """The same numbers, for a cell of result.json."""
+  low, high = found.quartiles
+  return {
+    "median_ms": 1e3 * found.median,
+    "first_quartile_ms": 1e3 * low,
+    "third_quartile_ms": 1e3 * high,
+    "cpu_over_wall": found.busy_cores,
+    "rounds": len(found.seconds),
+    "calls_a_round": found.calls,
+  }
+
+
+def cell(
+  setting: str, variant: str, metrics: Mapping[str, float]
+) -> dict[str, Any]:
+  """An entry of result.json; what has no seed has seed 0."""
+  return {
+    "setting": setting,
+    "variant": variant,
+    "seed": 0,
+    "metrics": dict(metrics),
+    "status": "done",
+  }
+
+
+def ratio_text(found: stats.Interval) -> str:
+  """A ratio with its interval, for a table."""
+  return f"{report.number(found.estimate)} {interval_text(found.ci95)}"
+
+
+def interval_text(ends: tuple[float, float]) -> str:
+  """An interval, or that there were too few samples for one."""
+  return report.interval(ends) if np.isfinite(ends).all() else "(few samples)"

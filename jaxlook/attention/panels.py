@@ -1,0 +1,247 @@
+"""Attention in plain JAX, a few tiles of scores at a time.
+
+Forward, each panel of queries keeps a running softmax over the tiles of its
+keys; backward, tiles are formed anew. No more than a few exist at once, so that
+memory is linear in the length. A short sequence is a single tile: its whole
+score matrix.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxlook.attention import band
+from jaxlook.attention.pairs import Pairs, width
+from jaxlook.attention.plans import MEASURED, Limits, by_step, plan, varying
+from jaxlook.attention.tiles import Panels, Tile, lowest
+
+
+def forward(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  *,
+  pairs: Pairs,
+  scale: float,
+  limits: Limits = MEASURED,
+) -> tuple[jax.Array, jax.Array]:
+  """Attends over a set of pairs.
+
+  Args:
+    query: [B, T, N, H], floating.
+    key: [B, S, N, H], S = T.
+    value: [B, S, N, H].
+    pairs: the pairs that a query sees.
+    scale: factor on the scores.
+    limits: what pays on the machine.
+
+  Returns:
+    The output [B, T, N, H] and the log-sum-exp of the scores [B, N, T], in
+    float32 (float64 for float64 inputs). A query without any pair has output 0
+    and log-sum-exp -inf.
+  """
+  cut = plan(query.shape, pairs, limits)
+  function = functools.partial(
+    _forward,
+    scale=scale,
+    panels=Panels(query.shape[1], cut.rows, pairs, limits),
+  )
+  out, lse = by_step(function, (query, key, value), cut)
+  return out, jnp.swapaxes(lse[..., 0], 1, 2)
+
+
+def backward(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  out: jax.Array,
+  lse: jax.Array,
+  grad: jax.Array,
+  *,
+  pairs: Pairs,
+  scale: float,
+  query_wanted: bool,
+  key_pairs: tuple[Pairs, ...],
+  value_pairs: tuple[Pairs, ...],
+  limits: Limits = MEASURED,
+) -> tuple[jax.Array | None, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+  """The gradients of attention over a set of pairs, and only those wanted.
+
+  Args:
+    query: [B, T, N, H].
+    key: [B, S, N, H].
+    value: [B, S, N, H].
+    out: the final output, which may be of more pairs than these; [B, T, N, H].
+    lse: the log-sum-exp of all scores behind `out`, [B, N, T].
+    grad: the cotangent of `out`, [B, T, N, H].
+    pairs: the pairs that are summed over in the gradient to the queries.
+    scale: factor on the scores.
+    query_wanted: whether that gradient is wanted.
+    key_pairs: for each gradient to keys that is wanted, the pairs to sum over;
+      subsets of `pairs`.
+    value_pairs: the same for gradients to values.
+    limits: what pays on the machine.
+
+  Returns:
+    The gradient to the queries (None if not wanted), those to the keys and
+    those to the values, all [B, T, N, H] in float32 (float64 for float64).
+  """
+  cut = plan(query.shape, pairs, limits)
+  function = functools.partial(
+    _backward,
+    scale=scale,
+    panels=Panels(query.shape[1], cut.rows, pairs, limits),
+    query_wanted=query_wanted,
+    key_pairs=key_pairs,
+    value_pairs=value_pairs,
+  )
+  lse = jnp.swapaxes(lse, 1, 2)[..., None]
+  grads = by_step(function, (query, key, value, out, lse, grad), cut)
+  rest = grads[1:] if query_wanted else grads
+  return (
+    grads[0] if query_wanted else None,
+    tuple(rest[: len(key_pairs)]),
+    tuple(rest[len(key_pairs) :]),
+  )
+
+
+def _forward(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  *,
+  panels: Panels,
+  scale: float,
+) -> tuple[jax.Array, jax.Array]:
+  """`forward` on [b, n, T, H]; the log-sum-exp is [b, n, T, 1]."""
+  query, key, value = panels.pad(query, key, value)
+  query *= scale
+  # Queries without a pair hold the lowest score alone: above it, a floor.
+  empty = (
+    jnp.zeros_like(query),
+    jnp.full_like(query[..., :1], 0.5 * lowest(query)),
+    jnp.zeros_like(query[..., :1]),
+  )
+
+  def read(tile: Tile, carry):
+    out, peak, total = carry
+    scores_BxNxTxS = tile.scores(query, key)
+    new_peak = jnp.maximum(peak, scores_BxNxTxS.max(-1, keepdims=True))
+    att_BxNxTxS = jnp.exp(scores_BxNxTxS - new_peak)
+    fade = jnp.exp(peak - new_peak)
+    out = fade * out + jnp.einsum(
+      "bnts,bnsh->bnth", att_BxNxTxS, tile.keys(value)
+    )
+    return out, new_peak, fade * total + att_BxNxTxS.sum(-1, keepdims=True)
+
+  def step(panel: Tile, carry):
+    first = tuple(varying(panel.queries(x), (query, key, value)) for x in empty)
+    out, peak, total = panels.over(read, panel, first)
+    out /= jnp.where(total == 0.0, 1.0, total)
+    return panel.put(carry[0], out), panel.put(carry[1], peak + jnp.log(total))
+
+  if width(panels.pairs) == 1:
+    out, lse = band.read_one(query, key, value, panels.pairs[0][0])
+  else:
+    blank = jnp.zeros_like(query), jnp.full_like(query[..., :1], -jnp.inf)
+    blank = tuple(varying(x, (query, key, value)) for x in blank)
+    out, lse = panels.sweep(step, blank)
+  return out[:, :, : panels.length], lse[:, :, : panels.length]
+
+
+def _backward(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  out: jax.Array,
+  lse: jax.Array,
+  grad: jax.Array,
+  *,
+  panels: Panels,
+  scale: float,
+  query_wanted: bool,
+  key_pairs: tuple[Pairs, ...],
+  value_pairs: tuple[Pairs, ...],
+) -> list[jax.Array]:
+  """`backward` on [b, n, T, H]: query first if wanted, then keys, values."""
+  query, key, value, out, lse, grad = panels.pad(
+    query, key, value, out, lse, grad
+  )
+  query *= scale
+  delta = jnp.sum(grad * out, axis=-1, keepdims=True)
+  arrays = query, key, value, lse, delta, grad
+  sets = {*key_pairs, *value_pairs}
+  narrow = {
+    pairs: band.backward(*arrays, pairs=pairs)
+    for pairs in sets
+    if band.suits(pairs, panels.length)
+  }
+  to_query, to_keys, to_values = _wide(
+    *arrays,
+    panels=panels,
+    query_wanted=query_wanted,
+    key_pairs=[pairs for pairs in key_pairs if pairs not in narrow],
+    value_pairs=[pairs for pairs in value_pairs if pairs not in narrow],
+  )
+  to_keys |= {pairs: found[0] for pairs, found in narrow.items()}
+  to_values |= {pairs: found[1] for pairs, found in narrow.items()}
+  grads = [to_query * scale] if query_wanted else []
+  grads += [to_keys[pairs] for pairs in key_pairs]
+  grads += [to_values[pairs] for pairs in value_pairs]
+  return [x[:, :, : panels.length] for x in grads]
+
+
+def _wide(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  lse: jax.Array,
+  delta: jax.Array,
+  grad: jax.Array,
+  *,
+  panels: Panels,
+  query_wanted: bool,
+  key_pairs: Sequence[Pairs],
+  value_pairs: Sequence[Pairs],
+) -> tuple[jax.Array, dict[Pairs, jax.Array], dict[Pairs, jax.Array]]:
+  """The gradients that need scores: query's (unscaled), and by set of pairs."""
+
+  def read(tile: Tile, carry):
+    to_query, to_keys, to_values = carry
+    att_BxNxTxS = jnp.exp(tile.scores(query, key) - tile.queries(lse))
+    to_values = {
+      pairs: tile.add(sums, grad, att_BxNxTxS, pairs)
+      for pairs, sums in to_values.items()
+    }
+    if not (query_wanted or to_keys):
+      return to_query, to_keys, to_values
+    moved_BxNxTxS = jnp.einsum(
+      "bnth,bnsh->bnts", tile.queries(grad), tile.keys(value)
+    )
+    change_BxNxTxS = att_BxNxTxS * (moved_BxNxTxS - tile.queries(delta))
+    to_keys = {
+      pairs: tile.add(sums, query, change_BxNxTxS, pairs)
+      for pairs, sums in to_keys.items()
+    }
+    if query_wanted:
+      more = jnp.einsum("bnts,bnsh->bnth", change_BxNxTxS, tile.keys(key))
+      to_query = tile.put(to_query, tile.queries(to_query) + more)
+    return to_query, to_keys, to_values
+
+  arrays = query, key, value, lse, delta, grad
+  sums = varying(jnp.zeros_like(jnp.swapaxes(query, 2, 3)), arrays)
+  carry = (
+    varying(jnp.zeros_like(query), arrays),
+    {pairs: sums for pairs in key_pairs},
+    {pairs: sums for pairs in value_pairs},
+  )
+  if query_wanted or key_pairs or value_pairs:
+    carry = panels.sweep(functools.partial(panels.over, read), carry)
+  to_query, *found = carry
+  to_keys, to_values = (
+    {pairs: jnp.swapaxes(x, 2, 3) for pairs, x in each.items()}
+    for each in found
+  )
+  return to_query, to_keys, to_values
