@@ -17,10 +17,15 @@ from jax.sharding import (
 )
 
 from jaxlook.attention import accelerated
-from jaxlook.attention.pairs import chosen
 from tests import base
+from tests.attention.formulas import (
+  SCALE,
+  dense,
+  dense_gradients,
+  inputs,
+  mask,
+)
 
-SCALE = 0.5
 CAUSAL = ((0, 8),)
 # Set, length, blocks of queries and of keys.
 CASES = (
@@ -40,44 +45,6 @@ TARGETS = {"cuda": "__gpu$xla.gpu.triton", "tpu": "tpu_custom_call"}
 
 forward = functools.partial(accelerated.forward, scale=SCALE, interpret=True)
 backward = functools.partial(accelerated.backward, scale=SCALE, interpret=True)
-
-
-def inputs(length, dtype=np.float64, batch=2):
-  """Queries, keys, values and cotangents, [batch, length, 2, 3] each."""
-  generator = np.random.default_rng(length)
-  return generator.normal(size=(4, batch, length, 2, 3)).astype(dtype)
-
-
-def mask(pairs, length):
-  """Which pairs are in the set, [T, S]."""
-  return chosen(np.arange(length)[:, None] - np.arange(length), pairs)
-
-
-def dense(query, key, value, pairs):
-  """Outputs and log-sum-exps by the formula, from all T x T scores."""
-  scores_BxNxTxS = SCALE * np.einsum("btnh,bsnh->bnts", query, key)
-  att_BxNxTxS = np.exp(scores_BxNxTxS) * mask(pairs, query.shape[1])
-  total_BxNxT = att_BxNxTxS.sum(-1)
-  with np.errstate(divide="ignore"):
-    lse = np.log(total_BxNxT)
-  att_BxNxTxS /= np.where(total_BxNxT > 0, total_BxNxT, 1.0)[..., None]
-  return np.einsum("bnts,bsnh->btnh", att_BxNxTxS, value), lse
-
-
-def dense_gradients(query, key, value, out, lse, grad, pairs):
-  """Gradients of queries, keys and values through a set, by the formula."""
-  scores_BxNxTxS = SCALE * np.einsum("btnh,bsnh->bnts", query, key)
-  att_BxNxTxS = np.where(
-    mask(pairs, query.shape[1]), np.exp(scores_BxNxTxS - lse[..., None]), 0.0
-  )
-  delta_BxNxT = np.einsum("btnh,btnh->bnt", grad, out)
-  change_BxNxTxS = np.einsum("btnh,bsnh->bnts", grad, value)
-  change_BxNxTxS = att_BxNxTxS * (change_BxNxTxS - delta_BxNxT[..., None])
-  return (
-    SCALE * np.einsum("bnts,bsnh->btnh", change_BxNxTxS, key),
-    SCALE * np.einsum("bnts,btnh->bsnh", change_BxNxTxS, query),
-    np.einsum("bnts,btnh->bsnh", att_BxNxTxS, grad),
-  )
 
 
 @functools.partial(jax.jit, static_argnames=("pairs", "blocks"))

@@ -20,6 +20,7 @@ from experiments.benchmarks import (
   contenders,
   flops,
   measuring,
+  refit,
   targets,
   timing,
   train_report,
@@ -393,6 +394,21 @@ class SmokeTest(base.TestCase):
     self.assertIn((f"{setting}, 2 seeds at once", "myopic"), cells)
     self.assertIn("unexplained", printed)
     self.assertEmpty(result["claims"])
+
+  def test_refit(self):
+    """Each changed limit is timed against the measured ones."""
+    printed = self.run_binary(refit)
+    result = running.result(self.out)
+    self.assertEqual(result["experiment"], "benchmarks.refit")
+    self.assertEqual(
+      [(c["setting"], c["variant"]) for c in result["cells"]],
+      [
+        (f"{own} at 2x16x2x8", name)
+        for own in ("causal", "myopic")
+        for name in ("as measured", "lanes=1")
+      ],
+    )
+    self.assertIn("over as measured", printed)
 
   @parameterized.parameters(
     (attention, {"shapes": ["1x2x3"]}, "^--shapes: a shape is BATCHx"),

@@ -1,0 +1,179 @@
+"""Which sizes of tiles and steps pay on this machine?
+
+    python -m experiments.benchmarks.refit [--preset=smoke|cpu|paper]
+        [--out=DIR] [--rounds=9]
+
+Times causal and myopic attention in plain JAX, forward and backward, under
+`jaxlook.attention.plans.MEASURED` and under limits that differ in one number,
+all in turns, and says by which factor each changes the time. A number that is
+clearly below 1 at the shapes you care for belongs into `MEASURED`; then run it
+again, for the numbers depend on each other. `cpu` takes about 6 minutes on two
+cores; `paper` has the shapes of an accelerator, for `devices._WIDE`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from experiments import ablating, cli
+from experiments.benchmarks import contenders, output, timing
+from experiments.benchmarks.contenders import Shape, parse_shape
+from experiments.benchmarks.timing import Samples
+from jaxlook.attention import panels
+from jaxlook.attention.pairs import Pairs
+from jaxlook.attention.plans import MEASURED, Limits
+
+flags.adopt_module_key_flags(output)
+
+NAME = "benchmarks.refit"
+_NOW = "as measured"
+_SHORT = {"short_bytes": (2**19, 2**21), "lanes": (1, 4)}
+_LONG = {
+  "rows": (128, 512),
+  "columns": (512, 2048),
+  "long_bytes": (2**19, 2**21),
+  "extents": (4, 16),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A scale of the benchmark.
+
+  Attributes:
+    changes: by shape, what each number is changed to.
+    rounds: of timing.
+  """
+
+  changes: Mapping[str, Mapping[str, tuple[int, ...]]]
+  rounds: int = 9
+
+
+_WIDE = {"short_bytes": (2**20, 2**26, 2**30), "long_bytes": (2**26, 2**30)}
+
+PRESETS = {
+  "smoke": Config({"2x16x2x8": {"lanes": (1,)}}, rounds=2),
+  "cpu": Config(
+    {
+      "64x32x2x32": _SHORT,
+      "512x64x2x64": _SHORT,
+      "8x256x4x64": {**_SHORT, "one_panel": (128,)},
+      "8x512x4x64": {**_LONG, "one_panel": (512,)},
+      "4x1024x8x64": _LONG,
+      "1x4096x4x64": _LONG,
+    }
+  ),
+  "paper": Config({"512x64x2x64": _WIDE, "4x1024x8x64": _WIDE}),
+}
+
+
+def prepare(shape: Shape, own: str, limits: Limits) -> Callable[[], None]:
+  """Compiles a pass forward and backward in plain JAX.
+
+  Args:
+    shape: of the arrays.
+    own: `causal`, where keys and values learn through all pairs, or `myopic`.
+    limits: how the work is cut.
+
+  Returns:
+    What runs it.
+  """
+  pairs: Pairs = ((0, shape.length - 1),)
+  learns: Pairs = pairs if own == contenders.CAUSAL else ((0, 0),)
+  static: dict[str, Any] = dict(
+    pairs=pairs, scale=shape.head_width**-0.5, limits=limits
+  )
+
+  def both(query, key, value, grad):
+    out, lse = panels.forward(query, key, value, **static)
+    return out, panels.backward(
+      *(query, key, value, out, lse, grad),
+      query_wanted=True,
+      key_pairs=(learns,),
+      value_pairs=(learns,),
+      **static,
+    )
+
+  arrays = [jnp.asarray(x) for x in contenders.arrays(shape)]
+  compiled = jax.jit(both).lower(*arrays).compile()
+  return lambda: jax.block_until_ready(compiled(*arrays))
+
+
+def measure(config: Config) -> dict[str, dict[str, Samples]]:
+  """Times every change, by shape with spec, and by change."""
+  found = {}
+  for text, changes in config.changes.items():
+    shape = parse_shape(text)
+    limits = {_NOW: MEASURED} | {
+      f"{field}={value}": dataclasses.replace(MEASURED, **{field: value})
+      for field, values in changes.items()
+      for value in values
+    }
+    for own in (contenders.CAUSAL, contenders.MYOPIC):
+      runs = {name: prepare(shape, own, each) for name, each in limits.items()}
+      label = f"{own} at {shape}"
+      found[label] = timing.interleave(
+        runs,
+        config.rounds,
+        tick=output.progress(label, config.rounds),
+      )
+  return found
+
+
+def table(samples: Mapping[str, Samples]) -> list[list[str]]:
+  """Time under each change, and over that under the measured limits."""
+  rows = [["limits", "ms", "quartiles", "busy cores", f"over {_NOW}"]]
+  for name, each in samples.items():
+    over = timing.ratio(each.seconds, samples[_NOW].seconds)
+    rows.append([name, *output.time_columns(each), output.ratio_text(over)])
+  return rows
+
+
+def benchmark(found: Mapping[str, Mapping[str, Samples]]) -> output.Benchmark:
+  """Says what was found."""
+  shown = ", ".join(
+    f"{name} {value}" for name, value in dataclasses.asdict(MEASURED).items()
+  )
+  return output.Benchmark(
+    name=NAME,
+    title="Sizes of tiles and steps",
+    setup=f"As measured: {shown}",
+    notes=["A change that is clearly below 1 is faster; see the module."],
+    tables={label: table(samples) for label, samples in found.items()},
+    captions={},
+    cells=[
+      output.cell(label, name, output.time_metrics(each))
+      for label, samples in found.items()
+      for name, each in samples.items()
+    ],
+    claims=[],
+    measurements=output.samples_table(
+      {
+        (label, name): each
+        for label, samples in found.items()
+        for name, each in samples.items()
+      }
+    ),
+  )
+
+
+def main() -> None:
+  """Checks the flags, then measures and reports."""
+  config = PRESETS[ablating.PRESET.value]
+  if output.ROUNDS.value is not None:
+    config = dataclasses.replace(config, rounds=output.ROUNDS.value)
+  plain: dict[str, Any] = {
+    "experiment": NAME,
+    "limits": dataclasses.asdict(MEASURED),
+    **dataclasses.asdict(config),
+  }
+  with ablating.opened(NAME, plain) as store:
+    output.write(store, benchmark(measure(config)))
+
+
+if __name__ == "__main__":
+  cli.run(main)
