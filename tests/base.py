@@ -8,7 +8,9 @@ of which goes into compiling tiny programs. CI runs the laws of the fused path
 and the oracle with them, too: JAX_DISABLE_MOST_OPTIMIZATIONS=0 leaves them on.
 """
 
+import contextlib
 import os
+from unittest import mock
 
 import chex
 import jax
@@ -54,6 +56,19 @@ VARIANTS = GRADIENT_ONLY + OTHER_FORWARD
 
 # Rounding of float64 sums of some hundred terms of size one.
 EXACT = 1e-12
+
+
+@contextlib.contextmanager
+def loops_unrolled():
+  """Runs the bodies of `fori_loop` in Python, to look into them."""
+
+  def loop(first, last, body, carry):
+    for index in range(first, last):
+      carry = body(index, carry)
+    return carry
+
+  with mock.patch.object(jax.lax, "fori_loop", loop):
+    yield
 
 
 class TestCase(chex.TestCase, parameterized.TestCase):

@@ -46,8 +46,9 @@ def attend(
     context: context keys and values, of the shape of `key`, for specs that
       `needs_context`: W_K and W_V applied to the stopped input for stop point
       `residual`; another model's for `teacher`. Under stop point `kv` gradient
-      to them is stopped here.
-    scale: factor on the scores; 1 / sqrt(head_dim) by default.
+      to them is stopped here. For all but `teacher` they must be equal in value
+      to `key` and `value`: the fused path reads those at every pair.
+    scale: factor on the scores, a Python number; 1 / sqrt(head_dim) by default.
     implementation: "reference" (the definition, differentiable any number of
       times), "fused" (memory linear in the length, a backward pass that does
       only what the spec asks for, first derivatives only) or "auto" ("fused").
@@ -59,7 +60,10 @@ def attend(
     softmax are computed in float32, or in float64 for float64 inputs. There is
     no padding mask: padded at the end, sequences are causally safe from their
     padding, whose own outputs are finite and whose loss is the caller's to
-    leave out.
+    leave out. In plain JAX float32 products follow
+    `jax_default_matmul_precision`, as all the model's do. Arrays that are
+    sharded over several accelerators need `jax.shard_map` around the call:
+    compilers cannot split kernels.
 
   Raises:
     ValueError: the shapes or dtypes disagree, an array is empty, the spec is
@@ -76,8 +80,7 @@ def attend(
     raise ValueError(
       f"edit_pattern needs implementation='reference', not {implementation!r}"
     )
-  if scale is None:
-    scale = 1.0 / math.sqrt(query.shape[-1])
+  scale = float(1.0 / math.sqrt(query.shape[-1]) if scale is None else scale)
 
   arrays = query, key, value, context
   if edit_pattern is not None:

@@ -67,8 +67,8 @@ def backward(
   grad: jax.Array,
   *,
   pairs: Pairs,
-) -> tuple[jax.Array, jax.Array]:
-  """The gradients that keys and values get through a set that `suits`.
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The gradients through a set that `suits`.
 
   Args:
     query: [B, N, T, H], scaled.
@@ -80,15 +80,20 @@ def backward(
     pairs: the set.
 
   Returns:
-    The gradients to the keys and to the values, [B, N, S, H].
+    The gradients to the queries (without the scale), to the keys and to the
+    values, [B, N, T, H].
   """
   if width(pairs) > 1:
     return _by_blocks(query, key, value, lse, delta, grad, pairs)
   distance = pairs[0][0]
   att_BxNxTx1 = jnp.exp(_score(query, key, distance) - lse)
   moved_BxNxTx1 = jnp.sum(grad * shift(value, distance), -1, keepdims=True)
-  to_key = att_BxNxTx1 * (moved_BxNxTx1 - delta) * query
-  return shift(to_key, -distance), shift(att_BxNxTx1 * grad, -distance)
+  change_BxNxTx1 = att_BxNxTx1 * (moved_BxNxTx1 - delta)
+  return (
+    change_BxNxTx1 * shift(key, distance),
+    shift(change_BxNxTx1 * query, -distance),
+    shift(att_BxNxTx1 * grad, -distance),
+  )
 
 
 def shift(x: jax.Array, distance: int) -> jax.Array:
@@ -124,7 +129,7 @@ def _by_blocks(
   delta: jax.Array,
   grad: jax.Array,
   pairs: Pairs,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """`backward` for a range: R blocks of C queries against 2 C keys each."""
   batch, heads, length, _ = query.shape
   ((low, high),) = pairs
@@ -159,7 +164,9 @@ def _by_blocks(
   att = jnp.exp(jnp.where(seen[None, None], scores, -jnp.inf) - split(lse))
   moved = jnp.einsum("bnrch,bnrkh->bnrck", grad, keys(value))
   change = att * (moved - split(delta))
+  to_query = jnp.einsum("bnrck,bnrkh->bnrch", change, keys(key))
   return (
+    to_query.reshape(batch, heads, -1, key.shape[-1])[:, :, :length],
     gather(jnp.einsum("bnrck,bnrch->bnrkh", change, query)),
     gather(jnp.einsum("bnrck,bnrch->bnrkh", att, grad)),
   )

@@ -13,14 +13,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import custom_batching, lax
 
 from jaxlook.attention import accelerated, panels
 from jaxlook.attention.pairs import Pairs
 from jaxlook.attention.plans import Limits
 
 # Chosen by the size of the devices' memory and cores, not yet measured there.
-_WIDE = Limits(
+WIDE = Limits(
   one_panel=512,
   rows=512,
   columns=4096,
@@ -58,16 +58,51 @@ def backward(
   return _run("backward", (query, key, value, out, lse, grad), static)
 
 
+_ONCE = (
+  "the fused path has first derivatives only; use implementation='reference'"
+)
+
+
 def _run(name: str, arrays: tuple[jax.Array, ...], static: dict[str, Any]):
-  here = functools.partial(getattr(panels, name), **static)
+  here = _folding(functools.partial(getattr(panels, name), **static))
   backend = jax.default_backend()
   if backend == "cpu":
     return here(*arrays)
   # Arrays may live on the host all the same: that is known when they compile.
-  there = accelerator_path(name, backend, arrays[0])
-  return lax.platform_dependent(
-    *arrays, cpu=here, default=functools.partial(there, **static)
-  )
+  path = accelerator_path(name, backend, arrays[0])
+  there = _folding(functools.partial(path, **static))
+  return lax.platform_dependent(*arrays, cpu=here, default=there)
+
+
+def _folding(function: Callable[..., Any]) -> Callable[..., Any]:
+  """Makes `vmap` lengthen the batch, so that steps keep their size.
+
+  Args:
+    function: of arrays whose first axis is the batch, and giving such arrays.
+
+  Returns:
+    The same function; it refuses to be differentiated.
+  """
+  folding = custom_batching.custom_vmap(function)
+
+  @folding.def_vmap
+  def _(size: int, mapped: list[bool], *arrays: jax.Array):
+    whole = [
+      x if is_mapped else jnp.broadcast_to(x[None], (size, *x.shape))
+      for x, is_mapped in zip(arrays, mapped, strict=True)
+    ]
+    outs = folding(*(x.reshape(-1, *x.shape[2:]) for x in whole))
+    outs = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), outs)
+    return outs, jax.tree.map(lambda _: True, outs)
+
+  once = jax.custom_jvp(lambda *arrays: folding(*arrays))
+
+  @once.defjvp
+  def _(primals: Any, tangents: Any):
+    del primals, tangents
+    raise ValueError(_ONCE)
+
+  return once
 
 
 def accelerator_path(
@@ -92,4 +127,4 @@ def accelerator_path(
   }
   if suits.get(backend, False) and length >= _KERNELS_FROM:
     return functools.partial(getattr(accelerated, name), platform=backend)
-  return functools.partial(getattr(panels, name), limits=_WIDE)
+  return functools.partial(getattr(panels, name), limits=WIDE)

@@ -34,10 +34,6 @@ from jaxlook.attention.spec import Spec
 # Own and context pair; None for what is neither read nor learns.
 Sources = tuple[tuple[Any, Any], tuple[Any, Any]]
 
-_ONCE = (
-  "the fused path has first derivatives only; use implementation='reference'"
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class _Route:
@@ -97,8 +93,8 @@ def attend_fused(
     key: [B, S, N, H] with S = T.
     value: [B, S, N, H].
     spec: the attention variant.
-    context: the caller's context pair; None where not needed. If the spec
-      `keeps_forward` it is equal in value to `key` and `value` (W_K and W_V
+    context: the caller's context pair; None where not needed. If its source
+      is the `own` one it is equal in value to `key` and `value` (W_K and W_V
       applied to the stopped input, say): its values are not looked at.
     scale: factor on the scores.
 
@@ -148,7 +144,8 @@ def _attend_forward(route, scale, query, sources):
 
 
 def _attend_backward(route, scale, saved, grad):
-  return _gradients(route, scale, *saved, grad)
+  query, sources, out, lse = saved
+  return _gradients(route, scale, query, sources, out, lse, grad)
 
 
 def _whole(source: tuple[Any, Any]) -> Pair:
@@ -157,7 +154,6 @@ def _whole(source: tuple[Any, Any]) -> Pair:
   return key, value
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _gradients(
   route: _Route,
   scale: float,
@@ -201,12 +197,6 @@ def _gradients(
   own, context = to_sources
   grads = (own[0], own[1]), (context[0], context[1])
   return to_query.astype(query.dtype), grads
-
-
-@_gradients.defjvp
-def _refuse(route, scale, primals, tangents):
-  del route, scale, primals, tangents
-  raise ValueError(_ONCE)
 
 
 _attend.defvjp(_attend_forward, _attend_backward)

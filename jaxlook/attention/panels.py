@@ -6,8 +6,9 @@ memory is linear in the length. A short sequence is a single tile: its whole
 score matrix.
 """
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -172,28 +173,43 @@ def _backward(
   query *= scale
   delta = jnp.sum(grad * out, axis=-1, keepdims=True)
   arrays = query, key, value, lse, delta, grad
-  sets = {*key_pairs, *value_pairs}
-  narrow = {
-    pairs: band.backward(*arrays, pairs=pairs)
-    for pairs in sets
-    if band.suits(pairs, panels.length)
-  }
-  to_query, to_keys, to_values = _wide(
-    *arrays,
-    panels=panels,
-    query_wanted=query_wanted,
-    key_pairs=[pairs for pairs in key_pairs if pairs not in narrow],
-    value_pairs=[pairs for pairs in value_pairs if pairs not in narrow],
+
+  def swept(pairs: Pairs, query_wanted: bool, some: Collection[Pairs]):
+    return _sweep(
+      *arrays,
+      panels=dataclasses.replace(panels, pairs=pairs),
+      query_wanted=query_wanted,
+      key_pairs=[each for each in key_pairs if each in some],
+      value_pairs=[each for each in value_pairs if each in some],
+    )
+
+  # Narrow sets by the band; wider ones by scores of their own, if few enough;
+  # the rest share the scores that the queries' gradient needs.
+  every = dict.fromkeys((panels.pairs, *key_pairs, *value_pairs))
+  narrow = {each for each in every if band.suits(each, panels.length)}
+  alone = {each for each in every if panels.pays_alone(each)}
+  alone -= narrow | {panels.pairs}
+  shared = every.keys() - narrow - alone
+  to_query, to_keys, to_values = swept(
+    panels.pairs, query_wanted and panels.pairs not in narrow, shared
   )
-  to_keys |= {pairs: found[0] for pairs, found in narrow.items()}
-  to_values |= {pairs: found[1] for pairs, found in narrow.items()}
+  for some in alone:
+    _, keys, values = swept(some, False, [some])
+    to_keys |= keys
+    to_values |= values
+  for some in narrow:
+    to_query_here, to_keys[some], to_values[some] = band.backward(
+      *arrays, pairs=some
+    )
+    if some == panels.pairs:
+      to_query = to_query_here
   grads = [to_query * scale] if query_wanted else []
   grads += [to_keys[pairs] for pairs in key_pairs]
   grads += [to_values[pairs] for pairs in value_pairs]
   return [x[:, :, : panels.length] for x in grads]
 
 
-def _wide(
+def _sweep(
   query: jax.Array,
   key: jax.Array,
   value: jax.Array,

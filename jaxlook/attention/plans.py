@@ -1,6 +1,6 @@
-"""How attention's work on a CPU is cut into steps that fit its cache.
+"""How attention's work in plain JAX is cut into steps of a bounded size.
 
-One loop's steps run in turn there, so a step must hold enough work for every
+One loop's steps run in turn on a CPU, so a step must hold enough work for every
 core: its matrix products are split when they are large; where they are small,
 a step holds independent lanes. Steps that are unrolled instead of looped over
 are reordered by the compiler until the scores of all exist at the same time.
@@ -62,7 +62,10 @@ class Plan:
 
 
 def plan(shape: Sequence[int], pairs: Pairs, limits: Limits = MEASURED) -> Plan:
-  """Cuts the work so that the scores of a step fit into the cache.
+  """Cuts the work so that the scores of a step stay within the limits.
+
+  Steps are equal, so a batch whose number of sequences is prime goes one by one
+  once it does not fit as a whole.
 
   Args:
     shape: B, T, N and H.

@@ -39,7 +39,7 @@ def context_pair(
     if spec.leak == 0.0:
       return base
     # (1 - leak) base + leak own, arranged so that equal values stay equal to
-    # the last bit, as the zero-valued corrections of the fused path require.
+    # the last bit: a leak that only moves gradient moves no output.
     return base + spec.leak * (own - base)
 
   given_key, given_value = given or (None, None)

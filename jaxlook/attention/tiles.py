@@ -86,20 +86,11 @@ class Tile:
     Returns:
       The new sums.
     """
-    # Only the keys that the set reaches, which may be few.
-    columns = min(self.columns, self.rows + width(pairs) - 1)
-    last = self.start + self.columns - columns
-    start = jnp.clip(self.row - pairs[-1][1], self.start, last)
-    if columns == self.columns:
-      start = self.start
-    near = lax.dynamic_slice_in_dim(
-      weights, start - self.start, columns, axis=3
-    )
     if pairs != self.pairs:
-      near = Tile(self.row, self.rows, start, columns, pairs).mask(near, 0.0)
-    more = jnp.einsum("bnth,bnts->bnhs", self.queries(x), near)
-    more += lax.dynamic_slice_in_dim(sums, start, columns, axis=3)
-    return lax.dynamic_update_slice_in_dim(sums, more, start, axis=3)
+      weights = dataclasses.replace(self, pairs=pairs).mask(weights, 0.0)
+    more = jnp.einsum("bnth,bnts->bnhs", self.queries(x), weights)
+    more += lax.dynamic_slice_in_dim(sums, self.start, self.columns, axis=3)
+    return lax.dynamic_update_slice_in_dim(sums, more, self.start, axis=3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +114,10 @@ class Panels:
     """The length in whole panels."""
     return -(-self.length // self.rows) * self.rows
 
+  def pays_alone(self, pairs: Pairs) -> bool:
+    """Whether a set of few distances is better swept on its own."""
+    return 2 * (self.rows + width(pairs)) <= self.padded
+
   def sweep(self, step: Callable[[Tile, Carry], Carry], carry: Carry) -> Carry:
     """Runs a step over the panels: all their keys, to be cut by `over`."""
     low, high = self.pairs[0][0], self.pairs[-1][1]
@@ -130,19 +125,22 @@ class Panels:
     def run(first: int, last: int, start: int | None, columns: int, carry):
       def one(index: jax.Array | int, carry: Carry) -> Carry:
         row = first + index * self.rows
-        begin = jnp.maximum(row - high, 0) if start is None else start
+        begin = start
+        if begin is None:
+          begin = jnp.clip(row - high, 0, self.padded - columns)
         return step(Tile(row, self.rows, begin, columns, self.pairs), carry)
 
       return _loop((last - first) // self.rows, one, carry)
 
-    moving = self.rows + high - low
-    if 2 * moving < self.padded:
+    # Whole numbers of rows, which can be cut into tiles of equal size.
+    moving = self.rows * -(-(self.rows + high - low) // self.rows)
+    if 2 * moving <= self.padded:
       return run(0, self.padded, None, moving, carry)
     panels = self.padded // self.rows
     stride = self.rows * -(-panels // self.limits.extents)
     for first in range(0, self.padded, stride):
       last = min(first + stride, self.padded)
-      start = max(0, first - high)
+      start = max(0, first - high) // self.rows * self.rows
       if last - low > start:
         carry = run(first, last, start, last - start, carry)
     return carry
@@ -151,6 +149,7 @@ class Panels:
     self, step: Callable[[Tile, Carry], Carry], panel: Tile, carry: Carry
   ) -> Carry:
     """Runs a step over the tiles of a panel, of equal numbers of keys."""
+    # At worst the tiles are as wide as a panel has rows.
     count = -(-panel.columns // self.limits.columns)
     while panel.columns % count:
       count += 1

@@ -25,8 +25,9 @@ def forward_only(decoder: Decoder) -> Decoder:
   """The same function of the inputs, without any gradient cut.
 
   A context from a stopped residual stream is computed beside the sites `key`
-  and `value`, so an edit there would not reach later queries; without the cut
-  they read the site itself. Gradients are then those of the function.
+  and `value`, so whether an edit there reaches later queries would depend on
+  the path of attention; without the cut they read the site itself. Gradients
+  are then those of the function.
 
   Args:
     decoder: the model under any variant.

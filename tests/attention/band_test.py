@@ -30,15 +30,16 @@ class BandTest(base.Float64TestCase):
     query, key, value, grad = inputs(length)
     out, lse = dense(query, key, value, ((0, length - 1),))
     delta = np.sum(out * grad, axis=-1, keepdims=True)
-    to_key, to_value = band.backward(
+    to_query, to_key, to_value = band.backward(
       SCALE * turned(query),
       *(turned(key), turned(value)),
       *(jnp.asarray(lse)[..., None], turned(delta), turned(grad)),
       pairs=pairs,
     )
-    _, expected_key, expected_value = dense_gradients(
+    expected_query, expected_key, expected_value = dense_gradients(
       *(query, key, value, out, lse, grad), pairs
     )
+    self.assert_close(SCALE * to_query, turned(expected_query))
     self.assert_close(to_key, turned(expected_key))
     self.assert_close(to_value, turned(expected_value))
 

@@ -1,6 +1,7 @@
 """The fused path against the definition, and what makes it cheap."""
 
 import functools
+from unittest import mock
 
 import chex
 import jax
@@ -13,6 +14,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxlook
+from jaxlook.attention import panels, plans
 from tests import base
 from tests.attention import common
 
@@ -106,36 +108,40 @@ class PrecisionTest(base.TestCase):
     causal, _ = common.value_and_grads("causal", arrays, "fused")
     self.assert_close(out, causal, atol=0.0)
 
-  @parameterized.parameters("causal", "myopic", "leak:0.3", "horizon:2")
-  def test_single_and_half_precision(self, spec):
-    """Close to float64 on the same inputs; in bfloat16 as close as `jax.nn`."""
-    low = common.inputs(43, (2, 33, 2, 8))
-    for dtype in (jnp.float32, jnp.bfloat16):
-      low = {
-        name: x.astype(dtype) if name != "weight" else x
-        for name, x in low.items()
-      }
-      with jax.enable_x64(True):
-        high = {name: x.astype(jnp.float64) for name, x in low.items()}
-        exact = [
-          np.asarray(x) for x in gradients(attend(spec, "reference"), high)
-        ]
+  @parameterized.product(
+    spec=("causal", "myopic", "leak:0.3"),
+    dtype=("float32", "bfloat16", "float16"),
+    length=(1, 33, 300),
+  )
+  def test_single_and_half_precision(self, spec, dtype, length):
+    """Close to float64 on the same inputs; half precision as `jax.nn` is."""
+    arrays = common.inputs(43, (1, length, 1, 8))
+    low = {
+      name: x.astype(dtype) if name != "weight" else x
+      for name, x in arrays.items()
+    }
+    with jax.enable_x64(True):
+      high = {name: x.astype(jnp.float64) for name, x in low.items()}
+      exact = [
+        np.asarray(x) for x in gradients(attend(spec, "reference"), high)
+      ]
 
-      def error(function, low=low, exact=exact):
-        return [
-          float(np.linalg.norm(np.float64(x) - y) / np.linalg.norm(y))
-          for x, y in zip(gradients(function, low), exact, strict=True)
-        ]
+    def errors(function):
+      found = gradients(function, low)
+      return [
+        np.linalg.norm(np.float64(x) - y)
+        for x, y in zip(found, exact, strict=True)
+      ]
 
-      found = error(attend(spec))
-      if dtype == jnp.float32:
-        self.assertLess(max(found), SINGLE)
-      elif spec == "causal":
-        other = error(
-          functools.partial(jax.nn.dot_product_attention, is_causal=True)
-        )
-        for ours, theirs in zip(found, other, strict=True):
-          self.assertLessEqual(ours, theirs)
+    limits = [SINGLE * max(np.linalg.norm(y), 1.0) for y in exact]
+    if dtype != "float32":
+      library = functools.partial(jax.nn.dot_product_attention, is_causal=True)
+      limits = errors(library) if spec == "causal" else None
+      rounding = float(jnp.finfo(dtype).eps)
+      # Other gradients of keys and values have no such yardstick but rounding.
+      limits = limits or [rounding * np.linalg.norm(y) for y in exact]
+    for ours, most in zip(errors(attend(spec)), limits, strict=True):
+      self.assertLessEqual(ours, most)
 
   def test_padding_is_harmless(self):
     """Positions of zeros at the end: no NaN, no gradient, nothing changes."""
@@ -199,16 +205,21 @@ class WorkTest(base.TestCase):
 class TransformedTest(base.TestCase):
   def setUp(self):
     super().setUp()
+    # Several panels and tiles of a length for which one would do.
+    small = plans.Limits(one_panel=4, rows=4, columns=4, long_bytes=300)
+    for name in ("forward", "backward"):
+      function = functools.partial(getattr(panels, name), limits=small)
+      self.enter_context(mock.patch.object(panels, name, function))
     self.arrays = common.inputs(59, (4, 9, 2, 4))
     self.own = tuple(self.arrays[name] for name in ("query", "key", "value"))
 
   def loss(self, spec, query, key, value):
     return jnp.sum(attend(spec)(query, key, value) * self.arrays["weight"])
 
-  @parameterized.parameters("causal", "myopic", "horizon:2")
+  @parameterized.parameters("causal", "horizon:2", "teacher/residual")
   def test_vmap_over_two_axes(self, spec):
     """Seeds, and a second axis, are a loop over them."""
-    function = functools.partial(common.value_and_grads, spec)
+    function = functools.partial(common.compute, jaxlook.parse(spec))
     seeds = [common.inputs(seed, (1, 9, 2, 4)) for seed in range(4)]
     stacked = jax.tree.map(
       lambda *x: jnp.stack(x).reshape(2, 2, *x[0].shape), *seeds
@@ -217,7 +228,7 @@ class TransformedTest(base.TestCase):
     found = jax.vmap(jax.vmap(run))(stacked)
     for seed, arrays in enumerate(seeds):
       one = jax.tree.map(lambda x, s=seed: x[s // 2, s % 2], found)
-      self.assert_close(one, run(arrays), atol=1e-6)
+      self.assert_close(one, run(arrays), atol=1e-5)
 
   @parameterized.parameters("causal", "myopic")
   def test_remat_and_scan_over_layers(self, spec):
