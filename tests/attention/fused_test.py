@@ -44,22 +44,17 @@ class ExactTest(base.Float64TestCase):
   @parameterized.parameters(
     *base.VARIANTS, "horizon:9", "offset:2/residual/keys", "teacher/keys"
   )
-  @settings(max_examples=4, deadline=None)
-  @given(
-    shape=st.sampled_from([(1, 1, 1, 3), (2, 11, 2, 3)]),
-    seed=st.integers(0, 99),
-  )
-  def test_law_9_fused_is_the_reference(self, spec, shape, seed):
+  @settings(max_examples=3, deadline=None)
+  @given(seed=st.integers(0, 99))
+  def test_law_9_fused_is_the_reference(self, spec, seed):
     """Values and all gradients agree."""
-    arrays = common.inputs(seed, shape)
+    arrays = common.inputs(seed, (2, 11, 2, 3))
     self.assert_close(
       common.value_and_grads(spec, arrays, "fused"),
       common.value_and_grads(spec, arrays, "reference"),
     )
 
-  @parameterized.parameters(
-    "causal", "myopic", "horizon:8/residual", "future_only", "teacher/residual"
-  )
+  @parameterized.parameters("myopic", "horizon:8/residual", "teacher/residual")
   def test_long_sequences(self, spec):
     """So they do where a sequence is several panels, the last one not full."""
     arrays = common.inputs(41, (1, 521, 1, 4))
@@ -108,10 +103,13 @@ class PrecisionTest(base.TestCase):
     causal, _ = common.value_and_grads("causal", arrays, "fused")
     self.assert_close(out, causal, atol=0.0)
 
-  @parameterized.product(
-    spec=("causal", "myopic", "leak:0.3"),
-    dtype=("float32", "bfloat16", "float16"),
-    length=(1, 33, 300),
+  @parameterized.parameters(
+    ("causal", "float32", 33),
+    ("myopic", "float32", 33),
+    ("leak:0.3", "float32", 260),
+    ("causal", "bfloat16", 33),
+    ("causal", "float16", 33),
+    ("myopic", "bfloat16", 1),
   )
   def test_single_and_half_precision(self, spec, dtype, length):
     """Close to float64 on the same inputs; half precision as `jax.nn` is."""
@@ -188,7 +186,7 @@ class WorkTest(base.TestCase):
     jaxpr = str(jax.make_jaxpr(grads)(*own, own[1:]))
     self.assertEqual(jaxpr.count("dot_general["), count)
 
-  @parameterized.parameters("causal", "myopic", "horizon:8")
+  @parameterized.parameters("horizon:8")
   def test_memory_is_linear(self, spec):
     """Doubling the length doubles what the program needs, no more."""
 
@@ -225,7 +223,8 @@ class TransformedTest(base.TestCase):
       lambda *x: jnp.stack(x).reshape(2, 2, *x[0].shape), *seeds
     )
     run = functools.partial(function, implementation="fused")
-    found = jax.vmap(jax.vmap(run))(stacked)
+    found = jax.jit(jax.vmap(jax.vmap(run)))(stacked)
+    run = jax.jit(run)
     for seed, arrays in enumerate(seeds):
       one = jax.tree.map(lambda x, s=seed: x[s // 2, s % 2], found)
       self.assert_close(one, run(arrays), atol=1e-5)
@@ -252,8 +251,8 @@ class TransformedTest(base.TestCase):
       atol=1e-4,
     )
 
-  @parameterized.product(
-    spec=("causal", "myopic", "horizon:2"), axis=("batch", "heads")
+  @parameterized.parameters(
+    ("causal", "batch"), ("myopic", "heads"), ("horizon:2", "batch")
   )
   def test_sharded_over_devices(self, spec, axis):
     """Over batch and over heads, by shard_map and by jit alone."""

@@ -37,7 +37,11 @@ SETS = (
 
 
 class PanelsTest(base.Float64TestCase):
-  @parameterized.product(case=SETS, cut=list(CUTS))
+  @parameterized.parameters(
+    *((case, "tiles") for case in SETS),
+    *((case, cut) for case in SETS[2:4] for cut in ("whole", "panels")),
+    *((case, "lanes") for case in SETS[4:6]),
+  )
   def test_forward_and_backward_are_the_formulas(self, case, cut):
     """Whatever the set and however it is cut, with rows that have no pair."""
     pairs, length = case

@@ -296,10 +296,10 @@ class ForwardOnlyTest(base.Float64TestCase):
     edits = {site: steer(_noise(shape), at(positions=1))}
     expected = _run("gpt2", edits)
     self.assert_close(_run("gpt2", edits, RESIDUAL), expected)
-    # The twin: without `forward_only`, only the key's own query sees it.
-    beside = models.apply(
-      Decoder(GPT2, RESIDUAL), _params(GPT2), _inputs(GPT2), None, edits
-    )
+    # The twin: without `forward_only`, by the definition of attention, only the
+    # key's own query sees it.
+    decoder = Decoder(GPT2, RESIDUAL, "reference")
+    beside = models.apply(decoder, _params(GPT2), _inputs(GPT2), None, edits)
     self.assertGreater(_largest((beside - expected)[:, 2:]), CLEAR)
 
 
