@@ -7,9 +7,8 @@ Times causal and myopic attention in plain JAX, forward and backward, under
 `jaxlook.attention.plans.MEASURED` and under limits that differ in one number,
 all in turns, and says by which factor each changes the time. A number that is
 clearly below 1 at the shapes you care for belongs into `MEASURED`; then run it
-again, for the numbers depend on each other. `cpu` takes about 6 minutes on two
-cores; `paper` wants a GPU and starts from `jaxlook.attention.devices.WIDE`. Not
-refitted: from which length on kernels run there (`devices`), and which windows
+again, for the numbers depend on each other. `cpu` is for a processor; `paper`
+wants a GPU and starts from `jaxlook.attention.devices.WIDE`. Not refitted: from which length on kernels run there (`devices`), and which windows
 are narrow (`band`).
 """
 
