@@ -7,9 +7,9 @@ Times whole training steps as the library takes them, causal, myopic and
 myopic/residual in turns, on the pre-caching task of the published experiments
 and, in preset `paper`, at the shape of GPT-2 small; beside them the pieces of a
 step, compiled one by one, and the machine's rate of matrix products; and steps
-of many seeds at once. `cpu` takes about 10 minutes on two cores; `paper` wants a
-GPU. Models are trained in float32. A second run with the same `--out` measures
-again.
+of many seeds at once. `cpu` takes about 10 minutes on two cores; `paper` wants
+a GPU. Models are trained in float32. A second run with the same `--out`
+measures again.
 """
 
 import dataclasses

@@ -3,8 +3,9 @@
 In plain JAX (`panels`): on CPUs, in steps that fit the cache; on accelerators,
 in steps that fill the device, for float32 on a GPU (where the kernels have no
 tensor cores) and float64, and for short sequences, whose few scores are cheap.
-As kernels (`accelerated`, not yet run on a device): bfloat16 and float16 on GPUs, bfloat16 and float32
-on TPUs, from a length on at which scores are worth not writing to memory.
+As kernels (`accelerated`; not yet run on a device): bfloat16 and float16 on
+GPUs, bfloat16 and float32 on TPUs, from a length on at which scores are worth
+not writing to memory.
 """
 
 import functools
