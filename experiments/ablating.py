@@ -45,6 +45,11 @@ ATTENTION = flags.DEFINE_multi_string(
   "An arm beside causal, as horizon:4 or causal,myopic; may be repeated.",
 )
 STEPS = flags.DEFINE_integer("steps", None, "Training steps.")
+MICROBATCHES = flags.DEFINE_integer(
+  "microbatches",
+  None,
+  "Parts of a batch, one after the other: less memory, faster on a CPU.",
+)
 LENGTH = flags.DEFINE_integer("length", None, "Positions a sequence.")
 LAYERS = flags.DEFINE_integer("layers", None, "Layers of the model.")
 WIDTH = flags.DEFINE_integer("width", None, "Width of the residual stream.")
@@ -63,7 +68,7 @@ def resolve(presets: Mapping[str, Any], **values: Any) -> Any:
     The config with the flags' values.
 
   Raises:
-    UsageError: `--steps` is out of range.
+    UsageError: `--steps` or `--microbatches` is out of range.
   """
   config = presets[PRESET.value]
   values |= {
@@ -75,6 +80,11 @@ def resolve(presets: Mapping[str, Any], **values: Any) -> Any:
       kept = [step for step in config.train.keep_steps if step <= STEPS.value]
       given["train"] = dataclasses.replace(
         config.train, steps=STEPS.value, keep_steps=tuple(kept)
+      )
+  if MICROBATCHES.value is not None:
+    with cli.naming("microbatches"):
+      given["train"] = dataclasses.replace(
+        given.get("train", config.train), microbatches=MICROBATCHES.value
       )
   return dataclasses.replace(config, **given)
 

@@ -51,6 +51,15 @@ class Piece(NamedTuple):
 
 def pieces(setting: Setting) -> list[Piece]:
   """All pieces of a step, those of attention for each variant."""
+  parts = setting.train.microbatches
+  return [
+    *(p._replace(repeats=parts * p.repeats) for p in _of_part(setting.part)),
+    *_ends(setting),
+  ]
+
+
+def _of_part(setting: Setting) -> list[Piece]:
+  """What is done for every microbatch, here the whole batch of a setting."""
   c = setting.model
   norms = c.layers * (2 if c.hidden_width else 1) + 1
   stream = (setting.train.batch_size, c.max_length, c.width)
@@ -78,7 +87,7 @@ def pieces(setting: Setting) -> list[Piece]:
     found.append(
       Piece(f"activation, {c.activation}", c.layers, _activation(c, hidden))
     )
-  return [*found, *_ends(setting)]
+  return [*found, Piece("loss", 1, _loss(setting))]
 
 
 def squares() -> list[Piece]:
@@ -183,13 +192,19 @@ def _activation(
   return _both(functions[c.activation], *_draw(hidden))
 
 
+def _loss(setting: Setting) -> Callable[[], None]:
+  c, task, size = setting.model, setting.task, setting.train.batch_size
+  batch = _zeros(lambda key: task.batch(key, size, None), jax.random.key(0))
+  columns = c.output_features or c.vocab_size or 0
+  (outputs,) = _draw((size, c.max_length, columns))
+  loss = jax.value_and_grad(lambda out, batch: jnp.mean(task.loss(out, batch)))
+  return _compiled(loss, outputs, batch)
+
+
 def _ends(setting: Setting) -> list[Piece]:
-  """What a step does once: the batch, the loss, the optimiser."""
+  """What a step does once, whatever the parts: the batch, the optimiser."""
   c, task, train = setting.model, setting.task, setting.train
   key = jax.random.key(0)
-  batch = _zeros(lambda key: task.batch(key, train.batch_size, None), key)
-  columns = c.output_features or c.vocab_size or 0
-  (outputs,) = _draw((train.batch_size, c.max_length, columns))
   params = _zeros(functools.partial(models.init, c), key)
   rule = optimizer(train)
 
@@ -198,15 +213,6 @@ def _ends(setting: Setting) -> list[Piece]:
     return optax.apply_updates(params, updates), state
 
   return [
-    Piece(
-      "loss",
-      1,
-      _compiled(
-        jax.value_and_grad(lambda out, batch: jnp.mean(task.loss(out, batch))),
-        outputs,
-        batch,
-      ),
-    ),
     Piece(
       "optimiser",
       1,

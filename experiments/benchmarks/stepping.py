@@ -79,12 +79,20 @@ class Setting:
     """Positions in a batch."""
     return self.train.batch_size * self.model.max_length
 
+  @property
+  def part(self) -> "Setting":
+    """The setting with one of its microbatches as the batch."""
+    size = self.train.batch_size // self.train.microbatches
+    train = dataclasses.replace(self.train, batch_size=size, microbatches=1)
+    return dataclasses.replace(self, train=train)
+
   def __str__(self) -> str:
     """Name and shape."""
+    parts = self.train.microbatches
     return (
       f"{self.name}: {self.model.layers} layers, width {self.model.width},"
       f" {self.model.heads} heads, N = {self.model.max_length}, batch"
-      f" {self.train.batch_size}"
+      f" {self.train.batch_size}{f' in {parts} parts' if parts > 1 else ''}"
     )
 
 

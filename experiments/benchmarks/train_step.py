@@ -57,17 +57,22 @@ class Config:
   seed_variants: tuple[str, ...] = (CAUSAL, MYOPIC)
 
 
-def _precaching(name: str, preset: str, chunk: int, **more) -> Setting:
+def _precaching(
+  name: str, preset: str, chunk: int, microbatches: int = 1, **more
+) -> Setting:
   config = precaching.PRESETS[preset]
   problem = precaching.problem(config, config.p[0])
-  return Setting(
-    name, problem.task, problem.model, problem.train, chunk, **more
-  )
+  train = dataclasses.replace(problem.train, microbatches=microbatches)
+  return Setting(name, problem.task, problem.model, train, chunk, **more)
 
 
 _SMALL = _precaching("width 64", "cpu", 8, published=(2914.0, 2700.0))
 _PUBLISHED = _precaching(
   "width 128", "paper", 2, published=(584.0, 518.0), aimed=True
+)
+# Parts of 64 sequences keep their activations in the caches of a CPU.
+_IN_PARTS = _precaching(
+  "width 128", "paper", 2, 8, published=(584.0, 518.0), aimed=True
 )
 # Most of a smoke run is compiling, so one variant less.
 _TINY = _precaching("width 8", "smoke", 2, variants=(CAUSAL, RESIDUAL))
@@ -81,7 +86,7 @@ _GPT2_SMALL = Setting(
 )
 PRESETS = {
   "smoke": Config((_TINY,), 2, _TINY, (2,), (MYOPIC,)),
-  "cpu": Config((_PUBLISHED, _SMALL), 11, _SMALL),
+  "cpu": Config((_IN_PARTS, _SMALL), 11, _SMALL),
   "paper": Config((_PUBLISHED, _SMALL, _GPT2_SMALL), 21, _SMALL),
 }
 

@@ -13,6 +13,8 @@ class TrainConfig:
   Attributes:
     steps: optimiser steps.
     batch_size: sequences a step and seed.
+    microbatches: equal parts of a batch whose gradients are summed one after
+      the other, so that the activations of one part live at a time.
     learning_rate: peak, per step.
     weight_decay: decoupled, per step and unit of learning rate; applied to all
       parameters, as in the published experiments.
@@ -40,6 +42,7 @@ class TrainConfig:
   checkpoint_every: int = 500
   eval_batches: int = 16
   keep_steps: tuple[int, ...] = ()
+  microbatches: int = 1
 
   def __post_init__(self):
     """Refuses counts below 1 and rates that are not rates."""
@@ -49,11 +52,17 @@ class TrainConfig:
       "log_every",
       "checkpoint_every",
       "eval_batches",
+      "microbatches",
     ):
       if getattr(self, field) < 1:
         raise ValueError(
           f"{field} must be at least 1, not {getattr(self, field)}"
         )
+    if self.batch_size % self.microbatches:
+      raise ValueError(
+        f"microbatches must divide batch_size={self.batch_size}, not"
+        f" {self.microbatches}"
+      )
     for step in self.keep_steps:
       if not 0 < step <= self.steps or step not in (
         self.steps,

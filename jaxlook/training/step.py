@@ -120,6 +120,53 @@ def position_losses(
   return task.loss(outputs, batch)
 
 
+def loss_and_gradient(
+  decoder: Decoder,
+  task: Task,
+  microbatches: int,
+  params: Any,
+  batch: Batch,
+  teacher: Teacher | None = None,
+) -> tuple[jax.Array, Any]:
+  """The mean loss of a batch and its gradient, a part of the batch at a time.
+
+  Activations of one part live at once, so they fit where the whole batch's do
+  not: in memory, and on a CPU in its caches.
+
+  Args:
+    decoder: the model under a variant.
+    task: has the loss.
+    microbatches: how many equal parts the batch is split into, one after the
+      other; it divides the batch's size.
+    params: the parameters.
+    batch: the whole batch.
+    teacher: whose context the model reads; None unless the variant needs one.
+
+  Returns:
+    The mean over all positions of all sequences, scalar, and its gradient, a
+    tree like `params`; up to rounding those of the batch in one part.
+  """
+
+  @jax.value_and_grad
+  def loss(params: Any, batch: Batch) -> jax.Array:
+    return jnp.mean(position_losses(decoder, task, params, batch, teacher))
+
+  if microbatches == 1:
+    return loss(params, batch)
+  parts = jax.tree.map(
+    lambda leaf: leaf.reshape(microbatches, -1, *leaf.shape[1:]), batch
+  )
+  sums, _ = jax.lax.scan(
+    lambda sums, part: (jax.tree.map(jnp.add, sums, loss(params, part)), None),
+    jax.tree.map(
+      lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+      jax.eval_shape(loss, params, batch),
+    ),
+    parts,
+  )
+  return jax.tree.map(lambda leaf: leaf / microbatches, sums)
+
+
 def train_step(
   decoder: Decoder,
   task: Task,
@@ -147,11 +194,9 @@ def train_step(
     on at which the seed diverged.
   """
   batch = task.batch(jax.random.fold_in(data_key, step), config.batch_size, fed)
-  loss, grads = jax.value_and_grad(
-    lambda params: jnp.mean(
-      position_losses(decoder, task, params, batch, teacher)
-    )
-  )(state.params)
+  loss, grads = loss_and_gradient(
+    decoder, task, config.microbatches, state.params, batch, teacher
+  )
   updates, opt_state = optimizer(config).update(
     grads, state.opt_state, state.params
   )

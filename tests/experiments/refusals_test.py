@@ -45,6 +45,7 @@ class RefusalTest(base.TestCase):
     ({"width": 0}, "^--width: width must be at least 1"),
     ({"layers": 0}, "^--layers: layers must be at least 1"),
     ({"steps": 0}, "^--steps: steps must be at least 1"),
+    ({"microbatches": 3}, "^--microbatches: .* must divide batch_size=8"),
     ({"length": 0}, "^--length: length must be at least 1"),
     ({"terms": 0}, "^--terms: terms must lie in 1..7"),
     ({"frequency": -1.0}, "^--frequency: frequency must be positive"),

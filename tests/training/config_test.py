@@ -89,6 +89,8 @@ class TrainConfigTest(base.TestCase):
     ({"log_every": -1}, "log_every must be at least 1, not -1"),
     ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, not 0"),
     ({"eval_batches": 0}, "eval_batches must be at least 1, not 0"),
+    ({"microbatches": 0}, "microbatches must be at least 1, not 0"),
+    ({"microbatches": 3}, "microbatches must divide batch_size=2, not 3"),
     ({"learning_rate": 0.0}, "learning_rate must be positive, not 0.0"),
     ({"learning_rate": float("nan")}, "learning_rate must be positive, not"),
     ({"weight_decay": -0.1}, "weight_decay must be at least 0, not -0.1"),

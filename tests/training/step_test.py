@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from absl.testing import absltest, parameterized
 
 from jaxlook import models
@@ -262,6 +263,30 @@ class ChunkTest(base.TestCase):
     _run((7, 8, 9))
     self.assertEqual(_TRACES["causal", 3, 1], 1)
     self.assertEqual(set(_TRACES.values()), {1})
+
+
+class MicrobatchesTest(base.TestCase):
+  def _measured(self, microbatches):
+    """The loss and gradient of a batch of 32, compiled, and its memory."""
+    task, decoder = TASK.task, Decoder(MODEL, "myopic")
+    batch = task.batch(jax.random.key(1), 32)
+    params = models.init(MODEL, jax.random.key(2))
+    function = functools.partial(
+      step.loss_and_gradient, decoder, task, microbatches
+    )
+    compiled = jax.jit(function).lower(params, batch).compile()
+    return (
+      compiled(params, batch),
+      compiled.memory_analysis().temp_size_in_bytes,
+    )
+
+  def test_parts_are_the_whole_in_less_memory(self):
+    """A batch in parts has the loss and gradient of the whole, for less."""
+    whole, memory = self._measured(1)
+    parts, less = self._measured(8)
+    self.assert_close(parts, whole, atol=ROUNDING)
+    self.assertLess(less, memory / 2)
+    self.assertGreater(optax.tree.norm(whole[1]), 1e-2)
 
 
 if __name__ == "__main__":
