@@ -53,6 +53,7 @@ class Config:
   init_std: float
   seeds: int
   train: TrainConfig
+  mlp_width: int | None = None
 
 
 PRESETS = {
@@ -123,6 +124,7 @@ def shape(config: Config, vocab_size: int) -> DecoderConfig:
       max_length=config.length,
       vocab_size=vocab_size,
       init_std=config.init_std,
+      mlp_width=config.mlp_width,
     )
 
 

@@ -288,7 +288,10 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     study = _on_precache(name, title, tuple(saved), config)
   else:
     config = reading.Config(
-      init_std=first.model.init_std, train=first.train, **shape
+      init_std=first.model.init_std,
+      mlp_width=first.model.mlp_width,
+      train=first.train,
+      **shape,
     )
     study = _on_text(name, title, tuple(saved), config)
     if dict(first.about) != study.problem.about:

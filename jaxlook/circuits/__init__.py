@@ -1,0 +1,9 @@
+"""Circuits: what heads and neurons of a trained decoder compute.
+
+Weights are read as they are stored unless `fold_norms` is asked for.
+"""
+
+from jaxlook.circuits import composition, lens, qk_ov, weights
+from jaxlook.circuits.factored import Factored
+
+__all__ = ["Factored", "composition", "lens", "qk_ov", "weights"]

@@ -1,0 +1,113 @@
+"""QK and OV circuits: where a head looks, and what it then writes.
+
+Source: Elhage et al. (2021), "A Mathematical Framework for Transformer
+Circuits", transformer-circuits.pub/2021/framework.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlook.circuits.factored import Factored
+from jaxlook.circuits.weights import (
+  HeadWeights,
+  embedding,
+  head_weights,
+  unembedding,
+)
+from jaxlook.models import DecoderConfig
+
+
+def qk(weights: HeadWeights) -> Factored:
+  """W_Q W_K^T of every head, [L, N, D, D] from the query's stream to the key's.
+
+  Unscaled: scores are these over sqrt(H). With rotary positions it is the
+  circuit at distance 0.
+
+  Args:
+    weights: from `head_weights`.
+
+  Returns:
+    One factored matrix a head.
+  """
+  return Factored(weights.query, weights.key.mT)
+
+
+def ov(weights: HeadWeights) -> Factored:
+  """W_V W_O of every head, [L, N, D, D] from what it reads to what it writes.
+
+  Args:
+    weights: from `head_weights`.
+
+  Returns:
+    One factored matrix a head.
+  """
+  return Factored(weights.value, weights.out)
+
+
+def full_qk(
+  config: DecoderConfig, params: Any, *, fold_norms: bool = False
+) -> Factored:
+  """W_E W_Q W_K^T W_E^T of every head: which tokens look at which.
+
+  Args:
+    config: the decoder's shape.
+    params: its parameters, of one seed.
+    fold_norms: see `head_weights`.
+
+  Returns:
+    [L, N, V, V], query tokens by key tokens.
+  """
+  tokens = embedding(params)
+  weights = head_weights(config, params, fold_norms=fold_norms)
+  return tokens @ qk(weights) @ tokens.T
+
+
+def full_ov(
+  config: DecoderConfig, params: Any, *, fold_norms: bool = False
+) -> Factored:
+  """W_E W_V W_O W_U of every head: what an attended token does to the logits.
+
+  Its `eigen_score` is the copying score.
+
+  Args:
+    config: the decoder's shape.
+    params: its parameters, of one seed.
+    fold_norms: see `head_weights`.
+
+  Returns:
+    [L, N, V, V], attended tokens by output tokens.
+  """
+  weights = head_weights(config, params, fold_norms=fold_norms)
+  out = unembedding(config, params, fold_norms=fold_norms)
+  return embedding(params) @ ov(weights) @ out
+
+
+def positional_qk(
+  config: DecoderConfig, params: Any, *, fold_norms: bool = False
+) -> jax.Array:
+  """Scores between learned positions, without tokens: which distances matter.
+
+  Args:
+    config: the decoder's shape; of learned positions.
+    params: its parameters, of one seed.
+    fold_norms: see `head_weights`.
+
+  Returns:
+    Scores as they enter the softmax, up to LayerNorm's division and what is
+    equal for all keys, [L, N, T, S]; those with S > T are never used.
+
+  Raises:
+    ValueError: the model has no learned positions.
+  """
+  if config.positions != "learned":
+    raise ValueError(
+      f"positions must be learned, not {config.positions!r}: there is no"
+      " position embedding"
+    )
+  table = params["position_embedding"]
+  weights = head_weights(config, params, fold_norms=fold_norms)
+  query = table @ weights.query + weights.query_bias[:, :, None]
+  scale = jnp.sqrt(jnp.asarray(config.head_width, table.dtype))
+  return query @ (table @ weights.key).mT / scale

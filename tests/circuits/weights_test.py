@@ -1,0 +1,91 @@
+"""The weights by head are the model's: they give its activations."""
+
+import jax
+import jax.numpy as jnp
+from absl.testing import absltest, parameterized
+
+from jaxlook import models
+from jaxlook.circuits import weights
+from jaxlook.lookahead import interventions
+from jaxlook.models import Decoder, DecoderConfig
+from tests import base
+
+CONFIG = DecoderConfig(
+  layers=2, width=6, heads=2, max_length=5, vocab_size=7, mlp_width=0
+)
+
+
+def drawn(config, key=0):
+  """Parameters of which none is 0 or 1, as biases and gains are at first."""
+  params = models.init(config, jax.random.key(key))
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(jax.random.key(key + 1), len(leaves))
+  return jax.tree.unflatten(
+    tree,
+    [
+      leaf + 0.5 * jax.random.normal(k, leaf.shape)
+      for leaf, k in zip(leaves, keys, strict=True)
+    ],
+  )
+
+
+def tokens(config, batch=3, key=2):
+  """Random sequences of full length, [batch, max_length]."""
+  return jax.random.randint(
+    jax.random.key(key), (batch, config.max_length), 0, config.vocab_size
+  )
+
+
+class HeadWeightsTest(base.Float64TestCase):
+  @parameterized.parameters(False, True)
+  def test_activations(self, fold_norms):
+    """Queries, keys, values and what heads write, from the stream itself."""
+    params = drawn(CONFIG)
+    at = [f"block_{layer}/" for layer in range(2)]
+    names = ("input", "query", "key", "value", "head")
+    _, seen = interventions.capture(
+      Decoder(CONFIG),
+      params,
+      tokens(CONFIG),
+      [f"{b}attention/{name}" for b in at for name in names]
+      + [f"{b}residual" for b in at]
+      + ["residual"],
+    )
+    found = weights.head_weights(CONFIG, params, fold_norms=fold_norms)
+    for layer, block in enumerate(at):
+      x = seen[f"{block}attention/input"]
+      if fold_norms:
+        x = seen[f"{block}residual"]
+        x /= jnp.sqrt(x.var(-1, keepdims=True) + CONFIG.norm_epsilon)
+      for name in ("query", "key", "value"):
+        made = jnp.einsum("btd,ndh->btnh", x, getattr(found, name)[layer])
+        made += getattr(found, f"{name}_bias")[layer][None, None]
+        self.assert_close(made, seen[f"{block}attention/{name}"])
+      z = seen[f"{block}attention/head"]
+      wrote = jnp.einsum("btnh,nhd->btd", z, found.out[layer])
+      after = "residual" if layer else f"{at[1]}residual"
+      self.assert_close(
+        wrote + found.out_bias[layer][None, None],
+        seen[after] - seen[f"{block}residual"],
+      )
+
+  @parameterized.product(tied=[True, False], fold_norms=[True, False])
+  def test_unembedding(self, tied, fold_norms):
+    """Logits from the last stream, up to what the final bias adds."""
+    config = DecoderConfig(1, 4, 1, 5, vocab_size=7, tied_head=tied)
+    params = drawn(config)
+    params["final_norm"]["bias"] = jnp.zeros(4)
+    logits, seen = interventions.capture(
+      Decoder(config), params, tokens(config), ["residual"]
+    )
+    x = seen["residual"]
+    centred = x - x.mean(-1, keepdims=True)
+    scaled = centred / jnp.sqrt(x.var(-1, keepdims=True) + config.norm_epsilon)
+    if not fold_norms:
+      scaled *= params["final_norm"]["scale"][None, None]
+    out = weights.unembedding(config, params, fold_norms=fold_norms)
+    self.assert_close(scaled @ out, logits)
+
+
+if __name__ == "__main__":
+  absltest.main()
