@@ -13,7 +13,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from scipy.optimize import linear_sum_assignment
 
-from jaxlook.circuits import composition, lens, qk_ov, weights
+from jaxlook.circuits import behaviour, composition, lens, qk_ov, weights
 from jaxlook.lookahead import interventions
 from jaxlook.models import Decoder, pretrained
 from tests import base
@@ -75,6 +75,28 @@ class AgreementTest(base.TestCase):
     self.assert_close(logits, wanted["logits"], ATOL)
     self.assert_close(pattern, wanted["pattern"], ATOL)
     self.assert_close(by_layer, wanted["lens"], ATOL)
+
+  @parameterized.product(name=_MODELS)
+  def test_head_scores(self, name):
+    """Those of `head_detector`, by query that has such a position.
+
+    It divides what a head attends to such positions by all that the head
+    attends to other positions than the query's own, one sequence at a time.
+    """
+    wanted, tokens = recorded(name), recorded(name)["tokens"]
+    pattern = measured(name)[1]
+    own = np.eye(tokens.shape[1], dtype=bool)
+    others_LxBxN = (wanted["pattern"] * ~own).sum(axis=(-2, -1))
+    for head, found in (
+      ("previous_token_head", behaviour.previous_token(pattern)),
+      ("duplicate_token_head", behaviour.duplicate_token(pattern, tokens)),
+      ("induction_head", behaviour.prefix_matching(pattern, tokens)),
+    ):
+      with self.subTest(head):
+        share_LxBxN = np.moveaxis(wanted[head], 0, 1)
+        asked = (wanted[f"{head}_pattern"] & ~own).any(axis=-1).sum()
+        score = (share_LxBxN * others_LxBxN).sum(axis=1) / asked
+        self.assert_close(found, score, ATOL)
 
   @parameterized.product(name=_MODELS)
   def test_eigenvalues(self, name):

@@ -1,8 +1,8 @@
 """Records what TransformerLens finds in two small random models.
 
     python -m venv /tmp/lens
-    /tmp/lens/bin/pip install torch==2.13.0 transformers==5.23.0 \
-      transformer_lens==3.9.0
+    /tmp/lens/bin/pip install torch==2.13.0
+    /tmp/lens/bin/pip install transformers==5.23.0 transformer_lens==3.9.0
     /tmp/lens/bin/python tests/circuits/record_references.py
 
 It needs an environment of its own, as above, since torch is no dependency of
@@ -24,10 +24,13 @@ float32. Axes are those of jaxlook:
 | `folded_...` | [L, N, H] | of `ov`, `full_ov` after `fold_ln` |
 | `copying` | [L, N] | sum of eigenvalues over sum of moduli of `full_ov` |
 | `composition_query`, `_key`, `_value` | [L, N, L, N] | writer, then reader |
-| `previous_token_head`, `duplicate_token_head`, `induction_head` | [B, L, N] |
-  of `head_detector`, measure "mul": the share of a head's attention, of all
-  queries together, that falls onto the detection pattern |
-| `..._head_pattern` | [B, T, S] | where that detection pattern is 1 |
+| `X_head` | [B, L, N] | scores of `head_detector` |
+| `X_head_pattern` | [B, T, S] | where its detection pattern is 1 |
+
+X is `previous_token`, `duplicate_token` and `induction`. By the measure "mul"
+with `exclude_current_token`, a score is the share of a head's attention to
+other positions than a query's own, all queries together, that falls onto the
+detection pattern.
 """
 
 import functools
@@ -46,7 +49,7 @@ from transformers import (
 )
 
 _DATA = Path(__file__).parents[1] / "testdata" / "circuits"
-_VOCAB, _LENGTH, _BATCH_LENGTH = 40, 24, 20
+_VOCAB, _CONTEXT, _LENGTH = 40, 24, 20
 _HEADS = ("previous_token_head", "duplicate_token_head", "induction_head")
 
 
@@ -56,8 +59,8 @@ def models() -> dict[str, torch.nn.Module]:
     "gpt2": GPT2LMHeadModel(
       GPT2Config(
         vocab_size=_VOCAB,
-        n_positions=_LENGTH,
-        n_ctx=_LENGTH,
+        n_positions=_CONTEXT,
+        n_ctx=_CONTEXT,
         n_embd=16,
         n_layer=3,
         n_head=4,
@@ -68,7 +71,7 @@ def models() -> dict[str, torch.nn.Module]:
     "gpt_neox": GPTNeoXForCausalLM(
       GPTNeoXConfig(
         vocab_size=_VOCAB,
-        max_position_embeddings=_LENGTH,
+        max_position_embeddings=_CONTEXT,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -103,9 +106,9 @@ def randomize(model: torch.nn.Module, generator: torch.Generator) -> None:
 
 def draw_tokens(generator: torch.Generator) -> torch.Tensor:
   """Two random sequences, each twice, and one of five tokens only."""
-  half = _BATCH_LENGTH // 2
+  half = _LENGTH // 2
   once = torch.randint(_VOCAB, (2, half), generator=generator)
-  few = torch.randint(5, (1, _BATCH_LENGTH), generator=generator)
+  few = torch.randint(5, (1, _LENGTH), generator=generator)
   return torch.cat([once.repeat(1, 2), few])
 
 
@@ -149,11 +152,11 @@ def activations(model, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def shares(pattern: torch.Tensor, sought: torch.Tensor) -> torch.Tensor:
-  """The share of every head's attention that is where it is sought."""
+  """The share of every head's attention to others that is where sought."""
   score = functools.partial(
     head_detector.compute_head_attention_similarity_score,
     exclude_bos=False,
-    exclude_current_token=False,
+    exclude_current_token=True,
     error_measure="mul",
   )
   return torch.tensor(
