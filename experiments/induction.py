@@ -122,7 +122,7 @@ def problems(config: Config) -> tuple[Problem, Problem]:
 
 
 def follow(
-  problem: Problem, arm: FinishedArm, sequences: int
+  task: Induction, problem: Problem, arm: FinishedArm, sequences: int
 ) -> dict[int, induction_heads.Measured]:
   """Measures an arm's seeds before training and at each checkpoint."""
   saved = studying.read(arm)
@@ -132,7 +132,7 @@ def follow(
   return {
     step: induction_heads.measure(
       Decoder(saved.model, saved.variant),
-      problem.task,
+      task,
       saved.params(step),
       batch,
       alive,
@@ -170,7 +170,8 @@ def main() -> None:
     [ablation.RESIDUAL, ablation.KV, *dial], config.layers, config.heads
   )
   one, deep = problems(config)
-  low, high = config.task().distances
+  task = config.task()
+  low, high = task.distances
   study = studying.Study(
     name="induction",
     title="Induction heads with and without the future's gradient",
@@ -189,13 +190,11 @@ def main() -> None:
     todo = [(one, ablation.CAUSAL), *((deep, each) for each in variants)]
     arms = ablating.train(store, todo)
     courses = {
-      arm.setting or arm.variant: follow(problem, arm, config.sequences)
+      arm.setting or arm.variant: follow(task, problem, arm, config.sequences)
       for (problem, _), arm in zip(todo, arms, strict=True)
     }
     setup = f"{study.setup}; {config.seeds} seeds"
-    figure(
-      store.figures / "heads.png", courses, config.task().chance, setup=setup
-    )
+    figure(store.figures / "heads.png", courses, task.chance, setup=setup)
     shallow, *rest = courses.values()
     by_variant = dict(zip(variants, rest, strict=True))
     studying.write(
