@@ -7,7 +7,9 @@ for ReLU that is where the input has a positive product with the key.
 
 Source: Geva et al. (2021), arXiv 2012.14913, sections 2 and 5. Differs from it
 in the LayerNorm before the unembedding: the stream is read through it, and what
-a feed-forward layer writes through its linear part, see `memory_values`.
+a feed-forward layer writes through its linear part, see `memory_values`; and in
+`COMPOSED`, which asks the active memories only: where there are about as many
+neurons as tokens, one of all would nearly always agree.
 """
 
 from typing import NamedTuple, cast

@@ -104,12 +104,13 @@ def confident_agreement(kind: str) -> str:
   return f"agreement/{kind}/most confident"
 
 
-def corpus(windows: np.ndarray, setup: Setup) -> Corpus:
+def corpus(inputs: Any, following: Any, setup: Setup) -> Corpus:
   """Lays windows out in batches.
 
   Args:
-    windows: tokens, integer [W, T + 1], none overlapping.
-    setup: how many are taken, from the first on.
+    inputs: tokens, integer [W, T].
+    following: the token after each of them, integer [W, T].
+    setup: how many windows are taken, from the first on.
 
   Returns:
     The text.
@@ -117,13 +118,14 @@ def corpus(windows: np.ndarray, setup: Setup) -> Corpus:
   Raises:
     ValueError: they do not fill one batch.
   """
-  count = min(setup.windows, len(windows)) // setup.batch * setup.batch
+  count = min(setup.windows, len(inputs)) // setup.batch * setup.batch
   if not count:
     raise ValueError(
-      f"{len(windows)} windows do not fill a batch of {setup.batch}"
+      f"has {len(inputs)} held-out windows; a batch takes {setup.batch}"
     )
-  kept = np.asarray(windows[:count], np.int32)
-  inputs, following = kept[:, :-1], kept[:, 1:]
+  inputs, following = (
+    np.asarray(x[:count], np.int32) for x in (inputs, following)
+  )
   shape = (-1, setup.batch, inputs.shape[1])
   return Corpus(
     inputs.reshape(shape),
@@ -133,9 +135,7 @@ def corpus(windows: np.ndarray, setup: Setup) -> Corpus:
   )
 
 
-def examine(
-  decoder: Decoder, params: Any, text: Corpus, setup: Setup
-) -> Found:
+def examine(decoder: Decoder, params: Any, text: Corpus, setup: Setup) -> Found:
   """Takes the feed-forward layers of the models of one variant apart.
 
   Args:
@@ -205,7 +205,7 @@ def random_patterns(text: Corpus, top: int) -> dict[str, float]:
   inputs = np.asarray(text.inputs).reshape(-1, text.inputs.shape[-1])
   places = np.flatnonzero(np.asarray(text.counted).ravel())
   drawn = np.random.default_rng(0).choice(places, (_DRAWS, top))
-  window, position = np.divmod(drawn, inputs.shape[1])
+  window, position = map(jnp.asarray, np.divmod(drawn, inputs.shape[1]))
   ends = endings(jnp.asarray(inputs), window, position, LONGEST)
   every = jnp.ones(drawn.shape, bool)
   return {
