@@ -44,7 +44,7 @@ class Setup:
     tokens: of a value's distribution, most probable first.
   """
 
-  windows: int = 2048
+  windows: int = 1024
   batch: int = 16
   top: int = 25
   tokens: int = 3
