@@ -194,7 +194,7 @@ def value_table(
     for k in range(min(shown, int(fired.sum()))):
       window, position = triggers.window[at][k], triggers.position[at][k]
       before = "".join(show(inputs[window, : position + 1].tolist()))
-      after = "".join(show([int(found.following[at][k])]))
+      after = _name(show, found.following[at][k])
       cells.append(
         f"{_code(before, _TAIL)} → {_code(after)}"
         f" ({number(float(triggers.coefficient[at][k]))})"
@@ -204,13 +204,18 @@ def value_table(
       [
         *(str(layer), str(neuron)),
         ", ".join(
-          f"{_code(show([int(t)])[0])} {number(float(p))}" for t, p in best
+          f"{_code(_name(show, t))} {number(float(p))}" for t, p in best
         ),
         f"{int(follow.sum())}/{len(follow)}",
         *cells,
       ]
     )
   return table
+
+
+def _name(show: Show, token: np.integer) -> str:
+  """A token's text; ids that the tokenizer does not use have none."""
+  return show([int(token)])[0] or f"#{token}"
 
 
 def _code(text: str, tail: int | None = None) -> str:

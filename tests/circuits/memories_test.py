@@ -42,7 +42,8 @@ BUILT = DecoderConfig(
 def built():
   """A model of one token's memory: after 2 it says 4, after 0 it says 1.
 
-  Two more neurons never fire, and the layer's bias always leans to token 3.
+  Two more neurons never fire, one of which would say 3; the layer's bias always
+  leans to 3.
   """
   params = jax.tree.map(jnp.zeros_like, init(BUILT, jax.random.key(0)))
   for norm in (params["final_norm"], params["block_0"]["mlp_norm"]):
@@ -55,7 +56,8 @@ def built():
   mlp["up"]["kernel"] = mlp["up"]["kernel"].at[2, 0].set(1.0).at[0, 1].set(1.0)
   mlp["up"]["bias"] = jnp.array([-1.0, -1.0, -9.0, -9.0])
   down = mlp["down"]["kernel"]
-  mlp["down"]["kernel"] = down.at[0, 4].set(6.0).at[1, 1].set(5.0)
+  down = down.at[0, 4].set(6.0).at[1, 1].set(5.0).at[2, 3].set(1.0)
+  mlp["down"]["kernel"] = down
   mlp["down"]["bias"] = 0.1 * jnp.eye(6)[3]
   return params
 
