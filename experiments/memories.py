@@ -46,6 +46,8 @@ _ROWS, _TRIGGERS = 8, 3
 def examine(study, setup, text, found) -> list[reports.Examined]:
   """Every variant's memories, and those of untrained models."""
   every = [*found, studying.untrained(study, found[0])]
+  # After no steps all variants are one.
+  every = {each.variant: each for each in every}.values()
   return [
     reports.Examined(
       each.variant,
@@ -77,7 +79,9 @@ def tables(examined, text, chance, show) -> dict[str, report.Rows]:
   if paired:
     title = "Paired differences, means over layers where none is named"
     found[title] = report.comparison_table(paired)
-  for each in examined[:-1]:
+  for each in examined:
+    if each.variant == studying.UNTRAINED:
+      continue
     found[f"Most confident values, {each.variant}, seed {each.seeds[0]}"] = (
       memory_pages.value_table(
         each.found, text, show, seed=0, rows=_ROWS, shown=_TRIGGERS
