@@ -134,21 +134,19 @@ class Couplets:
     """
     end = 2 + self.line1
     second = end + 3
-    places = {
+    early, late = ("U", "genre") if self.late_genre else ("genre", "U")
+    return {
       "BOS": (0,),
-      "genre": (1,),
+      early: (1,),
       "line1": tuple(range(2, end)),
       "e1": (end,),
       "NL": (end + 1,),
-      "U": (end + 2,),
+      late: (end + 2,),
       **{f"m{i + 1}": (second + i,) for i in range(self.modifiers)},
       "art": (second + self.modifiers,),
       "e2": (second + self.modifiers + 1,),
       "EOS": (second + self.modifiers + 2,),
     }
-    if self.late_genre:
-      places |= {"genre": places["U"], "U": places["genre"]}
-    return dict(sorted(places.items(), key=lambda item: item[1] or (2,)))
 
   @property
   def targets(self) -> dict[str, tuple[int, ...]]:

@@ -9,7 +9,7 @@ ahead. Training that asks nothing of a position for the sake of later ones
 cannot use them: in the published runs padding helps ordinary training and harms
 the myopic one.
 
-Source: Wu, Morris and Levine (2024), arXiv 2404.00859, section 5 and the code
+Source: Wu, Morris and Levine (2024), arXiv 2404.00859, and the code
 FutureGPT2-public: operands of 1..5 digits, their number of digits uniform,
 padded to 5 or 10, answers of 10 digits. The tokens and separators are ours.
 """

@@ -14,7 +14,7 @@ input of the answer by a dummy token, `masked` each with a probability drawn
 evenly from [0, 1] for the sequence. The start itself is no part of the answer.
 
 Source: Bachmann and Nagarajan (2024), "The Pitfalls of Next-Token Prediction",
-arXiv 2403.06963, sections 4 and 5; masking: Kitouni et al. (2024), arXiv
+arXiv 2403.06963; masking at a uniform rate: Kitouni et al. (2024), arXiv
 2406.05183. A graph whose edges are memorised instead: `path_star_weights`.
 """
 

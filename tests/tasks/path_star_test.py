@@ -17,7 +17,6 @@ from tests import base
 _FORWARD = PathStar(degree=3, path_length=4, node_count=12)
 _TASKS = {
   "forward": _FORWARD,
-  "masked": dataclasses.replace(_FORWARD, teacher="masked"),
   "reversed": dataclasses.replace(
     _FORWARD, direction="reversed", teacher="teacherless"
   ),
@@ -70,21 +69,22 @@ class PathStarTest(base.TestCase):
 
   def test_teachers(self):
     """The answer's inputs are the path, a dummy, or a mixture of the two."""
-    shown = {}
-    for name in _TASKS:
-      batch = _drawn(name)
-      inputs, targets = batch.inputs[:, _PROMPT:], batch.targets[:, 29:-1]
-      hidden = inputs == _TASKS[name].dummy
-      np.testing.assert_array_equal(inputs[~hidden], targets[~hidden])
-      shown[name] = ~hidden
-    self.assertTrue(shown["forward"].all())
-    self.assertFalse(shown["reversed"].any())
+    shown = _drawn("forward").inputs[:, _PROMPT:]
+    np.testing.assert_array_equal(shown, _drawn("forward").targets[:, 29:-1])
+    hidden = _drawn("reversed").inputs[:, _PROMPT:]
+    np.testing.assert_array_equal(hidden, _FORWARD.dummy)
+    hide = jax.jit(path_star.hide, static_argnums=(2, 3, 4))
+    inputs = np.asarray(_drawn("forward").inputs)
+    masked = np.asarray(hide(jax.random.key(1), inputs, _PROMPT, "masked", 15))
+    changed = masked != inputs
+    np.testing.assert_array_equal(masked[changed], 15)
+    self.assertFalse(changed[:, :_PROMPT].any())
     # With a uniform rate two inputs are both hidden in a third of sequences,
     # and one of them in a half.
     noise = 5 * math.sqrt(0.25 / _COUNT)
-    hidden = ~shown["masked"]
-    self.assertAlmostEqual(hidden.all(axis=1).mean(), 1 / 3, delta=noise)
-    for share in hidden.mean(axis=0):
+    both = changed[:, _PROMPT:].all(axis=1).mean()
+    self.assertAlmostEqual(both, 1 / 3, delta=noise)
+    for share in changed[:, _PROMPT:].mean(axis=0):
       self.assertAlmostEqual(share, 1 / 2, delta=noise)
 
   @parameterized.parameters("forced", "masked", "teacherless")
