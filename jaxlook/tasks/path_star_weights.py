@@ -1,0 +1,246 @@
+"""A path-star graph in the weights: its edges are memorised, not shown.
+
+  PATH goal p_1 p_2 .. p_{l-1}     the path from the start to a leaf
+  NEXT u v                         an edge: v follows u
+  BACK v u                         the same edge, against its direction
+
+There is one graph, drawn once. Training shows all edges both ways, and the
+paths to a part of the leaves; the test asks for the paths to the others. Who
+has memorised edges alone is at chance at the first step; published runs find
+the held-out paths nevertheless, and argue that they are not worked out from the
+goal back, so that gradient from later tokens is not what does it. That is a
+prediction for training without such gradient.
+
+NEXT of the start has `degree` answers, so the optimal loss of training is not 0
+(see `bound`). Directions and hidden inputs are those of `path_star`.
+
+Source: Noroozizadeh et al. (2025), arXiv 2510.26745; after Bachmann and
+Nagarajan (2024), arXiv 2403.06963. The tokens and the mixture of edges and
+paths are ours.
+"""
+
+import dataclasses
+import math
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook.tasks.path_star import (
+  Direction,
+  Teacher,
+  check_shape,
+  clever_hans,
+  hide,
+)
+from jaxlook.tasks.task import Batch
+from jaxlook.tasks.text import cross_entropy
+
+Split = Literal["train", "test"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PathStarWeights:
+  """One graph, and what is asked about it.
+
+  Attributes:
+    degree: d, how many arms leave the start.
+    path_length: l, the nodes of a path, start and leaf among them.
+    held_out: the share of leaves whose paths are for the test, rounded to
+      whole leaves.
+    split: `train` asks for edges, and paths to the leaves of training; `test`
+      for paths to the held-out leaves only.
+    edge_share: probability that an item of training is an edge; half of the
+      edges are asked for backwards.
+    direction: whether a path's answer goes from p_1 to the leaf or back.
+    teacher: what stands at the inputs of a path's answer.
+    graph_seed: which labels the nodes have.
+
+  Raises:
+    ValueError: a field is out of range; the message names it.
+  """
+
+  degree: int = 64
+  path_length: int = 5
+  held_out: float = 0.25
+  split: Split = "train"
+  edge_share: float = 0.5
+  direction: Direction = "forward"
+  teacher: Teacher = "forced"
+  graph_seed: int = 0
+
+  def __post_init__(self):
+    """Refuses what is no star, no share or no choice."""
+    check_shape(self.degree, self.path_length)
+    if not 0 < self.held_out < 1 or not 0 < self.test_leaves < self.degree:
+      raise ValueError(
+        f"held_out must leave leaves on both sides of {self.degree}, not"
+        f" {self.held_out}"
+      )
+    if not 0.0 <= self.edge_share <= 1.0:
+      raise ValueError(f"edge_share must lie in [0, 1], not {self.edge_share}")
+    if self.graph_seed < 0:
+      raise ValueError(f"graph_seed must be at least 0, not {self.graph_seed}")
+    for field, allowed in (
+      ("split", Split),
+      ("direction", Direction),
+      ("teacher", Teacher),
+    ):
+      if getattr(self, field) not in get_args(allowed):
+        raise ValueError(
+          f"{field} must be one of {', '.join(get_args(allowed))}, not"
+          f" {getattr(self, field)!r}"
+        )
+
+  @property
+  def test_leaves(self) -> int:
+    """How many leaves are held out."""
+    return round(self.held_out * self.degree)
+
+  @property
+  def steps(self) -> int:
+    """Number of edges of a path, and of tokens of its answer."""
+    return self.path_length - 1
+
+  @property
+  def nodes(self) -> int:
+    """Number of nodes; they are the tokens 0, 1, .."""
+    return self.degree * self.steps + 1
+
+  @property
+  def marks(self) -> tuple[int, int, int]:
+    """The tokens PATH, NEXT and BACK."""
+    return self.nodes, self.nodes + 1, self.nodes + 2
+
+  @property
+  def dummy(self) -> int:
+    """The token that hides an input of the answer, and fills up edges."""
+    return self.nodes + 3
+
+  @property
+  def vocab_size(self) -> int:
+    """Number of tokens."""
+    return self.nodes + 4
+
+  @property
+  def length(self) -> int:
+    """T, the number of input positions: mark, question, answer but its end."""
+    return self.steps + 1
+
+  def graph(self) -> tuple[int, np.ndarray]:
+    """The start, and the arms from it outwards, int32 [d, l - 1].
+
+    The paths of the last `test_leaves` arms are held out.
+    """
+    with jax.ensure_compile_time_eval():
+      labels = np.asarray(
+        jax.random.permutation(jax.random.key(self.graph_seed), self.nodes)
+      ).astype(np.int32)
+    return int(labels[0]), labels[1:].reshape(self.degree, self.steps)
+
+  def batch(
+    self, key: jax.Array, size: int, fed: jax.Array | None = None
+  ) -> Batch:
+    """Draws items; nothing is fed.
+
+    Args:
+      key: a PRNG key, consumed.
+      size: number of items B.
+      fed: not used.
+
+    Returns:
+      Tokens and next tokens, int32 [B, T]; what is not asked for is dummy.
+    """
+    del fed
+    key_kind, key_path, key_edge, key_hide = jax.random.split(key, 4)
+    paths = self._paths(key_path, size)
+    inputs = hide(key_hide, paths[:, :-1], 2, self.teacher, self.dummy)
+    items = Batch(inputs=inputs, targets=paths[:, 1:])
+    if self.split == "test" or self.edge_share == 0.0:
+      return items
+    edges = self._edges(key_edge, size)
+    is_edge = jax.random.bernoulli(key_kind, self.edge_share, (size, 1))
+    return Batch(
+      inputs=jnp.where(is_edge, edges[:, :-1], items.inputs),
+      targets=jnp.where(is_edge, edges[:, 1:], items.targets),
+    )
+
+  def _paths(self, key: jax.Array, size: int) -> jax.Array:
+    """Paths to leaves of the split, int32 [B, T + 1]."""
+    _, arms = self.graph()
+    trained = self.degree - self.test_leaves
+    arms = arms[:trained] if self.split == "train" else arms[trained:]
+    chosen = jax.random.randint(key, (size,), 0, len(arms))
+    path = jnp.asarray(arms)[chosen]
+    answer = path if self.direction == "forward" else path[:, ::-1]
+    mark = jnp.full((size, 1), self.marks[0], jnp.int32)
+    return jnp.concatenate([mark, path[:, -1:], answer], axis=1)
+
+  def _edges(self, key: jax.Array, size: int) -> jax.Array:
+    """Edges of all arms, both ways, int32 [B, T + 1]."""
+    start, arms = self.graph()
+    before = np.insert(arms[:, :-1], 0, start, axis=1)
+    _, forward, back = self.marks
+    items = np.full((2, arms.size, self.length + 1), self.dummy, np.int32)
+    items[0, :, :3] = np.stack(
+      [np.full(arms.size, forward), before.ravel(), arms.ravel()], axis=1
+    )
+    items[1, :, :3] = np.stack(
+      [np.full(arms.size, back), arms.ravel(), before.ravel()], axis=1
+    )
+    chosen = jax.random.randint(key, (size,), 0, 2 * arms.size)
+    return jnp.asarray(items.reshape(2 * arms.size, -1))[chosen]
+
+  def asked(self, batch: Batch) -> jax.Array:
+    """Where a node is asked for; bool [B, T]."""
+    place = jnp.arange(self.length)[None]
+    is_path = batch.inputs[:, :1] == self.marks[0]
+    return jnp.where(is_path, place >= 1, place == 1)
+
+  def loss(self, outputs: jax.Array, batch: Batch) -> jax.Array:
+    """The cross-entropy where a node is asked for, 0 elsewhere, [B, T].
+
+    Each item is scaled by T over the nodes that it asks for, so that the mean
+    over all positions is the mean over items of their nats per node.
+    """
+    asked = self.asked(batch)
+    count = jnp.sum(asked, axis=1, keepdims=True)
+    losses = cross_entropy(outputs, batch.targets)
+    return jnp.where(asked, losses, 0.0) * (self.length / count)
+
+  def correct(self, tokens: jax.Array, batch: Batch) -> jax.Array:
+    """Which steps of paths are right; bool [B, l - 1], as of `PathStar`.
+
+    Args:
+      tokens: what a model predicts in the place of the targets, [B, T].
+      batch: from a task that asks for no edges: the test's, or one with
+        `edge_share` 0.
+    """
+    return (tokens == batch.targets)[:, 1:]
+
+  @property
+  def first_step_chance(self) -> float:
+    """The first-step accuracy, forward, of who guesses an arm."""
+    return 1.0 / self.degree
+
+  @property
+  def bound(self) -> float:
+    """The loss of who knows the graph and finds all paths, as of `loss`.
+
+    One of l - 1 edges leaves the start, and who is asked what follows the start
+    can only guess among d nodes.
+    """
+    if self.split == "test":
+      return 0.0
+    return self.edge_share / 2 / self.steps * math.log(self.degree)
+
+  @property
+  def chance(self) -> float:
+    """The loss of who knows the edges and nothing else, as of `loss`.
+
+    On paths it is the Clever Hans of `path_star`, and guesses the first step.
+    """
+    steps = clever_hans(self.degree, self.steps, self.direction, self.teacher)
+    share = 1.0 if self.split == "test" else 1.0 - self.edge_share
+    return self.bound + share * float(steps.mean())
