@@ -2,6 +2,7 @@
 
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.deferred import Deferred
+from jaxlook.tasks.induction import Induction
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.tasks.path_star import PathStar
 from jaxlook.tasks.path_star_weights import PathStarWeights
@@ -13,6 +14,7 @@ __all__ = [
   "Batch",
   "Couplets",
   "Deferred",
+  "Induction",
   "Multiplication",
   "PathStar",
   "PathStarWeights",
