@@ -1,0 +1,324 @@
+"""The microscope: all that a few models compute on one text, as plain data.
+
+`gather` takes the models apart; `jaxlook.circuits.page` shows what it returns,
+and documents it key by key. Influence is of the function that a model computes
+(`forward_only`), not of the gradients that its training kept: those are zero
+wherever the variant cuts them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook import models, stats
+from jaxlook.circuits.lens import logit_lens
+from jaxlook.circuits.spelling import parts, readable
+from jaxlook.circuits.weights import unembedding
+from jaxlook.lookahead.influence import influence
+from jaxlook.lookahead.interventions import capture, forward_only
+from jaxlook.models import Decoder
+from jaxlook.tasks.text import cross_entropy
+
+TOP = 6
+"""Next tokens, neurons, triggers: how many of each are kept."""
+
+_DIGITS = 4  # Behind the point, of nats and probabilities.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Specimen:
+  """The models of one variant.
+
+  Attributes:
+    name: the attention's flag form, or what else they are called.
+    decoder: the model, over tokens, without a teacher.
+    params: parameters with a leading seed axis E.
+    seeds: the seeds of that axis.
+  """
+
+  name: str
+  decoder: Decoder
+  params: Any
+  seeds: tuple[int, ...]
+
+
+def gather(
+  specimens: Sequence[Specimen],
+  tokens: Sequence[int],
+  spell: Callable[[int], bytes],
+  *,
+  seed: int,
+  title: str,
+  about: str,
+) -> dict[str, Any]:
+  """Takes one or two variants' models apart on a text.
+
+  Args:
+    specimens: the models; two are of one shape and are compared over the seeds
+      that both have.
+    tokens: the text, [T].
+    spell: gives the bytes that a token id stands for.
+    seed: the one of the seeds whose inside is shown.
+    title: what is looked at.
+    about: its settings, in a line.
+
+  Returns:
+    Plain data for `jaxlook.circuits.page.html`, which lists the keys.
+
+  Raises:
+    ValueError: there are fewer than two tokens, or more than the model has
+      positions; the seed is not in every specimen; or a loss is not finite.
+  """
+  config = specimens[0].decoder.config
+  check_length(config, len(tokens))
+  shared = [
+    each
+    for each in specimens[0].seeds
+    if all(each in specimen.seeds for specimen in specimens)
+  ]
+  if seed not in shared:
+    raise ValueError(f"seed must be one of {shared}, not {seed}")
+  tokens_1xT = jnp.asarray(tokens, jnp.int32)[None]
+  losses = [_losses(each, shared, tokens_1xT) for each in specimens]
+  pieces = [spell(int(token)) for token in tokens]
+  variants = [
+    _variant(each, loss, seed, shared.index(seed), tokens_1xT)
+    for each, loss in zip(specimens, losses, strict=True)
+  ]
+  named = {int(token) for token in tokens}.union(*map(_mentioned, variants))
+  return {
+    "title": title,
+    "about": about,
+    "text": readable(b"".join(pieces)),
+    "ids": [int(token) for token in tokens],
+    "parts": parts(pieces),
+    "spelling": {str(token): readable(spell(token)) for token in sorted(named)},
+    "layers": config.layers,
+    "heads": config.heads,
+    "hidden": config.hidden_width,
+    "seed": seed,
+    "seeds": shared,
+    "variants": variants,
+    "difference": _difference(*losses) if len(losses) == 2 else None,
+  }
+
+
+def check_length(config: models.DecoderConfig, length: int) -> None:
+  """Refuses a text that a model cannot read, or that has nothing to predict.
+
+  Args:
+    config: the model's shape.
+    length: tokens of the text, T.
+
+  Raises:
+    ValueError: the length is not in 2..`max_length`.
+  """
+  if not 2 <= length <= config.max_length:
+    raise ValueError(
+      f"has {length} tokens; the model reads 2 to {config.max_length}"
+    )
+
+
+def _losses(
+  specimen: Specimen, seeds: Sequence[int], tokens_1xT: jax.Array
+) -> np.ndarray:
+  """Nats for each token but the first, float64 [E, T - 1]."""
+  kept = np.array([specimen.seeds.index(seed) for seed in seeds])
+  params = jax.tree.map(lambda x: jnp.asarray(x)[kept], specimen.params)
+  decoder = forward_only(specimen.decoder)
+  losses_ExT = jax.jit(
+    jax.vmap(lambda one: _next_losses(decoder, one, tokens_1xT)[0])
+  )(params)
+  found = np.asarray(losses_ExT, np.float64)
+  if not np.isfinite(found).all():
+    raise ValueError(f"{specimen.name} gives losses that are not finite")
+  return found
+
+
+def _next_losses(
+  decoder: Decoder, params: Any, tokens_1xT: jax.Array
+) -> jax.Array:
+  logits = models.apply(decoder, params, tokens_1xT)
+  return cross_entropy(logits[:, :-1], tokens_1xT[:, 1:])
+
+
+class _Inside(NamedTuple):
+  """What one model computes on the text.
+
+  Attributes:
+    pattern: [L, N, T, T].
+    neurons: activations, [L, T, F]; F is 0 without feed-forward layers.
+    top: ids of the likeliest next tokens by depth, [L + 1, T, K].
+    share: their probabilities.
+    next_share: of the token that came, [L + 1, T - 1].
+    next_rank: how many tokens are likelier than it, and one.
+    influence: [L, T, T].
+  """
+
+  pattern: Any
+  neurons: Any
+  top: Any
+  share: Any
+  next_share: Any
+  next_rank: Any
+  influence: Any
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _look(decoder: Decoder, params: Any, tokens_1xT: jax.Array) -> _Inside:
+  c = decoder.config
+  blocks = [f"block_{layer}" for layer in range(c.layers)]
+  patterns = [f"{block}/attention/pattern" for block in blocks]
+  neurons = [f"{block}/mlp/neuron" for block in blocks if c.hidden_width]
+  _, seen = capture(decoder, params, tokens_1xT, [*patterns, *neurons])
+  length = tokens_1xT.shape[1]
+  logits_RxTxV = logit_lens(decoder, params, tokens_1xT)[:, 0]
+  share_RxTxV = jax.nn.softmax(logits_RxTxV)
+  share, top = jax.lax.top_k(share_RxTxV, min(TOP, share_RxTxV.shape[-1]))
+  came = jnp.broadcast_to(
+    tokens_1xT[..., 1:, None], (c.layers + 1, length - 1, 1)
+  )
+  next_share = jnp.take_along_axis(share_RxTxV[:, :-1], came, axis=-1)
+  ahead = share_RxTxV[:, :-1] > next_share
+
+  def losses(logits_1xTxV: jax.Array) -> jax.Array:
+    # The last token is followed by none: its loss is a constant.
+    found = cross_entropy(logits_1xTxV[:, :-1], tokens_1xT[:, 1:])
+    return jnp.pad(found, ((0, 0), (0, 1)))
+
+  return _Inside(
+    pattern=jnp.stack([seen[site][0] for site in patterns]),
+    neurons=jnp.stack([seen[site][0] for site in neurons])
+    if neurons
+    else jnp.zeros((c.layers, length, 0)),
+    top=top,
+    share=share,
+    next_share=next_share[..., 0],
+    next_rank=1 + jnp.sum(ahead, axis=-1),
+    influence=influence(decoder, params, tokens_1xT, losses)[:-1],
+  )
+
+
+def _variant(
+  specimen: Specimen,
+  losses_ExT: np.ndarray,
+  seed: int,
+  at: int,
+  tokens_1xT: jax.Array,
+) -> dict[str, Any]:
+  """What the page shows of a variant; `at` is the row of the seed's losses."""
+  index = specimen.seeds.index(seed)
+  params = jax.tree.map(lambda x: jnp.asarray(x[index]), specimen.params)
+  decoder = forward_only(specimen.decoder)
+  seen = jax.tree.map(np.asarray, _look(decoder, params, tokens_1xT))
+  out = np.asarray(unembedding(decoder.config, params))
+  return {
+    "name": specimen.name,
+    "loss": [None, *_rounded(losses_ExT[at])],
+    "loss_mean": [None, *_rounded(losses_ExT.mean(axis=0))],
+    "pattern": [
+      [
+        np.rint(1000 * each[_below(each)]).astype(int).tolist()
+        for each in layer
+      ]
+      for layer in seen.pattern
+    ],
+    "lens": {
+      "top": seen.top.tolist(),
+      "share": _rounded(seen.share),
+      "next_share": _rounded(seen.next_share),
+      "next_rank": seen.next_rank.tolist(),
+    },
+    "neurons": [
+      _neurons(activation_TxF, params[f"block_{layer}"], out)
+      for layer, activation_TxF in enumerate(seen.neurons)
+    ],
+    "influence": [_significant(each[_below(each)]) for each in seen.influence],
+  }
+
+
+def _neurons(
+  activation_TxF: np.ndarray, block: Any, out_DxV: np.ndarray
+) -> dict[str, Any]:
+  """The most active neurons of a layer at each place, and what those do."""
+  if not activation_TxF.shape[1]:
+    return {"top": [], "activation": [], "found": {}}
+  top_TxK = _largest(activation_TxF)
+  asked = np.unique(top_TxK)
+  values = np.asarray(block["mlp"]["down"]["kernel"])[asked] @ out_DxV
+  writes, places = _largest(values), _largest(activation_TxF.T[asked])
+  found = {
+    str(neuron): {
+      "places": places[row].tolist(),
+      "activations": _significant(activation_TxF[places[row], neuron]),
+      "writes": writes[row].tolist(),
+      "logits": _significant(values[row, writes[row]]),
+    }
+    for row, neuron in enumerate(asked.tolist())
+  }
+  chosen = np.take_along_axis(activation_TxF, top_TxK, axis=1)
+  return {
+    "top": top_TxK.tolist(),
+    "activation": [_significant(row) for row in chosen],
+    "found": found,
+  }
+
+
+def _mentioned(variant: Mapping[str, Any]) -> set[int]:
+  """The token ids that are shown of a variant."""
+  named = set(np.ravel(variant["lens"]["top"]).tolist())
+  for layer in variant["neurons"]:
+    for neuron in layer["found"].values():
+      named.update(neuron["writes"])
+  return named
+
+
+def _difference(
+  first_ExT: np.ndarray, second_ExT: np.ndarray
+) -> dict[str, Any]:
+  """The second's losses minus the first's, with intervals over seeds."""
+  paid_ExT = second_ExT - first_ExT
+  mean = [None, *_rounded(paid_ExT.mean(axis=0))]
+  total = {
+    "mean": round(float(paid_ExT.mean()), _DIGITS),
+    "low": None,
+    "high": None,
+  }
+  found = {"mean": mean, "low": None, "high": None, "total": total}
+  if len(paid_ExT) < 2:
+    return found
+  bounds = np.array([stats.mean_interval(column).ci95 for column in paid_ExT.T])
+  low, high = stats.mean_interval(paid_ExT.mean(axis=1)).ci95
+  return found | {
+    "low": [None, *_rounded(bounds[:, 0])],
+    "high": [None, *_rounded(bounds[:, 1])],
+    "total": total | {"low": round(low, _DIGITS), "high": round(high, _DIGITS)},
+  }
+
+
+def _largest(x: np.ndarray) -> np.ndarray:
+  """Places of the `TOP` largest numbers of each row, the largest first."""
+  count = min(TOP, x.shape[1])
+  some = np.argpartition(-x, count - 1, axis=1)[:, :count]
+  order = np.argsort(
+    -np.take_along_axis(x, some, axis=1), axis=1, kind="stable"
+  )
+  return np.take_along_axis(some, order, axis=1)
+
+
+def _below(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Where the lower triangle is, row by row."""
+  return np.tril_indices(len(x))
+
+
+def _rounded(x: np.ndarray) -> list[Any]:
+  return np.round(np.asarray(x, np.float64), _DIGITS).tolist()
+
+
+def _significant(x: np.ndarray) -> list[float]:
+  return [float(f"{each:.3g}") for each in x.tolist()]
