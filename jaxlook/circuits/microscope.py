@@ -8,7 +8,8 @@ wherever the variant cuts them.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +18,12 @@ import numpy as np
 
 from jaxlook import models, stats
 from jaxlook.circuits.lens import logit_lens
-from jaxlook.circuits.spelling import parts, readable
 from jaxlook.circuits.weights import unembedding
 from jaxlook.lookahead.influence import influence
 from jaxlook.lookahead.interventions import capture, forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
+from jaxlook.tasks.tokenizer import Tokenizer
 
 TOP = 6
 """Next tokens, neurons, triggers: how many of each are kept."""
@@ -49,20 +50,20 @@ class Specimen:
 
 def gather(
   specimens: Sequence[Specimen],
-  tokens: Sequence[int],
-  spell: Callable[[int], bytes],
+  text: str,
+  tokenizer: Tokenizer,
   *,
   seed: int,
   title: str,
   about: str,
 ) -> dict[str, Any]:
-  """Takes one or two variants' models apart on a text.
+  """Takes one or two variants' models apart on a text of T tokens.
 
   Args:
     specimens: the models; two are of one shape and are compared over the seeds
       that both have.
-    tokens: the text, [T].
-    spell: gives the bytes that a token id stands for.
+    text: what they read.
+    tokenizer: makes its tokens, as the models know them.
     seed: the one of the seeds whose inside is shown.
     title: what is looked at.
     about: its settings, in a line.
@@ -75,7 +76,7 @@ def gather(
       positions; the seed is not in every specimen; or a loss is not finite.
   """
   config = specimens[0].decoder.config
-  check_length(config, len(tokens))
+  tokens = encoded(config, text, tokenizer)
   shared = [
     each
     for each in specimens[0].seeds
@@ -85,19 +86,19 @@ def gather(
     raise ValueError(f"seed must be one of {shared}, not {seed}")
   tokens_1xT = jnp.asarray(tokens, jnp.int32)[None]
   losses = [_losses(each, shared, tokens_1xT) for each in specimens]
-  pieces = [spell(int(token)) for token in tokens]
   variants = [
     _variant(each, loss, seed, shared.index(seed), tokens_1xT)
     for each, loss in zip(specimens, losses, strict=True)
   ]
-  named = {int(token) for token in tokens}.union(*map(_mentioned, variants))
+  ids = tokens.tolist()
+  named = sorted(set(ids).union(*map(_mentioned, variants)))
   return {
     "title": title,
     "about": about,
-    "text": readable(b"".join(pieces)),
-    "ids": [int(token) for token in tokens],
-    "parts": parts(pieces),
-    "spelling": {str(token): readable(spell(token)) for token in sorted(named)},
+    "text": text,
+    "ids": ids,
+    "parts": _parts(tokenizer.show(ids)),
+    "spelling": dict(zip(map(str, named), tokenizer.show(named), strict=True)),
     "layers": config.layers,
     "heads": config.heads,
     "hidden": config.hidden_width,
@@ -108,20 +109,64 @@ def gather(
   }
 
 
-def check_length(config: models.DecoderConfig, length: int) -> None:
-  """Refuses a text that a model cannot read, or that has nothing to predict.
+def encoded(
+  config: models.DecoderConfig, text: str, tokenizer: Tokenizer
+) -> np.ndarray:
+  """The tokens of a text, if a model can read them.
 
   Args:
     config: the model's shape.
-    length: tokens of the text, T.
+    text: what it is to read.
+    tokenizer: makes the tokens.
+
+  Returns:
+    Ids, int32 [T].
 
   Raises:
-    ValueError: the length is not in 2..`max_length`.
+    ValueError: the text is not Unicode, there are fewer than two tokens, of
+      which none is predicted, or more than the model has positions; or an id is
+      not in its vocabulary.
   """
-  if not 2 <= length <= config.max_length:
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(f"is not Unicode text: {error.reason}") from error
+  tokens = np.concatenate(list(tokenizer.encode([text]))).astype(np.int32)
+  if not 2 <= len(tokens) <= config.max_length:
     raise ValueError(
-      f"has {length} tokens; the model reads 2 to {config.max_length}"
+      f"has {len(tokens)} tokens; the model reads 2 to {config.max_length}"
     )
+  if tokens.max() >= (config.vocab_size or 0):
+    raise ValueError(
+      f"has the token {tokens.max()}, the model only {config.vocab_size}"
+    )
+  return tokens
+
+
+def _parts(shown: Sequence[str]) -> dict[str, str]:
+  """By place, the characters that tokens shown by their bytes are part of.
+
+  Args:
+    shown: consecutive tokens, as `Tokenizer.show` has them.
+
+  Returns:
+    Characters by place, written as the keys of JSON; without those that are
+    incomplete.
+  """
+  found: dict[str, str] = {}
+  waiting: dict[int, bytes] = {}
+  for place, text in enumerate(shown):
+    if not re.fullmatch("(<[0-9A-F]{2}>)+", text):
+      waiting = {}
+      continue
+    waiting[place] = bytes.fromhex(re.sub("[<>]", "", text))
+    try:
+      whole = b"".join(waiting.values()).decode()
+    except UnicodeDecodeError:
+      continue
+    found |= {str(part): whole for part in waiting}
+    waiting = {}
+  return found
 
 
 def _losses(

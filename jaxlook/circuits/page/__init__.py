@@ -8,8 +8,7 @@ data, for a text of T tokens and models of L layers:
 - `text`, `ids`: the text, and the ids of its tokens, [T].
 - `parts`: by place, of the tokens that hold only a part of a character, the
   characters that they belong to.
-- `spelling`: by token id, how it is shown; bytes that are no text as in <C3>,
-  with angle brackets of their own (U+27E8).
+- `spelling`: by token id, how it is shown; see `Tokenizer.show`.
 - `layers`, `heads`, `hidden`: L, N and F of the models.
 - `seed`, `seeds`: whose inside is shown; whom losses are averaged over.
 - `variants`: one or two, see below.
