@@ -10,23 +10,22 @@ import dataclasses
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import models, stats
-from jaxlook.circuits.lens import logit_lens
+from jaxlook.circuits.inside import look
 from jaxlook.circuits.weights import unembedding
-from jaxlook.lookahead.influence import influence
-from jaxlook.lookahead.interventions import capture, forward_only
+from jaxlook.lookahead.interventions import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.tasks.tokenizer import Tokenizer
 
 TOP = 6
-"""Next tokens, neurons, triggers: how many of each are kept."""
+"""How many next tokens, neurons, triggers and written tokens are kept."""
 
 _DIGITS = 4  # Behind the point, of nats and probabilities.
 
@@ -53,7 +52,7 @@ def gather(
   text: str,
   tokenizer: Tokenizer,
   *,
-  seed: int,
+  seed: int | None,
   title: str,
   about: str,
 ) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def gather(
       that both have.
     text: what they read.
     tokenizer: makes its tokens, as the models know them.
-    seed: the one of the seeds whose inside is shown.
+    seed: whose inside is shown; None for the first that all have.
     title: what is looked at.
     about: its settings, in a line.
 
@@ -77,13 +76,8 @@ def gather(
   """
   config = specimens[0].decoder.config
   tokens = encoded(config, text, tokenizer)
-  shared = [
-    each
-    for each in specimens[0].seeds
-    if all(each in specimen.seeds for specimen in specimens)
-  ]
-  if seed not in shared:
-    raise ValueError(f"seed must be one of {shared}, not {seed}")
+  shared = _shared(specimens)
+  seed = choose_seed(specimens, seed)
   tokens_1xT = jnp.asarray(tokens, jnp.int32)[None]
   losses = [_losses(each, shared, tokens_1xT) for each in specimens]
   variants = [
@@ -98,7 +92,7 @@ def gather(
     "text": text,
     "ids": ids,
     "parts": _parts(tokenizer.show(ids)),
-    "spelling": dict(zip(map(str, named), tokenizer.show(named), strict=True)),
+    "spelling": _spelling(tokenizer, named),
     "layers": config.layers,
     "heads": config.heads,
     "hidden": config.hidden_width,
@@ -107,6 +101,24 @@ def gather(
     "variants": variants,
     "difference": _difference(*losses) if len(losses) == 2 else None,
   }
+
+
+def choose_seed(specimens: Sequence[Specimen], asked: int | None) -> int:
+  """The seed whose inside is shown.
+
+  Args:
+    specimens: the models.
+    asked: the seed, or None for the first that all of them have.
+
+  Raises:
+    ValueError: not every specimen has the seed, or they have none in common.
+  """
+  shared = _shared(specimens)
+  if not shared:
+    raise ValueError("the models have no seed in common that did not diverge")
+  if asked is not None and asked not in shared:
+    raise ValueError(f"seed must be one of {shared}, not {asked}")
+  return shared[0] if asked is None else asked
 
 
 def encoded(
@@ -138,9 +150,17 @@ def encoded(
     )
   if tokens.max() >= (config.vocab_size or 0):
     raise ValueError(
-      f"has the token {tokens.max()}, the model only {config.vocab_size}"
+      f"tokenizer makes the token {tokens.max()}, but the model knows only ids"
+      f" below {config.vocab_size}"
     )
   return tokens
+
+
+def _spelling(tokenizer: Tokenizer, ids: Sequence[int]) -> dict[str, str]:
+  """How tokens are shown, by id; nothing for ids that only the model has."""
+  known = [token for token in ids if token < tokenizer.vocab_size]
+  shown = dict(zip(known, tokenizer.show(known), strict=True))
+  return {str(token): shown.get(token, "") for token in ids}
 
 
 def _parts(shown: Sequence[str]) -> dict[str, str]:
@@ -169,84 +189,33 @@ def _parts(shown: Sequence[str]) -> dict[str, str]:
   return found
 
 
+def _shared(specimens: Sequence[Specimen]) -> list[int]:
+  first, *others = (specimen.seeds for specimen in specimens)
+  return [seed for seed in first if all(seed in each for each in others)]
+
+
 def _losses(
   specimen: Specimen, seeds: Sequence[int], tokens_1xT: jax.Array
 ) -> np.ndarray:
   """Nats for each token but the first, float64 [E, T - 1]."""
   kept = np.array([specimen.seeds.index(seed) for seed in seeds])
   params = jax.tree.map(lambda x: jnp.asarray(x)[kept], specimen.params)
-  decoder = forward_only(specimen.decoder)
-  losses_ExT = jax.jit(
-    jax.vmap(lambda one: _next_losses(decoder, one, tokens_1xT)[0])
-  )(params)
+  losses_ExT = _next_losses(forward_only(specimen.decoder), params, tokens_1xT)
   found = np.asarray(losses_ExT, np.float64)
   if not np.isfinite(found).all():
     raise ValueError(f"{specimen.name} gives losses that are not finite")
   return found
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _next_losses(
   decoder: Decoder, params: Any, tokens_1xT: jax.Array
 ) -> jax.Array:
-  logits = models.apply(decoder, params, tokens_1xT)
-  return cross_entropy(logits[:, :-1], tokens_1xT[:, 1:])
+  def one(params: Any) -> jax.Array:
+    logits = models.apply(decoder, params, tokens_1xT)
+    return cross_entropy(logits[:, :-1], tokens_1xT[:, 1:])[0]
 
-
-class _Inside(NamedTuple):
-  """What one model computes on the text.
-
-  Attributes:
-    pattern: [L, N, T, T].
-    neurons: activations, [L, T, F]; F is 0 without feed-forward layers.
-    top: ids of the likeliest next tokens by depth, [L + 1, T, K].
-    share: their probabilities.
-    next_share: of the token that came, [L + 1, T - 1].
-    next_rank: how many tokens are likelier than it, and one.
-    influence: [L, T, T].
-  """
-
-  pattern: Any
-  neurons: Any
-  top: Any
-  share: Any
-  next_share: Any
-  next_rank: Any
-  influence: Any
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _look(decoder: Decoder, params: Any, tokens_1xT: jax.Array) -> _Inside:
-  c = decoder.config
-  blocks = [f"block_{layer}" for layer in range(c.layers)]
-  patterns = [f"{block}/attention/pattern" for block in blocks]
-  neurons = [f"{block}/mlp/neuron" for block in blocks if c.hidden_width]
-  _, seen = capture(decoder, params, tokens_1xT, [*patterns, *neurons])
-  length = tokens_1xT.shape[1]
-  logits_RxTxV = logit_lens(decoder, params, tokens_1xT)[:, 0]
-  share_RxTxV = jax.nn.softmax(logits_RxTxV)
-  share, top = jax.lax.top_k(share_RxTxV, min(TOP, share_RxTxV.shape[-1]))
-  came = jnp.broadcast_to(
-    tokens_1xT[..., 1:, None], (c.layers + 1, length - 1, 1)
-  )
-  next_share = jnp.take_along_axis(share_RxTxV[:, :-1], came, axis=-1)
-  ahead = share_RxTxV[:, :-1] > next_share
-
-  def losses(logits_1xTxV: jax.Array) -> jax.Array:
-    # The last token is followed by none: its loss is a constant.
-    found = cross_entropy(logits_1xTxV[:, :-1], tokens_1xT[:, 1:])
-    return jnp.pad(found, ((0, 0), (0, 1)))
-
-  return _Inside(
-    pattern=jnp.stack([seen[site][0] for site in patterns]),
-    neurons=jnp.stack([seen[site][0] for site in neurons])
-    if neurons
-    else jnp.zeros((c.layers, length, 0)),
-    top=top,
-    share=share,
-    next_share=next_share[..., 0],
-    next_rank=1 + jnp.sum(ahead, axis=-1),
-    influence=influence(decoder, params, tokens_1xT, losses)[:-1],
-  )
+  return jax.vmap(one)(params)
 
 
 def _variant(
@@ -260,7 +229,7 @@ def _variant(
   index = specimen.seeds.index(seed)
   params = jax.tree.map(lambda x: jnp.asarray(x[index]), specimen.params)
   decoder = forward_only(specimen.decoder)
-  seen = jax.tree.map(np.asarray, _look(decoder, params, tokens_1xT))
+  seen = jax.tree.map(np.asarray, look(decoder, params, tokens_1xT, TOP))
   out = np.asarray(unembedding(decoder.config, params))
   return {
     "name": specimen.name,
