@@ -122,6 +122,11 @@ class Browser:
       raise RuntimeError(found["exceptionDetails"]["exception"]["description"])
     return found["result"].get("value")
 
+  def settle(self) -> None:
+    """Waits until the page has been drawn once more."""
+    frame = "new Promise(r => requestAnimationFrame(() => setTimeout(r)))"
+    self.call("Runtime.evaluate", expression=frame, awaitPromise=True)
+
   def press(self, key: str, times: int = 1) -> None:
     """Presses a key as a user does, with what has the focus."""
     text = {"text": key} if len(key) == 1 else {}
