@@ -37,7 +37,7 @@ function heatMap(name, says) {
     class: "map", role: "application", tabindex: 0,
     "aria-roledescription": "heat map", "aria-label": name,
   }, canvas, row, cell);
-  const readout = element("p", {class: "readout", role: "status"});
+  const readout = element("p", {class: "readout", "aria-live": "off"});
 
   const size = 100 / tokens;
   function mark() {
@@ -55,6 +55,9 @@ function heatMap(name, says) {
     return [along(event.clientY - box.top, box.height),
             along(event.clientX - box.left, box.width)];
   }
+  // Spoken while the map is being moved over, not with every selection.
+  node.addEventListener("focus", () => { readout.ariaLive = "polite"; });
+  node.addEventListener("blur", () => { readout.ariaLive = "off"; });
   node.addEventListener("mousemove", (event) => {
     const [line, column] = under(event);
     set({hover: line});
