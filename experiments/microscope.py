@@ -84,7 +84,8 @@ def main() -> None:
       seed=seed,
       title=folder.resolve().name,
       about=f"{shape.layers} layers, width {shape.width}, {shape.heads} heads"
-      f"{trained}; {len(tokens)} tokens ({tokenizer.name}); seed {seed} inside",
+      f"{trained}; {len(tokens)} tokens ({tokenizer.name})"
+      + (f"; panels of seed {seed}" if len(found[0].seeds) > 1 else ""),
     )
   written = page.html(data).encode()
   with cli.naming("out"):

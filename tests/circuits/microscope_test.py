@@ -1,6 +1,5 @@
 """What the microscope gathers is what the models compute."""
 
-import json
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxlook import stats
-from jaxlook.circuits import lens, microscope, page, weights
+from jaxlook.circuits import lens, microscope, weights
 from jaxlook.lookahead import influence, interventions
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.text import cross_entropy
@@ -168,17 +167,6 @@ class MicroscopeTest(base.Float64TestCase):
     np.testing.assert_allclose(
       told["logits"], np.sort(logits)[::-1][:SHOWN], rtol=THREE_DIGITS
     )
-
-  def test_page_holds_the_data_and_nothing_that_ends_it(self):
-    """The data come back from the page; no text of theirs is markup."""
-    data = dict(self.data, title="</script><!-- %%DATA%% $& \u2028 \U0001f600")
-    found = page.html(data)
-    _, _, rest = found.partition('type="application/json" id="data">')
-    encoded, _, rest = rest.partition("</script>")
-    self.assertEqual(json.loads(encoded), data)
-    self.assertEqual(rest.count("</script>"), 1)
-    self.assertNotIn("%%", found.replace(encoded, ""))
-    self.assertNotRegex(found, r"(src|href)=.(?!data:,)")
 
   @parameterized.parameters(
     ("", "has 0 tokens; the model reads 2 to 16"),

@@ -1,5 +1,6 @@
 """The microscope's page in a browser: it shows the library's numbers."""
 
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -94,15 +95,25 @@ def look(root: pathlib.Path, **values) -> str:
   return said.getvalue()
 
 
-class MicroscopeTest(base.TestCase):
+class Folder(base.TestCase):
+  """What both classes look at: a run, in a folder that both write to."""
+
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    folder = tempfile.TemporaryDirectory()
-    cls.addClassCleanup(folder.cleanup)
-    cls.root = pathlib.Path(folder.name)
-    cls.run_folder = write_run(cls.root / "run", ABOUT)
+    cls.root = _root()
+    cls.run_folder = cls.root / "run"
 
+
+@functools.cache
+def _root() -> pathlib.Path:
+  folder = tempfile.TemporaryDirectory()
+  atexit.register(folder.cleanup)
+  write_run(pathlib.Path(folder.name) / "run", ABOUT)
+  return pathlib.Path(folder.name)
+
+
+class MicroscopeTest(Folder):
   def refuse(self, message, **values):
     """One line that names the flag, and no page."""
     values.setdefault("model", str(self.run_folder))
@@ -148,17 +159,14 @@ class MicroscopeTest(base.TestCase):
 
 
 @unittest.skipUnless(CHROMIUM, "needs Chromium: apt-get install chromium")
-class PageTest(base.TestCase):
+class PageTest(Folder):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    folder = tempfile.TemporaryDirectory()
-    cls.addClassCleanup(folder.cleanup)
-    cls.root = pathlib.Path(folder.name)
-    run = write_run(cls.root / "run", ABOUT)
-    cls.said = look(cls.root, model=str(run))
+    cls.said = look(cls.root, model=str(cls.run_folder))
     cls.params = [
-      read_arm(run / "arms" / arm).params() for arm in ("causal", "myopic+kv")
+      read_arm(cls.run_folder / "arms" / arm).params()
+      for arm in ("causal", "myopic+kv")
     ]
     # Seed 1 has diverged in one of the two.
     decoder = forward_only(Decoder(MODEL))
@@ -243,7 +251,7 @@ class PageTest(base.TestCase):
     self.assertEqual(self.strips("textContent"), 3 * [expected])
     self.assertEqual(self.browser.run("document.scripts.length"), 2)
     self.assertEqual(self.one("#title"), "run")
-    self.assertIn("33 tokens (bytes); seed 0 inside", self.one("#about"))
+    self.assertIn("33 tokens (bytes); panels of seed 0", self.one("#about"))
     self.assertRegex(self.said, r"^wrote .*page.html \(0\.\d MB\)")
 
   def test_losses_and_their_difference(self):

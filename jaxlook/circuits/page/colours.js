@@ -25,14 +25,25 @@ const theme = () => (darkly.matches && !printing ? "dark" : "light");
 const channels = (hex) =>
   [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
-/** The colour [r, g, b] of a place in 0..1 on a scale. */
-function colour(scale, place) {
-  const stops = SCALES[theme()][scale];
-  const along = Math.min(Math.max(place, 0), 1) * (stops.length - 1);
-  const first = Math.min(Math.floor(along), stops.length - 2);
-  const [from, to] = [channels(stops[first]), channels(stops[first + 1])];
-  return from.map((x, at) => Math.round(x + (along - first) * (to[at] - x)));
+const STEPS = 255;
+
+/** `STEPS + 1` colours along a list of stops. */
+function ramp(stops) {
+  return [...Array(STEPS + 1).keys()].map((step) => {
+    const along = (step / STEPS) * (stops.length - 1);
+    const first = Math.min(Math.floor(along), stops.length - 2);
+    const [from, to] = [channels(stops[first]), channels(stops[first + 1])];
+    return from.map((x, at) => Math.round(x + (along - first) * (to[at] - x)));
+  });
 }
+
+const RAMPS = Object.fromEntries(Object.entries(SCALES).map(([name, scales]) =>
+  [name, Object.fromEntries(Object.entries(scales).map(
+    ([scale, stops]) => [scale, ramp(stops)]))]));
+
+/** The colour [r, g, b] of a place in 0..1 on a scale. */
+const colour = (scale, place) =>
+  RAMPS[theme()][scale][Math.round(STEPS * Math.min(Math.max(place, 0), 1))];
 
 const css = (rgb) => `rgb(${rgb.join(" ")})`;
 

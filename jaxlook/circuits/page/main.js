@@ -45,12 +45,12 @@ function draw(changed) {
 function tell() {
   const place = state.token;
   const part = data.parts[place] ? ` (part of ${data.parts[place]})` : "";
-  const whose = data.seeds.length > 1 && state.losses === "mean"
+  const whose = state.losses === "mean"
     ? `mean of ${data.seeds.length} seeds${data.difference ? ", 95% interval" : ""}`
     : `seed ${data.seed}`;
   element$("selected").replaceChildren(
     `Token ${place} `, piece(data.ids[place]), part, ` · ${costs(place)}`,
-    place ? ` (${whose})` : "",
+    place && data.seeds.length > 1 ? ` (${whose})` : "",
     ...(place + 1 < tokens ? [" · next ", piece(data.ids[place + 1])] : []));
 }
 

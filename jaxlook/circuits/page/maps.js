@@ -12,10 +12,13 @@ const influence = (variant, layer, row, column) =>
 /** Draws a lower triangle, one pixel a cell; above it the page shows. */
 function drawTriangle(canvas, value, place) {
   const image = new ImageData(tokens, tokens);
+  const {data: bytes} = image;
   for (let row = 0; row < tokens; row++) {
     for (let column = 0; column <= row; column++) {
       const start = 4 * (row * tokens + column);
-      image.data.set([...colour("much", place(value(row, column))), 255], start);
+      const rgb = colour("much", place(value(row, column)));
+      for (let at = 0; at < 3; at++) bytes[start + at] = rgb[at];
+      bytes[start + 3] = 255;
     }
   }
   canvas.getContext("2d").putImageData(image, 0, 0);

@@ -34,7 +34,7 @@ function lensPanel(root) {
           element("td", {}, element("small", {},
             next === undefined ? "–" : `${fixed(lens.next_share[depth][place], 3)}`),
             element("br"), element("small", {class: "number"},
-              next === undefined ? "" : `rank ${lens.next_rank[depth][place]}`)));
+              next === undefined ? "" : `#${lens.next_rank[depth][place]}`)));
         row.classList.toggle("chosen", depth === state.layer + 1);
         return row;
       }));
@@ -42,7 +42,7 @@ function lensPanel(root) {
         ? ["Nothing follows the last token."]
         : ["After ", piece(data.ids[place]), " came ", piece(next),
            ", outlined and ticked where it is among the likeliest. Numbers are"
-           + " probabilities."]));
+           + " probabilities, # its rank."]));
     },
   };
 }
