@@ -114,18 +114,20 @@ class Browser:
     ]
 
   def run(self, expression: str) -> Any:
-    """The value of an expression in the page; raises what it throws."""
+    """The value of an expression in the page, or what its promise becomes.
+
+    Raises:
+      RuntimeError: what the page has thrown.
+    """
     found = self.call(
-      "Runtime.evaluate", expression=expression, returnByValue=True
+      "Runtime.evaluate",
+      expression=expression,
+      returnByValue=True,
+      awaitPromise=True,
     )
     if "exceptionDetails" in found:
       raise RuntimeError(found["exceptionDetails"]["exception"]["description"])
     return found["result"].get("value")
-
-  def settle(self) -> None:
-    """Waits until the page has been drawn once more."""
-    frame = "new Promise(r => requestAnimationFrame(() => setTimeout(r)))"
-    self.call("Runtime.evaluate", expression=frame, awaitPromise=True)
 
   def press(self, key: str, times: int = 1) -> None:
     """Presses a key as a user does, with what has the focus."""

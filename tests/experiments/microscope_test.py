@@ -437,8 +437,13 @@ class PageTest(Folder):
 
   def test_dark_and_printed(self):
     """Dark pages have a scale of their own; paper is light."""
+    # Its listener comes after the page's own.
+    self.browser.run(
+      "void (window.turned = new Promise(done => matchMedia("
+      "'(prefers-color-scheme: dark)').addEventListener('change', done)))"
+    )
     self.scheme("dark")
-    self.browser.settle()
+    self.browser.run("turned.then(() => true)")
     self.assertEqual(self.pixel(0, 0), BRIGHTEST)
     self.browser.run("dispatchEvent(new Event('beforeprint'))")
     self.assertEqual(self.pixel(0, 0), DARKEST)
