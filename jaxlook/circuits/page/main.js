@@ -143,6 +143,7 @@ document.title = `${data.title} – jaxlook microscope`;
 element$("title").textContent = data.title;
 element$("about").textContent = data.about;
 element$("about").title = data.about;
+element$("given").querySelector("pre").textContent = data.text;
 element$("help-open").addEventListener("click", () => element$("help").showModal());
 
 document.addEventListener("keydown", (event) => {
