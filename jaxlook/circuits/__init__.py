@@ -4,12 +4,17 @@ Weights are read as they are stored unless `fold_norms` is asked for.
 """
 
 from jaxlook.circuits import (
+  behaviour,
   composition,
+  induction_heads,
+  inside,
   lens,
   memories,
   memory_study,
   memory_triggers,
   memory_values,
+  microscope,
+  page,
   qk_ov,
   weights,
 )
@@ -17,12 +22,17 @@ from jaxlook.circuits.factored import Factored
 
 __all__ = [
   "Factored",
+  "behaviour",
   "composition",
+  "induction_heads",
+  "inside",
   "lens",
   "memories",
   "memory_study",
   "memory_triggers",
   "memory_values",
+  "microscope",
+  "page",
   "qk_ov",
   "weights",
 ]

@@ -1,0 +1,89 @@
+"""What the microscope binary refuses, and what it chooses by itself."""
+
+import json
+
+from absl.testing import absltest, flagsaver, parameterized
+
+from experiments import cli, specimens
+from tests import base
+from tests.experiments.microscopes import TEXT, look, root, write_run
+
+
+class MicroscopeTest(base.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.root, cls.run_folder = root(), root() / "run"
+
+  def refuse(self, message, **values):
+    """One line that names the flag, and no page."""
+    values.setdefault("model", str(self.run_folder))
+    with self.assertRaises(cli.UsageError) as caught:
+      look(self.root, out=str(self.root / "refused" / "page.html"), **values)
+    self.assertRegex(str(caught.exception), message)
+    self.assertLen(str(caught.exception).splitlines(), 1)
+    self.assertFalse((self.root / "refused").exists())
+
+  @parameterized.parameters(
+    ({"text": ""}, "^--text: has 0 tokens; the model reads 2 to 40"),
+    ({"text": 41 * "a"}, "^--text: has 41 tokens; the model reads 2 to 40"),
+    ({"text": "a\udcff"}, "^--text: is not Unicode"),
+    ({"text": None}, "^--text: is required, or --text_file"),
+    ({"text_file": "x"}, "^--text: .* not both"),
+    ({"text": None, "text_file": "/nowhere"}, "^--text_file: .*No such file"),
+    ({"attention": ["self_only"]}, "^--attention: .* has no 'self_only'"),
+    ({"attention": ["what"]}, "^--attention: .*what"),
+    ({"attention": ["causal", "causal"]}, "^--attention: .*different"),
+    ({"seed": 1}, r"^--seed: seed must be one of \[0, 2\], not 1"),
+    ({"step": 7}, "^--step: "),
+    ({"tokenizer": "/nowhere"}, "^--tokenizer: "),
+    ({"width": 8}, "^--width: is given in vain"),
+    ({"terms": 8}, "^--terms: is given in vain"),
+    ({"model": None}, "^--model: is required"),
+    ({"model": "/nowhere"}, "^--model: /nowhere"),
+  )
+  def test_refusals(self, values, message):
+    """Bad values are blamed on their flags before anything is written."""
+    self.refuse(message, **values)
+
+  def test_a_file_of_text_and_a_folder_for_the_page(self):
+    """The page is in the folder, and holds the text of the file."""
+    file = self.root / "text"
+    file.write_text(TEXT, "utf-8")
+    out = self.root / "pages"
+    values = {"text": None, "text_file": str(file), "out": str(out)}
+    said = look(self.root, model=str(self.run_folder), **values)
+    self.assertIn(f"wrote {out / 'microscope.html'}", said)
+    written = (out / "microscope.html").read_text("utf-8")
+    self.assertIn(json.dumps(TEXT).replace("<", "\\u003c"), written)
+
+  @parameterized.parameters(
+    (None, ["causal", "myopic/kv"]),
+    (["myopic"], ["myopic/kv"]),
+    (["myopic", "causal"], ["myopic/kv", "causal"]),
+  )
+  def test_arms(self, asked, expected):
+    """One arm or two, in the order asked for, without seeds that diverged."""
+    with flagsaver.flagsaver(attention=asked):
+      found, tokenizer, trained = specimens.read(self.run_folder)
+    self.assertEqual([each.name for each in found], expected)
+    seeds = {each.name: each.seeds for each in found}
+    self.assertEqual(seeds["myopic/kv"], (0, 2))
+    self.assertEqual(tokenizer.name, "bytes")
+    self.assertIn("after 1 steps", trained)
+
+  def test_out_must_be_writable(self):
+    """A path that no file can have is refused."""
+    with self.assertRaisesRegex(cli.UsageError, "^--out: "):
+      look(self.root, model=str(self.run_folder), out="/dev/null/page.html")
+
+  def test_a_run_that_is_not_on_text(self):
+    """An arm without a tokenizer has no tokens to show."""
+    write_run(self.root / "sines", {"terms": 4})
+    self.refuse(
+      "^--model: .*sines is no run on text", model=str(self.root / "sines")
+    )
+
+
+if __name__ == "__main__":
+  absltest.main()
