@@ -7,8 +7,10 @@ Not a binary: `experiments.language` and the studies train on it. Without
 import dataclasses
 import functools
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -18,10 +20,11 @@ from experiments import ablating, cli
 from jaxlook.files import write_bytes
 from jaxlook.models import DecoderConfig
 from jaxlook.tasks import ngram
+from jaxlook.tasks.bpe import find_bpe, train_bpe
 from jaxlook.tasks.corpus import TokenFile, tokenize
 from jaxlook.tasks.generated import generated_text
 from jaxlook.tasks.text import Text, bits_per_byte
-from jaxlook.tasks.tokenizer import load_tokenizer
+from jaxlook.tasks.tokenizer import Tokenizer, load_tokenizer
 from jaxlook.training import Problem, TrainConfig
 
 _CORPUS = flags.DEFINE_string(
@@ -31,7 +34,9 @@ _VALID = flags.DEFINE_string(
   "valid", None, "Held-out text; without it, the end of the corpus."
 )
 _TOKENIZER = flags.DEFINE_string(
-  "tokenizer", None, "bytes, a tokenizer.json, or a folder that has one."
+  "tokenizer",
+  None,
+  "bytes, bpe:N (trained on the corpus), a tokenizer.json, or its folder.",
 )
 _CACHE = flags.DEFINE_string(
   "cache", "~/.cache/jaxlook", "Folder for tokenised text."
@@ -145,14 +150,17 @@ def read_text(config: Config, tokenizer: str | None = None) -> Text:
   with cli.naming("cache"):
     write_bytes(cache / "writable", b"")
 
-  with cli.naming("tokenizer"):
-    loaded = load_tokenizer(_TOKENIZER.value or tokenizer or "bytes")
-
   def read(flag: str, path: str) -> TokenFile:
     with cli.naming(flag):
       if not path:
         raise ValueError("is empty; give a file or a folder")
       return tokenize(path, cache, loaded)
+
+  named = _TOKENIZER.value or tokenizer or "bytes"
+  trained = re.fullmatch(r"bpe:(\d+)", named)
+  # Before a text is generated, so that a bad value costs nothing.
+  with cli.naming("tokenizer"):
+    loaded = load_tokenizer("bytes" if trained else named)
 
   corpus = _CORPUS.value
   if corpus is None:
@@ -165,6 +173,9 @@ def read_text(config: Config, tokenizer: str | None = None) -> Text:
       with cli.naming("cache"):
         write_bytes(file, generated_text(0, _GENERATED_BYTES).encode())
     corpus = str(file)
+  if trained:
+    with cli.naming("tokenizer", "corpus"):
+      loaded = train_bpe(corpus, cache, int(trained.group(1)))
   train = read("corpus", corpus)
   valid = None if _VALID.value is None else read("valid", _VALID.value)
   if _VALID.value is not None:
@@ -205,6 +216,28 @@ def problem(config: Config, text: Text) -> Problem:
     feed=feed,
     held_out=windows.reshape(batches, -1, windows.shape[-1]),
   )
+
+
+def tokenizer_of(about: Mapping[str, Any]) -> Tokenizer:
+  """The tokenizer of trained models, to show what their tokens are.
+
+  Args:
+    about: what identifies their text, as `about` gives it.
+
+  Returns:
+    The tokenizer.
+
+  Raises:
+    UsageError: its file is gone or is another one.
+  """
+  name, sha256 = about["tokenizer"], about["tokenizer_sha256"]
+  with cli.naming("cache" if name.startswith("bpe:") else "tokenizer"):
+    if name.startswith("bpe:"):
+      return find_bpe(os.path.expanduser(_CACHE.value), name, sha256)
+    found = load_tokenizer(name)
+    if found.sha256 != sha256:
+      raise ValueError(f"{name} is not what the models were trained with")
+  return found
 
 
 def about(text: Text) -> dict[str, str | int | float | None]:

@@ -215,11 +215,11 @@ def _on_precache(name, title, variants, config) -> Study:
   )
 
 
-def _on_text(name, title, variants, config) -> Study:
-  """Models to be trained on text."""
+def _on_text(name, title, variants, config, tokenizer=None) -> Study:
+  """Models to be trained on text, or that were."""
   reading.shape(config, vocab_size=2)
   arms = ablating.arms(variants, config.layers, config.heads)
-  text = reading.read_text(config)
+  text = reading.read_text(config, tokenizer)
   return Study(
     name=name,
     title=title,
@@ -293,7 +293,9 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
       train=first.train,
       **shape,
     )
-    study = _on_text(name, title, tuple(saved), config)
+    study = _on_text(
+      name, title, tuple(saved), config, first.about["tokenizer"]
+    )
     if dict(first.about) != study.problem.about:
       raise cli.UsageError("corpus", f"is not the text of {folder}")
   return dataclasses.replace(

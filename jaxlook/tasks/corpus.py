@@ -119,9 +119,8 @@ def tokenize(
       or gave no tokens; or `cache_dir` lies in the text's folder, where it
       would become part of the text.
   """
-  # Not resolved: the link may have the suffix that its target lacks.
-  source, cache_dir = Path(os.path.abspath(path)), Path(cache_dir)
-  state = _source_state(source)
+  source, cache_dir = absolute(path), Path(cache_dir)
+  state = source_state(source)
   inside = Path(os.path.realpath(cache_dir))
   if inside.is_relative_to(os.path.realpath(source)):
     raise ValueError(f"{cache_dir}: the cache may not lie inside the text")
@@ -149,7 +148,7 @@ def tokenize(
       yield ids.astype(dtype).tobytes()
     if not length:
       raise ValueError(f"{source}: no tokens by tokenizer {tokenizer.name}")
-    if _source_state(source) != state:
+    if source_state(source) != state:
       raise ValueError(f"{source}: the text changed while it was read")
 
   write_bytes(target, encoded())
@@ -207,7 +206,27 @@ def _stat(path: Path) -> os.stat_result:
   return result
 
 
-def _source_state(source: Path) -> list[list[str | int]]:
+def absolute(path: str | os.PathLike[str]) -> Path:
+  """The path of a text from the root.
+
+  Links stay: one may have the suffix that its target lacks.
+  """
+  return Path(os.path.abspath(path))
+
+
+def source_state(source: Path) -> list[list[str | int]]:
+  """What tells whether a text is the one that was read before.
+
+  Args:
+    source: a file or a folder of them.
+
+  Returns:
+    Path, size and modification time in nanoseconds of every file.
+
+  Raises:
+    FileNotFoundError: the text is missing.
+    ValueError: it is neither file nor folder, or cannot be read.
+  """
   stats = {str(file): _stat(file) for file in _list_files(source)}
   return [[name, s.st_size, s.st_mtime_ns] for name, s in stats.items()]
 

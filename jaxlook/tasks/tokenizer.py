@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,20 @@ BYTES = "bytes"
 
 _PIECE_START = re.compile(r"(?=\n\S)")
 _MAX_PIECE = 1 << 16  # Characters; bounds memory on text without line breaks.
+
+
+def _byte_level() -> dict[str, int]:
+  """Which byte a character of a byte-level BPE stands for, as in GPT-2."""
+  printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
+  others = [byte for byte in range(256) if byte not in printed]
+  return {chr(byte): byte for byte in printed} | {
+    chr(256 + n): byte for n, byte in enumerate(others)
+  }
+
+
+_BYTE_OF = _byte_level()
 _Encode = Callable[[Iterable[str]], Iterator[np.ndarray]]
+_Show = Callable[[Sequence[int]], list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,17 +41,20 @@ class Tokenizer:
   """What turns text into tokens.
 
   Attributes:
-    name: `bytes`, or the path as given to `load_tokenizer`.
+    name: `bytes`, the path as given to `load_tokenizer`, or `bpe:N`.
     vocab_size: number of token ids.
     sha256: hash of the tokenizer's files.
     encode: turns consecutive chunks of a text into arrays of token ids, 1-D;
       joined, they are the tokens of the text, wherever it was cut.
+    show: the text of each token by itself, for a reader. A token that is part
+      of a character is shown by its bytes, as `<C3>`.
   """
 
   name: str
   vocab_size: int
   sha256: str
   encode: _Encode = dataclasses.field(repr=False)
+  show: _Show = dataclasses.field(repr=False)
 
 
 def load_tokenizer(name: str | os.PathLike[str] = BYTES) -> Tokenizer:
@@ -60,15 +76,25 @@ def load_tokenizer(name: str | os.PathLike[str] = BYTES) -> Tokenizer:
   """
   if name == BYTES:
     sha256 = hashlib.sha256(BYTES.encode()).hexdigest()
-    return Tokenizer(BYTES, 256, sha256, _encode_bytes)
+    return Tokenizer(BYTES, 256, sha256, _encode_bytes, _show_bytes)
   files = _tokenizer_files(Path(name))
   sha256 = hashlib.sha256(b"".join(file.read_bytes() for file in files))
-  vocab_size, encode = _load(files)
-  return Tokenizer(str(name), vocab_size, sha256.hexdigest(), encode)
+  return Tokenizer(str(name), *_load(files, sha256.hexdigest()))
 
 
 def _encode_bytes(texts: Iterable[str]) -> Iterator[np.ndarray]:
   return (np.frombuffer(text.encode(), np.uint8) for text in texts)
+
+
+def _show_bytes(ids: Sequence[int]) -> list[str]:
+  return [_text(bytes([token])) for token in ids]
+
+
+def _text(data: bytes) -> str:
+  try:
+    return data.decode()
+  except UnicodeDecodeError:
+    return "".join(f"<{byte:02X}>" for byte in data)
 
 
 def _tokenizer_files(path: Path) -> list[Path]:
@@ -84,8 +110,8 @@ def _tokenizer_files(path: Path) -> list[Path]:
   raise FileNotFoundError(f"{path}: no such tokenizer, and not `bytes`")
 
 
-def _load(files: list[Path]) -> tuple[int, _Encode]:
-  """Returns the vocabulary size and what turns texts into token ids."""
+def _load(files: list[Path], sha256: str) -> tuple[int, str, _Encode, _Show]:
+  """Returns what a `Tokenizer` consists of, but for its name."""
   try:
     import tokenizers
   except ImportError as error:
@@ -101,6 +127,7 @@ def _load(files: list[Path]) -> tuple[int, _Encode]:
       model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
         add_prefix_space=False
       )
+      model.decoder = tokenizers.decoders.ByteLevel()
     vocab_size = max(model.get_vocab().values()) + 1
   except Exception as error:  # It raises nothing narrower.
     raise ValueError(f"{names[0]}: not a usable tokenizer: {error}") from error
@@ -108,16 +135,34 @@ def _load(files: list[Path]) -> tuple[int, _Encode]:
   model.no_truncation()
 
   def encode(texts: Iterable[str]) -> Iterator[np.ndarray]:
-    for pieces in _pieces(texts):
+    for pieces in split_pieces(texts):
       found = model.encode_batch_fast(pieces, add_special_tokens=False)
       ids = [token for encoding in found for token in encoding.ids]
       yield np.array(ids, np.uint32)
 
-  return vocab_size, encode
+  def shown(token: int) -> str:
+    text = model.decode([token], skip_special_tokens=False)
+    spelled = model.id_to_token(token) or ""
+    # Decoding has put a mark in the place of bytes that are no character.
+    if "\ufffd" in text and all(char in _BYTE_OF for char in spelled):
+      return _text(bytes(_BYTE_OF[char] for char in spelled))
+    return text
+
+  def show(ids: Sequence[int]) -> list[str]:
+    return [shown(int(token)) for token in ids]
+
+  return vocab_size, sha256, encode, show
 
 
-def _pieces(texts: Iterable[str]) -> Iterator[list[str]]:
-  """Cuts a stream into pieces that do not depend on where its parts end."""
+def split_pieces(texts: Iterable[str]) -> Iterator[list[str]]:
+  """Cuts a stream into pieces that do not depend on where its parts end.
+
+  Args:
+    texts: consecutive parts of a text.
+
+  Yields:
+    Pieces of at most `_MAX_PIECE` characters, in order.
+  """
   rest = ""
   for text in texts:
     *pieces, rest = _PIECE_START.split(rest + text)

@@ -93,5 +93,6 @@ class RefusalTest(base.TestCase):
     self.refuse(language, "^--length: ", length=0, **good)
     self.refuse(language, "^--corpus: is required", preset="paper")
     self.refuse(language, "^--tokenizer: ", tokenizer="/nowhere", **good)
+    self.refuse(language, "^--tokenizer: .* more t", tokenizer="bpe:9", **good)
     self.refuse(language, "^--heads: ", heads=3, **good)
     self.refuse(language, "^--valid: .* without --corpus", valid="x")

@@ -169,7 +169,7 @@ class ReadTextTest(CorpusTestCase):
     tracemalloc.start()
     total = 0
     texts = corpus.read_text(path, chunk_bytes=1 << 16)
-    for pieces in tokenizer._pieces(texts):
+    for pieces in tokenizer.split_pieces(texts):
       total += sum(map(len, pieces))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -59,9 +59,11 @@ class BpeTest(CorpusTestCase):
     """Nor where pieces are cut for their length."""
     parts = [text[i : i + chunk] for i in range(0, len(text), chunk)]
     with mock.patch.object(tokenizer, "_MAX_PIECE", max_piece):
-      cut = [piece for pieces in tokenizer._pieces(parts) for piece in pieces]
+      cut = [
+        piece for pieces in tokenizer.split_pieces(parts) for piece in pieces
+      ]
       whole = [
-        piece for pieces in tokenizer._pieces([text]) for piece in pieces
+        piece for pieces in tokenizer.split_pieces([text]) for piece in pieces
       ]
     self.assertEqual(cut, whole)
     self.assertEqual("".join(cut), text)

@@ -1,0 +1,73 @@
+"""A tokenizer trained on the corpus spells it, and is found again."""
+
+import gzip
+import re
+from unittest import mock
+
+from absl.testing import absltest
+
+from jaxlook.tasks import bpe, corpus, tokenizer
+from tests.tasks.corpus_test import _SAMPLE, CorpusTestCase
+
+_TEXT = _SAMPLE * 20
+
+
+class BpeTest(CorpusTestCase):
+  def test_spells_the_text_with_fewer_tokens(self):
+    """What tokens show, joined, is the text; merges make it shorter."""
+    path = self.write("text", _TEXT)
+    trained = bpe.train_bpe(path, self.cache, 290)
+    self.assertEqual((trained.name, trained.vocab_size), ("bpe:290", 290))
+    file = corpus.tokenize(path, self.cache, trained)
+    ids = file.tokens().tolist()
+    self.assertLess(len(ids), 0.7 * len(_TEXT.encode()))
+    shown = trained.show(ids)
+    self.assertIn(" sh", "".join(shown))
+    # A token may begin or end inside a character.
+    spelled = re.sub(
+      rb"<([0-9A-F]{2})>",
+      lambda found: bytes([int(found.group(1), 16)]),
+      "".join(shown).encode(),
+    )
+    self.assertEqual(spelled, _TEXT.encode())
+
+  def test_is_found_again(self):
+    """Trained once: by its text, or without it by name and hash."""
+    path = self.write("text", _TEXT)
+    trained = bpe.train_bpe(path, self.cache, 290)
+    other = bpe.train_bpe(path, self.cache, 280)
+    self.assertNotEqual(other.sha256, trained.sha256)
+    with mock.patch.object(bpe, "split_pieces", side_effect=AssertionError):
+      again = bpe.train_bpe(path, self.cache, 290)
+    path.unlink()
+    found = bpe.find_bpe(self.cache, "bpe:290", trained.sha256)
+    for each in (again, found):
+      self.assertEqual(each.sha256, trained.sha256)
+      self.assertEqual(each.name, "bpe:290")
+    with self.assertRaisesRegex(FileNotFoundError, "no bpe:290 tokenizer of"):
+      bpe.find_bpe(self.cache, "bpe:290", other.sha256)
+
+  def test_packing_is_nothing(self):
+    """A compressed text trains the same tokenizer as the text itself."""
+    plain = bpe.train_bpe(self.write("text", _TEXT), self.cache, 280)
+    packed = self.folder / "text.gz"
+    packed.write_bytes(gzip.compress(_TEXT.encode()))
+    self.assertEqual(
+      bpe.train_bpe(packed, self.cache, 280).sha256, plain.sha256
+    )
+
+  def test_refuses_a_small_vocabulary(self):
+    """All bytes must be there, and at least one merge."""
+    with self.assertRaisesRegex(ValueError, "more than 256, not 256"):
+      bpe.train_bpe(self.write("text", _TEXT), self.cache, 256)
+
+
+class ShowTest(CorpusTestCase):
+  def test_bytes(self):
+    """A byte that is a character is shown as such, a part by its number."""
+    shown = tokenizer.load_tokenizer().show(list("a\né".encode()))
+    self.assertEqual(shown, ["a", "\n", "<C3>", "<A9>"])
+
+
+if __name__ == "__main__":
+  absltest.main()
