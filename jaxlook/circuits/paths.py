@@ -178,7 +178,10 @@ def order_terms(frozen: Frozen) -> jax.Array:
     terms.append(_logits(frozen, sum(wrote, jnp.zeros_like(frozen.start))))
     wrote = [
       _write(
-        frozen, layer, sum(wrote[:layer], jnp.zeros_like(wrote[0])), biased=False
+        frozen,
+        layer,
+        sum(wrote[:layer], jnp.zeros_like(wrote[0])),
+        biased=False,
       ).sum(axis=0)
       for layer in range(layers)
     ]

@@ -1,4 +1,4 @@
-"""Skip-trigrams: what the heads of a one-layer attention-only model have learned.
+"""Skip-trigrams: what the heads of a one-layer attention-only model do.
 
 A skip-trigram `source ... destination -> output` says that the source anywhere
 earlier makes the output likelier after the destination. A head holds a table of
