@@ -110,7 +110,7 @@ def claims(plan: Plan, found: Sequence[Checked], untrained: str):
     else:
       return
     unit = "logits" if measure == check.EFFECT else "score"
-    unit = "share" if measure.endswith("share") else unit
+    unit = "share" if measure in (check.POSITIVE, check.FORCED) else unit
     statement = f"{measure}: {statement}"
     claimed.append(stats.claim(id, statement, source, unit, evidence, **bounds))
 
@@ -130,11 +130,6 @@ def claims(plan: Plan, found: Sequence[Checked], untrained: str):
     low=-_BALANCED,
     high=_BALANCED,
   )
-  claim(
-    *("trigrams/rank", f"{CAUSAL}'s is above 0"),
-    *(_SOURCE, check.RANK_DRAWN, CAUSAL),
-    low=_POSITIVE,
-  )
   if CAUSAL in values[check.LISTED]:
     # The control of the same tokens is another measure of the same models.
     listed, mixed = (
@@ -152,6 +147,11 @@ def claims(plan: Plan, found: Sequence[Checked], untrained: str):
           low=_POSITIVE,
         )
       )
+  claim(
+    *("trigrams/rank", f"{CAUSAL}'s is above 0"),
+    *(_SOURCE, check.RANK_DRAWN, CAUSAL),
+    low=_POSITIVE,
+  )
   claim(
     *("trigrams/bugs", f"{CAUSAL}'s is above 0"),
     *(_SOURCE, check.FORCED, CAUSAL),
