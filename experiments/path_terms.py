@@ -31,7 +31,7 @@ SEQUENCES = {"smoke": 16, "cpu": 512, "paper": 2048}
 def _presets() -> dict[str, reading.Config]:
   shapes = {
     "smoke": {"heads": 2, "width": 8},
-    "cpu": {"heads": 8, "width": 128, "init_std": 0.05},
+    "cpu": {"heads": 4},
     "paper": {"heads": 12, "width": 768},
   }
   return {

@@ -35,7 +35,7 @@ class Scale:
 
   Attributes:
     windows: of the training text to count in.
-    sequences: held-out ones to measure the last LayerNorm on.
+    sequences: held-out ones, for losses and the last LayerNorm.
     floor: tokens rarer than this are not listed.
     sources: listed for each head.
     entries: destinations and outputs listed for each source.
@@ -51,16 +51,16 @@ class Scale:
 
 
 SCALES = {
-  "smoke": Scale(512, 8, 1e-3, sources=4, entries=2, drawn=64),
-  "cpu": Scale(16_384, 64, 2e-4, sources=16, entries=4, drawn=4096),
-  "paper": Scale(65_536, 64, 1e-4, sources=64, entries=4, drawn=16_384),
+  "smoke": Scale(512, 8, 1e-3, sources=4, entries=3, drawn=64),
+  "cpu": Scale(32_768, 128, 1e-3, sources=16, entries=8, drawn=8192),
+  "paper": Scale(131_072, 128, 2e-4, sources=64, entries=8, drawn=32_768),
 }
 
 
 def _presets() -> dict[str, reading.Config]:
   shapes = {
     "smoke": {"heads": 2},
-    "cpu": {"heads": 8, "width": 128, "init_std": 0.05},
+    "cpu": {"heads": 4},
     "paper": {"heads": 12, "width": 768},
   }
   return {
@@ -77,9 +77,10 @@ def plan(text: Text, study: studying.Study, scale: Scale) -> trigram_check.Plan:
   batch = study.problem.train.batch_size
   steps = range(max(scale.windows // batch, 1))
   windows = text.windows(0, steps, batch)
+  held_out = held_out_batch(study.problem, scale.sequences)
   with cli.naming("corpus"):
     return trigram_check.make_plan(
-      np.asarray(held_out_batch(study.problem, scale.sequences).inputs),
+      np.concatenate([held_out.inputs, held_out.targets[:, -1:]], axis=1),
       windows.reshape(-1, windows.shape[-1]),
       text.vocab_size,
       floor=scale.floor,
@@ -96,8 +97,11 @@ NOTES = (
   " and each of its strongest sources, the strongest destinations with the"
   " strongest outputs: chosen by the weights, not by the text.",
   "The lift is how often an entry is true in the text over how often it would"
-  " be if the source did not matter, one event added to both. Random"
-  " combinations are of the same sources, destinations and outputs.",
+  " be if the source did not matter; for single entries one event is added to"
+  " both. The text can tell of an entry where it expects one event or more;"
+  " many it cannot, for a head does not know which outputs follow a"
+  " destination: that is the direct path's. Random combinations are of the same"
+  " sources, destinations and outputs.",
   "A bug is an entry that never occurs in the counted text although its"
   " destination comes after its source at least 100 times, and that the head"
   " cannot help: another entry of the same source has its destination, a third"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxlook import stats
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
@@ -105,8 +106,8 @@ def measures(
   layers = found[0].losses.alone.shape[-1]
   result: dict[str, dict[str, dict[int, float]]] = {}
 
-  def add(name: str, each: Measured, values: np.ndarray):
-    by_seed = dict(zip(each.seeds, map(float, values), strict=True))
+  def add(name: str, each: Measured, values: ArrayLike):
+    by_seed = dict(zip(each.seeds, np.asarray(values).tolist(), strict=True))
     result.setdefault(name, {})[each.variant] = by_seed
 
   for each in found:
@@ -260,7 +261,7 @@ def panels(found: Sequence[Measured], vocab_size: int) -> list[list[Curves]]:
       x=np.arange(layers + 1),
       xlabel="n",
       ylabel="nats/token",
-      curves={each.variant: each.losses.orders.T for each in found},
+      curves={each.variant: np.asarray(each.losses.orders).T for each in found},
       scale="steps",
     ),
     panel(

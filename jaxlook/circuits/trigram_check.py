@@ -3,11 +3,12 @@
 What is listed was chosen by the weights alone; the text only says how often
 each token occurs. Two controls need no other model: the listed tokens in random
 combinations, and skip-trigrams drawn from the text instead of from the table,
-whose effects on the model may be of either sign.
+whose effects in the model may be of either sign.
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,21 +16,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook import models
 from jaxlook.circuits import skip_trigrams, trigram_counts
 from jaxlook.circuits.qk_ov import full_ov
 from jaxlook.circuits.skip_trigrams import Trigrams
 from jaxlook.circuits.trigram_counts import Bugs, Counts
 from jaxlook.lookahead.interventions import forward_only
 from jaxlook.models import Decoder
+from jaxlook.tasks.text import cross_entropy
 
-LISTED = "listed with lift > 1, share"
-MIXED = "in random combinations with lift > 1, share"
+LOSS = "held-out loss, nats/token"
+TESTABLE = "listed that the text can tell of, share"
+LISTED = "listed with lift > 1, share of those"
+MIXED = "random combinations with lift > 1, share of those"
+POOLED = "log2 of the lift of all listed together"
+POOLED_MIXED = "log2 of the lift of all random combinations together"
 RANK_LISTED = "rank correlation of effect and lift, listed"
 RANK_DRAWN = "rank correlation of effect and lift, drawn from the text"
 EFFECT = "mean effect of the listed, logits"
 FORCED = "forced and never true, share of the listed"
 COPYING = "mean copying score of the heads"
 POSITIVE = "heads with a positive copying score, share"
+MEASURES = (
+  *(LOSS, TESTABLE, LISTED, MIXED, POOLED, POOLED_MIXED, RANK_LISTED),
+  *(RANK_DRAWN, EFFECT, FORCED, COPYING, POSITIVE),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,18 +48,19 @@ class Plan:
   """What is listed and what it is held against.
 
   Attributes:
-    tokens: held-out text to measure the last LayerNorm on, integer [B, T].
+    held_out: text to measure losses and the last LayerNorm on, integer
+      [B, T + 1].
     windows: the text to count in, integer [W, T + 1].
     probability: of every token in it, [V].
     floor: tokens below this probability are not listed.
     sources: sources listed for each head.
     entries: destinations and outputs listed for each source, M.
-    drawn: source, destination and output of skip-trigrams of the text,
+    drawn: source, destination and output of skip-trigrams of the held-out text,
       integer [3, R].
     counts: of those.
   """
 
-  tokens: np.ndarray
+  held_out: np.ndarray
   windows: np.ndarray
   probability: np.ndarray
   floor: float
@@ -69,6 +81,7 @@ class Checked(NamedTuple):
     mixed: by seed, counts of the listed tokens in random combinations.
     drawn: the effect of the drawn skip-trigrams, all heads together, [E, R].
     copying: copying score of every head, [E, N].
+    losses: on the held-out text, nats/token, [E].
   """
 
   variant: str
@@ -78,10 +91,11 @@ class Checked(NamedTuple):
   mixed: Sequence[Counts]
   drawn: np.ndarray
   copying: np.ndarray
+  losses: np.ndarray
 
 
 def make_plan(
-  tokens: np.ndarray,
+  held_out: np.ndarray,
   windows: np.ndarray,
   vocab_size: int,
   *,
@@ -93,7 +107,8 @@ def make_plan(
   """Counts what all models are held against.
 
   Args:
-    tokens: held-out text to measure the last LayerNorm on, integer [B, T].
+    held_out: text to measure losses and the last LayerNorm on, and to draw
+      skip-trigrams from, integer [B, T + 1].
     windows: the text to count in, integer [W, T + 1].
     vocab_size: number of token ids, V.
     floor: tokens below this probability are not listed.
@@ -102,8 +117,9 @@ def make_plan(
     drawn: skip-trigrams to draw from the text.
 
   Returns:
-    The plan. A drawn one has a destination and an output that follow each other
-    at a random position, and a source that is a random token of the text.
+    The plan. A drawn skip-trigram is one that occurs: a random token, the next
+    one, and a random one before. As none of it was counted, being drawn makes
+    no lift larger.
 
   Raises:
     ValueError: fewer tokens are frequent enough than are to be listed.
@@ -117,13 +133,14 @@ def make_plan(
       f" to list {max(sources, entries)}"
     )
   rng = np.random.default_rng(0)
-  window = rng.integers(len(windows), size=(2, drawn))
-  place = rng.integers(windows.shape[1] - 1, size=(2, drawn))
-  source, destination = windows[window, place]
-  triples = np.stack([source, destination, windows[window[1], place[1] + 1]])
+  window = rng.integers(len(held_out), size=drawn)
+  place = rng.integers(1, held_out.shape[1] - 1, size=drawn)
+  triples = np.stack(
+    [held_out[window, at] for at in (rng.integers(place), place, place + 1)]
+  )
   counts = trigram_counts.count(windows, *triples)
   return Plan(
-    *(tokens, windows, probability, floor, sources, entries, triples, counts)
+    *(held_out, windows, probability, floor, sources, entries, triples, counts)
   )
 
 
@@ -143,11 +160,11 @@ def check(plan: Plan, variant: str, decoder: Decoder, seeds, params) -> Checked:
   Raises:
     ValueError: as `skip_trigrams.head_circuits`.
   """
-  listed, drawn = _read(
+  listed, drawn, losses = _read(
     # Variants that only cut gradient are one function, and one program.
     forward_only(decoder),
     params,
-    jnp.asarray(plan.tokens),
+    jnp.asarray(plan.held_out),
     jnp.asarray(plan.probability, jnp.float32),
     jnp.asarray(plan.drawn),
     (plan.floor, plan.sources, plan.entries),
@@ -182,6 +199,7 @@ def check(plan: Plan, variant: str, decoder: Decoder, seeds, params) -> Checked:
     copying=np.stack(
       [_copying(decoder, params, seed) for seed in range(len(seeds))]
     ),
+    losses=np.asarray(losses),
   )
 
 
@@ -190,12 +208,13 @@ def check(plan: Plan, variant: str, decoder: Decoder, seeds, params) -> Checked:
 def _read(
   decoder: Decoder,
   params: Any,
-  tokens: jax.Array,
+  held_out: jax.Array,
   probability: jax.Array,
   drawn: jax.Array,
   sizes: tuple[float, int, int],
-) -> tuple[Trigrams, jax.Array]:
-  """What is listed of one seed, and the effect of what was drawn."""
+) -> tuple[Trigrams, jax.Array, jax.Array]:
+  """What is listed of one seed, the effect of what was drawn, and the loss."""
+  tokens, targets = held_out[:, :-1], held_out[:, 1:]
   floor, sources, entries = sizes
   circuits = skip_trigrams.head_circuits(
     decoder, params, tokens, probability, floor=floor
@@ -205,6 +224,7 @@ def _read(
   return (
     skip_trigrams.listed(table, circuits.kept, sources),
     jnp.sum(look * write, axis=0),
+    jnp.mean(cross_entropy(models.apply(decoder, params, tokens), targets)),
   )
 
 
@@ -237,23 +257,43 @@ def metrics(plan: Plan, checked: Checked) -> dict[int, dict[str, float]]:
     checked: the findings.
 
   Returns:
-    Numbers by seed and name: shares of entries with a lift above 1, rank
-    correlations of effect and lift, forced entries, and copying scores.
+    Numbers by seed and name, the constants of this module; those that the text
+    cannot tell of are left out.
   """
   found = {}
   for index, seed in enumerate(checked.seeds):
     listed, counts = checked.listed[index], checked.counts[index]
+    mixed, sure = checked.mixed[index], counts.testable
     forced = found_bugs(plan, checked, index).forced
-    found[seed] = {
-      LISTED: float(np.mean(counts.lift > 1.0)),
-      MIXED: float(np.mean(checked.mixed[index].lift > 1.0)),
-      RANK_LISTED: trigram_counts.rank_correlation(listed.effect, counts.lift),
+    values = {
+      LOSS: checked.losses[index],
+      TESTABLE: np.mean(sure),
+      LISTED: share_above(counts),
+      MIXED: share_above(mixed),
+      POOLED: _log2(counts.pooled()),
+      POOLED_MIXED: _log2(mixed.pooled()),
+      RANK_LISTED: trigram_counts.rank_correlation(
+        listed.effect[sure], counts.lift[sure]
+      ),
       RANK_DRAWN: trigram_counts.rank_correlation(
         checked.drawn[index], plan.counts.lift
       ),
-      EFFECT: float(np.mean(listed.effect)),
-      FORCED: len(forced) / len(counts.lift),
-      COPYING: float(np.mean(checked.copying[index])),
-      POSITIVE: float(np.mean(checked.copying[index] > 0.0)),
+      EFFECT: np.mean(listed.effect),
+      FORCED: len(forced) / len(sure),
+      COPYING: np.mean(checked.copying[index]),
+      POSITIVE: np.mean(checked.copying[index] > 0.0),
+    }
+    found[seed] = {
+      name: float(value) for name, value in values.items() if np.isfinite(value)
     }
   return found
+
+
+def share_above(counts: Counts) -> float:
+  """The share with a lift above 1 among the testable; NaN if there is none."""
+  lift = counts.lift[counts.testable]
+  return float(np.mean(lift > 1.0)) if len(lift) else math.nan
+
+
+def _log2(value: float) -> float:
+  return math.log2(value) if value > 0.0 else math.nan

@@ -6,6 +6,7 @@ Counts of a rare pair say little, so one expected event is added to what was
 seen and to what was expected: without evidence the lift is 1.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -40,9 +41,28 @@ class Counts(NamedTuple):
     return self.true / np.maximum(self.seen, 1)
 
   @property
+  def expected(self) -> np.ndarray:
+    """How often all three would come if the source did not matter."""
+    return self.seen * self.base
+
+  @property
+  def testable(self) -> np.ndarray:
+    """Whether the text can tell: one event or more is expected, bool [R]."""
+    return self.expected >= 1.0
+
+  @property
   def lift(self) -> np.ndarray:
-    """Events seen over events expected from `base`, one added to both."""
-    return (self.true + 1.0) / (self.seen * self.base + 1.0)
+    """Events seen over events expected, one added to both."""
+    return (self.true + 1.0) / (self.expected + 1.0)
+
+  def pooled(self) -> float:
+    """The lift of all entries together, NaN where none is expected."""
+    expected = self.expected.sum()
+    return float(self.true.sum() / expected) if expected else math.nan
+
+  def some(self, index: np.ndarray) -> "Counts":
+    """The counts of some of the skip-trigrams."""
+    return Counts(*(column[index] for column in self))
 
 
 class Bugs(NamedTuple):
@@ -151,7 +171,7 @@ def bugs(
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-  """Spearman's rank correlation; 0 where one side is all equal.
+  """Spearman's rank correlation; NaN where one side is all equal.
 
   Args:
     first: [R].
@@ -160,9 +180,11 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
   Returns:
     A number in [-1, 1].
   """
-  if np.ptp(first) == 0.0 or np.ptp(second) == 0.0:
-    return 0.0
-  return float(scipy.stats.spearmanr(first, second).statistic)
+  if len(first) < 2 or np.ptp(first) == 0.0 or np.ptp(second) == 0.0:
+    return math.nan
+  # As Pearson's of the ranks, which ties share.
+  ranks = (scipy.stats.rankdata(first), scipy.stats.rankdata(second))
+  return float(np.corrcoef(*ranks)[0, 1])
 
 
 def mixed(trigrams: Trigrams, seed: int) -> Trigrams:

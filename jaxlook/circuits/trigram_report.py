@@ -20,7 +20,13 @@ _SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"
 _OWN = "jaxlook's own"
 _POSITIVE = math.nextafter(0.0, 1.0)
 _BALANCED = 0.1
-_COMPARED = (check.LISTED, check.RANK_DRAWN, check.EFFECT, check.COPYING)
+_CUT = 2.0
+_COMPARED = (
+  *(check.LOSS, check.LISTED, check.POOLED, check.RANK_DRAWN),
+  *(check.FORCED, check.COPYING),
+)
+_SHOWN = 6
+_BUGS = 12
 
 
 def measures(plan: Plan, found: Sequence[Checked]) -> Measures:
@@ -34,13 +40,14 @@ def measures(plan: Plan, found: Sequence[Checked]) -> Measures:
     The numbers of `trigram_check.metrics`, measures first.
   """
   of = {each.variant: check.metrics(plan, each) for each in found}
-  names = next(iter(next(iter(of.values())).values()))
   return {
     name: {
-      variant: {seed: values[name] for seed, values in by_seed.items()}
+      variant: {
+        seed: values[name] for seed, values in by_seed.items() if name in values
+      }
       for variant, by_seed in of.items()
     }
-    for name in names
+    for name in check.MEASURES
   }
 
 
@@ -60,14 +67,12 @@ def tables(
   """
   values = measures(plan, found)
   shown = {"Skip-trigrams and the text": measure_table(values)}
-  first = found[0].variant
-  pairs = [
-    (first, each.variant) for each in found[1:] if each.variant != untrained
-  ]
-  if untrained != first:
-    pairs += [
-      (each.variant, untrained) for each in found if each.variant != untrained
-    ]
+  first, *others = (each.variant for each in found)
+  pairs = [(first, other) for other in others if other != untrained]
+  if untrained in others:
+    trained = [first, *others]
+    trained.remove(untrained)
+    pairs += [(variant, untrained) for variant in trained]
   compared = {
     f"{name}: {a} - {b}": stats.compare(values[name][a], values[name][b])
     for name in _COMPARED
@@ -130,23 +135,22 @@ def claims(plan: Plan, found: Sequence[Checked], untrained: str):
     low=-_BALANCED,
     high=_BALANCED,
   )
-  if CAUSAL in values[check.LISTED]:
-    # The control of the same tokens is another measure of the same models.
-    listed, mixed = (
-      values[name][CAUSAL] for name in (check.LISTED, check.MIXED)
-    )
-    if len(listed) >= 2:
-      claimed.append(
-        stats.claim(
-          "trigrams/true",
-          f"share with lift > 1 under {CAUSAL}: of the listed minus of the same"
-          " tokens in random combinations is above 0",
-          _SOURCE,
-          "share",
-          stats.compare(listed, mixed),
-          low=_POSITIVE,
-        )
+  # The control of the same tokens is another measure of the same models.
+  listed, mixed = (
+    values[name].get(CAUSAL, {}) for name in (check.POOLED, check.POOLED_MIXED)
+  )
+  if len(listed.keys() & mixed.keys()) >= 2:
+    claimed.append(
+      stats.claim(
+        "trigrams/true",
+        f"lift of all entries under {CAUSAL}, listed minus the same tokens in"
+        " random combinations, is above 0",
+        _SOURCE,
+        "log2",
+        stats.compare(listed, mixed),
+        low=_POSITIVE,
       )
+    )
   claim(
     *("trigrams/rank", f"{CAUSAL}'s is above 0"),
     *(_SOURCE, check.RANK_DRAWN, CAUSAL),
@@ -179,28 +183,29 @@ def panels(
     Two rows of two panels.
   """
   first, counts = found[0].listed[0], found[0].counts[0]
+  sure = counts.testable
   return [
     [
       Scatter(
         title=f"Skip-trigrams listed of {found[0].variant}, one seed",
-        x=first.look,
-        y=first.write,
-        values=np.clip(np.log2(counts.lift), -4.0, 4.0),
+        x=first.look[sure],
+        y=first.write[sure],
+        values=np.clip(np.log2(counts.lift[sure]), -_CUT, _CUT),
         xlabel="QK part: attention of the destination to the source",
         ylabel="OV part: rise of the output's logit",
-        unit="log2 of the lift in the text, cut at 4",
+        unit=f"log2 of the lift in the text, cut at {_CUT:g}",
         scale="log",
       ),
       Curves(
-        title="Entries with a lift above 1",
+        title="Entries that hold in the text: lift above 1",
         x=["listed", "random combinations"],
         xlabel="the same tokens, as in the table or not",
-        ylabel="share of the entries",
+        ylabel="share of those that the text can tell of",
         curves={
           each.variant: np.array(
             [
-              [np.mean(one.lift > 1.0) for one in each.counts],
-              [np.mean(one.lift > 1.0) for one in each.mixed],
+              [check.share_above(one) for one in each.counts],
+              [check.share_above(one) for one in each.mixed],
             ]
           )
           for each in found
@@ -215,21 +220,21 @@ def panels(
 
 def _calibration(plan: Plan, found: Sequence[Checked]) -> Curves:
   """The text's lift along the models' effect, in tenths."""
-  lift = np.log2(plan.counts.lift)
 
   def by_tenth(effect: np.ndarray) -> list[float]:
     tenths = np.array_split(np.argsort(effect, kind="stable"), 10)
-    return [float(np.mean(lift[tenth])) for tenth in tenths]
+    return [plan.counts.some(tenth).pooled() for tenth in tenths]
 
   return Curves(
     title="Skip-trigrams drawn from the text",
     x=np.arange(1, 11),
     xlabel="tenth, by the effect in the model",
-    ylabel="mean log2 of the lift in the text",
+    ylabel="lift of the tenth in the text",
     curves={
       each.variant: np.array([by_tenth(one) for one in each.drawn]).T
       for each in found
     },
+    levels={"no lift": 1.0},
   )
 
 
@@ -254,27 +259,32 @@ def _copying_table(found: Checked) -> Rows:
 
 
 def _listed_table(plan: Plan, found: Checked, show: Show) -> Rows:
-  """For every head and its strongest sources, the strongest entry."""
+  """For every head and source, the strongest entry that the text tells of."""
   listed, counts = found.listed[0], found.counts[0]
   rows = [
     [
       *("head", "skip-trigram", "QK: attention", "OV: logits", "effect"),
-      *("P(out / dest)", "P(out / dest, source)", "lift", "times"),
+      *("P after destination", "source earlier, too", "lift", "times"),
     ]
   ]
-  block = plan.entries**2
-  for head in range(found.copying.shape[1]):
-    start = head * plan.sources * block
-    for at in range(start, start + min(plan.sources, _SHOWN) * block, block):
+  shape = (-1, plan.sources, plan.entries**2)
+  effect = np.where(counts.testable, listed.effect, -np.inf).reshape(shape)
+  index = np.arange(effect.size).reshape(shape)
+  best = np.take_along_axis(index, effect.argmax(axis=2)[..., None], axis=2)
+  for head, of_head in enumerate(best[..., 0]):
+    of_head = of_head[counts.testable[of_head]]
+    ranked = of_head[np.argsort(-listed.effect[of_head], kind="stable")]
+    for at in ranked[:_SHOWN]:
       words = quoted(
         show, (listed.source[at], listed.destination[at], listed.output[at])
       )
+      shown = (listed.look, listed.write, listed.effect)
+      shown += (counts.base, counts.rate, counts.lift)
       rows.append(
         [
           str(head),
           words,
-          *(number(x[at]) for x in (listed.look, listed.write, listed.effect)),
-          *(number(x[at]) for x in (counts.base, counts.rate, counts.lift)),
+          *(number(float(x[at])) for x in shown),
           str(counts.true[at]),
         ]
       )
@@ -322,7 +332,3 @@ def quoted(show: Show, trigram: Sequence[int]) -> str:
   text = f"{source} ... {destination} → {output}"
   fence = "``" if "`" in text else "`"
   return f"{fence}{text}{fence}"
-
-
-_SHOWN = 4
-_BUGS = 12

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 from absl.testing import absltest, parameterized
 
 from jaxlook.circuits import skip_trigrams, trigram_counts
@@ -132,6 +133,9 @@ class TrigramCountsTest(base.TestCase):
     np.testing.assert_allclose(found.base, [0.1, 0.1, 0.0])
     np.testing.assert_allclose(found.rate, [0.2, 0.0, 0.0])
     np.testing.assert_allclose(found.lift, [9 / 5, 1.0, 1.0])
+    self.assertEqual(found.testable.tolist(), [True, False, False])
+    self.assertEqual(found.pooled(), 2.0)
+    self.assertTrue(np.isnan(found.some(np.array([1, 2])).pooled()))
 
   def test_bugs(self):
     """A source after which A -> X and B -> Y, but never A -> Y or B -> X.
@@ -158,7 +162,12 @@ class TrigramCountsTest(base.TestCase):
     x = np.array([1.0, 2.0, 3.0, 10.0])
     self.assertAlmostEqual(trigram_counts.rank_correlation(x, x**3), 1.0)
     self.assertAlmostEqual(trigram_counts.rank_correlation(x, -x), -1.0)
-    self.assertEqual(trigram_counts.rank_correlation(x, np.ones(4)), 0.0)
+    self.assertTrue(np.isnan(trigram_counts.rank_correlation(x, np.ones(4))))
+    ties = np.array([1.0, 1.0, 2.0, 3.0])
+    expected = scipy.stats.spearmanr(ties, x[::-1])[0]
+    self.assertAlmostEqual(
+      trigram_counts.rank_correlation(ties, x[::-1]), expected
+    )
 
   def test_mixed(self):
     """The same tokens of each kind, in other combinations."""
