@@ -158,6 +158,19 @@ class TrigramCountsTest(base.TestCase):
     found = trigram_counts.bugs(trigrams, counts, 2, enough=9, least=10)
     self.assertEmpty(found.forced)
 
+  def test_bugs_come_with_the_strongest_true_entries(self):
+    """Of the same destination, a row here, and of the same output, a column."""
+    true = np.array([[9, 9, 0], [9, 0, 4], [0, 9, 9]]).ravel()
+    many = np.full(9, 900)
+    counts = trigram_counts.Counts(many, many // 300, many, true)
+    effect = np.array([[8.0, 1, 3], [5, 7, 9], [4, 2, 6]]).ravel()
+    trigrams = Trigrams(*np.zeros((4, 9), int), effect, np.ones(9))
+    found = trigram_counts.bugs(trigrams, counts, 3)
+    # Forced are, by effect, (1, 1), (2, 0) and (0, 2); (1, 2) is too rare.
+    self.assert_close(
+      np.stack(found), np.array([[4, 6, 2], [3, 8, 0], [7, 0, 8]])
+    )
+
   def test_rank_correlation(self):
     x = np.array([1.0, 2.0, 3.0, 10.0])
     self.assertAlmostEqual(trigram_counts.rank_correlation(x, x**3), 1.0)
