@@ -35,7 +35,11 @@ def _presets() -> dict[str, reading.Config]:
     "paper": {"heads": 12, "width": 768},
   }
   return {
-    preset: dataclasses.replace(config, layers=2, mlp_width=0, **shapes[preset])
+    # Embeddings are not shared, as in the paper: a direct path through shared
+    # ones can only be symmetric, which bigrams are not.
+    preset: dataclasses.replace(
+      config, layers=2, mlp_width=0, tied_head=False, **shapes[preset]
+    )
     for preset, config in studying.TEXT.items()
   }
 

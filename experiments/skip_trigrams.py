@@ -60,11 +60,15 @@ SCALES = {
 def _presets() -> dict[str, reading.Config]:
   shapes = {
     "smoke": {"heads": 2},
-    "cpu": {"heads": 4},
+    "cpu": {"heads": 8},
     "paper": {"heads": 12, "width": 768},
   }
   return {
-    preset: dataclasses.replace(config, layers=1, mlp_width=0, **shapes[preset])
+    # Embeddings are not shared, as in the paper: a direct path through shared
+    # ones can only be symmetric, which bigrams are not.
+    preset: dataclasses.replace(
+      config, layers=1, mlp_width=0, tied_head=False, **shapes[preset]
+    )
     for preset, config in studying.TEXT.items()
   }
 
@@ -95,10 +99,11 @@ NOTES = (
   " the source among half a window of typical tokens, times its OV part, the"
   " rise of the output's logit for an attention of 1. Listed are, for each head"
   " and each of its strongest sources, the strongest destinations with the"
-  " strongest outputs: chosen by the weights, not by the text.",
+  " strongest outputs: chosen by the weights, not by the text. A source is not"
+  " its own destination: a head that looks at the token itself makes bigrams.",
   "The lift is how often an entry is true in the text over how often it would"
   " be if the source did not matter; for single entries one event is added to"
-  " both. The text can tell of an entry where it expects one event or more;"
+  " both. The text can tell of an entry where it expects five events or more;"
   " many it cannot, for a head does not know which outputs follow a"
   " destination: that is the direct path's. Random combinations are of the same"
   " sources, destinations and outputs.",

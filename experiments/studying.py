@@ -300,6 +300,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     config = reading.Config(
       init_std=first.model.init_std,
       mlp_width=first.model.mlp_width,
+      tied_head=first.model.tied_head,
       train=first.train,
       **shape,
     )

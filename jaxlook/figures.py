@@ -94,7 +94,6 @@ class Scatter:
     xlabel: what x is, with its unit.
     ylabel: what y is, with its unit.
     unit: what the colours are, with their unit.
-    scale: of x.
   """
 
   title: str
@@ -104,7 +103,6 @@ class Scatter:
   xlabel: str
   ylabel: str
   unit: str
-  scale: Literal["linear", "log"] = "linear"
 
 
 def panels_figure(
@@ -246,7 +244,6 @@ def _draw_scatter(figure: Figure, axes: Axes, panel: Scatter) -> None:
     edgecolors="#00000055",
     linewidths=0.3,
   )
-  axes.set_xscale(panel.scale)
   axes.spines[["top", "right"]].set_visible(False)
   axes.grid(alpha=0.2)
   bar = figure.colorbar(points, ax=axes)

@@ -198,23 +198,26 @@ def table(circuits: HeadCircuits, entries: int, *, block: int = 64) -> Table:
     block: sources at a time: N x block x V parts are in memory.
 
   Returns:
-    The table of every head, frequent tokens first; a token that is not `kept`
-    is listed last, with a part of -inf.
+    The table of every head. A source is not its own destination, as a head
+    that looks at the token itself makes bigrams. Tokens that are not `kept`
+    come last, with parts of -inf.
   """
   c = circuits
+  tokens = jnp.arange(len(c.kept))
 
-  def one(source: tuple[jax.Array, jax.Array]) -> Table:
-    key, value = source
+  def one(source: tuple[jax.Array, jax.Array, jax.Array]) -> Table:
+    token, key, value = source
     score = jnp.einsum("nvh,nh->nv", c.query, key)
     write = jnp.einsum("nh,nhv->nv", value, c.out)
     kept = c.kept[None]
-    look = jnp.where(kept, _look(c, score, c.typical), -jnp.inf)
+    other = kept & (tokens != token)[None]
+    look = jnp.where(other, _look(c, score, c.typical), -jnp.inf)
     write = jnp.where(kept, write, -jnp.inf)
     looks, destinations = jax.lax.top_k(look, entries)
     writes, outputs = jax.lax.top_k(write, entries)
     return Table(destinations, looks, outputs, writes)
 
-  sources = (jnp.moveaxis(c.key, 1, 0), jnp.moveaxis(c.value, 1, 0))
+  sources = (tokens, *(jnp.moveaxis(x, 1, 0) for x in (c.key, c.value)))
   found = jax.lax.map(one, sources, batch_size=block)
   return cast(Table, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found))
 

@@ -14,6 +14,9 @@ import scipy.stats
 
 from jaxlook.circuits.skip_trigrams import Trigrams
 
+ENOUGH = 5.0
+"""Expected events from which on a text tells whether a skip-trigram is true."""
+
 
 class Counts(NamedTuple):
   """Positions of a text, [R] each, for R skip-trigrams.
@@ -47,8 +50,8 @@ class Counts(NamedTuple):
 
   @property
   def testable(self) -> np.ndarray:
-    """Whether the text can tell: one event or more is expected, bool [R]."""
-    return self.expected >= 1.0
+    """Whether the text can tell: `ENOUGH` events are expected, bool [R]."""
+    return self.expected >= ENOUGH
 
   @property
   def lift(self) -> np.ndarray:

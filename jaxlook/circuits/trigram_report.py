@@ -194,7 +194,6 @@ def panels(
         xlabel="QK part: attention of the destination to the source",
         ylabel="OV part: rise of the output's logit",
         unit=f"log2 of the lift in the text, cut at {_CUT:g}",
-        scale="log",
       ),
       Curves(
         title="Entries that hold in the text: lift above 1",
@@ -210,7 +209,6 @@ def panels(
           )
           for each in found
         },
-        levels={"half": 0.5},
         scale="steps",
       ),
     ],
@@ -235,6 +233,7 @@ def _calibration(plan: Plan, found: Sequence[Checked]) -> Curves:
       for each in found
     },
     levels={"no lift": 1.0},
+    scale="steps",
   )
 
 
@@ -246,6 +245,7 @@ def _copying_curves(found: Sequence[Checked]) -> Curves:
     ylabel="sum of eigenvalues / sum of their moduli",
     curves={each.variant: -np.sort(-each.copying, axis=1).T for each in found},
     levels={"balanced": 0.0},
+    scale="steps",
   )
 
 

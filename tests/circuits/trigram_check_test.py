@@ -10,7 +10,8 @@ from tests import base
 
 # s, A, B, X, Y: after s, A -> X and B -> Y; without it, any of both.
 WINDOWS = np.array(
-  [[0, 1, 3], [0, 2, 4]] * 10 + [[1, 1, 3], [1, 1, 4], [2, 2, 3], [2, 2, 4]] * 5
+  [[0, 1, 3], [0, 2, 4]] * 30
+  + [[1, 1, 3], [1, 1, 4], [2, 2, 3], [2, 2, 4]] * 15
 )
 NAMES = ["s", "A", "B", "|", "`"]
 
@@ -51,7 +52,7 @@ class PlanTest(base.TestCase):
   def test_drawn_ones_occur_in_order(self):
     """Each has its source before the destination, in the held-out text."""
     found = plan()
-    self.assert_close(found.probability, np.bincount(WINDOWS.ravel()) / 120)
+    self.assert_close(found.probability, np.bincount(WINDOWS.ravel()) / 360)
     occurring = {tuple(window) for window in WINDOWS}
     self.assertContainsSubset({tuple(x) for x in found.drawn.T}, occurring)
     expected = trigram_counts.count(WINDOWS, *found.drawn)
@@ -83,8 +84,8 @@ class SummaryTest(base.TestCase):
     self.assertEqual(found[0][check.LISTED], 0.5)
     self.assertEqual(found[0][check.EFFECT], 2.5)
     self.assertEqual(found[0][check.POSITIVE], 1.0)
-    # Of X after A, or Y after B, 5 are expected, of the other one 5 / 3.
-    self.assertAlmostEqual(found[0][check.POOLED], np.log2(20 / (40 / 3)))
+    # Of X after A, or Y after B, 15 are expected, of the other one 5.
+    self.assertAlmostEqual(found[0][check.POOLED], np.log2(60 / 40))
     self.assertEqual(found[0][check.FORCED], 0.0)
     self.assertGreater(found[0][check.RANK_LISTED], 0.8)
     other = check.metrics(self.plan, self.found[1])
@@ -123,7 +124,7 @@ class SummaryTest(base.TestCase):
     self.assertLen(strongest, 2)
     self.assertEqual(strongest[1][1], '`"s" ... "A" → "\\|"`')
     self.assertEqual(strongest[1][2:5], ["1", "4", "4"])
-    self.assertEqual(strongest[1][-1], "10")
+    self.assertEqual(strongest[1][-1], "30")
     self.assertEqual(
       trigram_report.quoted(show, (0, 2, 4)), '``"s" ... "B" → "`"``'
     )
@@ -147,7 +148,7 @@ class SummaryTest(base.TestCase):
           '`"s" ... "A" → "\\|"`',
           '`"s" ... "B" → "\\|"`',
           "2",
-          "0 of 100",
+          "0 of 300",
         ]
       ],
     )
