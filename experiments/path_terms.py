@@ -16,10 +16,10 @@ import dataclasses
 
 from absl import flags
 
-from experiments import ablating, cli, reading, studying
+from experiments import ablating, cli, studying
 from jaxlook import figures
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
-from jaxlook.circuits import path_report
+from jaxlook.circuits import path_measures, path_report
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)
@@ -28,32 +28,12 @@ flags.adopt_module_key_flags(studying)
 SEQUENCES = {"smoke": 16, "cpu": 512, "paper": 2048}
 
 
-def _presets() -> dict[str, reading.Config]:
-  shapes = {
-    "smoke": {"heads": 2, "width": 8},
-    "cpu": {"heads": 4},
-    "paper": {"heads": 12, "width": 768},
-  }
-  return {
-    # Embeddings are not shared, as in the paper: a direct path through shared
-    # ones can only be symmetric, which bigrams are not.
-    preset: dataclasses.replace(
-      config, layers=2, mlp_width=0, tied_head=False, **shapes[preset]
-    )
-    for preset, config in studying.TEXT.items()
-  }
-
-
-TEXT = _presets()
-NOTES = (
-  "Attention patterns and the deviations that LayerNorms divide by are those of"
-  " the whole model throughout. Order 1 holds the paths through one head, order"
-  " n those through n heads one after the other. The direct path is measured"
-  " from predicting all tokens alike, every order on top of all shorter ones.",
-  "Patterns are not taken apart: what a head does for the queries and keys of a"
-  " later one is in no term, and Q- and K-composition only in the scores, where"
-  " the untrained models show what random weights have.",
-)
+TEXT = {
+  # Embeddings are not shared, as in the paper: a direct path through shared
+  # ones can only be symmetric, which bigrams are not.
+  preset: dataclasses.replace(config, layers=2, mlp_width=0, tied_head=False)
+  for preset, config in studying.TEXT.items()
+}
 
 
 def main() -> None:
@@ -77,7 +57,7 @@ def main() -> None:
     lost = studying.lost(subjects)
     subjects.append(studying.untrained(study, subjects[0]))
     found = [
-      path_report.measure(
+      path_measures.measure(
         study.problem.task,
         batch,
         each.variant,
@@ -95,7 +75,7 @@ def main() -> None:
       setup=f"{study.setup}; {len(batch.inputs)} held-out windows,"
       f" {len(found[0].seeds)} seeds",
     )
-    values = path_report.measures(found, vocab_size)
+    values = path_measures.measures(found, vocab_size)
     studying.write(
       store,
       study,
@@ -118,7 +98,7 @@ def main() -> None:
           for each in found
         },
         lost=lost,
-        notes=NOTES,
+        notes=path_report.NOTES,
       ),
     )
 

@@ -13,6 +13,7 @@ After Elhage et al. (2021), "A Mathematical Framework for Transformer Circuits".
 """
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 from absl import flags
@@ -20,48 +21,32 @@ from absl import flags
 from experiments import ablating, cli, reading, studying
 from jaxlook import figures
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
-from jaxlook.circuits import trigram_check, trigram_report
+from jaxlook.circuits import (
+  trigram_check,
+  trigram_measures,
+  trigram_report,
+  trigram_tables,
+)
+from jaxlook.circuits.trigram_check import Scale
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)
 
 TITLE = "Skip-trigrams of one-layer attention-only models"
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-  """How much is listed and counted.
-
-  Attributes:
-    windows: of the training text to count in.
-    sequences: held-out ones, for losses and the last LayerNorm.
-    floor: tokens rarer than this are not listed.
-    sources: listed for each head.
-    entries: destinations and outputs listed for each source.
-    drawn: skip-trigrams drawn from the text.
-  """
-
-  windows: int
-  sequences: int
-  floor: float
-  sources: int
-  entries: int
-  drawn: int
-
-
 SCALES = {
-  "smoke": Scale(512, 8, 1e-3, sources=4, entries=3, drawn=64),
+  "smoke": Scale(4096, 8, 1e-3, sources=4, entries=3, drawn=64),
   "cpu": Scale(32_768, 128, 1e-3, sources=16, entries=8, drawn=8192),
   "paper": Scale(131_072, 128, 2e-4, sources=64, entries=8, drawn=32_768),
 }
 
 
 def _presets() -> dict[str, reading.Config]:
+  cpu = studying.TEXT["cpu"]
   shapes = {
-    "smoke": {"heads": 2},
-    "cpu": {"heads": 8},
-    "paper": {"heads": 12, "width": 768},
+    "smoke": {},
+    "cpu": {"heads": 8, "train": dataclasses.replace(cpu.train, steps=800)},
+    "paper": {},
   }
   return {
     # Embeddings are not shared, as in the paper: a direct path through shared
@@ -79,42 +64,17 @@ TEXT = _presets()
 def plan(text: Text, study: studying.Study, scale: Scale) -> trigram_check.Plan:
   """Counts the text that the models are held against."""
   batch = study.problem.train.batch_size
-  steps = range(max(scale.windows // batch, 1))
-  windows = text.windows(0, steps, batch)
+  # No window twice.
+  count = min(scale.windows, len(text.train_tokens()) // (text.length + 1))
+  windows = text.windows(0, range(count // batch), batch)
   held_out = held_out_batch(study.problem, scale.sequences)
   with cli.naming("corpus"):
     return trigram_check.make_plan(
       np.concatenate([held_out.inputs, held_out.targets[:, -1:]], axis=1),
       windows.reshape(-1, windows.shape[-1]),
       text.vocab_size,
-      floor=scale.floor,
-      sources=scale.sources,
-      entries=scale.entries,
-      drawn=scale.drawn,
+      scale,
     )
-
-
-NOTES = (
-  "An entry's effect is its QK part, the attention that the destination pays to"
-  " the source among half a window of typical tokens, times its OV part, the"
-  " rise of the output's logit for an attention of 1. Listed are, for each head"
-  " and each of its strongest sources, the strongest destinations with the"
-  " strongest outputs: chosen by the weights, not by the text. A source is not"
-  " its own destination: a head that looks at the token itself makes bigrams.",
-  "The lift is how often an entry is true in the text over how often it would"
-  " be if the source did not matter; for single entries one event is added to"
-  " both. The text can tell of an entry where it expects five events or more;"
-  " many it cannot, for a head does not know which outputs follow a"
-  " destination: that is the direct path's. Random combinations are of the same"
-  " sources, destinations and outputs.",
-  "A bug is an entry that never occurs in the counted text although its"
-  " destination comes after its source at least 100 times, and that the head"
-  " cannot help: another entry of the same source has its destination, a third"
-  " one its output, and both are true. What the direct path adds to the logits"
-  " can make up for it.",
-  "With positive and negative eigenvalues in balance the copying score is 0;"
-  " eigenvectors need not be orthogonal, so it is no proof of copying.",
-)
 
 
 def main() -> None:
@@ -130,7 +90,7 @@ def main() -> None:
   study = dataclasses.replace(
     study, config={**study.config, "trigrams": dataclasses.asdict(scale)}
   )
-  asked = plan(study.problem.task, study, scale)  # pyright: ignore[reportArgumentType]
+  asked = plan(cast(Text, study.problem.task), study, scale)
   show = reading.tokenizer_of(study.problem.about).show
   with studying.opened(study) as store:
     subjects = studying.subjects(store, study)
@@ -153,7 +113,7 @@ def main() -> None:
       study,
       studying.Findings(
         claims=trigram_report.claims(asked, found, studying.UNTRAINED),
-        tables=trigram_report.tables(asked, found, studying.UNTRAINED, show),
+        tables=trigram_tables.tables(asked, found, studying.UNTRAINED, show),
         figures={
           "skip_trigrams.png": "Above: the entries of one model's heads, and"
           " how many entries hold in the text. Below: whether what the models"
@@ -161,10 +121,10 @@ def main() -> None:
           " with 95% t intervals."
         },
         metrics={
-          each.variant: trigram_check.metrics(asked, each) for each in found
+          each.variant: trigram_measures.metrics(asked, each) for each in found
         },
         lost=lost,
-        notes=NOTES,
+        notes=trigram_report.NOTES,
       ),
     )
 

@@ -3,7 +3,22 @@
 Weights are read as they are stored unless `fold_norms` is asked for.
 """
 
-from jaxlook.circuits import composition, lens, qk_ov, weights
+from jaxlook.circuits import (
+  composition,
+  lens,
+  paths,
+  qk_ov,
+  skip_trigrams,
+  weights,
+)
 from jaxlook.circuits.factored import Factored
 
-__all__ = ["Factored", "composition", "lens", "qk_ov", "weights"]
+__all__ = [
+  "Factored",
+  "composition",
+  "lens",
+  "paths",
+  "qk_ov",
+  "skip_trigrams",
+  "weights",
+]

@@ -8,7 +8,6 @@ whose effects in the model may be of either sign.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,27 +19,31 @@ from jaxlook import models
 from jaxlook.circuits import skip_trigrams, trigram_counts
 from jaxlook.circuits.qk_ov import full_ov
 from jaxlook.circuits.skip_trigrams import Trigrams
-from jaxlook.circuits.trigram_counts import Bugs, Counts
+from jaxlook.circuits.trigram_counts import Counts
 from jaxlook.lookahead.interventions import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
 
-LOSS = "held-out loss, nats/token"
-TESTABLE = "listed that the text can tell of, share"
-LISTED = "listed with lift > 1, share of those"
-MIXED = "random combinations with lift > 1, share of those"
-POOLED = "log2 of the lift of all listed together"
-POOLED_MIXED = "log2 of the lift of all random combinations together"
-RANK_LISTED = "rank correlation of effect and lift, listed"
-RANK_DRAWN = "rank correlation of effect and lift, drawn from the text"
-EFFECT = "mean effect of the listed, logits"
-FORCED = "forced and never true, share of the listed"
-COPYING = "mean copying score of the heads"
-POSITIVE = "heads with a positive copying score, share"
-MEASURES = (
-  *(LOSS, TESTABLE, LISTED, MIXED, POOLED, POOLED_MIXED, RANK_LISTED),
-  *(RANK_DRAWN, EFFECT, FORCED, COPYING, POSITIVE),
-)
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+  """How much is listed and counted.
+
+  Attributes:
+    windows: of the training text to count in.
+    sequences: held-out ones, for losses and the last LayerNorm.
+    floor: tokens below this probability are not listed.
+    sources: listed for each head.
+    entries: destinations and outputs listed for each source, M.
+    drawn: skip-trigrams drawn from the held-out text.
+  """
+
+  windows: int
+  sequences: int
+  floor: float
+  sources: int
+  entries: int
+  drawn: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +55,7 @@ class Plan:
       [B, T + 1].
     windows: the text to count in, integer [W, T + 1].
     probability: of every token in it, [V].
-    floor: tokens below this probability are not listed.
-    sources: sources listed for each head.
-    entries: destinations and outputs listed for each source, M.
+    scale: how much is listed.
     drawn: source, destination and output of skip-trigrams of the held-out text,
       integer [3, R].
     counts: of those.
@@ -63,9 +64,7 @@ class Plan:
   held_out: np.ndarray
   windows: np.ndarray
   probability: np.ndarray
-  floor: float
-  sources: int
-  entries: int
+  scale: Scale
   drawn: np.ndarray
   counts: Counts
 
@@ -95,14 +94,7 @@ class Checked(NamedTuple):
 
 
 def make_plan(
-  held_out: np.ndarray,
-  windows: np.ndarray,
-  vocab_size: int,
-  *,
-  floor: float,
-  sources: int,
-  entries: int,
-  drawn: int,
+  held_out: np.ndarray, windows: np.ndarray, vocab_size: int, scale: Scale
 ) -> Plan:
   """Counts what all models are held against.
 
@@ -111,10 +103,7 @@ def make_plan(
       skip-trigrams from, integer [B, T + 1].
     windows: the text to count in, integer [W, T + 1].
     vocab_size: number of token ids, V.
-    floor: tokens below this probability are not listed.
-    sources: sources to list for each head.
-    entries: destinations and outputs to list for each source, M.
-    drawn: skip-trigrams to draw from the text.
+    scale: how much is listed and drawn.
 
   Returns:
     The plan. A drawn skip-trigram is one that occurs: a random token, the next
@@ -126,22 +115,22 @@ def make_plan(
   """
   probability = np.bincount(windows.ravel(), minlength=vocab_size)
   probability = probability / probability.sum()
-  kept = probability >= floor
-  if kept.sum() < max(sources, entries):
+  kept = np.count_nonzero(probability >= scale.floor)
+  # A source is not its own destination.
+  needed = max(scale.sources, scale.entries + 1)
+  if kept < needed:
     raise ValueError(
-      f"only {kept.sum()} tokens have a share of {floor:g} of the text, too few"
-      f" to list {max(sources, entries)}"
+      f"only {kept} tokens have a share of {scale.floor:g} of the text, too few"
+      f" to list {needed}"
     )
   rng = np.random.default_rng(0)
-  window = rng.integers(len(held_out), size=drawn)
-  place = rng.integers(1, held_out.shape[1] - 1, size=drawn)
+  window = rng.integers(len(held_out), size=scale.drawn)
+  place = rng.integers(1, held_out.shape[1] - 1, size=scale.drawn)
   triples = np.stack(
     [held_out[window, at] for at in (rng.integers(place), place, place + 1)]
   )
   counts = trigram_counts.count(windows, *triples)
-  return Plan(
-    *(held_out, windows, probability, floor, sources, entries, triples, counts)
-  )
+  return Plan(held_out, windows, probability, scale, triples, counts)
 
 
 def check(plan: Plan, variant: str, decoder: Decoder, seeds, params) -> Checked:
@@ -167,7 +156,7 @@ def check(plan: Plan, variant: str, decoder: Decoder, seeds, params) -> Checked:
     jnp.asarray(plan.held_out),
     jnp.asarray(plan.probability, jnp.float32),
     jnp.asarray(plan.drawn),
-    (plan.floor, plan.sources, plan.entries),
+    plan.scale,
   )
   listed = [
     Trigrams(*(np.asarray(x[seed]) for x in listed))
@@ -211,18 +200,17 @@ def _read(
   held_out: jax.Array,
   probability: jax.Array,
   drawn: jax.Array,
-  sizes: tuple[float, int, int],
+  scale: Scale,
 ) -> tuple[Trigrams, jax.Array, jax.Array]:
   """What is listed of one seed, the effect of what was drawn, and the loss."""
   tokens, targets = held_out[:, :-1], held_out[:, 1:]
-  floor, sources, entries = sizes
   circuits = skip_trigrams.head_circuits(
-    decoder, params, tokens, probability, floor=floor
+    decoder, params, tokens, probability, floor=scale.floor
   )
-  table = skip_trigrams.table(circuits, entries)
+  table = skip_trigrams.table(circuits, scale.entries)
   look, write = skip_trigrams.parts(circuits, *drawn)
   return (
-    skip_trigrams.listed(table, circuits.kept, sources),
+    skip_trigrams.listed(table, circuits.kept, scale.sources),
     jnp.sum(look * write, axis=0),
     jnp.mean(cross_entropy(models.apply(decoder, params, tokens), targets)),
   )
@@ -231,69 +219,3 @@ def _read(
 def _copying(decoder: Decoder, params: Any, seed: int) -> np.ndarray:
   own = jax.tree.map(lambda x: jnp.asarray(x[seed]), params)
   return full_ov(decoder.config, own, fold_norms=True)[0].eigen_score()
-
-
-def found_bugs(plan: Plan, checked: Checked, seed: int) -> Bugs:
-  """The entries that factoring forced into the table of one seed.
-
-  Args:
-    plan: what was listed.
-    checked: the findings.
-    seed: index into the seeds.
-
-  Returns:
-    See `trigram_counts.bugs`.
-  """
-  return trigram_counts.bugs(
-    checked.listed[seed], checked.counts[seed], plan.entries
-  )
-
-
-def metrics(plan: Plan, checked: Checked) -> dict[int, dict[str, float]]:
-  """The summary of every seed.
-
-  Args:
-    plan: what was listed.
-    checked: the findings.
-
-  Returns:
-    Numbers by seed and name, the constants of this module; those that the text
-    cannot tell of are left out.
-  """
-  found = {}
-  for index, seed in enumerate(checked.seeds):
-    listed, counts = checked.listed[index], checked.counts[index]
-    mixed, sure = checked.mixed[index], counts.testable
-    forced = found_bugs(plan, checked, index).forced
-    values = {
-      LOSS: checked.losses[index],
-      TESTABLE: np.mean(sure),
-      LISTED: share_above(counts),
-      MIXED: share_above(mixed),
-      POOLED: _log2(counts.pooled()),
-      POOLED_MIXED: _log2(mixed.pooled()),
-      RANK_LISTED: trigram_counts.rank_correlation(
-        listed.effect[sure], counts.lift[sure]
-      ),
-      RANK_DRAWN: trigram_counts.rank_correlation(
-        checked.drawn[index], plan.counts.lift
-      ),
-      EFFECT: np.mean(listed.effect),
-      FORCED: len(forced) / len(sure),
-      COPYING: np.mean(checked.copying[index]),
-      POSITIVE: np.mean(checked.copying[index] > 0.0),
-    }
-    found[seed] = {
-      name: float(value) for name, value in values.items() if np.isfinite(value)
-    }
-  return found
-
-
-def share_above(counts: Counts) -> float:
-  """The share with a lift above 1 among the testable; NaN if there is none."""
-  lift = counts.lift[counts.testable]
-  return float(np.mean(lift > 1.0)) if len(lift) else math.nan
-
-
-def _log2(value: float) -> float:
-  return math.log2(value) if value > 0.0 else math.nan

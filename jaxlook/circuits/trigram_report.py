@@ -1,98 +1,48 @@
-"""What skip-trigrams say: tables, panels and claims."""
+"""What skip-trigrams say: claims and panels."""
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL, source_of
-from jaxlook.circuits import trigram_check as check
+from jaxlook.ablation import CAUSAL, KV, RESIDUAL
+from jaxlook.circuits import trigram_measures as measures
 from jaxlook.circuits.trigram_check import Checked, Plan
 from jaxlook.figures import Curves, Scatter
-from jaxlook.report import Rows, comparison_table, measure_table, number
-
-Show = Callable[[Sequence[int]], list[str]]
-Measures = Mapping[str, Mapping[str, Mapping[int, float]]]
 
 _SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"
 _OWN = "jaxlook's own"
 _POSITIVE = math.nextafter(0.0, 1.0)
 _BALANCED = 0.1
 _CUT = 2.0
-_COMPARED = (
-  *(check.LOSS, check.LISTED, check.POOLED, check.RANK_DRAWN),
-  *(check.FORCED, check.COPYING),
+NOTES = (
+  "An entry's effect is its QK part, the attention that the destination pays to"
+  " the source among half a window of typical tokens, times its OV part, the"
+  " rise of the output's logit for an attention of 1. Listed are, for each head"
+  " and each of its strongest sources, the strongest destinations with the"
+  " strongest outputs: chosen by the weights, not by the text. A source is not"
+  " its own destination: a head that looks at the token itself makes bigrams.",
+  "The lift is how often an entry is true in the text over how often it would"
+  " be if the source did not matter; for single entries one event is added to"
+  " both. The text can tell of an entry where it expects five events or more;"
+  " many it cannot, for a head does not know which outputs follow a"
+  " destination: that is the direct path's. Random combinations are of the same"
+  " sources, destinations and outputs.",
+  "A bug is an entry that never occurs in the counted text although its"
+  " destination comes after its source at least 100 times, and that the head"
+  " cannot help: another entry of the same source has its destination, a third"
+  " one its output, and both are true. What the direct path adds to the logits"
+  " can make up for it.",
+  "With positive and negative eigenvalues in balance the copying score is 0;"
+  " eigenvectors need not be orthogonal, so it is no proof of copying.",
 )
-_SHOWN = 6
-_BUGS = 12
 
 
-def measures(plan: Plan, found: Sequence[Checked]) -> Measures:
-  """The summaries by measure, variant and seed.
-
-  Args:
-    plan: what was listed.
-    found: what was found of every variant.
-
-  Returns:
-    The numbers of `trigram_check.metrics`, measures first.
-  """
-  of = {each.variant: check.metrics(plan, each) for each in found}
-  return {
-    name: {
-      variant: {
-        seed: values[name] for seed, values in by_seed.items() if name in values
-      }
-      for variant, by_seed in of.items()
-    }
-    for name in check.MEASURES
-  }
-
-
-def tables(
-  plan: Plan, found: Sequence[Checked], untrained: str, show: Show
-) -> dict[str, Rows]:
-  """The summaries, their differences, and what the first model says.
-
-  Args:
-    plan: what was listed.
-    found: what was found of every variant, the main one first.
-    untrained: the name of the control among them.
-    show: the text of tokens.
-
-  Returns:
-    Rows by title.
-  """
-  values = measures(plan, found)
-  shown = {"Skip-trigrams and the text": measure_table(values)}
-  first, *others = (each.variant for each in found)
-  pairs = [(first, other) for other in others if other != untrained]
-  if untrained in others:
-    trained = [first, *others]
-    trained.remove(untrained)
-    pairs += [(variant, untrained) for variant in trained]
-  compared = {
-    f"{name}: {a} - {b}": stats.compare(values[name][a], values[name][b])
-    for name in _COMPARED
-    for a, b in pairs
-    if len(values[name][a].keys() & values[name][b].keys()) >= 2
-  }
-  if compared:
-    shown["Paired differences"] = comparison_table(compared)
-  of = f"{first}, seed {found[0].seeds[0]}"
-  shown[f"Copying scores, {first}"] = _copying_table(found[0])
-  shown[f"Strongest skip-trigrams of every head, {of}"] = _listed_table(
-    plan, found[0], show
-  )
-  shown[f"Bugs: forced by two true entries, never true, {of}"] = _bug_table(
-    plan, found[0], show
-  )
-  return shown
-
-
-def claims(plan: Plan, found: Sequence[Checked], untrained: str):
+def claims(
+  plan: Plan, found: Sequence[Checked], untrained: str
+) -> list[stats.Claim]:
   """Copying, truth of the tables, and what the future had to ask for.
 
   Args:
@@ -103,71 +53,91 @@ def claims(plan: Plan, found: Sequence[Checked], untrained: str):
   Returns:
     Claims; none from fewer than two seeds.
   """
-  values = measures(plan, found)
-  claimed: list[stats.Claim] = []
-
-  def claim(id, statement, source, measure, first, second=None, **bounds):
-    a, b = values[measure].get(first, {}), values[measure].get(second or "", {})
-    if second is None and len(a) >= 2:
-      evidence: stats.Interval = stats.mean_interval(list(a.values()))
-    elif len(a.keys() & b.keys()) >= 2:
-      evidence = stats.compare(a, b)
-    else:
-      return
-    unit = "logits" if measure == check.EFFECT else "score"
-    unit = "share" if measure in (check.POSITIVE, check.FORCED) else unit
-    statement = f"{measure}: {statement}"
-    claimed.append(stats.claim(id, statement, source, unit, evidence, **bounds))
-
-  claim(
-    *("E1/majority", f"{CAUSAL}'s is above 0.5 (published: 10 of 12)"),
-    *(_SOURCE, check.POSITIVE, CAUSAL),
-    low=math.nextafter(0.5, 1.0),
-  )
-  claim(
-    *("E1/learned", f"{CAUSAL} minus {untrained} is above 0"),
-    *(_OWN, check.COPYING, CAUSAL, untrained),
-    low=_POSITIVE,
-  )
-  claim(
-    *("E1/untrained", f"{untrained}'s lies in -{_BALANCED}..{_BALANCED}"),
-    *(_OWN, check.COPYING, untrained),
-    low=-_BALANCED,
-    high=_BALANCED,
-  )
-  # The control of the same tokens is another measure of the same models.
-  listed, mixed = (
-    values[name].get(CAUSAL, {}) for name in (check.POOLED, check.POOLED_MIXED)
-  )
-  if len(listed.keys() & mixed.keys()) >= 2:
-    claimed.append(
-      stats.claim(
-        "trigrams/true",
-        f"lift of all entries under {CAUSAL}, listed minus the same tokens in"
-        " random combinations, is above 0",
-        _SOURCE,
-        "log2",
-        stats.compare(listed, mixed),
-        low=_POSITIVE,
+  values = measures.measures(plan, found)
+  claimed = []
+  for each in _asked(untrained):
+    a, b = (
+      None if of is None else values[of[0]].get(of[1], {})
+      for of in (each.of, each.minus)
+    )
+    evidence = _evidence(a or {}, b)
+    if evidence is not None:
+      claimed.append(
+        stats.claim(
+          *(each.id, f"{each.of[0]}: {each.statement}", each.source),
+          *(each.unit, evidence),
+          low=each.low,
+          high=each.high,
+        )
       )
-    )
-  claim(
-    *("trigrams/rank", f"{CAUSAL}'s is above 0"),
-    *(_SOURCE, check.RANK_DRAWN, CAUSAL),
-    low=_POSITIVE,
-  )
-  claim(
-    *("trigrams/bugs", f"{CAUSAL}'s is above 0"),
-    *(_SOURCE, check.FORCED, CAUSAL),
-    low=_POSITIVE,
-  )
-  for id, variant in (("residual", RESIDUAL), ("kv", KV)):
-    claim(
-      *(f"asked/{id}", f"{CAUSAL} minus {variant} is above 0"),
-      *(source_of("kv", _OWN).split(";")[0], check.RANK_DRAWN, CAUSAL, variant),
-      low=_POSITIVE,
-    )
   return claimed
+
+
+class _Asked(NamedTuple):
+  """A claim before there is evidence: a measure of a variant, or less one."""
+
+  id: str
+  of: tuple[str, str]
+  minus: tuple[str, str] | None
+  statement: str
+  source: str
+  unit: str
+  low: float
+  high: float = math.inf
+
+
+def _asked(untrained: str) -> list[_Asked]:
+  copying, drawn = measures.COPYING, measures.RANK_DRAWN
+  above = f"{CAUSAL}'s is above 0"
+  return [
+    _Asked(
+      *("E1/majority", (measures.POSITIVE, CAUSAL), None),
+      f"{CAUSAL}'s is above 0.5 (published: 10 of 12)",
+      *(_SOURCE, "share", math.nextafter(0.5, 1.0)),
+    ),
+    _Asked(
+      *("E1/learned", (copying, CAUSAL), (copying, untrained)),
+      f"{CAUSAL} minus {untrained} is above 0",
+      *(_OWN, "score", _POSITIVE),
+    ),
+    _Asked(
+      *("E1/untrained", (copying, untrained), None),
+      f"{untrained}'s lies in -{_BALANCED}..{_BALANCED}",
+      *(_OWN, "score", -_BALANCED, _BALANCED),
+    ),
+    _Asked(
+      *("trigrams/true", (measures.POOLED, CAUSAL)),
+      (measures.POOLED_MIXED, CAUSAL),
+      f"{CAUSAL}'s, less that of the same tokens in random combinations, is"
+      " above 0",
+      *(_SOURCE, "log2", _POSITIVE),
+    ),
+    _Asked(
+      *("trigrams/rank", (drawn, CAUSAL), None),
+      *(above, _SOURCE, "correlation", _POSITIVE),
+    ),
+    _Asked(
+      *("trigrams/bugs", (measures.FORCED, CAUSAL), None),
+      *(above, _SOURCE, "share", _POSITIVE),
+    ),
+    *(
+      _Asked(
+        *(f"asked/{stop}", (drawn, CAUSAL), (drawn, variant)),
+        f"{CAUSAL} minus {variant} is above 0",
+        *(_OWN, "correlation", _POSITIVE),
+      )
+      for stop, variant in (("residual", RESIDUAL), ("kv", KV))
+    ),
+  ]
+
+
+def _evidence(
+  a: Mapping[int, float], b: Mapping[int, float] | None
+) -> stats.Interval | None:
+  """A mean, or a paired difference; None from fewer than two seeds."""
+  if b is None:
+    return stats.mean_interval(list(a.values())) if len(a) >= 2 else None
+  return stats.compare(a, b) if len(a.keys() & b.keys()) >= 2 else None
 
 
 def panels(
@@ -203,8 +173,8 @@ def panels(
         curves={
           each.variant: np.array(
             [
-              [check.share_above(one) for one in each.counts],
-              [check.share_above(one) for one in each.mixed],
+              [measures.share_above(one) for one in each.counts],
+              [measures.share_above(one) for one in each.mixed],
             ]
           )
           for each in found
@@ -247,88 +217,3 @@ def _copying_curves(found: Sequence[Checked]) -> Curves:
     levels={"balanced": 0.0},
     scale="steps",
   )
-
-
-def _copying_table(found: Checked) -> Rows:
-  heads = found.copying.shape[1]
-  rows = [["seed", *(f"head {head}" for head in range(heads)), "above 0"]]
-  for seed, scores in zip(found.seeds, found.copying, strict=True):
-    positive = f"{int((scores > 0).sum())} of {heads}"
-    rows.append([str(seed), *(f"{score:.2f}" for score in scores), positive])
-  return rows
-
-
-def _listed_table(plan: Plan, found: Checked, show: Show) -> Rows:
-  """For every head and source, the strongest entry that the text tells of."""
-  listed, counts = found.listed[0], found.counts[0]
-  rows = [
-    [
-      *("head", "skip-trigram", "QK: attention", "OV: logits", "effect"),
-      *("P after destination", "source earlier, too", "lift", "times"),
-    ]
-  ]
-  shape = (-1, plan.sources, plan.entries**2)
-  effect = np.where(counts.testable, listed.effect, -np.inf).reshape(shape)
-  index = np.arange(effect.size).reshape(shape)
-  best = np.take_along_axis(index, effect.argmax(axis=2)[..., None], axis=2)
-  for head, of_head in enumerate(best[..., 0]):
-    of_head = of_head[counts.testable[of_head]]
-    ranked = of_head[np.argsort(-listed.effect[of_head], kind="stable")]
-    for at in ranked[:_SHOWN]:
-      words = quoted(
-        show, (listed.source[at], listed.destination[at], listed.output[at])
-      )
-      shown = (listed.look, listed.write, listed.effect)
-      shown += (counts.base, counts.rate, counts.lift)
-      rows.append(
-        [
-          str(head),
-          words,
-          *(number(float(x[at])) for x in shown),
-          str(counts.true[at]),
-        ]
-      )
-  return rows
-
-
-def _bug_table(plan: Plan, found: Checked, show: Show) -> Rows:
-  """The strongest forced entries, one for each head and source."""
-  listed, counts = found.listed[0], found.counts[0]
-  bugs = check.found_bugs(plan, found, 0)
-  rows = [
-    [
-      *("head", "true", "true as well", "so it must say", "effect"),
-      "times true, of",
-    ]
-  ]
-  told = set()
-  for each in zip(*bugs, strict=True):
-    forced = each[0]
-    of = (int(listed.head[forced]), int(listed.source[forced]))
-    if of in told or len(told) == _BUGS:
-      continue
-    told.add(of)
-    first, second, third = (
-      quoted(
-        show, (listed.source[at], listed.destination[at], listed.output[at])
-      )
-      for at in (each[1], each[2], forced)
-    )
-    rows.append(
-      [
-        *(str(of[0]), first, second, third, number(listed.effect[forced])),
-        f"{counts.true[forced]} of {counts.seen[forced]}",
-      ]
-    )
-  return rows
-
-
-def quoted(show: Show, trigram: Sequence[int]) -> str:
-  """A skip-trigram for a Markdown table: every token in quotes, as code."""
-  source, destination, output = (
-    json.dumps(text, ensure_ascii=False).replace("|", "\\|")
-    for text in show([int(token) for token in trigram])
-  )
-  text = f"{source} ... {destination} → {output}"
-  fence = "``" if "`" in text else "`"
-  return f"{fence}{text}{fence}"

@@ -4,7 +4,8 @@ import numpy as np
 from absl.testing import absltest
 
 from jaxlook.circuits import trigram_check as check
-from jaxlook.circuits import trigram_counts, trigram_report
+from jaxlook.circuits import trigram_counts, trigram_report, trigram_tables
+from jaxlook.circuits import trigram_measures as measures
 from jaxlook.circuits.skip_trigrams import Trigrams
 from tests import base
 
@@ -24,7 +25,7 @@ def show(ids):
 def plan(drawn=50):
   """The text held against itself."""
   return check.make_plan(
-    WINDOWS, WINDOWS, 5, floor=0.0, sources=1, entries=2, drawn=drawn
+    *(WINDOWS, WINDOWS, 5), check.Scale(1, 1, 0.0, 1, 2, drawn)
   )
 
 
@@ -60,11 +61,10 @@ class PlanTest(base.TestCase):
 
   def test_refuses_texts_of_too_few_tokens(self):
     with self.assertRaisesRegex(
-      ValueError, "only 2 tokens have a share of 0.19"
+      ValueError,
+      "only 2 tokens have a share of 0.19 of the text, too few to list 3",
     ):
-      check.make_plan(
-        WINDOWS, WINDOWS, 5, floor=0.19, sources=5, entries=2, drawn=1
-      )
+      check.make_plan(*(WINDOWS, WINDOWS, 5), check.Scale(1, 1, 0.19, 2, 2, 1))
 
 
 class SummaryTest(base.TestCase):
@@ -78,18 +78,18 @@ class SummaryTest(base.TestCase):
 
   def test_metrics(self):
     """Of A -> X and B -> Y true after s, the others not."""
-    found = check.metrics(self.plan, self.found[0])
-    self.assertEqual(found[0][check.LOSS], 1.5)
-    self.assertEqual(found[0][check.TESTABLE], 1.0)
-    self.assertEqual(found[0][check.LISTED], 0.5)
-    self.assertEqual(found[0][check.EFFECT], 2.5)
-    self.assertEqual(found[0][check.POSITIVE], 1.0)
+    found = measures.metrics(self.plan, self.found[0])
+    self.assertEqual(found[0][measures.LOSS], 1.5)
+    self.assertEqual(found[0][measures.TESTABLE], 1.0)
+    self.assertEqual(found[0][measures.LISTED], 0.5)
+    self.assertEqual(found[0][measures.EFFECT], 2.5)
+    self.assertEqual(found[0][measures.POSITIVE], 1.0)
     # Of X after A, or Y after B, 15 are expected, of the other one 5.
-    self.assertAlmostEqual(found[0][check.POOLED], np.log2(60 / 40))
-    self.assertEqual(found[0][check.FORCED], 0.0)
-    self.assertGreater(found[0][check.RANK_LISTED], 0.8)
-    other = check.metrics(self.plan, self.found[1])
-    self.assertLess(other[0][check.RANK_LISTED], -0.8)
+    self.assertAlmostEqual(found[0][measures.POOLED], np.log2(60 / 40))
+    self.assertEqual(found[0][measures.FORCED], 0.0)
+    self.assertGreater(found[0][measures.RANK_LISTED], 0.8)
+    other = measures.metrics(self.plan, self.found[1])
+    self.assertLess(other[0][measures.RANK_LISTED], -0.8)
 
   def test_what_the_text_cannot_tell_of_is_left_out(self):
     silent = self.found[0]._replace(
@@ -97,12 +97,12 @@ class SummaryTest(base.TestCase):
         each._replace(seen=each.seen * 0) for each in self.found[0].counts
       ]
     )
-    found = check.metrics(self.plan, silent)[0]
-    self.assertEqual(found[check.TESTABLE], 0.0)
-    self.assertNotIn(check.LISTED, found)
-    self.assertNotIn(check.POOLED, found)
+    found = measures.metrics(self.plan, silent)[0]
+    self.assertEqual(found[measures.TESTABLE], 0.0)
+    self.assertNotIn(measures.LISTED, found)
+    self.assertNotIn(measures.POOLED, found)
     self.assertEmpty(
-      trigram_report.measures(self.plan, [silent])[check.LISTED]["causal"]
+      measures.measures(self.plan, [silent])[measures.LISTED]["causal"]
     )
 
   def test_claims(self):
@@ -119,14 +119,14 @@ class SummaryTest(base.TestCase):
 
   def test_tables(self):
     """The strongest entry of a source, in tokens that Markdown cannot break."""
-    tables = trigram_report.tables(self.plan, self.found, "untrained", show)
+    tables = trigram_tables.tables(self.plan, self.found, "untrained", show)
     strongest = next(tables[t] for t in tables if t.startswith("Strongest"))
     self.assertLen(strongest, 2)
     self.assertEqual(strongest[1][1], '`"s" ... "A" → "\\|"`')
     self.assertEqual(strongest[1][2:5], ["1", "4", "4"])
     self.assertEqual(strongest[1][-1], "30")
     self.assertEqual(
-      trigram_report.quoted(show, (0, 2, 4)), '``"s" ... "B" → "`"``'
+      trigram_tables.quoted(show, (0, 2, 4)), '``"s" ... "B" → "`"``'
     )
 
   def test_bugs_are_told_with_what_forces_them(self):
@@ -136,8 +136,10 @@ class SummaryTest(base.TestCase):
       for each in self.found[0].counts
     ]
     found = self.found[0]._replace(counts=many)
-    self.assertEqual(check.metrics(self.plan, found)[0][check.FORCED], 0.5)
-    tables = trigram_report.tables(self.plan, [found], "untrained", show)
+    self.assertEqual(
+      measures.metrics(self.plan, found)[0][measures.FORCED], 0.5
+    )
+    tables = trigram_tables.tables(self.plan, [found], "untrained", show)
     bugs = next(tables[t] for t in tables if t.startswith("Bugs"))
     self.assertEqual(
       bugs[1:],
