@@ -9,7 +9,8 @@ myopic/kv. With frozen attention patterns and LayerNorm divisions it takes the
 logits apart into the direct path, single heads and virtual heads, and measures
 how far each order lowers the held-out loss, and each layer's single heads, by
 the ablation of Elhage et al. (2021), "A Mathematical Framework for Transformer
-Circuits". Beside it stand untrained models, and composition scores.
+Circuits"; and how much of it paths bring from earlier positions, which is all
+that those can be asked for. Beside it stand untrained models.
 """
 
 import dataclasses

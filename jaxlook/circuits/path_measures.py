@@ -17,6 +17,8 @@ from jaxlook.lookahead.interventions import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Batch, Task
 
+OWN = ", at their position"
+BEFORE = ", from earlier positions"
 ON_TOP = "on top of the other layers"
 DIRECT = "direct path"
 
@@ -104,7 +106,10 @@ def measures(
     losses = each.losses
     add(DIRECT, each, math.log(vocab_size) - losses.orders[:, 0])
     for order in range(layers):
-      add(order_name(order + 1), each, losses.marginal[:, order])
+      name = order_name(order + 1)
+      add(name, each, losses.marginal[:, order])
+      add(f"{name}{OWN}", each, losses.marginal_own[:, order])
+      add(f"{name}{BEFORE}", each, losses.marginal_before[:, order])
     for layer in range(layers if layers > 1 else 0):
       add(f"layer {layer + 1} alone", each, losses.layer_alone[:, layer])
       name = f"layer {layer + 1} {ON_TOP}"

@@ -8,8 +8,10 @@ import numpy as np
 from jaxlook import stats
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits.path_measures import (
+  BEFORE,
   DIRECT,
   ON_TOP,
+  OWN,
   Measured,
   measures,
   order_name,
@@ -26,6 +28,10 @@ NOTES = (
   " the whole model throughout. Order 1 holds the paths through one head, order"
   " n those through n heads one after the other. The direct path is measured"
   " from predicting all tokens alike, every order on top of all shorter ones.",
+  "Paths that never leave their position say what the token itself says, as the"
+  " direct path does, and no later position asks for them. What paths bring from"
+  " earlier positions is therefore told apart, on top of all others of its order"
+  " and below.",
   "Patterns are not taken apart: what a head does for the queries and keys of a"
   " later one is in no term, and Q- and K-composition only in the scores, where"
   " the untrained models show what random weights have.",
@@ -44,7 +50,11 @@ def tables(found: Sequence[Measured], vocab_size: int) -> dict[str, Rows]:
   """
   values = measures(found, vocab_size)
   layers = found[0].losses.alone.shape[-1]
-  orders = [order_name(order + 1) for order in range(layers)]
+  orders = [
+    f"{order_name(order + 1)}{part}"
+    for order in range(layers)
+    for part in ("", OWN, BEFORE)
+  ]
   groups = {
     "Fall of the loss by terms, nats/token": [
       *(DIRECT, *orders),
@@ -84,6 +94,10 @@ def claims(found: Sequence[Measured], vocab_size: int) -> list[stats.Claim]:
   """
   values = measures(found, vocab_size)
   single, virtual = (values.get(order_name(order), {}) for order in (1, 2))
+  before = [
+    (kind, values.get(f"{order_name(order)}{BEFORE}", {}))
+    for order, kind in ((1, "single"), (2, "virtual"))
+  ]
   pairs = [
     (
       *("E2/order", single.get(CAUSAL, {}), virtual.get(CAUSAL, {})),
@@ -95,11 +109,11 @@ def claims(found: Sequence[Measured], vocab_size: int) -> list[stats.Claim]:
     *(
       (
         *(f"asked/{kind}/{stop}", of.get(CAUSAL, {}), of.get(variant, {})),
-        f"{kind} heads lower the loss more under {CAUSAL} than under {variant};"
-        " the estimate is the difference",
+        f"what {kind} heads bring from earlier positions lowers the loss more"
+        f" under {CAUSAL} than under {variant}; the estimate is the difference",
         _OWN,
       )
-      for kind, of in (("single", single), ("virtual", virtual))
+      for kind, of in before
       for stop, variant in (("residual", RESIDUAL), ("kv", KV))
     ),
   ]
@@ -168,9 +182,13 @@ def panels(found: Sequence[Measured], vocab_size: int) -> list[list[Curves]]:
       scale="steps",
     ),
     panel(
-      "Fall of the loss by order",
-      {order_name(n): f"order {n}" for n in range(1, layers + 1)},
-      "on top of all shorter paths",
+      "Fall of the loss by order, on top of all shorter paths",
+      {
+        f"{order_name(order)}{part}": f"{order}, {short}"
+        for order in range(1, layers + 1)
+        for part, short in ((OWN, "here"), (BEFORE, "before"))
+      },
+      "order, by paths that stay here or come from earlier positions",
     ),
   ]
   if layers > 1:

@@ -206,6 +206,19 @@ def order_logits(frozen: Frozen) -> jax.Array:
   return jnp.cumsum(order_terms(frozen), axis=0)
 
 
+def at_own_position(frozen: Frozen) -> Frozen:
+  """The same without what heads move from one position to another.
+
+  Args:
+    frozen: from `freeze`.
+
+  Returns:
+    The model whose terms are the paths that stay where they began.
+  """
+  own = jnp.eye(frozen.patterns.shape[-1], dtype=frozen.patterns.dtype)
+  return frozen._replace(patterns=frozen.patterns * own[None, None, None])
+
+
 def layer_terms(frozen: Frozen) -> jax.Array:
   """The logits of the single heads of each layer: order 1, split.
 

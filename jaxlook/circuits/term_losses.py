@@ -21,6 +21,8 @@ class TermLosses(NamedTuple):
   Attributes:
     orders: with all paths through at most n heads, [L + 1]; the last is the
       model's own.
+    own: with all paths through fewer than n heads and those through n heads
+      that never leave their position, [L], n = 1..L.
     alone: with no path but the direct one, biases, and the single heads of one
       layer, [L].
     without: with all paths through at most one head, but for the single heads
@@ -28,6 +30,7 @@ class TermLosses(NamedTuple):
   """
 
   orders: jax.Array
+  own: jax.Array
   alone: jax.Array
   without: jax.Array
 
@@ -38,6 +41,16 @@ class TermLosses(NamedTuple):
     On top of all shorter paths; n = 1..L.
     """
     return self.orders[..., :-1] - self.orders[..., 1:]
+
+  @property
+  def marginal_own(self) -> jax.Array:
+    """The part of `marginal` of paths that never leave their position."""
+    return self.orders[..., :-1] - self.own
+
+  @property
+  def marginal_before(self) -> jax.Array:
+    """The rest of `marginal`: what paths bring from earlier positions."""
+    return self.own - self.orders[..., 1:]
 
   @property
   def layer_alone(self) -> jax.Array:
@@ -74,12 +87,14 @@ def term_losses(
     frozen = paths.freeze(decoder, params, sequence.inputs)
     orders = paths.order_logits(frozen)
     layers = paths.layer_terms(frozen)
+    own = paths.order_terms(paths.at_own_position(frozen))[1:]
 
     def loss(logits: jax.Array) -> jax.Array:
       return jnp.mean(task.loss(logits, sequence))
 
     return TermLosses(
       orders=jax.vmap(loss)(orders),
+      own=jax.vmap(loss)(orders[:-1] + own),
       alone=jax.vmap(loss)(orders[:1] + layers),
       without=jax.vmap(loss)(orders[1:2] - layers),
     )

@@ -18,7 +18,7 @@ def measured(variant, orders):
   return path_measures.Measured(
     variant,
     (0, 1),
-    TermLosses(orders, layers, layers),  # pyright: ignore
+    TermLosses(orders, orders[:, 1:] + 0.01, layers, layers),  # pyright: ignore
     {"value": np.array([0.5, 0.7])},
   )
 
@@ -40,6 +40,10 @@ class PathReportTest(base.TestCase):
         "direct path": {0: math.log(64) - 3.0, 1: math.log(64) - 3.2},
         "single heads": {0: 1.0, 1: 1.1},
         "virtual heads of two": {0: 0.05, 1: 0.04},
+        "single heads, at their position": {0: 0.99, 1: 1.09},
+        "virtual heads of two, at their position": {0: 0.04, 1: 0.03},
+        "single heads, from earlier positions": {0: 0.01, 1: 0.01},
+        "virtual heads of two, from earlier positions": {0: 0.01, 1: 0.01},
         **{
           f"layer {layer} {how}": {0: 0.5, 1: 0.55}
           for layer in (1, 2)
@@ -61,8 +65,8 @@ class PathReportTest(base.TestCase):
       {
         "E2/order": 1.005,
         "E2/tenth": (0.05 + 0.04 / 1.1) / 2,
-        "asked/single/kv": 0.55,
-        "asked/virtual/kv": 0.045,
+        "asked/single/kv": 0.0,
+        "asked/virtual/kv": 0.0,
       },
     )
     self.assertEqual(claims["E2/order"].verdict, "supported")
@@ -77,13 +81,14 @@ class PathReportTest(base.TestCase):
     self.assertContainsSubset(set(measures), set(rows))
     differences = tables["Paired differences"]
     self.assertEqual(
-      differences[2][0], "virtual heads of two: causal - myopic/kv"
+      differences[4][0], "virtual heads of two: causal - myopic/kv"
     )
     losses, orders, layers = path_report.panels(self.found, 64)[0]
     self.assert_close(losses.curves["causal"][:, 1], np.array([3.2, 2.1, 2.06]))
-    self.assertEqual(orders.x, ["order 1", "order 2"])
+    self.assertEqual(orders.x, ["1, here", "1, before", "2, here", "2, before"])
     self.assert_close(
-      orders.curves["myopic/kv"], np.array([[0.5, 0.5], [0.01, -0.01]])
+      orders.curves["myopic/kv"],
+      np.array([[0.49, 0.49], [0.01, 0.01], [0, -0.02], [0.01, 0.01]]),
     )
     self.assertLen(layers.x, 4)
 

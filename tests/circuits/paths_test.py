@@ -173,6 +173,10 @@ class TermLossesTest(base.Float64TestCase):
       frozen = paths.freeze(decoder, params, batch.inputs)
       direct, single, virtual = paths.order_terms(frozen)
       early, late = paths.layer_terms(frozen)
+      # Nothing of the patterns but the diagonal.
+      share = jnp.diagonal(frozen.patterns, axis1=-2, axis2=-1)
+      wide = share[..., None] * jnp.eye(share.shape[-1])[None, None, None]
+      _, own, twice = paths.order_terms(frozen._replace(patterns=wide))
       expected = [
         task.loss(logits, batch).mean()
         for logits in (
@@ -181,6 +185,8 @@ class TermLossesTest(base.Float64TestCase):
           direct + single + virtual,
           direct + early,
           direct + late,
+          direct + own,
+          direct + single + twice,
         )
       ]
       found = term_losses.term_losses(decoder, task, params, batch, chunk=3)
@@ -188,11 +194,16 @@ class TermLossesTest(base.Float64TestCase):
 
     found, expected = jax.tree.map(np.asarray, both(params, batch))
     self.assert_close(found.orders, expected[:3])
-    self.assert_close(found.alone, expected[3:])
-    self.assert_close(found.without, expected[:2:-1])
+    self.assert_close(found.alone, expected[3:5])
+    self.assert_close(found.without, expected[4:2:-1])
+    self.assert_close(found.own, expected[5:])
     self.assert_close(found.marginal, expected[:2] - expected[1:3])
-    self.assert_close(found.layer_alone, expected[:1] - expected[3:])
-    self.assert_close(found.layer_on_top, expected[:2:-1] - expected[1:2])
+    self.assert_close(
+      found.marginal_own + found.marginal_before, found.marginal
+    )
+    self.assertGreater(np.abs(found.marginal_before).min(), 1e-6)
+    self.assert_close(found.layer_alone, expected[:1] - expected[3:5])
+    self.assert_close(found.layer_on_top, expected[4:2:-1] - expected[1:2])
 
 
 if __name__ == "__main__":
