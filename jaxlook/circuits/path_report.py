@@ -28,10 +28,10 @@ NOTES = (
   " the whole model throughout. Order 1 holds the paths through one head, order"
   " n those through n heads one after the other. The direct path is measured"
   " from predicting all tokens alike, every order on top of all shorter ones.",
-  "Paths that never leave their position say what the token itself says, as the"
-  " direct path does, and no later position asks for them. What paths bring from"
-  " earlier positions is therefore told apart, on top of all others of its order"
-  " and below.",
+  "Paths that never leave their position say what the token itself says, as"
+  " the direct path does, and no later position asks for them. What paths"
+  " bring from earlier positions is therefore told apart, on top of all others"
+  " of the same order and of lower ones.",
   "Patterns are not taken apart: what a head does for the queries and keys of a"
   " later one is in no term, and Q- and K-composition only in the scores, where"
   " the untrained models show what random weights have.",
