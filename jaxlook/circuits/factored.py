@@ -23,6 +23,9 @@ class Factored:
   left: jax.Array
   right: jax.Array
 
+  # So that a NumPy matrix on the left, as of a checkpoint, asks __rmatmul__.
+  __array_ufunc__ = None
+
   @property
   def shape(self) -> tuple[int, ...]:
     """The shape of the product, [..., M, K]."""

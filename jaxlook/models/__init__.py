@@ -1,19 +1,15 @@
 """Decoders, their shapes, and pretrained weights."""
 
 from jaxlook.models.config import DecoderConfig
-from jaxlook.models.decoder import (
-  Context,
-  Decoder,
-  apply,
-  collect_context,
-  init,
-)
+from jaxlook.models.decoder import Decoder, apply, collect_context, init
+from jaxlook.models.heads import Context, Past
 from jaxlook.models.sites import residual_site, residual_sites, site_names
 
 __all__ = [
   "Context",
   "Decoder",
   "DecoderConfig",
+  "Past",
   "apply",
   "collect_context",
   "init",

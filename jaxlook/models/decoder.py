@@ -8,169 +8,25 @@ left out: the experiments train on fresh data.
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.lax import stop_gradient
 
-from jaxlook.attention import Spec, attend, parse_layers
+from jaxlook.attention import parse_layers
 from jaxlook.attention.attend import Implementation
-from jaxlook.attention.reference import Pair
 from jaxlook.models.config import DecoderConfig
+from jaxlook.models.heads import Attention, Context, LayerSpec, Past
 from jaxlook.models.sites import NO_EDITS, Edits, check_sites, sown, tap
 
 Params = Any
-LayerSpec = tuple[Spec, ...]
 
 _ACTIVATIONS = {
   "gelu_tanh": functools.partial(nn.gelu, approximate=True),
   "gelu": functools.partial(nn.gelu, approximate=False),
   "relu": nn.relu,
 }
-
-
-class Context(NamedTuple):
-  """What one layer of a teacher offers as context.
-
-  Attributes:
-    residual: the residual stream at the block's input, [B, T, D].
-    key: its keys, rotated where positions are rotary, [B, T, N, H].
-    value: its values, [B, T, N, H].
-  """
-
-  residual: jax.Array
-  key: jax.Array
-  value: jax.Array
-
-
-def rotate(x_BxTxNxH: jax.Array, config: DecoderConfig) -> jax.Array:
-  """Applies rotary positions to the first `rotary_width` dimensions of heads.
-
-  Pairs dimension i with i + rotary_width / 2, as GPT-NeoX does.
-
-  Args:
-    x_BxTxNxH: queries or keys.
-    config: gives the width and base of the rotation.
-
-  Returns:
-    [B, T, N, H] in the dtype of the input.
-
-  Source: Su et al. (2021), arXiv 2104.09864, section 3.4.
-  """
-  width, length = config.rotary_width, x_BxTxNxH.shape[1]
-  precise = jnp.promote_types(jnp.float32, x_BxTxNxH.dtype)
-  steps = jnp.arange(0, width, 2, dtype=precise) / width
-  angle_TxR = jnp.outer(
-    jnp.arange(length, dtype=precise), config.rotary_base**-steps
-  )
-  cos_1xTx1xR = jnp.cos(angle_TxR)[None, :, None, :]
-  sin_1xTx1xR = jnp.sin(angle_TxR)[None, :, None, :]
-  first, second, rest = jnp.split(x_BxTxNxH, [width // 2, width], axis=-1)
-  turned = [
-    first * cos_1xTx1xR - second * sin_1xTx1xR,
-    second * cos_1xTx1xR + first * sin_1xTx1xR,
-  ]
-  return jnp.concatenate(
-    [*(t.astype(x_BxTxNxH.dtype) for t in turned), rest], axis=-1
-  )
-
-
-class Attention(nn.Module):
-  """Self-attention with projections, under one spec per head."""
-
-  config: DecoderConfig
-  specs: LayerSpec
-  implementation: Implementation = "auto"
-
-  @nn.compact
-  def __call__(
-    self,
-    x_BxTxD: jax.Array,
-    teacher_BxTxD: jax.Array | None,
-    teacher: Context | None,
-    edits: Edits = NO_EDITS,
-  ) -> jax.Array:
-    """Attends.
-
-    Args:
-      x_BxTxD: the normalised residual stream.
-      teacher_BxTxD: the teacher's residual stream under this model's LayerNorm.
-      teacher: the teacher's context at this layer.
-      edits: as of `Decoder`.
-
-    Returns:
-      [B, T, D], to be added to the residual stream.
-    """
-    c = self.config
-    dense = functools.partial(
-      nn.Dense, c.width, kernel_init=nn.initializers.normal(c.init_std)
-    )
-    to_query, to_key, to_value = (
-      dense(name=name) for name in ("query", "key", "value")
-    )
-
-    def split(x: jax.Array) -> jax.Array:
-      return x.reshape(*x.shape[:2], c.heads, c.head_width)
-
-    def turn(x: jax.Array) -> jax.Array:
-      return rotate(x, c) if c.positions == "rotary" else x
-
-    def pair(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-      return turn(split(to_key(x))), split(to_value(x))
-
-    seen = functools.partial(tap, self, edits)
-    x_BxTxD = seen("input", x_BxTxD)
-    query, (key, value) = turn(split(to_query(x_BxTxD))), pair(x_BxTxD)
-    query, key = seen("query", query), seen("key", key)
-    value = seen("value", value)
-
-    def context(spec: Spec) -> tuple[jax.Array, jax.Array]:
-      if spec.source != "teacher":
-        return pair(stop_gradient(x_BxTxD))
-      if teacher is None or teacher_BxTxD is None:
-        raise ValueError(f"attention {spec.name!r} needs a teacher's context")
-      if spec.stop == "residual":
-        return pair(stop_gradient(teacher_BxTxD))
-      return teacher.key, teacher.value
-
-    out = attend(
-      query,
-      key,
-      value,
-      spec=self.specs,
-      context=_by_head(self.specs, context),
-      implementation=self.implementation,
-      # Only the reference path has a pattern to look at.
-      edit_pattern=functools.partial(seen, "pattern")
-      if self.implementation == "reference"
-      else None,
-    )
-    out = seen("head", out)
-    return dense(
-      name="out",
-      kernel_init=nn.initializers.normal(c.init_std / math.sqrt(2 * c.layers)),
-    )(out.reshape(x_BxTxD.shape))
-
-
-def _by_head(specs: LayerSpec, context: Callable[[Spec], Pair]) -> Pair | None:
-  """The context pair of a layer whose heads may read different contexts."""
-  needing = dict.fromkeys((s.source, s.stop) for s in specs if s.needs_context)
-  result: Pair | None = None
-  for kind in needing:
-    reads = [s.needs_context and (s.source, s.stop) == kind for s in specs]
-    pair = context(specs[reads.index(True)])
-    if result is None:
-      result = pair
-    else:
-      here = jnp.asarray(reads)[None, None, :, None]
-      result = (
-        jnp.where(here, pair[0], result[0]),
-        jnp.where(here, pair[1], result[1]),
-      )
-  return result
 
 
 class Mlp(nn.Module):
@@ -206,6 +62,7 @@ class Block(nn.Module):
     x_BxTxD: jax.Array,
     teacher: Context | None,
     edits: Edits = NO_EDITS,
+    past: Past | None = None,
   ) -> jax.Array:
     """Returns the residual stream after the block, [B, T, D]."""
     c = self.config
@@ -216,6 +73,7 @@ class Block(nn.Module):
       None if teacher is None else norm(teacher.residual),
       teacher,
       edits,
+      past,
     )
     after = x_BxTxD + attended
     if c.hidden_width == 0:
@@ -244,6 +102,7 @@ class Decoder(nn.Module):
     inputs: jax.Array,
     teacher: tuple[Context, ...] | None = None,
     edits: Edits = NO_EDITS,
+    past: Past | None = None,
   ) -> jax.Array:
     """Applies the decoder.
 
@@ -255,14 +114,18 @@ class Decoder(nn.Module):
         shape and dtype of the one that it is given. A context from a stopped
         residual stream or a teacher is not a site; see
         `jaxlook.lookahead.interventions.forward_only`.
+      past: of positions before the inputs, for variants whose forward pass is
+        ordinary; see `jaxlook.decoding`. How long the whole is cannot be
+        checked here.
 
     Returns:
       Logits [B, T, vocab_size], or outputs [B, T, output_features].
 
     Raises:
       ValueError: the sequence is longer than `max_length`, the variant does not
-        fit the number of layers or heads, it needs a teacher and has none, or
-        there is no site to edit of a name.
+        fit the number of layers or heads, it needs a teacher and has none,
+        it changes the forward pass and there is a past, or there is no site
+        to edit of a name.
     """
     c = self.config
     check_sites(c, edits, patterns=self.implementation == "reference")
@@ -278,6 +141,13 @@ class Decoder(nn.Module):
       raise ValueError(
         f"attention is given for {len(specs)} layers, the model has {c.layers}"
       )
+    if past is not None and not all(
+      spec.keeps_forward for layer in specs for spec in layer
+    ):
+      raise ValueError(
+        f"attention {self.attention!r} changes the forward pass, so it takes"
+        " no past"
+      )
     normal = nn.initializers.normal(c.init_std)
     embed = None
     if c.vocab_size is not None:
@@ -291,11 +161,22 @@ class Decoder(nn.Module):
       table_PxD = self.param(
         "position_embedding", normal, (c.max_length, c.width), jnp.float32
       )
-      x_BxTxD = x_BxTxD + table_PxD[None, : inputs.shape[1]]
+      table_1xTxD = table_PxD[None, : inputs.shape[1]]
+      if past is not None:
+        at_BxT = past.length[:, None] + jnp.arange(inputs.shape[1])[None]
+        table_1xTxD = table_PxD[at_BxT]
+      x_BxTxD = x_BxTxD + table_1xTxD
     for layer in range(c.layers):
       x_BxTxD = Block(
         c, specs[layer], self.implementation, name=f"block_{layer}"
-      )(x_BxTxD, None if teacher is None else teacher[layer], edits)
+      )(
+        x_BxTxD,
+        None if teacher is None else teacher[layer],
+        edits,
+        None
+        if past is None
+        else Past(past.key[layer], past.value[layer], past.length),
+      )
     x_BxTxD = tap(self, edits, "residual", x_BxTxD)
     x_BxTxD = _norm(c, "final_norm")(x_BxTxD)
     if embed is not None and c.shares_embedding:

@@ -37,6 +37,13 @@ class FactoredTest(base.Float64TestCase):
     ):
       self.assert_close(found, wanted)
 
+  def test_numpy_on_the_left(self):
+    """A checkpoint's NumPy weights multiply it as arrays of JAX do."""
+    a, n = _factored(0, leading=()), np.ones((3, 7))
+    for found in (n @ a, a.mT @ n.T):
+      self.assertIsInstance(found, Factored)
+    self.assert_close((n @ a).dense(), n @ a.dense())
+
   def test_eigenvalues(self):
     """Those of the dense matrix that are not 0, and their score."""
     a = _factored(0)

@@ -9,7 +9,7 @@ import tempfile
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import cli, language, precache
+from experiments import cli, induction, language, precache
 from jaxlook import files
 from tests import base
 
@@ -96,3 +96,12 @@ class RefusalTest(base.TestCase):
     self.refuse(language, "^--tokenizer: .* more t", tokenizer="bpe:9", **good)
     self.refuse(language, "^--heads: ", heads=3, **good)
     self.refuse(language, "^--valid: .* without --corpus", valid="x")
+
+  @parameterized.parameters(
+    ({"layers": 1}, "^--layers: must be at least 2; 1 is the control"),
+    ({"length": 9}, "^--length: length must be at least 10"),
+    ({"heads": 3}, "^--heads: heads=3 do not divide width=16"),
+  )
+  def test_induction(self, values, message):
+    """The control has one layer; a sequence holds two segments."""
+    self.refuse(induction, message, **values)

@@ -1,0 +1,226 @@
+"""Do induction heads form when the future cannot ask for them?
+
+    python -m experiments.induction [--preset=smoke|cpu|paper] [--out=DIR]
+        [--attention=... (repeatable)] [--seeds=4] [--steps=N]
+
+A previous-token head does little for its own prediction: it writes the token
+before into the stream so that a later query can find it, segment and gap
+further on. Trains attention-only models of two layers on repeated random
+sequences (`jaxlook.tasks.induction`), causal, both myopic cuts and a dial of
+gradient horizons, and one layer as a control, and follows along training the
+best previous-token head, the best prefix-matching and copying head, the loss of
+tokens that can be copied and the in-context score. `cpu` takes about 8 minutes
+on two cores.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+from experiments import ablating, cli, studying
+from jaxlook import ablation
+from jaxlook.circuits import induction_heads
+from jaxlook.circuits.induction_report import claims, figure, tables
+from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.tasks.induction import Induction
+from jaxlook.training import (
+  FinishedArm,
+  Problem,
+  TrainConfig,
+  held_out_batch,
+)
+
+flags.adopt_module_key_flags(ablating)
+
+ONE_LAYER = "1 layer"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A scale of the experiment: task, model, training, seeds, the dial."""
+
+  vocab_size: int
+  segment: int
+  max_gap: int
+  length: int
+  layers: int
+  width: int
+  heads: int
+  seeds: int
+  sequences: int
+  horizons: tuple[int, ...]
+  train: TrainConfig
+
+  def task(self) -> Induction:
+    """The task."""
+    with cli.naming("length"):
+      return Induction(self.vocab_size, self.segment, self.max_gap, self.length)
+
+
+def _train(steps: int, every: int, kept: tuple[int, ...], batch: int = 64):
+  return TrainConfig(
+    steps=steps,
+    batch_size=batch,
+    learning_rate=3e-3,
+    warmup_fraction=0.05,
+    clip_norm=1.0,
+    log_every=every,
+    keep_steps=kept,
+  )
+
+
+# Horizons: the token before; half of the nearest repeat, which two layers can
+# add up; the nearest repeat; the farthest.
+PRESETS = {
+  "smoke": Config(
+    8, 4, 2, 10, 2, 16, 2, 2, 16, (1,), _train(20, 10, (10, 20), 8)
+  ),
+  "cpu": Config(
+    *(32, 16, 8, 40, 2, 64, 4, 4, 128),
+    (1, 8, 15, 23),
+    _train(1000, 50, (50, 100, 150, 200, 250, 300, 400, 500, 600, 800)),
+  ),
+  "paper": Config(
+    *(256, 64, 64, 192, 2, 256, 8, 8, 256),
+    (1, 32, 63, 127),
+    _train(10_000, 250, tuple(range(250, 10_000, 250)), 256),
+  ),
+}
+
+
+def problems(config: Config) -> tuple[Problem, Problem]:
+  """The task with its model: one layer, and the layers asked for."""
+  task = config.task()
+
+  def problem(layers: int, setting: str) -> Problem:
+    with cli.naming("width", "heads", "layers"):
+      model = DecoderConfig(
+        layers,
+        config.width,
+        config.heads,
+        max_length=config.length,
+        vocab_size=config.vocab_size,
+        mlp_width=0,
+        tied_head=False,
+        # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
+        init_std=0.02 * math.sqrt(768 / config.width),
+      )
+    return Problem(
+      setting=setting,
+      task=task,
+      model=model,
+      train=config.train,
+      seeds=tuple(range(config.seeds)),
+      score=lambda loss: {"loss": loss},
+      about=dataclasses.asdict(task),
+    )
+
+  return problem(1, ONE_LAYER), problem(config.layers, "")
+
+
+def follow(
+  task: Induction, problem: Problem, arm: FinishedArm, sequences: int
+) -> dict[int, induction_heads.Measured]:
+  """Measures an arm's seeds before training and at each checkpoint."""
+  saved = studying.read(arm)
+  alive = [cell["status"] == "done" for cell in arm.cells]
+  steps = sorted({0, *saved.train.keep_steps, saved.train.steps})
+  batch = held_out_batch(problem, sequences)
+  return {
+    step: induction_heads.measure(
+      Decoder(saved.model, saved.variant),
+      task,
+      saved.params(step),
+      batch,
+      alive,
+    )
+    for step in steps
+  }
+
+
+def cells(
+  arm: FinishedArm, course: Mapping[int, induction_heads.Measured]
+) -> list[dict[str, Any]]:
+  """The arm's cells of result.json, with all that was measured at the end."""
+  last = induction_heads.summary(course[max(course)])
+  return [
+    cell
+    | {
+      "metrics": cell["metrics"]
+      | {
+        name: float(values[place])
+        for name, values in last.items()
+        if cell["status"] == "done"
+      }
+    }
+    for place, cell in enumerate(arm.cells)
+  ]
+
+
+def main() -> None:
+  """Checks the flags, trains what is missing, measures and reports."""
+  config = ablating.resolve(PRESETS)
+  if config.layers < 2:
+    raise cli.UsageError("layers", "must be at least 2; 1 is the control")
+  dial = [f"horizon:{h}" for h in config.horizons]
+  variants = ablating.arms(
+    [ablation.RESIDUAL, ablation.KV, *dial], config.layers, config.heads
+  )
+  one, deep = problems(config)
+  task = config.task()
+  low, high = task.distances
+  study = studying.Study(
+    name="induction",
+    title="Induction heads with and without the future's gradient",
+    problem=deep,
+    variants=variants,
+    config={"experiment": "induction", **dataclasses.asdict(config)},
+    setup=f"segments of {config.segment} of {config.vocab_size} tokens, wanted"
+    f" {low}..{high} positions later; attention only, {config.layers} layers,"
+    f" width {config.width}, {config.heads} heads; AdamW"
+    f" {config.train.learning_rate:g}, {config.train.steps} steps of"
+    f" {config.train.batch_size} sequences",
+    unit="nats/token",
+    source="",
+  )
+  with studying.opened(study) as store:
+    todo = [(one, ablation.CAUSAL), *((deep, each) for each in variants)]
+    arms = ablating.train(store, todo)
+    courses = {
+      arm.setting or arm.variant: follow(task, problem, arm, config.sequences)
+      for (problem, _), arm in zip(todo, arms, strict=True)
+    }
+    setup = f"{study.setup}; {config.seeds} seeds"
+    figure(store.figures / "heads.png", courses, task.chance, setup=setup)
+    shallow, *rest = courses.values()
+    by_variant = dict(zip(variants, rest, strict=True))
+    studying.write(
+      store,
+      study,
+      studying.Findings(
+        claims=claims(by_variant, shallow, ablation.CAUSAL),
+        tables=tables(courses),
+        figures={
+          "heads.png": "The best head of each model along training, and what"
+          " it buys; mean and 95% t band over seeds. Step 0 is before training."
+        },
+        cells=[
+          cell
+          for arm, course in zip(arms, courses.values(), strict=True)
+          for cell in cells(arm, course)
+        ],
+        notes=(
+          f"A token of the first segment is wanted {low} to {high} positions"
+          " later, so with a horizon below that no query asks its own source"
+          " for anything in one layer; the previous-token head itself needs"
+          " gradient from one position on.",
+        ),
+      ),
+    )
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,147 @@
+"""Feed-forward layers as key-value memories: what they hold, layer by layer.
+
+    python -m experiments.memories [--model=RUN|DIR] [--corpus=PATH]
+        [--preset=smoke|cpu|paper] [--out=DIR]
+
+For every neuron the held-out prefixes that trigger it most, and its value as a
+distribution over the vocabulary: do values say what follows their triggers, do
+triggers end alike, how many memories are active, and how does the output token
+come about (Geva et al. 2021)? By layer, for causal, myopic/residual and
+myopic/kv models and untrained ones, beside other neurons' triggers, the text's
+commonest token and random prefixes. Text only: the pre-caching task has no
+tokens.
+"""
+
+import dataclasses
+
+from absl import flags
+
+from experiments import ablating, cli, reading, studying
+from jaxlook import ablation, figures, report
+from jaxlook.circuits import memories_report as reports
+from jaxlook.circuits import memory_pages, memory_study
+from jaxlook.lookahead.interventions import forward_only
+from jaxlook.tasks.text import Text
+from jaxlook.training import held_out_batch
+
+flags.adopt_module_key_flags(studying)
+
+SETUPS = {
+  "smoke": memory_study.Setup(windows=32, batch=8, top=5),
+  "cpu": memory_study.Setup(),
+  "paper": memory_study.Setup(windows=16384, top=50),
+}
+# The claims are about depth: twice the layers of the other studies.
+TEXT = studying.TEXT | {
+  "smoke": dataclasses.replace(studying.TEXT["smoke"], layers=2),
+  "cpu": dataclasses.replace(
+    studying.TEXT["cpu"],
+    layers=4,
+    train=dataclasses.replace(studying.TEXT["cpu"].train, steps=500),
+  ),
+}
+_ROWS, _TRIGGERS = 8, 3
+
+
+def examine(study, setup, text, found) -> list[reports.Examined]:
+  """Every variant's memories, and those of untrained models."""
+  every = [*found, studying.untrained(study, found[0])]
+  # After no steps all variants are one.
+  every = {each.variant: each for each in every}.values()
+  return [
+    reports.Examined(
+      each.variant,
+      each.seeds,
+      # Cut gradients leave the forward pass alone: one program for all.
+      memory_study.examine(
+        forward_only(each.decoder), each.params, text, setup
+      ),
+    )
+    for each in every
+  ]
+
+
+def tables(examined, text, chance, show) -> dict[str, report.Rows]:
+  """All tables by title."""
+  found = {
+    "Agreement of values with the tokens that follow their triggers": (
+      reports.layer_table(examined, reports.AGREEMENT_COLUMNS)
+    ),
+    "Endings that triggers share": reports.layer_table(
+      examined, reports.PATTERN_COLUMNS, chance
+    ),
+    "Activity": reports.layer_table(examined, reports.ACTIVITY_COLUMNS),
+    "How the output token comes about": reports.layer_table(
+      examined, reports.REFINEMENT_COLUMNS
+    ),
+  }
+  paired = reports.differences(examined)
+  if paired:
+    title = "Paired differences, means over layers where none is named"
+    found[title] = report.comparison_table(paired)
+  for each in examined:
+    if each.variant == studying.UNTRAINED:
+      continue
+    found[f"Most confident values, {each.variant}, seed {each.seeds[0]}"] = (
+      memory_pages.value_table(
+        each.found, text, show, seed=0, rows=_ROWS, shown=_TRIGGERS
+      )
+    )
+  return found
+
+
+def main() -> None:
+  """Checks the flags, then trains, measures and reports."""
+  task = studying.TASK.value
+  if task != "text" and not studying.MODEL.value:
+    raise cli.UsageError("task", f"{task} has no tokens to predict; give text")
+  study = studying.build(
+    "memories",
+    "Feed-forward layers as key-value memories",
+    (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV),
+    text=TEXT,
+  )
+  if not isinstance(study.problem.task, Text):
+    raise cli.UsageError("model", "was trained on no text: there are no tokens")
+  if not study.problem.model.hidden_width:
+    raise cli.UsageError("model", "has no feed-forward layers")
+  setup = SETUPS[ablating.PRESET.value]
+  with cli.naming("corpus"):
+    batch = held_out_batch(study.problem, setup.windows)
+    text = memory_study.corpus(batch.inputs, batch.targets, setup)
+  show = reading.tokenizer_of(study.problem.about).show
+  study = dataclasses.replace(
+    study, config={**study.config, "memories": dataclasses.asdict(setup)}
+  )
+  with studying.opened(study) as store:
+    found = studying.subjects(store, study)
+    examined = examine(study, setup, text, found)
+    chance = memory_study.random_patterns(text, setup.top)
+    for name, rows in memory_pages.panels(examined, chance).items():
+      figures.panels_figure(
+        store.figures / name,
+        rows,
+        title=study.title,
+        setup=f"{study.setup}; {len(found[0].seeds)} seeds, mean and 95% t"
+        " band",
+      )
+    studying.write(
+      store,
+      study,
+      studying.Findings(
+        claims=reports.claims(examined, chance),
+        tables=tables(examined, text, chance, show),
+        figures=memory_pages.CAPTIONS,
+        lost=studying.lost(found),
+        metrics={each.variant: reports.metrics(each) for each in examined},
+        measurements=reports.measurements(examined, chance),
+        arrays=reports.arrays(examined, _TRIGGERS),
+        notes=memory_pages.notes(text, setup, study.problem.model),
+      ),
+    )
+
+
+if __name__ == "__main__":
+  # Not at import, for flags are shared by all that a process imports.
+  flags.set_default(studying.TASK, "text")
+  cli.run(main)

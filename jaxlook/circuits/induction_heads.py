@@ -1,0 +1,156 @@
+"""Do induction heads form, and when? Models of all seeds along training."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook import models
+from jaxlook.circuits.behaviour import (
+  HeadScores,
+  head_scores,
+  in_context_score,
+)
+from jaxlook.lookahead.interventions import forward_only
+from jaxlook.models import Decoder
+from jaxlook.tasks.induction import Induction
+from jaxlook.tasks.task import Batch
+
+
+class Measured(NamedTuple):
+  """What models do on a batch of repeated sequences, E seeds.
+
+  Attributes:
+    heads: scores of each head, [E, L, N].
+    loss: mean over all positions, nats per token, [E].
+    copied_loss: mean over the positions whose target is decided by the past,
+      nats per token, [E].
+    accuracy: share of those at which the target has the largest logit, [E].
+    in_context: mean loss of the second half of the positions minus that of the
+      first, nats per token, [E].
+    losses: mean by position, nats per token, [E, T].
+  """
+
+  heads: HeadScores
+  loss: Any
+  copied_loss: Any
+  accuracy: Any
+  in_context: Any
+  losses: Any
+
+
+def measure(
+  decoder: Decoder,
+  task: Induction,
+  params: Any,
+  batch: Batch,
+  alive: Sequence[bool] | None = None,
+) -> Measured:
+  """Measures the models of one variant at one step.
+
+  Args:
+    decoder: the model under the variant.
+    task: that it was trained on.
+    params: parameters with a leading seed axis E.
+    batch: held-out sequences.
+    alive: by seed, whether it did not diverge; all by default.
+
+  Returns:
+    Arrays on the host; NaN for seeds that diverged.
+
+  Raises:
+    ValueError: as `Decoder`.
+  """
+  found = _measure(forward_only(decoder), task, params, batch)
+  lost = np.zeros(len(found.loss), bool) if alive is None else ~np.array(alive)
+
+  def marked(values: jax.Array) -> np.ndarray:
+    result = np.array(values, np.float64)
+    result[lost] = np.nan
+    return result
+
+  return jax.tree.map(marked, found)
+
+
+# Compiled once for all variants of one forward pass.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.vmap, in_axes=(None, None, 0, None))
+def _measure(
+  decoder: Decoder, task: Induction, params: Any, batch: Batch
+) -> Measured:
+  logits = models.apply(decoder, params, batch.inputs)
+  losses = task.loss(logits, batch)
+  copied = task.copied(batch)
+  right = jnp.argmax(logits, axis=-1) == batch.targets
+  half = task.length // 2
+  return Measured(
+    heads=head_scores(decoder, params, batch.inputs),
+    loss=jnp.mean(losses),
+    copied_loss=jnp.sum(losses * copied) / jnp.sum(copied),
+    accuracy=jnp.sum(right & copied) / jnp.sum(copied),
+    in_context=in_context_score(
+      jnp.mean(losses, axis=0), slice(0, half), slice(half, None)
+    ),
+    losses=jnp.mean(losses, axis=0),
+  )
+
+
+def best(scores: Any) -> np.ndarray:
+  """The largest score of any head, [E], of scores [E, L, N]."""
+  return np.max(scores, axis=(-2, -1))
+
+
+def summary(found: Measured) -> dict[str, np.ndarray]:
+  """One number a seed for each question: the best head's score, the losses.
+
+  Args:
+    found: measured models.
+
+  Returns:
+    By name, [E]. `induction` is the largest product of prefix matching and
+    copying of one head: both are needed.
+  """
+  heads = found.heads
+  return {
+    "previous": best(heads.previous),
+    "prefix": best(heads.prefix),
+    "induction": best(heads.prefix * heads.copying),
+    "copied_loss": found.copied_loss,
+    "accuracy": found.accuracy,
+    "in_context": found.in_context,
+    "loss": found.loss,
+  }
+
+
+def steepest(
+  steps: np.ndarray, values: np.ndarray, window: float
+) -> np.ndarray:
+  """The share of a curve's whole change that lies within its steepest window.
+
+  1 is a jump, `window` a straight line: the phase change in a number.
+
+  Args:
+    steps: ascending step counts [K], the first 0.
+    values: the curve of each seed, [K, E].
+    window: length, as a share of the last step.
+
+  Returns:
+    [E]: the largest change in the direction of the whole one between two
+    recorded steps at most the window apart, over the whole change.
+  """
+  change = values[-1] - values[0]
+  share = np.zeros(values.shape[1])
+  for first in range(len(steps)):
+    near = steps[first:] - steps[first] <= window * steps[-1]
+    moved = (values[first:][near] - values[first]) / change
+    share = np.maximum(share, moved.max(axis=0))
+  return share
+
+
+def along(found: Mapping[int, Measured]) -> dict[str, np.ndarray]:
+  """`summary` of every step, [K, E] by name."""
+  every = [summary(each) for each in found.values()]
+  return {name: np.stack([each[name] for each in every]) for name in every[0]}

@@ -1,0 +1,250 @@
+"""What was found of induction heads: claims, tables, the figure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxlook import figures, report, stats
+from jaxlook.circuits import induction_heads
+from jaxlook.circuits.induction_heads import Measured
+
+Course = Mapping[int, Measured]
+WINDOW = 0.25
+"""The window of the phase change, as a share of all steps."""
+
+_OLSSON = "Olsson et al. 2022, arXiv 2209.11895"
+_OURS = "jaxlook's own; not measured before, as far as we found"
+_TINY = math.nextafter(0.0, 1.0)
+_TITLES = {
+  "previous": "previous token, best head",
+  "prefix": "prefix matching, best head",
+  "induction": "prefix matching x copying, best head",
+  "copied_loss": "loss of copied tokens, nats/token",
+  "accuracy": "accuracy of copied tokens",
+  "in_context": "in-context score, nats/token",
+}
+
+
+class _Statement(NamedTuple):
+  """A claim before its interval; `values` of every seed, NaN if diverged."""
+
+  id: str
+  statement: str
+  source: str
+  unit: str
+  values: np.ndarray
+  bounds: Mapping[str, float]
+  pairing: str = "unpaired"
+
+
+def claims(
+  deep: Mapping[str, Course], shallow: Course, plain: str
+) -> list[stats.Claim]:
+  """The published claims, and those of the cut variants.
+
+  Args:
+    deep: measured along training, of two layers or more, by variant.
+    shallow: of one layer.
+    plain: the variant of ordinary training.
+
+  Returns:
+    Those for which at least two seeds are there.
+  """
+  last = {
+    variant: induction_heads.summary(_last(course))
+    for variant, course in deep.items()
+  }
+  one = induction_heads.summary(_last(shallow))
+  made = _published(deep[plain], last[plain], one)
+  for variant, mine in last.items():
+    if variant != plain:
+      made += _of_cut(variant, mine, last[plain])
+  found = []
+  for id, statement, source, unit, values, bounds, pairing in made:
+    alive = values[np.isfinite(values)]
+    if len(alive) > 1:
+      interval = stats.mean_interval(alive, pairing=pairing)
+      found.append(stats.claim(id, statement, source, unit, interval, **bounds))
+  return found
+
+
+def _published(
+  course: Course,
+  last: Mapping[str, np.ndarray],
+  one: Mapping[str, np.ndarray],
+) -> list[_Statement]:
+  """Of ordinary training: heads, their phase change, and one layer."""
+  gained = induction_heads.along(course)["in_context"]
+  steps = np.array(list(course))
+  figure = f"{_OLSSON}, read off a figure"
+  return [
+    _Statement(
+      "O2/deep",
+      "the best head's prefix matching is at least 0.7",
+      figure,
+      "share of attention",
+      last["prefix"],
+      {"low": 0.7},
+    ),
+    _Statement(
+      "O2/one",
+      "with one layer the best head's prefix matching is at most 0.1",
+      figure,
+      "share of attention",
+      one["prefix"],
+      {"high": 0.1},
+    ),
+    _Statement(
+      "O1/phase",
+      "at least 80% of the in-context score is gained within"
+      f" {WINDOW:.0%} of training",
+      f"{_OLSSON}; the window is jaxlook's",
+      "share of the whole change",
+      induction_heads.steepest(steps, gained, WINDOW),
+      {"low": 0.8},
+    ),
+    _Statement(
+      "O1/one",
+      "context helps less with one layer: the estimate is the in-context score"
+      " minus that of one layer, below 0",
+      _OLSSON,
+      "nats/token",
+      last["in_context"] - one["in_context"],
+      {"high": -_TINY},
+      "paired by seed",
+    ),
+  ]
+
+
+def _of_cut(
+  variant: str,
+  mine: Mapping[str, np.ndarray],
+  plain: Mapping[str, np.ndarray],
+) -> list[_Statement]:
+  """What a variant that blocks gradient forms, and what it lacks."""
+  return [
+    _Statement(
+      f"{variant}/forms",
+      f"{variant} forms induction heads: prefix matching x copying of the best"
+      " head is at least 0.7",
+      _OURS,
+      "share",
+      mine["induction"],
+      {"low": 0.7},
+    ),
+    _Statement(
+      f"{variant}/less",
+      f"{variant} minus ordinary training: the best head's prefix matching x"
+      " copying is smaller",
+      _OURS,
+      "share",
+      mine["induction"] - plain["induction"],
+      {"high": -_TINY},
+      "paired by seed",
+    ),
+    _Statement(
+      f"{variant}/previous",
+      f"{variant} minus ordinary training: the best previous-token head scores"
+      " less",
+      _OURS,
+      "share of attention",
+      mine["previous"] - plain["previous"],
+      {"high": -_TINY},
+      "paired by seed",
+    ),
+  ]
+
+
+def _last(course: Course) -> Measured:
+  return course[max(course)]
+
+
+def tables(courses: Mapping[str, Course]) -> dict[str, report.Rows]:
+  """The end of training by arm, and the step at which heads appear.
+
+  Args:
+    courses: measured along training, by arm.
+
+  Returns:
+    Tables by title; every number with its 95% t interval over n seeds.
+  """
+  end = [["arm", *_TITLES.values(), "n"]]
+  for arm, course in courses.items():
+    found = induction_heads.summary(_last(course))
+    alive = np.isfinite(found["loss"])
+    end.append(
+      [arm, *(_shown(found[name][alive]) for name in _TITLES)]
+      + [str(alive.sum())]
+    )
+  when = [["arm", "first recorded step above 0.5, by seed"]]
+  for arm, course in courses.items():
+    steps = list(course)
+    above = induction_heads.along(course)["prefix"] > 0.5
+    when.append([arm, ", ".join(_first(steps, seed) for seed in above.T)])
+  return {
+    "After training": end,
+    "When the best head's prefix matching passes 0.5": when,
+  }
+
+
+def _first(steps: Sequence[int], above: np.ndarray) -> str:
+  return str(steps[int(np.argmax(above))]) if above.any() else "never"
+
+
+def _shown(values: np.ndarray) -> str:
+  if len(values) < 2:
+    return "-"
+  found = stats.mean_interval(values)
+  return f"{report.number(found.estimate)} {report.interval(found.ci95)}"
+
+
+def figure(
+  path: Path,
+  courses: Mapping[str, Course],
+  chance: float,
+  *,
+  setup: str,
+) -> None:
+  """Draws scores and losses along training.
+
+  Args:
+    path: the PNG to write.
+    courses: measured along training, by arm; all at the same steps.
+    chance: the loss of who copies nothing, nats per token.
+    setup: task, model, training and seeds, in a line or two.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  steps = np.array(list(next(iter(courses.values()))))
+  numbers = {
+    arm: induction_heads.along(course) for arm, course in courses.items()
+  }
+
+  def panel(name: str, **more) -> figures.Curves:
+    head, _, unit = _TITLES[name].partition(", ")
+    return figures.Curves(
+      head.capitalize(),
+      steps,
+      "training step",
+      unit or "share",
+      {arm: found[name] for arm, found in numbers.items()},
+      **more,
+    )
+
+  figures.panels_figure(
+    path,
+    [
+      [panel("previous"), panel("prefix"), panel("induction")],
+      [
+        panel("copied_loss", levels={"chance": chance}),
+        panel("accuracy"),
+        panel("in_context"),
+      ],
+    ],
+    title="Heads that look ahead for others: previous token and induction",
+    setup=setup,
+  )

@@ -1,0 +1,168 @@
+"""Feed-forward layers as key-value memories.
+
+A neuron is a memory: its key is its row of the first matrix, its memory
+coefficient the activation after the nonlinearity, its value its row of the
+second matrix. A memory is active where its coefficient is above 0; for GELU as
+for ReLU that is where the input has a positive product with the key.
+
+Source: Geva et al. (2021), arXiv 2012.14913, sections 2 and 5. Differs from it
+in the LayerNorm before the unembedding: the stream is read through it, and what
+a feed-forward layer writes through its linear part, see `memory_values`; and in
+`COMPOSED`, which asks the active memories only: where there are about as many
+neurons as tokens, one of all would nearly always agree.
+"""
+
+from typing import NamedTuple, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlook.circuits.memory_triggers import Triggers, merge, no_triggers
+from jaxlook.circuits.memory_values import value_rows
+from jaxlook.circuits.weights import unembedding
+from jaxlook.lookahead.interventions import capture
+from jaxlook.models import Decoder, residual_sites
+from jaxlook.models.decoder import Params
+
+
+class Observed(NamedTuple):
+  """What neurons and layers did on a text.
+
+  Attributes:
+    triggers: of every neuron, [L, F, k].
+    shares: means over all positions by name (`SHARES`), each [L].
+  """
+
+  triggers: Triggers
+  shares: dict[str, jax.Array]
+
+
+ACTIVE = "active memories"
+EFFECTIVE = "effective number of memories"
+COMPOSED = "FF's token is no active memory's"
+RESIDUAL_FINAL = "residual has the final token"
+FF_FINAL = "FF has the final token"
+BOTH = "output follows both"
+RESIDUAL = "output follows the residual"
+FF = "output follows the FF"
+NEITHER = "output follows neither"
+SHARES = (
+  *(ACTIVE, EFFECTIVE, COMPOSED, RESIDUAL_FINAL, FF_FINAL),
+  *(BOTH, RESIDUAL, FF, NEITHER),
+)
+
+
+def observe(
+  decoder: Decoder,
+  params: Params,
+  windows: jax.Array,
+  counted: jax.Array,
+  tokens: jax.Array,
+  top: int,
+) -> Observed:
+  """Streams a text through a model and watches its feed-forward layers.
+
+  Args:
+    decoder: the model, over tokens, with feed-forward layers.
+    params: its parameters, of one seed.
+    windows: the text in batches, integer [batches, B, T].
+    counted: prefixes that may be triggers, boolean [batches, B, T].
+    tokens: the most probable token of every value, integer [L, F].
+    top: triggers to keep, k.
+
+  Returns:
+    Triggers, and means over all positions, counted or not.
+
+  Source: Geva et al. (2021), section 5, for the shares; its residual is the
+  stream that the FF's output is added to, after attention.
+  """
+  batch = windows.shape[1]
+  shape = (decoder.config.layers, decoder.config.hidden_width)
+  dtype = params["final_norm"]["scale"].dtype
+
+  def step(carry: Observed, fed) -> tuple[Observed, None]:
+    number, window, may = fed
+    neurons, shares = _watch(decoder, params, window, tokens)
+    triggers = merge(carry.triggers, neurons, number * batch, may)
+    total = jax.tree.map(jnp.add, carry.shares, shares)
+    return Observed(triggers, total), None
+
+  zeros = {name: jnp.zeros(shape[0], dtype) for name in SHARES}
+  start = Observed(no_triggers(shape, top, dtype), zeros)
+  numbers = jnp.arange(len(windows), dtype=jnp.int32)
+  found, _ = jax.lax.scan(step, start, (numbers, windows, counted))
+  means = {name: x / len(windows) for name, x in found.shares.items()}
+  return Observed(found.triggers, means)
+
+
+def feed_forward(
+  decoder: Decoder, params: Params, tokens: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """What the feed-forward layers read, write and leave behind.
+
+  Args:
+    decoder: the model, over tokens, with feed-forward layers.
+    params: its parameters, of one seed.
+    tokens: integer [B, T].
+
+  Returns:
+    Coefficients [L, B, T, F]; the stream that each layer's output is added to,
+    that output (bias included), and their sum, each [L, B, T, D].
+  """
+  c = decoder.config
+  names = [f"block_{layer}/mlp/neuron" for layer in range(c.layers)]
+  after = residual_sites(c)[1:]
+  _, seen = capture(decoder, params, tokens, [*names, *after])
+  wrote = []
+  for layer, name in enumerate(names):
+    down = params[f"block_{layer}"]["mlp"]["down"]
+    wrote.append(seen[name] @ down["kernel"] + down["bias"][None, None])
+  neurons = jnp.stack([seen[name] for name in names])
+  ff, out = jnp.stack(wrote), jnp.stack([seen[site] for site in after])
+  return neurons, out - ff, ff, out
+
+
+def _watch(
+  decoder: Decoder, params: Params, tokens: jax.Array, by_value: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Coefficients [L, B, T, F] and the mean shares [L] of one batch."""
+  c = decoder.config
+  neurons, residual, ff, out = feed_forward(decoder, params, tokens)
+  norm = nn.LayerNorm(epsilon=c.norm_epsilon, use_fast_variance=False)
+  plain, folded = (
+    unembedding(c, params, fold_norms=fold) for fold in (False, True)
+  )
+
+  def by_lens(stream: jax.Array) -> jax.Array:
+    normed = norm.apply({"params": params["final_norm"]}, stream)
+    return jnp.argmax(cast(jax.Array, normed) @ plain, axis=-1)
+
+  # Layer by layer, for the logits of all together would be large.
+  at_residual, at_out = (jax.lax.map(by_lens, x) for x in (residual, out))
+  at_ff = jax.lax.map(lambda x: jnp.argmax(x @ folded, axis=-1), ff)
+  active = neurons > 0.0
+  says = by_value[:, None, None] == at_ff[..., None]
+  norms = jnp.linalg.norm(value_rows(c, params), axis=-1)
+  weight = (neurons * norms[:, None, None]) ** 2
+  spread = jnp.sum(weight**2, axis=-1)
+  effective = jnp.sum(weight, axis=-1) ** 2 / jnp.where(
+    spread > 0.0, spread, 1.0
+  )
+  by_residual, by_ff = at_out == at_residual, at_out == at_ff
+  found = {
+    ACTIVE: jnp.mean(active, axis=-1),
+    EFFECTIVE: effective,
+    COMPOSED: ~jnp.any(active & says, axis=-1),
+    RESIDUAL_FINAL: at_residual == at_out[-1:],
+    FF_FINAL: at_ff == at_out[-1:],
+    BOTH: by_residual & by_ff,
+    RESIDUAL: by_residual & ~by_ff,
+    FF: ~by_residual & by_ff,
+    NEITHER: ~by_residual & ~by_ff,
+  }
+  means = {
+    name: jnp.mean(x.astype(neurons.dtype), axis=(1, 2))
+    for name, x in found.items()
+  }
+  return neurons, means

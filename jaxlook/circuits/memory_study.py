@@ -1,0 +1,242 @@
+"""All measures of feed-forward memories, for the models of one variant.
+
+Puts together what `memory_triggers`, `memory_values` and `memories` measure of
+one model, for all seeds in one program.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook.circuits import memories
+from jaxlook.circuits.memory_triggers import (
+  Triggers,
+  distinct_prefixes,
+  endings,
+  patterns,
+)
+from jaxlook.circuits.memory_values import KINDS, Values, agreement, ranks
+from jaxlook.circuits.memory_values import values as read_values
+from jaxlook.models import Decoder
+
+CONFIDENT = 0.1
+"""The share of values that counts as the most confident ones."""
+
+LONGEST = 3
+"""Tokens of the longest ending that is looked for."""
+
+OWN, OTHERS, COMMONEST = "own", "other neurons'", "commonest token"
+_DRAWS = 2048  # Sets of random prefixes.
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """How much text is streamed, and what is kept.
+
+  Attributes:
+    windows: of text; those that fill no batch are left out.
+    batch: windows at a time.
+    top: triggers of a neuron, k.
+    tokens: of a value's distribution, most probable first.
+  """
+
+  windows: int = 1024
+  batch: int = 16
+  top: int = 25
+  tokens: int = 3
+
+
+class Corpus(NamedTuple):
+  """The text to stream.
+
+  Attributes:
+    inputs: integer [batches, B, T].
+    counted: the first of all equal prefixes, boolean [batches, B, T].
+    following: the token after each prefix, integer [W, T].
+    commonest: the commonest of those, integer scalar.
+  """
+
+  inputs: Any
+  counted: Any
+  following: Any
+  commonest: Any
+
+
+class Found(NamedTuple):
+  """What was found of a variant's models; a leading seed axis E on all.
+
+  Attributes:
+    by_layer: measures by name, each [E, L].
+    overall: measures of all layers together by name, each [E].
+    triggers: [E, L, F, k].
+    values: [E, L, F, m].
+    following: the token after each trigger, [E, L, F, k].
+  """
+
+  by_layer: dict[str, Any]
+  overall: dict[str, Any]
+  triggers: Triggers
+  values: Values
+  following: Any
+
+
+def agreeing(kind: str, whose: str = OWN) -> str:
+  """The measure of agreement with triggers of a kind (`KINDS`)."""
+  return f"agreement/{kind}/{whose}"
+
+
+def ending(count: int, measure: str) -> str:
+  """The measure of endings of so many tokens: a field of `Patterns`."""
+  return f"last {count}/{measure}"
+
+
+RANK, RANK_OTHERS = "rank/own", "rank/other neurons'"
+ENTROPY, LIVE = "entropy of values", "live neurons"
+AMONG_CONFIDENT = "among the most confident"
+
+
+def confident_agreement(kind: str) -> str:
+  """Agreement of the most confident values, in `Found.overall`."""
+  return f"agreement/{kind}/most confident"
+
+
+def corpus(inputs: Any, following: Any, setup: Setup) -> Corpus:
+  """Lays windows out in batches.
+
+  Args:
+    inputs: tokens, integer [W, T].
+    following: the token after each of them, integer [W, T].
+    setup: how many windows are taken, from the first on.
+
+  Returns:
+    The text.
+
+  Raises:
+    ValueError: they do not fill one batch.
+  """
+  count = min(setup.windows, len(inputs)) // setup.batch * setup.batch
+  if not count:
+    raise ValueError(
+      f"has {len(inputs)} held-out windows; a batch takes {setup.batch}"
+    )
+  inputs, following = (
+    np.asarray(x[:count], np.int32) for x in (inputs, following)
+  )
+  shape = (-1, setup.batch, inputs.shape[1])
+  return Corpus(
+    inputs.reshape(shape),
+    distinct_prefixes(inputs).reshape(shape),
+    following,
+    np.bincount(following.ravel()).argmax().astype(np.int32),
+  )
+
+
+def examine(decoder: Decoder, params: Any, text: Corpus, setup: Setup) -> Found:
+  """Takes the feed-forward layers of the models of one variant apart.
+
+  Args:
+    decoder: the model; one without cuts shares its program with all such.
+    params: parameters with a leading seed axis E.
+    text: the text to stream, from `corpus`.
+    setup: what to keep.
+
+  Returns:
+    The findings, as NumPy arrays.
+  """
+  return jax.tree.map(np.asarray, _examine(decoder, setup, params, text))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.vmap, in_axes=(None, None, 0, None))
+def _examine(
+  decoder: Decoder, setup: Setup, params: Any, text: Corpus
+) -> Found:
+  """What is found with the parameters of one seed."""
+  config = decoder.config
+  values = read_values(config, params, setup.tokens)
+  says = values.token[..., 0]
+  triggers, shares = memories.observe(
+    decoder, params, text.inputs, text.counted, says, setup.top
+  )
+  following = text.following[triggers.window, triggers.position]
+  live = triggers.fired[..., 0]
+  compare = functools.partial(agreement, vocab_size=config.vocab_size or 0)
+  agreed = jax.vmap(compare, (0, 0, 0, None))(
+    says, following, triggers.fired, text.commonest
+  )
+  inputs = text.inputs.reshape(-1, text.inputs.shape[-1])
+  ends = endings(inputs, triggers.window, triggers.position, LONGEST)
+  confident = _confident(values.probability[..., 0])
+  by_layer = {
+    **shares,
+    **_ranked(config, params, following[..., 0], live),
+    ENTROPY: jnp.mean(values.entropy, axis=-1),
+    LIVE: jnp.mean(live, axis=-1),
+    AMONG_CONFIDENT: jnp.mean(confident, axis=-1),
+  }
+  overall = {}
+  for kind in KINDS:
+    found = agreed[kind]
+    by_layer[agreeing(kind)] = found.own
+    by_layer[agreeing(kind, OTHERS)] = found.others
+    by_layer[agreeing(kind, COMMONEST)] = found.commonest
+    overall[confident_agreement(kind)] = _mean(found.each, confident & live)
+  for count in range(1, LONGEST + 1):
+    shared = jax.vmap(patterns)(ends[..., :count], triggers.fired)
+    for name, each in shared._asdict().items():
+      by_layer[ending(count, name)] = jax.vmap(_mean)(each, live)
+  return Found(by_layer, overall, triggers, values, following)
+
+
+def random_patterns(text: Corpus, top: int) -> dict[str, float]:
+  """What random prefixes of the text have in common: the level of chance.
+
+  Args:
+    text: the text.
+    top: prefixes in a set, k.
+
+  Returns:
+    By the names of `ending`, means over many sets.
+  """
+  inputs = np.asarray(text.inputs).reshape(-1, text.inputs.shape[-1])
+  places = np.flatnonzero(np.asarray(text.counted).ravel())
+  drawn = np.random.default_rng(0).choice(places, (_DRAWS, top))
+  window, position = map(jnp.asarray, np.divmod(drawn, inputs.shape[1]))
+  ends = endings(jnp.asarray(inputs), window, position, LONGEST)
+  every = jnp.ones(drawn.shape, bool)
+  return {
+    ending(count, name): float(jnp.mean(each))
+    for count in range(1, LONGEST + 1)
+    for name, each in patterns(ends[..., :count], every)._asdict().items()
+  }
+
+
+def _mean(values: jax.Array, chosen: jax.Array) -> jax.Array:
+  """The mean over what is chosen; 0 if nothing is."""
+  total = jnp.sum(jnp.where(chosen, values, 0.0))
+  return total / jnp.maximum(jnp.sum(chosen), 1)
+
+
+def _confident(probability: jax.Array) -> jax.Array:
+  """Which values are among the most confident of all layers, [L, F]."""
+  count = max(1, round(CONFIDENT * probability.size))
+  least = jax.lax.top_k(probability.ravel(), count)[0][-1]
+  return probability >= least
+
+
+def _ranked(config, params, following, live) -> dict[str, jax.Array]:
+  """Mean ranks of the tokens after the strongest triggers, from 0 to 1."""
+  # Neurons have no order: the next one is as good as one drawn at random.
+  others = jnp.roll(following, 1, axis=-1)
+  found = {}
+  for name, tokens, may in (
+    (RANK, following, live),
+    (RANK_OTHERS, others, live & jnp.roll(live, 1, axis=-1)),
+  ):
+    place = (ranks(config, params, tokens) - 1) / (config.vocab_size - 1)
+    found[name] = jax.vmap(_mean)(place, may)
+  return found

@@ -1,0 +1,204 @@
+"""Greedy decoding and sampling by temperature, top-k and top-p."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxlook.decoding import cache
+from jaxlook.models import Decoder
+from jaxlook.models.decoder import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """How the next token is drawn; the filters apply in the order given.
+
+  Attributes:
+    temperature: divides the logits; 0 takes the most likely token.
+    top_k: keeps this many of the most likely tokens; None for all.
+    top_p: keeps the fewest most likely tokens whose probabilities reach this
+      sum; 1 for all. Source: Holtzman et al. (2019), arXiv 1904.09751.
+
+  Raises:
+    ValueError: a field is out of range; the message names it.
+  """
+
+  temperature: float = 1.0
+  top_k: int | None = None
+  top_p: float = 1.0
+
+  def __post_init__(self):
+    """Refuses what is no temperature, count or probability."""
+    if not self.temperature >= 0.0:
+      raise ValueError(
+        f"temperature must be at least 0, not {self.temperature}"
+      )
+    if self.top_k is not None and self.top_k < 1:
+      raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+    if not 0.0 < self.top_p <= 1.0:
+      raise ValueError(f"top_p must lie in (0, 1], not {self.top_p}")
+
+
+GREEDY = Sampling(temperature=0.0)
+
+
+class Generated(NamedTuple):
+  """What was added to prompts.
+
+  Attributes:
+    tokens: int32 [B, steps]; after a stop token there are only stop tokens.
+    log_probs: of each token under the model itself (temperature 1, nothing
+      filtered), nats, [B, steps]; 0 after a stop token.
+    lengths: tokens added, the stop token included, int32 [B].
+  """
+
+  tokens: jax.Array
+  log_probs: jax.Array
+  lengths: jax.Array
+
+
+def generate(
+  decoder: Decoder,
+  params: Params,
+  prompts: jax.Array,
+  steps: int,
+  *,
+  lengths: jax.Array | None = None,
+  sampling: Sampling = GREEDY,
+  key: jax.Array | None = None,
+  stop: int | None = None,
+  cached: bool = True,
+) -> Generated:
+  """Continues prompts.
+
+  Args:
+    decoder: the model under any variant.
+    params: its parameters, of one seed; `jax.vmap` over them for several.
+    prompts: int [B, P]; shorter ones are padded at the end with anything.
+    steps: tokens to add.
+    lengths: of the prompts, int [B], each 1..P; all of P by default.
+    sampling: how a token is drawn.
+    key: a PRNG key, consumed; needed unless the temperature is 0.
+    stop: the token that ends a sequence; None for none.
+    cached: whether keys and values are kept, instead of being computed anew
+      for every token. Both give the same tokens but for ties in rounding.
+
+  Returns:
+    The tokens with their log-probabilities.
+
+  Raises:
+    ValueError: no key is given where one is needed, a variant that changes the
+      forward pass is to be cached, the stop token is none, or as
+      `jaxlook.decoding.cache.check`.
+  """
+  cache.check(decoder.config, prompts, steps)
+  check_stop(decoder, stop)
+  if key is None:
+    if sampling.temperature > 0.0:
+      raise ValueError("key is needed to draw tokens")
+    key = jax.random.key(0)
+  reader = cache.reader(decoder, cached)
+  lengths = full_lengths(prompts, lengths)
+  return _generate(reader, sampling, steps, stop, params, prompts, lengths, key)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _generate(
+  reader: cache.Reader,
+  sampling: Sampling,
+  steps: int,
+  stop: int | None,
+  params: Params,
+  prompts: jax.Array,
+  lengths: jax.Array,
+  key: jax.Array,
+) -> Generated:
+  logits, state = reader.start(params, prompts, lengths, steps)
+  going = jnp.ones(len(prompts), bool)
+
+  def draw(key, logits, going):
+    token = _draw(key, logits, sampling)
+    log_prob = jnp.take_along_axis(
+      jax.nn.log_softmax(logits), token[:, None], axis=-1
+    )[:, 0]
+    if stop is None:
+      return token, log_prob, going
+    token = jnp.where(going, token, stop)
+    log_prob = jnp.where(going, log_prob, 0.0)
+    return token, log_prob, going & (token != stop)
+
+  def body(carry, key):
+    logits, state, going = carry
+    token, log_prob, still = draw(key, logits, going)
+    logits, state = reader.read(params, state, token)
+    return (logits, state, still), (token, log_prob, going)
+
+  keys = jax.random.split(key, steps)
+  # The last token is drawn, not read.
+  (logits, _, going), rows = jax.lax.scan(
+    body, (logits, state, going), keys[:-1]
+  )
+  token, log_prob, _ = draw(keys[-1], logits, going)
+  tokens, log_probs, alive = (
+    jnp.concatenate([many, one[None]]).T
+    for many, one in zip(rows, (token, log_prob, going), strict=True)
+  )
+  return Generated(tokens, log_probs, jnp.sum(alive, axis=1))
+
+
+def filtered(logits: jax.Array, sampling: Sampling) -> jax.Array:
+  """Log-probabilities of what may be drawn; -inf for what is filtered out.
+
+  Args:
+    logits: [..., V].
+    sampling: with a temperature above 0.
+
+  Returns:
+    [..., V], normalised.
+  """
+  logits = logits / sampling.temperature
+  count = logits.shape[-1]
+  descending = -jnp.sort(-logits, axis=-1)
+  kept = jnp.ones_like(logits, bool)
+  if sampling.top_k is not None:
+    place = min(sampling.top_k, count) - 1
+    kept &= logits >= descending[..., place : place + 1]
+    logits = jnp.where(kept, logits, -jnp.inf)
+    descending = -jnp.sort(-logits, axis=-1)
+  if sampling.top_p < 1.0:
+    shares = jax.nn.softmax(descending, axis=-1)
+    before = jnp.cumsum(shares, axis=-1) - shares
+    # The most likely token has nothing before it, so one is always kept.
+    least = jnp.min(
+      jnp.where(before < sampling.top_p, descending, jnp.inf),
+      axis=-1,
+      keepdims=True,
+    )
+    logits = jnp.where(logits >= least, logits, -jnp.inf)
+  return jax.nn.log_softmax(logits, axis=-1)
+
+
+def _draw(key: jax.Array, logits: jax.Array, sampling: Sampling) -> jax.Array:
+  if sampling.temperature == 0.0:
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  chosen = jax.random.categorical(key, filtered(logits, sampling))
+  return chosen.astype(jnp.int32)
+
+
+def full_lengths(prompts: jax.Array, lengths: jax.Array | None) -> jax.Array:
+  """The lengths of prompts, int32 [B]: as given, or the width of all."""
+  if lengths is None:
+    return jnp.full(prompts.shape[0], prompts.shape[1], jnp.int32)
+  chex.assert_shape(lengths, prompts.shape[:1])
+  return jnp.asarray(lengths, jnp.int32)
+
+
+def check_stop(decoder: Decoder, stop: int | None) -> None:
+  """Refuses a stop token that is no token."""
+  size = decoder.config.vocab_size or 0
+  if stop is not None and not 0 <= stop < size:
+    raise ValueError(f"stop must lie in 0..{size - 1}, not {stop}")

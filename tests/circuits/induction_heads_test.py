@@ -1,0 +1,63 @@
+"""What is measured of the built circuit is known; so is a jump's share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest
+
+from jaxlook import models
+from jaxlook.circuits import induction_heads
+from jaxlook.models import Decoder
+from jaxlook.tasks.induction import Induction
+from tests import base
+from tests.circuits import built
+
+TASK = Induction(built.VOCAB, segment=6, max_gap=3, length=built.LENGTH)
+
+
+class InductionHeadsTest(base.TestCase):
+  def test_built_circuit(self):
+    """The circuit copies all that can be copied; a random model does not.
+
+    Two seeds in one call, of a variant that cuts gradient only.
+    """
+    fresh = models.init(built.CONFIG, jax.random.key(0))
+    params = jax.tree.map(
+      lambda *x: jnp.stack(x), built.induction_params(), fresh
+    )
+    batch = TASK.batch(jax.random.key(1), 32)
+    found = induction_heads.measure(
+      Decoder(built.CONFIG, "myopic"), TASK, params, batch
+    )
+    numbers = induction_heads.summary(found)
+    # A filler before may hold the token, too: then two places are attended.
+    self.assertGreater(numbers["accuracy"][0], 0.9)
+    self.assertLess(numbers["accuracy"][1], 0.4)
+    # It also looks at the query itself where that follows its like.
+    self.assertGreater(numbers["prefix"][0], 0.95)
+    self.assertGreater(numbers["induction"][0], 0.8)
+    self.assertLess(numbers["induction"][1], 0.2)
+    self.assertAlmostEqual(numbers["previous"][0], 1.0, places=5)
+    np.testing.assert_allclose(
+      numbers["loss"], found.losses.mean(axis=1), rtol=1e-5
+    )
+    np.testing.assert_allclose(numbers["loss"][1], TASK.chance, rtol=0.05)
+    half = built.LENGTH // 2
+    np.testing.assert_allclose(
+      numbers["in_context"],
+      found.losses[:, half:].mean(1) - found.losses[:, :half].mean(1),
+      rtol=1e-4,
+      atol=1e-5,
+    )
+
+  def test_steepest(self):
+    """All of a jump lies in a window, and a line's share is the window's."""
+    steps = np.arange(0, 101, 10)
+    jump, line = np.where(steps >= 50, -2.0, 0.0), steps / 100
+    values = np.stack([jump, line, 0.5 - 3 * line], axis=1)
+    found = induction_heads.steepest(steps, values, 0.2)
+    np.testing.assert_allclose(found, [1.0, 0.2, 0.2])
+
+
+if __name__ == "__main__":
+  absltest.main()

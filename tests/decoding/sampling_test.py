@@ -1,0 +1,184 @@
+"""Tokens with a cache are those without; filters keep what they say."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from jaxlook import decoding, models
+from jaxlook.decoding import GREEDY, Sampling, cache, sampling
+from jaxlook.models import Decoder, DecoderConfig
+from tests import base
+from tests.circuits.weights_test import drawn
+
+CONFIG = DecoderConfig(2, 8, 2, max_length=9, vocab_size=5)
+ROTARY = DecoderConfig(2, 8, 2, 9, vocab_size=5, positions="rotary")
+STEPS = 5
+PROMPTS = jnp.array([[1, 2, 3, 4], [4, 0, 9, 9], [2, 9, 9, 9]]) % 5
+LENGTHS = jnp.array([4, 2, 1])
+
+
+@functools.cache
+def _params(config=CONFIG):
+  return drawn(config)
+
+
+def _by_hand(config, row, prompt):
+  """Greedy continuation by running the model on everything each time."""
+  text, log_probs = [int(t) for t in prompt], []
+  for _ in range(STEPS):
+    padded = jnp.array([text + [0] * (config.max_length - len(text))])
+    logits = _apply(config, _params(config), padded)[0, len(text) - 1]
+    log_probs.append(float(jax.nn.log_softmax(logits).max()))
+    text.append(int(jnp.argmax(logits)))
+  return text[len(prompt) :], log_probs
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(config, params, tokens):
+  return models.apply(Decoder(config), params, tokens)
+
+
+class GenerateTest(base.Float64TestCase):
+  @parameterized.product(config=[CONFIG, ROTARY], cached=[True, False])
+  def test_greedy(self, config, cached):
+    """Prompts of three lengths, as each is continued alone, by hand."""
+    found = decoding.generate(
+      Decoder(config, "myopic"),
+      _params(config),
+      PROMPTS,
+      STEPS,
+      lengths=LENGTHS,
+      cached=cached,
+    )
+    for row, length in enumerate(LENGTHS):
+      tokens, log_probs = _by_hand(config, row, PROMPTS[row, :length])
+      self.assertEqual(found.tokens[row].tolist(), tokens)
+      np.testing.assert_allclose(found.log_probs[row], log_probs, atol=1e-10)
+    np.testing.assert_array_equal(found.lengths, STEPS)
+
+  @parameterized.parameters(True, False)
+  def test_logits(self, cached):
+    """Read one by one, tokens give the logits of the whole sequence."""
+    tokens = jax.random.randint(jax.random.key(0), (3, 9), 0, 5)
+    wanted = models.apply(Decoder(CONFIG), _params(), tokens)
+    reader = cache.reader(Decoder(CONFIG), cached)
+    twos = jnp.full(3, 2)
+    logits, state = reader.start(_params(), tokens[:, :3], twos, 7)
+    self.assert_close(logits, wanted[:, 1])
+    for at in range(2, 9):
+      logits, state = reader.read(_params(), state, tokens[:, at])
+      self.assert_close(logits, wanted[:, at])
+
+  def test_draws(self):
+    """A key draws the same tokens with a cache and without; another, others."""
+    settings = {
+      "sampling": Sampling(temperature=1.5),
+      "key": jax.random.key(3),
+      "lengths": LENGTHS,
+    }
+    run = functools.partial(
+      decoding.generate, Decoder(CONFIG), _params(), PROMPTS, STEPS
+    )
+    cached, anew = (run(**settings, cached=c) for c in (True, False))
+    np.testing.assert_array_equal(cached.tokens, anew.tokens)
+    other = run(**settings | {"key": jax.random.key(4)})
+    self.assertTrue(np.any(other.tokens != cached.tokens))
+
+  def test_stop(self):
+    """After the stop token nothing is added, and nothing is counted."""
+    plain = decoding.generate(Decoder(CONFIG), _params(), PROMPTS, STEPS)
+    stop = int(plain.tokens[0, 1])
+    found = decoding.generate(
+      Decoder(CONFIG), _params(), PROMPTS, STEPS, stop=stop
+    )
+    for row, wanted in enumerate(plain.tokens.tolist()):
+      end = wanted.index(stop) + 1 if stop in wanted else STEPS
+      self.assertEqual(found.lengths[row], end)
+      self.assertEqual(found.tokens[row, :end].tolist(), wanted[:end])
+      self.assertEqual(set(found.tokens[row, end:].tolist()) - {stop}, set())
+      np.testing.assert_array_equal(found.log_probs[row, end:], 0.0)
+
+  def test_seeds(self):
+    """The models of several seeds decode side by side as each alone."""
+    both = [drawn(CONFIG, 5), drawn(CONFIG, 7)]
+    run = lambda params: decoding.generate(  # noqa: E731
+      Decoder(CONFIG), params, PROMPTS, STEPS
+    )
+    together = jax.vmap(run)(jax.tree.map(lambda *x: jnp.stack(x), *both))
+    for e, params in enumerate(both):
+      np.testing.assert_array_equal(together.tokens[e], run(params).tokens)
+
+  @parameterized.parameters(
+    ({"steps": 0}, "steps must be at least 1, not 0"),
+    ({"steps": 7}, "prompts of 4 and 7 steps exceed max_length=9"),
+    ({"stop": 5}, "stop must lie in 0..4, not 5"),
+    ({"sampling": Sampling()}, "key is needed"),
+    ({"decoder": Decoder(CONFIG, "window:2")}, "'window:2' changes the forw"),
+    ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P. and not em"),
+  )
+  def test_refuses(self, changes, message):
+    """What cannot be decoded is refused by name."""
+    given = {"decoder": Decoder(CONFIG), "prompts": PROMPTS, "steps": STEPS}
+    with self.assertRaisesRegex(ValueError, message):
+      decoding.generate(params=_params(), **given | changes)
+
+  def test_window_without_a_cache(self):
+    """A variant with a forward pass of its own is decoded as it is."""
+    run = functools.partial(
+      decoding.generate, params=_params(), prompts=PROMPTS, steps=STEPS
+    )
+    narrow = run(Decoder(CONFIG, "window:0"), cached=False)
+    # Seeing itself only, a token is always followed by the same one.
+    for row in narrow.tokens.tolist():
+      follows = dict(zip(row, row[1:], strict=False))
+      self.assertEqual([follows[t] for t in row[:-1]], row[1:])
+
+
+class FilterTest(base.Float64TestCase):
+  def test_temperature_top_k_and_top_p(self):
+    """By hand: of 8, 4, 2, 1, 1 parts in 16."""
+    logits = jnp.log(jnp.array([1.0, 8.0, 2.0, 4.0, 1.0]))
+    for setting, kept in (
+      (Sampling(), [1, 8, 2, 4, 1]),
+      (Sampling(top_k=2), [0, 8, 0, 4, 0]),
+      (Sampling(top_k=9), [1, 8, 2, 4, 1]),
+      (Sampling(top_p=0.49), [0, 8, 0, 0, 0]),
+      (Sampling(top_p=0.51), [0, 8, 0, 4, 0]),
+      (Sampling(top_p=0.8), [0, 8, 2, 4, 0]),
+      # Of the three kept, 8 and 4 are 12 parts in 14.
+      (Sampling(top_k=3, top_p=0.8), [0, 8, 0, 4, 0]),
+      (Sampling(temperature=0.5), [1, 64, 4, 16, 1]),
+    ):
+      found = jnp.exp(sampling.filtered(logits, setting))
+      self.assert_close(found, np.array(kept) / np.sum(kept))
+
+  def test_frequencies(self):
+    """Tokens come as often as they should."""
+    logits = jnp.tile(jnp.log(jnp.array([[1.0, 2.0, 5.0]])), (4000, 1))
+    tokens = sampling._draw(jax.random.key(0), logits, Sampling())
+    shares = np.bincount(tokens, minlength=3) / 4000
+    # Four standard deviations of a share.
+    np.testing.assert_allclose(shares, [0.125, 0.25, 0.625], atol=0.03)
+
+  @parameterized.parameters(
+    ({"temperature": -1.0}, "temperature must be at least 0, not -1"),
+    ({"temperature": float("nan")}, "temperature must be at least 0"),
+    ({"top_k": 0}, "top_k must be at least 1, not 0"),
+    ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], not 0"),
+  )
+  def test_refuses(self, fields, message):
+    """What is no temperature, count or probability is refused by name."""
+    with self.assertRaisesRegex(ValueError, message):
+      Sampling(**fields)
+
+  def test_greedy_is_cold(self):
+    """Temperature 0 takes the largest logit, whatever the key."""
+    logits = jnp.array([[0.0, 3.0, 2.9]])
+    self.assertEqual(sampling._draw(jax.random.key(0), logits, GREEDY), 1)
+
+
+if __name__ == "__main__":
+  absltest.main()
