@@ -59,6 +59,7 @@ class Config:
   seeds: int
   train: TrainConfig
   mlp_width: int | None = None
+  tied_head: bool = True
 
 
 PRESETS = {
@@ -130,6 +131,7 @@ def shape(config: Config, vocab_size: int) -> DecoderConfig:
       vocab_size=vocab_size,
       init_std=config.init_std,
       mlp_width=config.mlp_width,
+      tied_head=config.tied_head,
     )
 
 

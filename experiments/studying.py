@@ -160,7 +160,7 @@ def build(
   title: str,
   variants: Sequence[str],
   *,
-  precache: Mapping[str, precaching.Config] = PRECACHE,
+  precache: Mapping[str, precaching.Config] | None = PRECACHE,
   text: Mapping[str, reading.Config] = TEXT,
 ) -> Study:
   """Checks the flags and says what is to be studied.
@@ -169,7 +169,8 @@ def build(
     name: the experiment's.
     title: of report and figures.
     variants: the arms to study where no flag says so.
-    precache: scales of the pre-caching task.
+    precache: scales of the pre-caching task; None for a study of tokens, which
+      trains on text whether or not a flag says so.
     text: scales of the text task.
 
   Returns:
@@ -181,7 +182,9 @@ def build(
   if not MODEL.value:
     if STEP.value is not None:
       raise cli.UsageError("step", "is given without --model")
-    if TASK.value == "text":
+    if precache is None and not flags.FLAGS["task"].using_default_value:
+      _check_text("task", TASK.value == "text")
+    if TASK.value == "text" or precache is None:
       return _on_text(name, title, variants, reading.build_config(text))
     return _on_precache(
       name, title, variants, precaching.build_config(precache)
@@ -193,10 +196,17 @@ def build(
     if flags.FLAGS[flag].value != flags.FLAGS[flag].default:
       raise cli.UsageError(flag, "is given in vain: --model has settled it")
   if of_run:
-    return _on_run(name, title, folder)
+    study = _on_run(name, title, folder)
+    _check_text("model", precache is not None or study.on_text)
+    return study
   if STEP.value is not None:
     raise cli.UsageError("step", f"{folder} is no run folder")
   return _on_pretrained(name, title, folder, text)
+
+
+def _check_text(flag: str, on_text: bool) -> None:
+  if not on_text:
+    raise cli.UsageError(flag, "must be text: this study is of tokens")
 
 
 def _on_precache(name, title, variants, config) -> Study:
@@ -290,6 +300,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     config = reading.Config(
       init_std=first.model.init_std,
       mlp_width=first.model.mlp_width,
+      tied_head=first.model.tied_head,
       train=first.train,
       **shape,
     )

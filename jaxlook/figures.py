@@ -1,6 +1,7 @@
 """Figures of an experiment, as PNG: labelled, with bands over seeds.
 
-`ladder_figure` shows an ablation, `panels_figure` any grid of curves and maps.
+`ladder_figure` shows an ablation, `panels_figure` any grid of curves, maps and
+points.
 The colours are those of Okabe and Ito (2008), told apart by colour-blind
 readers; curves differ in their markers as well, for print. Every figure
 carries its setup. Nothing is computed here but intervals for display.
@@ -81,9 +82,32 @@ class Map:
   yticks: Sequence[str] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Scatter:
+  """A panel of points, coloured by a value that has a sign.
+
+  Attributes:
+    title: of the panel.
+    x: where the points lie, [P].
+    y: where the points lie, [P].
+    values: the colours, [P]; zero is the middle.
+    xlabel: what x is, with its unit.
+    ylabel: what y is, with its unit.
+    unit: what the colours are, with their unit.
+  """
+
+  title: str
+  x: np.ndarray
+  y: np.ndarray
+  values: np.ndarray
+  xlabel: str
+  ylabel: str
+  unit: str
+
+
 def panels_figure(
   path: Path,
-  rows: Sequence[Sequence[Curves | Map]],
+  rows: Sequence[Sequence[Curves | Map | Scatter]],
   *,
   title: str,
   setup: str,
@@ -123,6 +147,8 @@ def panels_figure(
       axes.tick_params(labelsize=8)
       if isinstance(panel, Curves):
         _draw_curves(axes, panel, labels)
+      elif isinstance(panel, Scatter):
+        _draw_scatter(figure, axes, panel)
       else:
         _draw_map(figure, axes, panel)
   shown_by_label = {
@@ -200,6 +226,27 @@ def _draw_map(figure: Figure, axes: Axes, panel: Map) -> None:
   if panel.yticks is not None:
     axes.set_yticks(range(len(panel.yticks)), panel.yticks)
   bar = figure.colorbar(image, ax=axes)
+  bar.set_label(panel.unit, fontsize=8)
+  bar.ax.tick_params(labelsize=7)
+
+
+def _draw_scatter(figure: Figure, axes: Axes, panel: Scatter) -> None:
+  """Draws coloured points with their colour bar."""
+  limit = float(np.abs(panel.values).max()) or 1.0
+  points = axes.scatter(
+    panel.x,
+    panel.y,
+    c=panel.values,
+    s=10,
+    cmap="PuOr_r",
+    vmin=-limit,
+    vmax=limit,
+    edgecolors="#00000055",
+    linewidths=0.3,
+  )
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.grid(alpha=0.2)
+  bar = figure.colorbar(points, ax=axes)
   bar.set_label(panel.unit, fontsize=8)
   bar.ax.tick_params(labelsize=7)
 

@@ -70,6 +70,30 @@ def variant_table(
   return rows
 
 
+def measure_table(
+  measures: Mapping[str, Mapping[str, Mapping[int, float]]],
+) -> Rows:
+  """One row a measure and variant: mean over seeds with interval, every seed.
+
+  Args:
+    measures: by measure, variant and seed.
+
+  Returns:
+    A header and the rows; no interval from fewer than two seeds.
+  """
+  rows = [["measure", "variant", "mean", "95% t interval", "n", "each seed"]]
+  for measure, by_variant in measures.items():
+    for variant, by_seed in by_variant.items():
+      values = [by_seed[seed] for seed in sorted(by_seed)]
+      ends = "-"
+      if len(values) > 1:
+        ends = interval(stats.mean_interval(values).ci95)
+      mean = number(float(np.mean(values))) if values else "-"
+      each = " ".join(number(value) for value in values)
+      rows.append([measure, variant, mean, ends, str(len(values)), each])
+  return rows
+
+
 def comparison_table(
   comparisons: Mapping[str, stats.Comparison],
 ) -> Rows:

@@ -92,3 +92,12 @@ class FiguresTest(base.TestCase):
     (image,) = axes.get_images()
     self.assertEqual(image.get_clim(), (-3.0, 3.0))
     self.assertTrue(np.ma.getmaskarray(image.get_array())[1, 0])
+
+  def test_points_are_coloured_about_zero(self):
+    """All points are there, and both signs have the same range."""
+    x, y, values = np.array([[0.1, 0.5], [2.0, 3.0], [-1.0, 0.25]])
+    panel = figures.Scatter("t", x, y, values, "x", "y", "log2")
+    (points,) = self._drawn([[panel]]).axes[0].collections
+    np.testing.assert_allclose(points.get_offsets(), np.stack([x, y], 1))
+    self.assertEqual(points.get_clim(), (-1.0, 1.0))
+    np.testing.assert_allclose(points.get_array(), values)

@@ -36,6 +36,19 @@ class TableTest(base.TestCase):
     row = report.variant_table({"causal": {}}, {"causal": [0, 1]}, {})[1]
     self.assertEqual(row, ["causal", "-", "-", "0", "none", "", "0, 1"])
 
+  def test_measure_table_shows_every_seed(self):
+    """A row a measure and variant; no interval and no mean from nothing."""
+    rows = report.measure_table({"loss": VALUES, "share": {"causal": {}}})
+    ends = report.interval(stats.mean_interval([0.1, 0.3]).ci95)
+    self.assertEqual(
+      rows[1:],
+      [
+        ["loss", "causal", "0.2", ends, "2", "0.1 0.3"],
+        ["loss", "myopic/kv", "0.5", "-", "1", "0.5"],
+        ["share", "causal", "-", "-", "0", ""],
+      ],
+    )
+
   def test_comparisons_and_claims_carry_n_and_pairing(self):
     """Every number has its interval, n, pairing and verdict."""
     values = {"causal": {0: 0.1, 1: 0.2}, "myopic/kv": {0: 0.3, 1: 0.41}}

@@ -15,7 +15,9 @@ from jaxlook.circuits import (
   memory_values,
   microscope,
   page,
+  paths,
   qk_ov,
+  skip_trigrams,
   weights,
 )
 from jaxlook.circuits.factored import Factored
@@ -33,6 +35,8 @@ __all__ = [
   "memory_values",
   "microscope",
   "page",
+  "paths",
   "qk_ov",
+  "skip_trigrams",
   "weights",
 ]

@@ -137,6 +137,12 @@ class StudyingTest(base.TestCase):
     with self.assertRaisesRegex(cli.UsageError, message):
       studying.build("test", "Test", VARIANTS)
 
+  def test_a_study_of_tokens_takes_no_models_of_other_tasks(self):
+    """Whatever trained them: without a flag it trains on text itself."""
+    self._flags(model=self.run_folder)
+    with self.assertRaisesRegex(cli.UsageError, "^--model: must be text"):
+      studying.build("test", "Test", VARIANTS, precache=None)
+
   @parameterized.parameters(
     (horizon, {"model": "runs/x"}, "^--model: is given in vain"),
     (horizon, {"horizons": ["1", "2"]}, "^--horizons: horizons must begin"),

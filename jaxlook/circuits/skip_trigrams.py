@@ -1,0 +1,264 @@
+"""Skip-trigrams: what the heads of a one-layer attention-only model do.
+
+A skip-trigram `source ... destination -> output` says that the source anywhere
+earlier makes the output likelier after the destination. A head holds a table of
+them in two factors: its QK circuit says how much the destination looks at the
+source, its OV circuit what the source then does to the output's logit. The
+effect of an entry is the product of the two parts, so a destination cannot
+choose what a source does: where `A -> X` and `B -> Y` are in the table for one
+source, `A -> Y` and `B -> X` are, too, whether they are true or not.
+
+A circuit reads tokens without a context, so three things are set to what is
+typical: positions to their mean embedding, the last LayerNorm's division to its
+mean on some text, and the rest of a destination's context to tokens drawn by
+their frequency. With rotary positions the QK circuit is that of distance 0.
+
+Source: Elhage et al. (2021), "A Mathematical Framework for Transformer
+Circuits", sections "Interpretation as skip-trigrams" and "The limited
+expressivity of the QK and OV circuits: skip-trigram bugs".
+"""
+
+import math
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+
+from jaxlook.circuits.weights import embedding, head_weights, unembedding
+from jaxlook.lookahead.interventions import capture
+from jaxlook.models import Decoder
+
+
+class HeadCircuits(NamedTuple):
+  """The QK and OV circuits of the heads of one layer, in factors.
+
+  Attributes:
+    query: of every token as a destination, divided by sqrt(H), [N, V, H].
+    key: of every token as a source, [N, V, H].
+    value: of every token as a source, less its mean over the text, [N, V, H].
+    out: from values to logits, less their mean over the text, [N, H, V].
+    typical: log of the mean of exp(score) over the text's tokens, by
+      destination, [N, V].
+    kept: which tokens are frequent enough to be listed, bool [V].
+    context: tokens that a destination sees.
+  """
+
+  query: jax.Array
+  key: jax.Array
+  value: jax.Array
+  out: jax.Array
+  typical: jax.Array
+  kept: jax.Array
+  context: jax.Array
+
+
+class Table(NamedTuple):
+  """For every head and source, where it is seen and what it does.
+
+  Attributes:
+    destinations: the tokens that look at the source most, integer [N, V, M].
+    looks: how much, as of `parts`, descending, [N, V, M].
+    outputs: the tokens whose logit the source raises most, integer [N, V, M].
+    writes: by how much, as of `parts`, descending, [N, V, M].
+  """
+
+  destinations: jax.Array
+  looks: jax.Array
+  outputs: jax.Array
+  writes: jax.Array
+
+
+class Trigrams(NamedTuple):
+  """Entries of tables; each of its arrays is [R].
+
+  Attributes:
+    head: index of the head.
+    source: token that occurs earlier.
+    destination: token that looks back at it.
+    output: token that comes next.
+    look: as of `parts`.
+    write: as of `parts`.
+  """
+
+  head: Any
+  source: Any
+  destination: Any
+  output: Any
+  look: Any
+  write: Any
+
+  @property
+  def effect(self) -> Any:
+    """Expected rise of the output's logit, look times write, [R]."""
+    return self.look * self.write
+
+
+def head_circuits(
+  decoder: Decoder,
+  params: Any,
+  tokens: jax.Array,
+  probability: jax.Array,
+  *,
+  floor: float = 0.0,
+  block: int = 64,
+) -> HeadCircuits:
+  """The circuits between tokens of every head.
+
+  Args:
+    decoder: a one-layer attention-only model over tokens.
+    params: its parameters, of one seed.
+    tokens: a text to measure the last LayerNorm on, integer [B, T].
+    probability: how often each token occurs, summing to one, [V].
+    floor: tokens below this probability are not listed.
+    block: destinations at a time: N x block x V scores are in memory.
+
+  Returns:
+    The circuits, for a destination that sees T / 2 tokens.
+
+  Raises:
+    ValueError: the model is not of one attention-only layer with logits.
+  """
+  c = decoder.config
+  if c.layers != 1:
+    raise ValueError(f"layers must be 1 for skip-trigrams, not {c.layers}")
+  if c.hidden_width:
+    raise ValueError(
+      f"hidden_width must be 0 for skip-trigrams, not {c.hidden_width}"
+    )
+  if c.vocab_size is None or c.output_features is not None:
+    raise ValueError("skip-trigrams are of tokens and logits: there are none")
+  _, seen = capture(decoder, params, tokens, ["residual"])
+  variance = jnp.var(seen["residual"], axis=-1)
+  deviation = jnp.mean(jnp.sqrt(variance + c.norm_epsilon))
+  stream = embedding(params)
+  if c.positions == "learned":
+    used = params["position_embedding"][: tokens.shape[1]]
+    stream = stream + jnp.mean(used, axis=0, keepdims=True)
+  variance = jnp.var(stream, axis=-1, keepdims=True)
+  read = (stream / jnp.sqrt(variance + c.norm_epsilon))[None]
+  w = jax.tree.map(lambda x: x[0], head_weights(c, params, fold_norms=True))
+  query = (read @ w.query + w.query_bias[:, None]) / math.sqrt(c.head_width)
+  # A key's bias adds the same to all scores of a query, and a value's bias the
+  # same to what all sources write.
+  key, value = read @ w.key, read @ w.value
+  out = w.out @ unembedding(c, params, fold_norms=True) / deviation
+  log_probability = jnp.log(jnp.maximum(probability, 1e-30))
+
+  def typical(query: jax.Array) -> jax.Array:
+    scores = jnp.einsum("nh,nvh->nv", query, key)
+    return jax.nn.logsumexp(scores + log_probability[None], axis=-1)
+
+  by_token = jax.lax.map(typical, jnp.moveaxis(query, 1, 0), batch_size=block)
+  return HeadCircuits(
+    query=query,
+    key=key,
+    value=value - jnp.einsum("v,nvh->nh", probability, value)[:, None],
+    out=out - jnp.einsum("v,nhv->nh", probability, out)[..., None],
+    typical=jnp.moveaxis(by_token, 0, 1),
+    kept=probability >= max(floor, 1e-30),
+    context=jnp.asarray(max(tokens.shape[1] // 2, 2)),
+  )
+
+
+def parts(
+  circuits: HeadCircuits,
+  source: jax.Array,
+  destination: jax.Array,
+  output: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """Both factors of some skip-trigrams, for every head.
+
+  Args:
+    circuits: from `head_circuits`.
+    source: tokens, integer [R].
+    destination: tokens, integer [R].
+    output: tokens, integer [R].
+
+  Returns:
+    The QK part: the attention that the destination pays to the source where the
+    rest of what it sees is typical, [N, R]. The OV part: how far the source in
+    place of a typical one raises the output's logit over the typical one, for
+    an attention of 1, [N, R].
+  """
+  c = circuits
+  score = jnp.sum(c.query[:, destination] * c.key[:, source], axis=-1)
+  write = jnp.einsum("nrh,nhr->nr", c.value[:, source], c.out[..., output])
+  return _look(c, score, c.typical[:, destination]), write
+
+
+def table(circuits: HeadCircuits, entries: int, *, block: int = 64) -> Table:
+  """The strongest destinations and outputs of every source.
+
+  As an effect is a product of factors that are at least 0 where it matters, the
+  strongest `entries` skip-trigrams of a source are among their products.
+
+  Args:
+    circuits: from `head_circuits`.
+    entries: destinations and outputs to list for each source, M.
+    block: sources at a time: N x block x V parts are in memory.
+
+  Returns:
+    The table of every head. A source is not its own destination, as a head
+    that looks at the token itself makes bigrams. Tokens that are not `kept`
+    come last, with parts of -inf.
+  """
+  c = circuits
+  tokens = jnp.arange(len(c.kept))
+
+  def one(source: tuple[jax.Array, jax.Array, jax.Array]) -> Table:
+    token, key, value = source
+    score = jnp.einsum("nvh,nh->nv", c.query, key)
+    write = jnp.einsum("nh,nhv->nv", value, c.out)
+    kept = c.kept[None]
+    other = kept & (tokens != token)[None]
+    look = jnp.where(other, _look(c, score, c.typical), -jnp.inf)
+    write = jnp.where(kept, write, -jnp.inf)
+    looks, destinations = jax.lax.top_k(look, entries)
+    writes, outputs = jax.lax.top_k(write, entries)
+    return Table(destinations, looks, outputs, writes)
+
+  sources = (tokens, *(jnp.moveaxis(x, 1, 0) for x in (c.key, c.value)))
+  found = jax.lax.map(one, sources, batch_size=block)
+  return cast(Table, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found))
+
+
+def listed(table: Table, kept: jax.Array, sources: int) -> Trigrams:
+  """The skip-trigrams of the sources with the strongest ones.
+
+  Args:
+    table: from `table`.
+    kept: which sources may be listed, bool [V].
+    sources: how many a head.
+
+  Returns:
+    Every destination with every output of those sources, N x sources x M x M in
+    this order, strongest sources first.
+  """
+  best = table.looks[..., 0] * table.writes[..., 0]
+  _, chosen = jax.lax.top_k(jnp.where(kept[None], best, -jnp.inf), sources)
+
+  def of_chosen(x: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(x, chosen[..., None], axis=1)
+
+  rows = [of_chosen(x) for x in table]
+  destination, look = (x[..., :, None] for x in rows[:2])
+  output, write = (x[..., None, :] for x in rows[2:])
+  head = jnp.arange(len(chosen))[:, None, None, None]
+  shape = (*chosen.shape, *table.looks.shape[-1:] * 2)
+  return Trigrams(
+    *(
+      jnp.broadcast_to(x, shape).reshape(-1)
+      for x in (
+        *(head, chosen[..., None, None]),
+        *(destination, output, look, write),
+      )
+    )
+  )
+
+
+def _look(
+  circuits: HeadCircuits, score: jax.Array, typical: jax.Array
+) -> jax.Array:
+  """The softmax share of one source among typical ones."""
+  others = jnp.log(circuits.context.astype(score.dtype) - 1.0)
+  return jax.nn.sigmoid(score - typical - others)

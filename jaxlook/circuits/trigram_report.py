@@ -1,0 +1,219 @@
+"""What skip-trigrams say: claims and panels."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxlook import stats
+from jaxlook.ablation import CAUSAL, KV, RESIDUAL
+from jaxlook.circuits import trigram_measures as measures
+from jaxlook.circuits.trigram_check import Checked, Plan
+from jaxlook.figures import Curves, Scatter
+
+_SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"
+_OWN = "jaxlook's own"
+_POSITIVE = math.nextafter(0.0, 1.0)
+_BALANCED = 0.1
+_CUT = 2.0
+NOTES = (
+  "An entry's effect is its QK part, the attention that the destination pays to"
+  " the source among half a window of typical tokens, times its OV part, the"
+  " rise of the output's logit for an attention of 1. Listed are, for each head"
+  " and each of its strongest sources, the strongest destinations with the"
+  " strongest outputs: chosen by the weights, not by the text. A source is not"
+  " its own destination: a head that looks at the token itself makes bigrams.",
+  "The lift is how often an entry is true in the text over how often it would"
+  " be if the source did not matter; for single entries one event is added to"
+  " both. The text can tell of an entry where it expects five events or more;"
+  " many it cannot, for a head does not know which outputs follow a"
+  " destination: that is the direct path's. Random combinations are of the same"
+  " sources, destinations and outputs.",
+  "A bug is an entry that never occurs in the counted text although its"
+  " destination comes after its source at least 100 times, and that the head"
+  " cannot help: another entry of the same source has its destination, a third"
+  " one its output, and both are true. What the direct path adds to the logits"
+  " can make up for it.",
+  "With positive and negative eigenvalues in balance the copying score is 0;"
+  " eigenvectors need not be orthogonal, so it is no proof of copying.",
+)
+
+
+def claims(
+  plan: Plan, found: Sequence[Checked], untrained: str
+) -> list[stats.Claim]:
+  """Copying, truth of the tables, and what the future had to ask for.
+
+  Args:
+    plan: what was listed.
+    found: what was found of every variant.
+    untrained: the name of the control among them.
+
+  Returns:
+    Claims; none from fewer than two seeds.
+  """
+  values = measures.measures(plan, found)
+  claimed = []
+  for each in _asked(untrained):
+    a, b = (
+      None if of is None else values[of[0]].get(of[1], {})
+      for of in (each.of, each.minus)
+    )
+    evidence = _evidence(a or {}, b)
+    if evidence is not None:
+      claimed.append(
+        stats.claim(
+          *(each.id, f"{each.of[0]}: {each.statement}", each.source),
+          *(each.unit, evidence),
+          low=each.low,
+          high=each.high,
+        )
+      )
+  return claimed
+
+
+class _Asked(NamedTuple):
+  """A claim before there is evidence: a measure of a variant, or less one."""
+
+  id: str
+  of: tuple[str, str]
+  minus: tuple[str, str] | None
+  statement: str
+  source: str
+  unit: str
+  low: float
+  high: float = math.inf
+
+
+def _asked(untrained: str) -> list[_Asked]:
+  copying, drawn = measures.COPYING, measures.RANK_DRAWN
+  above = f"{CAUSAL}'s is above 0"
+  return [
+    _Asked(
+      *("E1/majority", (measures.POSITIVE, CAUSAL), None),
+      f"{CAUSAL}'s is above 0.5 (published: 10 of 12)",
+      *(_SOURCE, "share", math.nextafter(0.5, 1.0)),
+    ),
+    _Asked(
+      *("E1/learned", (copying, CAUSAL), (copying, untrained)),
+      f"{CAUSAL} minus {untrained} is above 0",
+      *(_OWN, "score", _POSITIVE),
+    ),
+    _Asked(
+      *("E1/untrained", (copying, untrained), None),
+      f"{untrained}'s lies in -{_BALANCED}..{_BALANCED}",
+      *(_OWN, "score", -_BALANCED, _BALANCED),
+    ),
+    _Asked(
+      *("trigrams/true", (measures.POOLED, CAUSAL)),
+      (measures.POOLED_MIXED, CAUSAL),
+      f"{CAUSAL}'s, less that of the same tokens in random combinations, is"
+      " above 0",
+      *(_SOURCE, "log2", _POSITIVE),
+    ),
+    _Asked(
+      *("trigrams/rank", (drawn, CAUSAL), None),
+      *(above, _SOURCE, "correlation", _POSITIVE),
+    ),
+    _Asked(
+      *("trigrams/bugs", (measures.FORCED, CAUSAL), None),
+      *(above, _SOURCE, "share", _POSITIVE),
+    ),
+    *(
+      _Asked(
+        *(f"asked/{stop}", (drawn, CAUSAL), (drawn, variant)),
+        f"{CAUSAL} minus {variant} is above 0",
+        *(_OWN, "correlation", _POSITIVE),
+      )
+      for stop, variant in (("residual", RESIDUAL), ("kv", KV))
+    ),
+  ]
+
+
+def _evidence(
+  a: Mapping[int, float], b: Mapping[int, float] | None
+) -> stats.Interval | None:
+  """A mean, or a paired difference; None from fewer than two seeds."""
+  if b is None:
+    return stats.mean_interval(list(a.values())) if len(a) >= 2 else None
+  return stats.compare(a, b) if len(a.keys() & b.keys()) >= 2 else None
+
+
+def panels(
+  plan: Plan, found: Sequence[Checked]
+) -> list[list[Curves | Scatter]]:
+  """Both parts of the first model's table, and how true all models' are.
+
+  Args:
+    plan: what was listed.
+    found: what was found of every variant.
+
+  Returns:
+    Two rows of two panels.
+  """
+  first, counts = found[0].listed[0], found[0].counts[0]
+  sure = counts.testable
+  return [
+    [
+      Scatter(
+        title=f"Skip-trigrams listed of {found[0].variant}, one seed",
+        x=first.look[sure],
+        y=first.write[sure],
+        values=np.clip(np.log2(counts.lift[sure]), -_CUT, _CUT),
+        xlabel="QK part: attention of the destination to the source",
+        ylabel="OV part: rise of the output's logit",
+        unit=f"log2 of the lift in the text, cut at {_CUT:g}",
+      ),
+      Curves(
+        title="Entries that hold in the text: lift above 1",
+        x=["listed", "random combinations"],
+        xlabel="the same tokens, as in the table or not",
+        ylabel="share of those that the text can tell of",
+        curves={
+          each.variant: np.array(
+            [
+              [measures.share_above(one) for one in each.counts],
+              [measures.share_above(one) for one in each.mixed],
+            ]
+          )
+          for each in found
+        },
+        scale="steps",
+      ),
+    ],
+    [_calibration(plan, found), _copying_curves(found)],
+  ]
+
+
+def _calibration(plan: Plan, found: Sequence[Checked]) -> Curves:
+  """The text's lift along the models' effect, in tenths."""
+
+  def by_tenth(effect: np.ndarray) -> list[float]:
+    tenths = np.array_split(np.argsort(effect, kind="stable"), 10)
+    return [plan.counts.some(tenth).pooled() for tenth in tenths]
+
+  return Curves(
+    title="Skip-trigrams drawn from the text",
+    x=np.arange(1, 11),
+    xlabel="tenth, by the effect in the model",
+    ylabel="lift of the tenth in the text",
+    curves={
+      each.variant: np.array([by_tenth(one) for one in each.drawn]).T
+      for each in found
+    },
+    levels={"no lift": 1.0},
+    scale="steps",
+  )
+
+
+def _copying_curves(found: Sequence[Checked]) -> Curves:
+  return Curves(
+    title="Copying scores of the heads",
+    x=np.arange(1, found[0].copying.shape[1] + 1),
+    xlabel="head, by its score in its model",
+    ylabel="sum of eigenvalues / sum of their moduli",
+    curves={each.variant: -np.sort(-each.copying, axis=1).T for each in found},
+    levels={"balanced": 0.0},
+    scale="steps",
+  )

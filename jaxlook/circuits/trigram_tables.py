@@ -1,0 +1,146 @@
+"""Skip-trigrams as tables: what heads say, and how true it is."""
+
+import json
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from jaxlook import stats
+from jaxlook.circuits import trigram_measures as measures
+from jaxlook.circuits.trigram_check import Checked, Plan
+from jaxlook.report import Rows, comparison_table, measure_table, number
+
+Show = Callable[[Sequence[int]], list[str]]
+
+_COMPARED = (
+  *(measures.LOSS, measures.LISTED, measures.POOLED, measures.RANK_DRAWN),
+  *(measures.FORCED, measures.COPYING),
+)
+_SHOWN = 4
+_BUGS = 12
+
+
+def tables(
+  plan: Plan, found: Sequence[Checked], untrained: str, show: Show
+) -> dict[str, Rows]:
+  """The summaries, their differences, and what the first model says.
+
+  Args:
+    plan: what was listed.
+    found: what was found of every variant, the main one first.
+    untrained: the name of the control among them.
+    show: the text of tokens.
+
+  Returns:
+    Rows by title.
+  """
+  values = measures.measures(plan, found)
+  shown = {"Skip-trigrams and the text": measure_table(values)}
+  first, *others = (each.variant for each in found)
+  pairs = [(first, other) for other in others if other != untrained]
+  if untrained in others:
+    trained = [first, *others]
+    trained.remove(untrained)
+    pairs += [(variant, untrained) for variant in trained]
+  compared = {
+    f"{name}: {a} - {b}": stats.compare(values[name][a], values[name][b])
+    for name in _COMPARED
+    for a, b in pairs
+    if len(values[name][a].keys() & values[name][b].keys()) >= 2
+  }
+  if compared:
+    shown["Paired differences"] = comparison_table(compared)
+  of = f"{first}, seed {found[0].seeds[0]}"
+  shown[f"Copying scores, {first}"] = _copying_table(found[0])
+  shown[f"Strongest skip-trigrams of every head, {of}"] = _listed_table(
+    plan, found[0], show
+  )
+  shown[f"Bugs: forced by two true entries, never true, {of}"] = _bug_table(
+    plan, found[0], show
+  )
+  return shown
+
+
+def _copying_table(found: Checked) -> Rows:
+  heads = found.copying.shape[1]
+  rows = [["seed", *(f"head {head}" for head in range(heads)), "above 0"]]
+  for seed, scores in zip(found.seeds, found.copying, strict=True):
+    positive = f"{int((scores > 0).sum())} of {heads}"
+    rows.append([str(seed), *(f"{score:.2f}" for score in scores), positive])
+  return rows
+
+
+def _listed_table(plan: Plan, found: Checked, show: Show) -> Rows:
+  """For every head and source, the strongest entry that the text tells of."""
+  listed, counts = found.listed[0], found.counts[0]
+  rows = [
+    [
+      *("head", "skip-trigram", "QK: attention", "OV: logits", "effect"),
+      *("P after destination", "source earlier, too", "lift", "times"),
+    ]
+  ]
+  shape = (-1, plan.scale.sources, plan.scale.entries**2)
+  effect = np.where(counts.testable, listed.effect, -np.inf).reshape(shape)
+  index = np.arange(effect.size).reshape(shape)
+  best = np.take_along_axis(index, effect.argmax(axis=2)[..., None], axis=2)
+  for head, of_head in enumerate(best[..., 0]):
+    of_head = of_head[counts.testable[of_head]]
+    ranked = of_head[np.argsort(-listed.effect[of_head], kind="stable")]
+    for at in ranked[:_SHOWN]:
+      words = quoted(
+        show, (listed.source[at], listed.destination[at], listed.output[at])
+      )
+      shown = (listed.look, listed.write, listed.effect)
+      shown += (counts.base, counts.rate, counts.lift)
+      rows.append(
+        [
+          str(head),
+          words,
+          *(number(float(x[at])) for x in shown),
+          str(counts.true[at]),
+        ]
+      )
+  return rows
+
+
+def _bug_table(plan: Plan, found: Checked, show: Show) -> Rows:
+  """The strongest forced entries, one for each head and source."""
+  listed, counts = found.listed[0], found.counts[0]
+  bugs = measures.found_bugs(plan, found, 0)
+  rows = [
+    [
+      *("head", "true", "true as well", "so it must say", "effect"),
+      "times true, of",
+    ]
+  ]
+  told = set()
+  for each in zip(*bugs, strict=True):
+    forced = each[0]
+    of = (int(listed.head[forced]), int(listed.source[forced]))
+    if of in told or len(told) == _BUGS:
+      continue
+    told.add(of)
+    first, second, third = (
+      quoted(
+        show, (listed.source[at], listed.destination[at], listed.output[at])
+      )
+      for at in (each[1], each[2], forced)
+    )
+    rows.append(
+      [
+        *(str(of[0]), first, second, third, number(listed.effect[forced])),
+        f"{counts.true[forced]} of {counts.seen[forced]}",
+      ]
+    )
+  return rows
+
+
+def quoted(show: Show, trigram: Sequence[int]) -> str:
+  """A skip-trigram for a Markdown table: every token in quotes, as code."""
+  source, destination, output = (
+    json.dumps(text, ensure_ascii=False).replace("|", "\\|")
+    for text in show([int(token) for token in trigram])
+  )
+  text = f"{source} ... {destination} → {output}"
+  fence = "``" if "`" in text else "`"
+  return f"{fence}{text}{fence}"

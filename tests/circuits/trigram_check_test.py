@@ -1,0 +1,160 @@
+"""Summaries and tables of skip-trigrams, from findings made by hand."""
+
+import numpy as np
+from absl.testing import absltest
+
+from jaxlook.circuits import trigram_check as check
+from jaxlook.circuits import trigram_counts, trigram_report, trigram_tables
+from jaxlook.circuits import trigram_measures as measures
+from jaxlook.circuits.skip_trigrams import Trigrams
+from tests import base
+
+# s, A, B, X, Y: after s, A -> X and B -> Y; without it, any of both.
+WINDOWS = np.array(
+  [[0, 1, 3], [0, 2, 4]] * 30
+  + [[1, 1, 3], [1, 1, 4], [2, 2, 3], [2, 2, 4]] * 15
+)
+NAMES = ["s", "A", "B", "|", "`"]
+
+
+def show(ids):
+  """The names of tokens."""
+  return [NAMES[token] for token in ids]
+
+
+def plan(drawn=50):
+  """The text held against itself."""
+  return check.make_plan(
+    *(WINDOWS, WINDOWS, 5), check.Scale(1, 1, 0.0, 1, 2, drawn)
+  )
+
+
+def checked(variant, effects, copying):
+  """One head and source, a 2 x 2 table with given effects, for two seeds."""
+  grid = np.array([[1, 3], [1, 4], [2, 3], [2, 4]])
+  zero = np.zeros(4, int)
+  listed, counts, mixed = [], [], []
+  for effect in effects:
+    each = Trigrams(
+      zero, zero, grid[:, 0], grid[:, 1], np.ones(4), np.array(effect)
+    )
+    other = each._replace(output=each.output[[1, 0, 3, 2]])
+    listed.append(each)
+    counts.append(trigram_counts.count(WINDOWS, *each[1:4]))
+    mixed.append(trigram_counts.count(WINDOWS, *other[1:4]))
+  drawn = np.tile(np.arange(50.0), (2, 1))
+  return check.Checked(
+    *(variant, (0, 1), listed, counts, mixed, drawn),
+    *(np.array(copying), np.array([1.5, 1.25])),
+  )
+
+
+class PlanTest(base.TestCase):
+  def test_drawn_ones_occur_in_order(self):
+    """Each has its source before the destination, in the held-out text."""
+    found = plan()
+    self.assert_close(found.probability, np.bincount(WINDOWS.ravel()) / 360)
+    occurring = {tuple(window) for window in WINDOWS}
+    self.assertContainsSubset({tuple(x) for x in found.drawn.T}, occurring)
+    expected = trigram_counts.count(WINDOWS, *found.drawn)
+    self.assert_close(tuple(found.counts), tuple(expected))
+
+  def test_refuses_texts_of_too_few_tokens(self):
+    with self.assertRaisesRegex(
+      ValueError,
+      "only 2 tokens have a share of 0.19 of the text, too few to list 3",
+    ):
+      check.make_plan(*(WINDOWS, WINDOWS, 5), check.Scale(1, 1, 0.19, 2, 2, 1))
+
+
+class SummaryTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.plan = plan()
+    self.found = [
+      checked("causal", [[4.0, 1, 2, 3], [4, 1, 2, 5]], [[0.5], [0.3]]),
+      checked("untrained", [[1.0, 4, 3, 2]] * 2, [[0.1], [-0.1]]),
+    ]
+
+  def test_metrics(self):
+    """Of A -> X and B -> Y true after s, the others not."""
+    found = measures.metrics(self.plan, self.found[0])
+    self.assertEqual(found[0][measures.LOSS], 1.5)
+    self.assertEqual(found[0][measures.TESTABLE], 1.0)
+    self.assertEqual(found[0][measures.LISTED], 0.5)
+    self.assertEqual(found[0][measures.EFFECT], 2.5)
+    self.assertEqual(found[0][measures.POSITIVE], 1.0)
+    # Of X after A, or Y after B, 15 are expected, of the other one 5.
+    self.assertAlmostEqual(found[0][measures.POOLED], np.log2(60 / 40))
+    self.assertEqual(found[0][measures.FORCED], 0.0)
+    self.assertGreater(found[0][measures.RANK_LISTED], 0.8)
+    other = measures.metrics(self.plan, self.found[1])
+    self.assertLess(other[0][measures.RANK_LISTED], -0.8)
+
+  def test_what_the_text_cannot_tell_of_is_left_out(self):
+    silent = self.found[0]._replace(
+      counts=[
+        each._replace(seen=each.seen * 0) for each in self.found[0].counts
+      ]
+    )
+    found = measures.metrics(self.plan, silent)[0]
+    self.assertEqual(found[measures.TESTABLE], 0.0)
+    self.assertNotIn(measures.LISTED, found)
+    self.assertNotIn(measures.POOLED, found)
+    self.assertEmpty(
+      measures.measures(self.plan, [silent])[measures.LISTED]["causal"]
+    )
+
+  def test_claims(self):
+    """Copying beside untrained models, truth beside random combinations."""
+    claims = {
+      claim.id: claim
+      for claim in trigram_report.claims(self.plan, self.found, "untrained")
+    }
+    self.assertEqual(claims["E1/majority"].estimate, 1.0)
+    self.assertAlmostEqual(claims["E1/learned"].estimate, 0.4)
+    self.assertAlmostEqual(claims["E1/untrained"].estimate, 0.0)
+    self.assertEqual(claims["trigrams/bugs"].verdict, "contradicted")
+    self.assertNotIn("asked/kv", claims)
+
+  def test_tables(self):
+    """The strongest entry of a source, in tokens that Markdown cannot break."""
+    tables = trigram_tables.tables(self.plan, self.found, "untrained", show)
+    strongest = next(tables[t] for t in tables if t.startswith("Strongest"))
+    self.assertLen(strongest, 2)
+    self.assertEqual(strongest[1][1], '`"s" ... "A" → "\\|"`')
+    self.assertEqual(strongest[1][2:5], ["1", "4", "4"])
+    self.assertEqual(strongest[1][-1], "30")
+    self.assertEqual(
+      trigram_tables.quoted(show, (0, 2, 4)), '``"s" ... "B" → "`"``'
+    )
+
+  def test_bugs_are_told_with_what_forces_them(self):
+    """With enough data, A -> Y and B -> X; the stronger one is shown."""
+    many = [
+      each._replace(**{k: 10 * v for k, v in each._asdict().items()})
+      for each in self.found[0].counts
+    ]
+    found = self.found[0]._replace(counts=many)
+    self.assertEqual(
+      measures.metrics(self.plan, found)[0][measures.FORCED], 0.5
+    )
+    tables = trigram_tables.tables(self.plan, [found], "untrained", show)
+    bugs = next(tables[t] for t in tables if t.startswith("Bugs"))
+    self.assertEqual(
+      bugs[1:],
+      [
+        [
+          "0",
+          '``"s" ... "B" → "`"``',
+          '`"s" ... "A" → "\\|"`',
+          '`"s" ... "B" → "\\|"`',
+          "2",
+          "0 of 300",
+        ]
+      ],
+    )
+
+
+if __name__ == "__main__":
+  absltest.main()
