@@ -128,20 +128,19 @@ def _of_cut(
   return [
     _Statement(
       f"{variant}/forms",
-      f"{variant} forms induction heads: prefix matching x copying of the best"
-      " head is at least 0.7",
+      f"{variant} forms induction heads: the best head's prefix matching is at"
+      " least 0.7",
       _OURS,
-      "share",
-      mine["induction"],
+      "share of attention",
+      mine["prefix"],
       {"low": 0.7},
     ),
     _Statement(
       f"{variant}/less",
-      f"{variant} minus ordinary training: the best head's prefix matching x"
-      " copying is smaller",
+      f"{variant} minus ordinary training: the best head matches prefixes less",
       _OURS,
-      "share",
-      mine["induction"] - plain["induction"],
+      "share of attention",
+      mine["prefix"] - plain["prefix"],
       {"high": -_TINY},
       "paired by seed",
     ),
