@@ -49,8 +49,8 @@ def _enumerated(stop, penalty):
 
 
 class BeamTest(base.Float64TestCase):
-  @parameterized.product(
-    stop=[None, STOP], penalty=[0.0, 1.0], cached=[True, False]
+  @parameterized.parameters(
+    (None, 0.0, True), (STOP, 0.0, True), (STOP, 1.0, True), (STOP, 1.0, False)
   )
   def test_wide_enough_it_is_exact(self, stop, penalty, cached):
     """All sentences in order, each with its score, from a full-width beam."""

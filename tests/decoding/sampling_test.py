@@ -42,7 +42,7 @@ def _apply(config, params, tokens):
 
 
 class GenerateTest(base.Float64TestCase):
-  @parameterized.product(config=[CONFIG, ROTARY], cached=[True, False])
+  @parameterized.parameters((CONFIG, True), (ROTARY, True), (CONFIG, False))
   def test_greedy(self, config, cached):
     """Prompts of three lengths, as each is continued alone, by hand."""
     found = decoding.generate(
