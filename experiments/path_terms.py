@@ -15,12 +15,13 @@ that those can be asked for. Beside it stand untrained models.
 
 import dataclasses
 
+import jax
 from absl import flags
 
 from experiments import ablating, cli, studying
 from jaxlook import figures
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
-from jaxlook.circuits import path_measures, path_report
+from jaxlook.circuits import composition, path_measures, path_report
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)
@@ -68,7 +69,11 @@ def main() -> None:
       )
       for each in subjects
     ]
-    vocab_size = study.problem.model.vocab_size or 0
+    shape = study.problem.model
+    vocab_size = shape.vocab_size or 0
+    random = composition.random_baseline(
+      jax.random.key(0), shape.width, shape.head_width
+    )
     figures.panels_figure(
       store.figures / "path_terms.png",
       path_report.panels(found, vocab_size),
@@ -99,7 +104,12 @@ def main() -> None:
           for each in found
         },
         lost=lost,
-        notes=path_report.NOTES,
+        notes=(
+          *path_report.NOTES,
+          "Composition scores of independent Gaussian weights of these shapes:"
+          f" {float(random.mean):.4f}, standard deviation over pairs of heads"
+          f" {float(random.deviation):.4f}.",
+        ),
       ),
     )
 

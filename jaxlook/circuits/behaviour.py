@@ -12,8 +12,10 @@ that have such a position; attention a head cannot place well goes somewhere, so
 compare with an untrained model.
 
 Source: Olsson et al. (2022), "In-context Learning and Induction Heads", arXiv
-2209.11895; Elhage et al. (2021), "A Mathematical Framework for Transformer
-Circuits".
+2209.11895, whose copying score weighs how far logits are raised; ours counts
+where the right one is raised most, and is no eigenvalue score as that of
+`qk_ov.copying_scores`; Elhage et al. (2021), "A Mathematical Framework for
+Transformer Circuits".
 """
 
 from typing import NamedTuple

@@ -45,9 +45,13 @@ def composition(weights: HeadWeights, kind: Kind) -> jax.Array:
   """
   writes, reads = ov(weights), _reads(weights, kind)
   layers = weights.query.shape[0]
-  product = _outer(writes) @ reads
+  # |V O A B| by matrices of H x H: no pair of heads needs more.
+  middle = writes.right[:, :, None, None] @ reads.left[None, None]
+  inner = middle @ (reads.right @ reads.right.mT) @ middle.mT
+  grams = (writes.left.mT @ writes.left)[:, :, None, None] * inner
+  product = jnp.sqrt(jnp.maximum(jnp.sum(grams, axis=(-2, -1)), 0.0))
   later = jnp.arange(layers)[:, None] < jnp.arange(layers)[None, :]
-  scores = product.norm() / (
+  scores = product / (
     writes.norm()[:, :, None, None] * reads.norm()[None, None]
   )
   return jnp.where(later[:, None, :, None], scores, 0.0)
@@ -89,7 +93,3 @@ def _reads(weights: HeadWeights, kind: Kind) -> Factored:
   if kind == "value":
     return ov(weights)
   raise ValueError(f"kind must be one of {get_args(Kind)}, not {kind!r}")
-
-
-def _outer(writes: Factored) -> Factored:
-  return Factored(writes.left[:, :, None, None], writes.right[:, :, None, None])

@@ -125,29 +125,46 @@ def summary(found: Measured) -> dict[str, np.ndarray]:
   }
 
 
-def steepest(
-  steps: np.ndarray, values: np.ndarray, window: float
-) -> np.ndarray:
-  """The share of a curve's whole change that lies within its steepest window.
-
-  1 is a jump, `window` a straight line: the phase change in a number.
+def reached(steps: np.ndarray, values: np.ndarray, share: float) -> np.ndarray:
+  """The step at which a curve has made a share of its whole change.
 
   Args:
     steps: ascending step counts [K], the first 0.
     values: the curve of each seed, [K, E].
-    window: length, as a share of the last step.
+    share: in (0, 1).
 
   Returns:
-    [E]: the largest change in the direction of the whole one between two
-    recorded steps at most the window apart, over the whole change.
+    [E], interpolated between recorded steps; NaN for seeds that diverged.
   """
-  change = values[-1] - values[0]
-  share = np.zeros(values.shape[1])
-  for first in range(len(steps)):
-    near = steps[first:] - steps[first] <= window * steps[-1]
-    moved = (values[first:][near] - values[first]) / change
-    share = np.maximum(share, moved.max(axis=0))
-  return share
+  made = (values - values[0]) / (values[-1] - values[0])
+  found = np.full(values.shape[1], np.nan)
+  for seed in np.flatnonzero(np.isfinite(made).all(axis=0)):
+    after = int(np.argmax(made[:, seed] >= share))
+    pair = slice(after - 1, after + 1)
+    found[seed] = np.interp(share, made[pair, seed], steps[pair])
+  return found
+
+
+class Phase(NamedTuple):
+  """When a curve changes; each [E].
+
+  Attributes:
+    start: the step at which a tenth of the whole change is made.
+    end: the step at which nine tenths are.
+    abruptness: the time between over the time before: below 1 the change takes
+      less time than the wait for it, whatever the length of training; an
+      exponential approach from the first step on has 21.
+  """
+
+  start: np.ndarray
+  end: np.ndarray
+  abruptness: np.ndarray
+
+
+def phase(steps: np.ndarray, values: np.ndarray) -> Phase:
+  """Finds the change of a curve; arguments as of `reached`."""
+  start, end = (reached(steps, values, share) for share in (0.1, 0.9))
+  return Phase(start, end, (end - start) / start)
 
 
 def along(found: Mapping[int, Measured]) -> dict[str, np.ndarray]:

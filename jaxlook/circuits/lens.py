@@ -11,8 +11,24 @@ import jax.numpy as jnp
 
 from jaxlook.circuits.weights import unembedding
 from jaxlook.lookahead.interventions import capture
-from jaxlook.models import Decoder, residual_sites
+from jaxlook.models import Decoder, DecoderConfig, residual_sites
 from jaxlook.models.decoder import Params
+
+
+def read(config: DecoderConfig, params: Params, stream: jax.Array) -> jax.Array:
+  """Logits from a residual stream, by the final LayerNorm and W_U.
+
+  Args:
+    config: the decoder's shape.
+    params: its parameters, of one seed.
+    stream: [..., D].
+
+  Returns:
+    [..., V].
+  """
+  norm = nn.LayerNorm(epsilon=config.norm_epsilon, use_fast_variance=False)
+  normed = norm.apply({"params": params["final_norm"]}, stream)
+  return cast(jax.Array, normed) @ unembedding(config, params)
 
 
 def logit_lens(
@@ -36,8 +52,4 @@ def logit_lens(
   sites = residual_sites(decoder.config)
   _, seen = capture(decoder, params, tokens, sites)
   stream = jnp.stack([seen[site] for site in sites])
-  norm = nn.LayerNorm(
-    epsilon=decoder.config.norm_epsilon, use_fast_variance=False
-  )
-  normed = cast(jax.Array, norm.apply({"params": params["final_norm"]}, stream))
-  return normed @ unembedding(decoder.config, params)
+  return read(decoder.config, params, stream)

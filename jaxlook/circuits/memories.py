@@ -12,12 +12,12 @@ a feed-forward layer writes through its linear part, see `memory_values`; and in
 neurons as tokens, one of all would nearly always agree.
 """
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlook.circuits import lens
 from jaxlook.circuits.memory_triggers import Triggers, merge, no_triggers
 from jaxlook.circuits.memory_values import value_rows
 from jaxlook.circuits.weights import unembedding
@@ -129,14 +129,10 @@ def _watch(
   """Coefficients [L, B, T, F] and the mean shares [L] of one batch."""
   c = decoder.config
   neurons, residual, ff, out = feed_forward(decoder, params, tokens)
-  norm = nn.LayerNorm(epsilon=c.norm_epsilon, use_fast_variance=False)
-  plain, folded = (
-    unembedding(c, params, fold_norms=fold) for fold in (False, True)
-  )
+  folded = unembedding(c, params, fold_norms=True)
 
   def by_lens(stream: jax.Array) -> jax.Array:
-    normed = norm.apply({"params": params["final_norm"]}, stream)
-    return jnp.argmax(cast(jax.Array, normed) @ plain, axis=-1)
+    return jnp.argmax(lens.read(c, params, stream), axis=-1)
 
   # Layer by layer, for the logits of all together would be large.
   at_residual, at_out = (jax.lax.map(by_lens, x) for x in (residual, out))

@@ -230,7 +230,7 @@ def _variant(
   params = jax.tree.map(lambda x: jnp.asarray(x[index]), specimen.params)
   decoder = forward_only(specimen.decoder)
   seen = jax.tree.map(np.asarray, look(decoder, params, tokens_1xT, TOP))
-  out = np.asarray(unembedding(decoder.config, params))
+  out = np.asarray(unembedding(decoder.config, params, fold_norms=True))
   return {
     "name": specimen.name,
     "loss": [None, *_rounded(losses_ExT[at])],

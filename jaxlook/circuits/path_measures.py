@@ -30,7 +30,7 @@ class Measured(NamedTuple):
     variant: the attention's flag form, or what else tells the models apart.
     seeds: those that did not diverge.
     losses: with a leading seed axis E.
-    composition: by kind, mean composition score of all pairs of heads in
+    composition: by name, mean and largest composition score of the heads in
       different layers, [E]; empty for one layer.
   """
 
@@ -76,10 +76,10 @@ def _measure(
   pairs = config.layers * (config.layers - 1) // 2 * config.heads**2
   scores = {}
   if pairs:
-    scores = {
-      kind: jnp.sum(composition.composition(weights, kind)) / pairs
-      for kind in get_args(composition.Kind)
-    }
+    for kind in get_args(composition.Kind):
+      found = composition.composition(weights, kind)
+      scores[f"{kind} composition"] = jnp.sum(found) / pairs
+      scores[f"{kind} composition, best pair"] = jnp.max(found)
   return term_losses(decoder, task, params, batch), scores
 
 
@@ -116,8 +116,8 @@ def measures(
       add(name, each, losses.layer_on_top[:, layer])
     for order in range(layers + 1):
       add(f"loss up to order {order}", each, losses.orders[:, order])
-    for kind, scores in each.composition.items():
-      add(f"{kind} composition", each, scores)
+    for name, scores in each.composition.items():
+      add(name, each, scores)
   return result
 
 

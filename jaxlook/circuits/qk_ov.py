@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlook.circuits.factored import Factored
 from jaxlook.circuits.weights import (
@@ -69,7 +70,7 @@ def full_ov(
 ) -> Factored:
   """W_E W_V W_O W_U of every head: what an attended token does to the logits.
 
-  Its `eigen_score` is the copying score.
+  Its `eigen_score` is the copying score, which `copying_scores` gives for less.
 
   Args:
     config: the decoder's shape.
@@ -82,6 +83,27 @@ def full_ov(
   weights = head_weights(config, params, fold_norms=fold_norms)
   out = unembedding(config, params, fold_norms=fold_norms)
   return embedding(params) @ ov(weights) @ out
+
+
+def copying_scores(
+  config: DecoderConfig, params: Any, *, fold_norms: bool = False
+) -> np.ndarray:
+  """The copying score of every head: the `eigen_score` of `full_ov`.
+
+  Its eigenvalues are those of a D x D matrix, so that no vocabulary-sized array
+  of every head is made.
+
+  Args:
+    config: the decoder's shape.
+    params: its parameters, of one seed.
+    fold_norms: see `head_weights`.
+
+  Returns:
+    Float64 [L, N], in [-1, 1].
+  """
+  weights = head_weights(config, params, fold_norms=fold_norms)
+  out = unembedding(config, params, fold_norms=fold_norms)
+  return (ov(weights) @ (out @ embedding(params))).eigen_score()
 
 
 def positional_qk(

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxlook import models
 from jaxlook.circuits import skip_trigrams, trigram_counts
-from jaxlook.circuits.qk_ov import full_ov
+from jaxlook.circuits.qk_ov import copying_scores
 from jaxlook.circuits.skip_trigrams import Trigrams
 from jaxlook.circuits.trigram_counts import Counts
 from jaxlook.lookahead.interventions import forward_only
@@ -218,4 +218,4 @@ def _read(
 
 def _copying(decoder: Decoder, params: Any, seed: int) -> np.ndarray:
   own = jax.tree.map(lambda x: jnp.asarray(x[seed]), params)
-  return full_ov(decoder.config, own, fold_norms=True)[0].eigen_score()
+  return copying_scores(decoder.config, own, fold_norms=True)[0]

@@ -167,7 +167,7 @@ def bugs(
   ranked = np.argsort(-np.asarray(trigrams.effect)[forced], kind="stable")
   return Bugs(
     *(
-      np.broadcast_to(x, shape[:0] + real.shape)[found][ranked]
+      np.broadcast_to(x, real.shape)[found][ranked]
       for x in (index, first, second)
     )
   )

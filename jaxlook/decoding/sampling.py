@@ -7,6 +7,8 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from jaxlook.decoding import cache
 from jaxlook.models import Decoder
@@ -19,7 +21,8 @@ class Sampling:
 
   Attributes:
     temperature: divides the logits; 0 takes the most likely token.
-    top_k: keeps this many of the most likely tokens; None for all.
+    top_k: keeps this many of the most likely tokens, and what ties with the
+      last of them; None for all.
     top_p: keeps the fewest most likely tokens whose probabilities reach this
       sum; 1 for all. Source: Holtzman et al. (2019), arXiv 1904.09751.
 
@@ -190,10 +193,19 @@ def _draw(key: jax.Array, logits: jax.Array, sampling: Sampling) -> jax.Array:
 
 
 def full_lengths(prompts: jax.Array, lengths: jax.Array | None) -> jax.Array:
-  """The lengths of prompts, int32 [B]: as given, or the width of all."""
+  """The lengths of prompts, int32 [B]: as given, or the width of all.
+
+  Raises:
+    ValueError: one is out of range.
+  """
   if lengths is None:
     return jnp.full(prompts.shape[0], prompts.shape[1], jnp.int32)
   chex.assert_shape(lengths, prompts.shape[:1])
+  width = prompts.shape[1]
+  # Traced lengths cannot be looked at.
+  if not isinstance(lengths, Tracer):
+    if np.min(lengths) < 1 or np.max(lengths) > width:
+      raise ValueError(f"lengths must lie in 1..{width}: {np.asarray(lengths)}")
   return jnp.asarray(lengths, jnp.int32)
 
 

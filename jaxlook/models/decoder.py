@@ -128,7 +128,9 @@ class Decoder(nn.Module):
         to edit of a name.
     """
     c = self.config
-    check_sites(c, edits, patterns=self.implementation == "reference")
+    # With a past, patterns would lack the positions that are in it.
+    patterns = self.implementation == "reference" and past is None
+    check_sites(c, edits, patterns=patterns)
     if inputs.shape[1] > c.max_length:
       raise ValueError(
         f"sequences of length {inputs.shape[1]} exceed max_length="

@@ -189,14 +189,19 @@ def _attend_past(
   )
   # Softmax in float32 at least, as in `attend`; jax.nn's is never in float64.
   precise = jnp.promote_types(jnp.float32, query.dtype)
-  scores = jnp.einsum("btnh,bsnh->bnts", query, keys).astype(precise)
+  scores = jnp.einsum(
+    "btnh,bsnh->bnts", query, keys, preferred_element_type=precise
+  )
   scores = jnp.where(
     mask_BxTxS[:, None],
     scores / math.sqrt(query.shape[-1]),
     jnp.finfo(precise).min,
   )
-  pattern = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-  return jnp.einsum("bnts,bsnh->btnh", pattern, values)
+  pattern = jax.nn.softmax(scores, axis=-1)
+  out = jnp.einsum(
+    "bnts,bsnh->btnh", pattern, values, preferred_element_type=precise
+  )
+  return out.astype(values.dtype)
 
 
 def _by_head(specs: LayerSpec, context: Callable[[Spec], Pair]) -> Pair | None:

@@ -50,13 +50,25 @@ class InductionHeadsTest(base.TestCase):
       atol=1e-5,
     )
 
-  def test_steepest(self):
-    """All of a jump lies in a window, and a line's share is the window's."""
-    steps = np.arange(0, 101, 10)
-    jump, line = np.where(steps >= 50, -2.0, 0.0), steps / 100
-    values = np.stack([jump, line, 0.5 - 3 * line], axis=1)
-    found = induction_heads.steepest(steps, values, 0.2)
-    np.testing.assert_allclose(found, [1.0, 0.2, 0.2])
+  def test_phase(self):
+    """Of a late jump, a line, and an exponential approach from the start."""
+    steps = np.arange(0, 1001, 10)
+    jump = np.interp(steps, [0, 500, 600, 1000], [0.0, 0.0, -2.0, -2.0])
+    values = np.stack([jump, 3.0 - steps, np.exp(-steps / 50)], axis=1)
+    found = induction_heads.phase(steps, values)
+    np.testing.assert_allclose(found.start[:2], [510, 100])
+    np.testing.assert_allclose(found.end[:2], [590, 900])
+    np.testing.assert_allclose(found.abruptness[:2], [80 / 510, 8.0])
+    # Interpolated between steps a fifth of the time constant apart.
+    self.assertBetween(found.abruptness[2], 18, 24)
+    half = induction_heads.reached(steps, values, 0.5)
+    np.testing.assert_allclose(half[:2], [550, 500])
+
+  def test_phase_of_a_diverged_seed(self):
+    """It has none, and its neighbour has."""
+    values = np.array([[0.0, 0.0], [0.0, np.nan], [1.0, np.nan]])
+    found = induction_heads.phase(np.array([0, 10, 20]), values)
+    np.testing.assert_allclose(found.start, [11.0, np.nan])
 
 
 if __name__ == "__main__":

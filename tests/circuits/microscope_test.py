@@ -162,7 +162,8 @@ class MicroscopeTest(base.Float64TestCase):
     places = np.argsort(-neuron_TxF[:, top])[:SHOWN]
     self.assertEqual(told["places"], places.tolist())
     value = params["block_1"]["mlp"]["down"]["kernel"][top]
-    logits = np.asarray(value @ weights.unembedding(CONFIG, params))
+    reads = weights.unembedding(CONFIG, params, fold_norms=True)
+    logits = np.asarray(value @ reads)
     self.assertEqual(told["writes"], np.argsort(-logits)[:SHOWN].tolist())
     np.testing.assert_allclose(
       told["logits"], np.sort(logits)[::-1][:SHOWN], rtol=THREE_DIGITS

@@ -19,7 +19,7 @@ def measured(variant, orders):
     variant,
     (0, 1),
     TermLosses(orders, orders[:, 1:] + 0.01, layers, layers),  # pyright: ignore
-    {"value": np.array([0.5, 0.7])},
+    {"value composition": np.array([0.5, 0.7])},
   )
 
 

@@ -49,6 +49,19 @@ class QkOvTest(base.Float64TestCase):
     part["out"]["kernel"] = jnp.diag(signs)
     score = qk_ov.full_ov(config, params).eigen_score()
     np.testing.assert_allclose(score, [[1.0, -1.0]], atol=1e-12)
+    np.testing.assert_allclose(
+      qk_ov.copying_scores(config, params), score, atol=1e-12
+    )
+
+  def test_copying_scores_without_the_vocabulary(self):
+    """The short way gives the scores of the factored V x V matrix."""
+    for fold_norms in (False, True):
+      params, setting = drawn(CONFIG), {"fold_norms": fold_norms}
+      np.testing.assert_allclose(
+        qk_ov.copying_scores(CONFIG, params, **setting),
+        qk_ov.full_ov(CONFIG, params, **setting).eigen_score(),
+        atol=1e-10,
+      )
 
   def test_no_positions(self):
     """Rotary models have no position embedding to multiply with."""

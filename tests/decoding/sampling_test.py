@@ -115,6 +115,7 @@ class GenerateTest(base.Float64TestCase):
     ({"steps": 0}, "steps must be at least 1, not 0"),
     ({"steps": 7}, "prompts of 4 and 7 steps exceed max_length=9"),
     ({"stop": 5}, "stop must lie in 0..4, not 5"),
+    ({"lengths": jnp.array([4, 0, 1])}, "lengths must lie in 1..4"),
     ({"sampling": Sampling()}, "key is needed"),
     ({"decoder": Decoder(CONFIG, "window:2")}, "'window:2' changes the forw"),
     ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P. and not em"),

@@ -183,7 +183,8 @@ class PageTest(base.TestCase):
     found = self.each("#neurons [role=radio]", "dataset.neuron")
     self.assertEqual(found[0], str(neuron))
     value = params[f"block_{layer}"]["mlp"]["down"]["kernel"][neuron]
-    writes = np.argmax(value @ weights.unembedding(MODEL, params))
+    reads = weights.unembedding(MODEL, params, fold_norms=True)
+    writes = np.argmax(value @ reads)
     self.assertEqual(self.each(".writes li", "dataset.id")[0], str(writes))
     trigger = np.argmax(seen.neurons[layer, :, neuron])
     jumps = self.each("#neurons li button", "dataset.place")

@@ -67,7 +67,7 @@ function neuronsPanel(root) {
   });
   const writes = element("ol", {class: "writes"});
   const about = element("p", {class: "note"}, "Activations after the"
-    + " nonlinearity; a value's logits at activation 1, without LayerNorm.");
+    + " nonlinearity; a value's logits at activation 1, up to LayerNorm's division.");
   root.append(element("div", {class: "neurons"},
     buttons.node,
     element("div", {}, what, triggers, element("h3", {}, "Its value writes"), writes)),
