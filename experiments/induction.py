@@ -53,8 +53,8 @@ NOTES = (
   " With learned positions and segments of 16 of 32 tokens ordinary training"
   " copied as well (accuracy 0.99), but three seeds of four without prefix"
   " matching (best head 0.16 [-0.25, 0.56], n = 4): keys blurred over several"
-  " recent tokens do as well there. That such heads form is a finding about this"
-  " setting; how a cut changes them is what is asked.",
+  " recent tokens do as well there. That such heads form is a finding about"
+  " this setting; how a cut changes them is what is asked.",
   "Verdicts are of each claim by itself, without adjustment for their number.",
 )
 
