@@ -1,7 +1,7 @@
 """All test processes share what they compile: most of the time goes there.
 
-Binaries that tests start, and the workers of pytest-xdist, read the same folder,
-which is new in every run unless the environment names one.
+Binaries that tests start, and the workers of pytest-xdist, read the same
+folder, which is new in every run unless the environment names one.
 """
 
 import os
