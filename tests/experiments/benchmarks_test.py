@@ -18,6 +18,7 @@ from experiments import cli
 from experiments.benchmarks import (
   attention,
   contenders,
+  decoding,
   flops,
   measuring,
   refit,
@@ -409,6 +410,22 @@ class SmokeTest(base.TestCase):
       ],
     )
     self.assertIn("over as it is", printed)
+
+  def test_decoding(self):
+    """Each way is timed with a cache and without, by tokens added."""
+    printed = self.run_binary(decoding)
+    result = running.result(self.out)
+    self.assertEqual(
+      {(c["setting"], c["variant"]) for c in result["cells"]},
+      {
+        (f"{steps} tokens", f"{way}, {how}")
+        for steps in (2, 4)
+        for way in ("greedy", "beam of 4")
+        for how in ("with a cache", "anew")
+      },
+    )
+    self.assertIn("tokens/s over anew", printed)
+    self.assertTrue((self.out / "figures/tokens.png").exists())
 
   @parameterized.parameters(
     (attention, {"shapes": ["1x2x3"]}, "^--shapes: a shape is BATCHx"),
