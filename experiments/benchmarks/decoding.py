@@ -136,8 +136,8 @@ def benchmark(
     setup=setup,
     notes=[
       "Tokens are those of all prompts together; those that a beam search"
-      " looked at and dropped do not count. A ratio is one of medians, with a 95%"
-      " bootstrap interval over rounds.",
+      " looked at and dropped do not count. A ratio is one of medians, with a"
+      " 95% bootstrap interval over rounds.",
     ],
     tables={"Tokens a second": rows},
     captions={
