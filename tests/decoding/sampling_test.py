@@ -66,10 +66,12 @@ class GenerateTest(base.Float64TestCase):
     wanted = models.apply(Decoder(CONFIG), _params(), tokens)
     reader = cache.reader(Decoder(CONFIG), cached)
     twos = jnp.full(3, 2)
-    logits, state = reader.start(_params(), tokens[:, :3], twos, 7)
+    start = jax.jit(reader.start, static_argnums=3)
+    read = jax.jit(reader.read)
+    logits, state = start(_params(), tokens[:, :3], twos, 7)
     self.assert_close(logits, wanted[:, 1])
     for at in range(2, 9):
-      logits, state = reader.read(_params(), state, tokens[:, at])
+      logits, state = read(_params(), state, tokens[:, at])
       self.assert_close(logits, wanted[:, at])
 
   def test_draws(self):

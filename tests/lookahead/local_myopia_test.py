@@ -1,6 +1,9 @@
 """Local myopia: crossed evaluations and the training with a teacher."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
@@ -60,14 +63,15 @@ class CrossedTest(base.TestCase):
     keys = jax.random.split(held_out_key(), CONFIG.eval_batches)
     seen = Decoder(MODEL, f"teacher/{stop}")
 
+    @functools.partial(jax.jit, static_argnums=1)
     def mean(weights, context_of):
-      total = 0.0
+      total = jnp.zeros(())
       for key in keys:
         batch = TASK.batch(key, CONFIG.batch_size)
         outputs = models.apply(
           seen, weights, batch.inputs, context_of(batch.inputs)
         )
-        total += float(TASK.loss(outputs, batch).mean()) / len(keys)
+        total += TASK.loss(outputs, batch).mean() / len(keys)
       return total
 
     first, second = (
