@@ -60,7 +60,7 @@ class CrossedTest(base.TestCase):
     vanilla, local = _params(1), _params(2)
     losses = _crossed(stop, vanilla, local)
     self.assertLen({float(found[0]) for found in losses.values()}, 4)
-    keys = jax.random.split(held_out_key(), CONFIG.eval_batches)
+    keys = list(jax.random.split(held_out_key(), CONFIG.eval_batches))
     seen = Decoder(MODEL, f"teacher/{stop}")
 
     @functools.partial(jax.jit, static_argnums=1)
