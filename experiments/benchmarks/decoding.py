@@ -50,7 +50,7 @@ class Config:
 
 
 PRESETS = {
-  "smoke": Config(DecoderConfig(1, 8, 2, 16, vocab_size=11), 2, (2, 4), 2),
+  "smoke": Config(DecoderConfig(1, 8, 2, 16, vocab_size=11), 2, (2,), 2),
   "cpu": Config(
     DecoderConfig(2, 64, 4, 256, vocab_size=1024), 8, (16, 64, 240)
   ),
