@@ -21,7 +21,6 @@ from jaxlook import ablation, figures, report
 from jaxlook.circuits import memories_report as reports
 from jaxlook.circuits import memory_pages, memory_study
 from jaxlook.lookahead.interventions import forward_only
-from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)
@@ -92,17 +91,13 @@ def tables(examined, text, chance, show) -> dict[str, report.Rows]:
 
 def main() -> None:
   """Checks the flags, then trains, measures and reports."""
-  task = studying.TASK.value
-  if task != "text" and not studying.MODEL.value:
-    raise cli.UsageError("task", f"{task} has no tokens to predict; give text")
   study = studying.build(
     "memories",
     "Feed-forward layers as key-value memories",
     (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV),
+    precache=None,
     text=TEXT,
   )
-  if not isinstance(study.problem.task, Text):
-    raise cli.UsageError("model", "was trained on no text: there are no tokens")
   if not study.problem.model.hidden_width:
     raise cli.UsageError("model", "has no feed-forward layers")
   setup = SETUPS[ablating.PRESET.value]
@@ -142,6 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  # Not at import, for flags are shared by all that a process imports.
-  flags.set_default(studying.TASK, "text")
   cli.run(main)

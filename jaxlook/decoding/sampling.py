@@ -166,11 +166,10 @@ def filtered(logits: jax.Array, sampling: Sampling) -> jax.Array:
   logits = logits / sampling.temperature
   count = logits.shape[-1]
   descending = -jnp.sort(-logits, axis=-1)
-  kept = jnp.ones_like(logits, bool)
   if sampling.top_k is not None:
     place = min(sampling.top_k, count) - 1
-    kept &= logits >= descending[..., place : place + 1]
-    logits = jnp.where(kept, logits, -jnp.inf)
+    least = descending[..., place : place + 1]
+    logits = jnp.where(logits >= least, logits, -jnp.inf)
     descending = -jnp.sort(-logits, axis=-1)
   if sampling.top_p < 1.0:
     shares = jax.nn.softmax(descending, axis=-1)

@@ -93,7 +93,7 @@ class MemoriesTest(base.TestCase):
     out = self.root / "run"
     done = running.run("memories", "--task=precache", f"--out={out}")
     self.assertEqual(done.returncode, 2)
-    self.assertIn("--task: precache has no tokens", done.stderr)
+    self.assertIn("--task: must be text: this study is of tokens", done.stderr)
     self.assertLen(done.stderr.strip().splitlines(), 1)
     self.assertFalse(out.exists())
 

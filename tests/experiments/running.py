@@ -5,8 +5,10 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 from jaxlook.results import validate_result
+from tests import base
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -33,3 +35,24 @@ def result(out: pathlib.Path):
   found = json.loads((out / "result.json").read_text())
   validate_result(found)
   return found
+
+
+class StudyTestCase(base.TestCase):
+  """Runs a study at its smallest scale into `out`."""
+
+  def setUp(self):
+    super().setUp()
+    self.root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    self.out = self.root / "run"
+
+  def run_study(self, name: str, *arguments: str):
+    """Runs a study and returns its checked result."""
+    arguments = ("--preset=smoke", f"--out={self.out}", *arguments)
+    done = run(name, *arguments)
+    self.assertEqual(done.returncode, 0, done.stderr)
+    found = result(self.out)
+    self.assertEqual(found["experiment"], name)
+    report = (self.out / "report.md").read_text()
+    for figure in self.out.glob("figures/*"):
+      self.assertIn(f"figures/{figure.name}", report)
+    return found

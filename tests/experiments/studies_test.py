@@ -1,37 +1,15 @@
 """The studies from end to end, at their smallest scale."""
 
-import pathlib
-import tempfile
-
 import numpy as np
 import pyarrow.parquet as pq
 
-from tests import base
 from tests.experiments import running
 
 
-class StudiesTest(base.TestCase):
-  def setUp(self):
-    super().setUp()
-    root = self.enterContext(tempfile.TemporaryDirectory())
-    self.root = pathlib.Path(root)
-    self.out = self.root / "run"
-
-  def _run(self, name, *arguments):
-    """Runs a study and returns its checked result."""
-    arguments = ("--preset=smoke", f"--out={self.out}", *arguments)
-    done = running.run(name, *arguments)
-    self.assertEqual(done.returncode, 0, done.stderr)
-    result = running.result(self.out)
-    self.assertEqual(result["experiment"], name)
-    report = (self.out / "report.md").read_text()
-    for figure in self.out.glob("figures/*"):
-      self.assertIn(f"figures/{figure.name}", report)
-    return result
-
+class StudiesTest(running.StudyTestCase):
   def test_gradient_anatomy(self):
     """Shares sum to one at every distance; every figure is there."""
-    result = self._run("gradient_anatomy", "--sequences=8")
+    result = self.run_study("gradient_anatomy", "--sequences=8")
     self.assertEqual(
       {cell["variant"] for cell in result["cells"]},
       {"causal", "myopic/kv", "untrained"},
@@ -50,7 +28,7 @@ class StudiesTest(base.TestCase):
 
   def test_horizon(self):
     """Every arm of the dial is there, with all its seeds."""
-    result = self._run("horizon", "--horizons=0")
+    result = self.run_study("horizon", "--horizons=0")
     # Two seeds of causal, and for each stop h = 0, a leak and a distance.
     self.assertLen(result["cells"], 2 * (1 + 2 * (1 + 1 + 1)))
     self.assertTrue((self.out / "figures" / "dial.png").exists())
@@ -58,7 +36,7 @@ class StudiesTest(base.TestCase):
 
   def test_local_myopia_on_text(self):
     """Gap and bonus of both stop points, from arms with a teacher."""
-    result = self._run(
+    result = self.run_study(
       "local_myopia", "--task=text", f"--cache={self.root / 'cache'}"
     )
     self.assertEqual(
@@ -77,7 +55,7 @@ class StudiesTest(base.TestCase):
 
   def test_placebo(self):
     """As many repetitions as asked for, each with both orders."""
-    result = self._run("placebo", "--repetitions=6")
+    result = self.run_study("placebo", "--repetitions=6")
     self.assertEqual([c["n"] for c in result["claims"]], [6, 6])
     table = pq.read_table(self.out / "measurements.parquet")
     self.assertEqual(table.num_rows, 6 * 4)

@@ -1,0 +1,31 @@
+"""The logit lens ends in the model's logits and begins with its embeddings."""
+
+import jax.numpy as jnp
+from absl.testing import absltest
+
+from jaxlook import models
+from jaxlook.circuits import lens
+from jaxlook.models import Decoder
+from tests import base
+from tests.circuits.weights_test import CONFIG, drawn, tokens
+
+
+class LensTest(base.Float64TestCase):
+  def test_ends(self):
+    """The last are the model's logits, the first those of its embeddings."""
+    params, inputs = drawn(CONFIG), tokens(CONFIG)
+    found = lens.logit_lens(Decoder(CONFIG), params, inputs)
+    logits = models.apply(Decoder(CONFIG), params, inputs)
+    self.assert_close(found[-1], logits)
+    x = params["token_embedding"]["embedding"][inputs]
+    x += params["position_embedding"][None]
+    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(
+      x.var(-1, keepdims=True) + CONFIG.norm_epsilon
+    )
+    norm = params["final_norm"]
+    x = x * norm["scale"][None, None] + norm["bias"][None, None]
+    self.assert_close(found[0], x @ params["token_embedding"]["embedding"].T)
+
+
+if __name__ == "__main__":
+  absltest.main()
