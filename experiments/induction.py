@@ -28,7 +28,7 @@ from experiments import ablating, cli, studying
 from jaxlook import ablation
 from jaxlook.circuits import induction_heads
 from jaxlook.circuits.induction_report import claims, figure, tables
-from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.models import DecoderConfig
 from jaxlook.models.config import Positions
 from jaxlook.tasks.induction import Induction
 from jaxlook.training import (
@@ -154,7 +154,7 @@ def follow(
   batch = held_out_batch(problem, sequences)
   return {
     step: induction_heads.measure(
-      Decoder(saved.model, saved.variant),
+      saved.decoder,
       task,
       saved.params(step),
       batch,

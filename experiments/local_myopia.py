@@ -17,7 +17,6 @@ from absl import flags
 from experiments import ablating, cli, studying
 from jaxlook import ablation, figures, report, stats
 from jaxlook.lookahead import local_myopia
-from jaxlook.models import Decoder
 from jaxlook.training import SavedArm, Teacher, held_out_key
 
 flags.adopt_module_key_flags(studying)
@@ -28,7 +27,7 @@ TRAINED = (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV)
 
 def teacher_of(arm: SavedArm, teacher: Teacher | None = None) -> Teacher:
   """All seeds of an arm, as a teacher."""
-  return Teacher(arm.params(), Decoder(arm.model, arm.variant), teacher)
+  return Teacher(arm.params(), arm.decoder, teacher)
 
 
 def crossed(

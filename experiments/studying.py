@@ -408,7 +408,7 @@ def subject(arm: SavedArm) -> Subject:
   params = _alive(arm.params(STEP.value), arm, seeds)
   return Subject(
     arm.variant if STEP.value != 0 else UNTRAINED,
-    Decoder(arm.model, arm.variant),
+    arm.decoder,
     params,
     seeds,
     arm,

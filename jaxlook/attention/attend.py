@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.attention import fused
+from jaxlook.attention.masks import Barrier
 from jaxlook.attention.reference import (
   Pair,
   attend_reference,
@@ -30,6 +31,7 @@ def attend(
   scale: float | None = None,
   implementation: Implementation = "auto",
   edit_pattern: Callable[[jax.Array], jax.Array] | None = None,
+  barrier: Barrier | None = None,
 ) -> jax.Array:
   """Causal attention under a variant that decides which gradients flow.
 
@@ -54,6 +56,8 @@ def attend(
       only what the spec asks for, first derivatives only) or "auto" ("fused").
     edit_pattern: gives the attention pattern to go on with, from the one of all
       heads [batch, heads, length, length]; needs the reference path.
+    barrier: (first_query, first_key): queries from the one on see no key before
+      the other; first_key <= first_query. None for none.
 
   Returns:
     [batch, length, heads, head_dim] head outputs, dtype of `value`. Scores and
@@ -68,14 +72,19 @@ def attend(
   Raises:
     ValueError: the shapes or dtypes disagree, an array is empty, the spec is
       unknown or given for another number of heads, context is missing or given
-      in vain, the implementation is unknown, or the fused path is
-      differentiated twice.
+      in vain, the implementation is unknown, the barrier hides a query's own
+      key, or the fused path is differentiated twice.
 
   Source: Wu, Morris and Levine (2024), arXiv 2404.00859, sections 2 and 3, for
   `myopic`; the published code stops at `residual`.
   """
   specs = _per_head(spec)
   _check(query, key, value, specs, context, implementation)
+  if barrier is not None and not 0 <= barrier[1] <= barrier[0]:
+    raise ValueError(
+      f"a barrier must be (first query, first key at or before it), not"
+      f" {barrier}"
+    )
   if edit_pattern is not None and implementation != "reference":
     raise ValueError(
       f"edit_pattern needs implementation='reference', not {implementation!r}"
@@ -88,7 +97,11 @@ def attend(
       _by_spec(
         specs,
         lambda spec, query, key, value, context: pattern_reference(
-          query, key, value, spec=spec, context=context, scale=scale
+          *(query, key, value),
+          spec=spec,
+          context=context,
+          scale=scale,
+          barrier=barrier,
         ),
         arrays,
         axis=1,
@@ -102,13 +115,34 @@ def attend(
       (*arrays, jnp.swapaxes(pattern, 1, 2)),
     )
 
-  def one(spec: Spec, query, key, value, context):
-    path = (
-      attend_reference if implementation == "reference" else fused.attend_fused
+  def by_definition(spec: Spec, query, key, value, context):
+    return attend_reference(
+      *(query, key, value),
+      spec=spec,
+      context=context,
+      scale=scale,
+      barrier=barrier,
     )
-    return path(query, key, value, spec=spec, context=context, scale=scale)
 
-  return _by_spec(specs, one, arrays)
+  def fast(spec: Spec, query, key, value, context):
+    return fused.attend_fused(
+      query, key, value, spec=spec, context=context, scale=scale
+    )
+
+  if implementation == "reference":
+    return _by_spec(specs, by_definition, arrays)
+  if barrier is None or barrier[0] >= query.shape[1]:
+    return _by_spec(specs, fast, arrays)
+  # Specs know distances only, and those a slice keeps: what comes before the
+  # barrier is one call, what comes after it another from its first key on.
+  first_query, first_key = barrier
+  before = _by_spec(specs, fast, _cut(arrays, slice(0, first_query)))
+  after = _by_spec(specs, fast, _cut(arrays, slice(first_key, None)))
+  return jnp.concatenate([before, after[:, first_query - first_key :]], axis=1)
+
+
+def _cut(arrays: tuple[Any, ...], positions: slice) -> tuple[Any, ...]:
+  return jax.tree.map(lambda x: x[:, positions], arrays)
 
 
 def _by_spec(

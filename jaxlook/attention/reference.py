@@ -58,6 +58,7 @@ def pattern_reference(
   spec: Spec,
   context: Pair | None,
   scale: float,
+  barrier: masks.Barrier | None = None,
 ) -> jax.Array:
   """The attention pattern by the definition: softmax over what is visible.
 
@@ -68,6 +69,7 @@ def pattern_reference(
     spec: the attention variant.
     context: the pair of `context_pair`'s `given`.
     scale: factor on the scores.
+    barrier: as of `attend`.
 
   Returns:
     [B, N, T, S], float32, or float64 for float64 inputs.
@@ -85,7 +87,7 @@ def pattern_reference(
     masks.window(spec, length), scores(key), scores(context_key)
   )
   lowest = jnp.finfo(precise).min
-  visible_TxS = masks.visible(spec, length)
+  visible_TxS = masks.visible(spec, length, barrier)
   return jax.nn.softmax(jnp.where(visible_TxS, scores_BxNxTxS, lowest))
 
 
@@ -133,6 +135,7 @@ def attend_reference(
   spec: Spec,
   context: Pair | None,
   scale: float,
+  barrier: masks.Barrier | None = None,
 ) -> jax.Array:
   """Attends by the definition: `pattern_reference`, then `read_reference`.
 
@@ -143,12 +146,17 @@ def attend_reference(
     spec: the attention variant.
     context: the pair of `context_pair`'s `given`.
     scale: factor on the scores.
+    barrier: as of `attend`.
 
   Returns:
     [B, T, N, H] head outputs in the dtype of `value`. Scores and softmax are
     float32, or float64 for float64 inputs.
   """
   pattern_BxNxTxS = pattern_reference(
-    query, key, value, spec=spec, context=context, scale=scale
+    *(query, key, value),
+    spec=spec,
+    context=context,
+    scale=scale,
+    barrier=barrier,
   )
   return read_reference(pattern_BxNxTxS, key, value, spec=spec, context=context)

@@ -94,7 +94,7 @@ def removal(
   if how not in get_args(How):
     raise ValueError(f"how must be one of {get_args(How)}, not {how!r}")
   # One path for all runs: two that agree to rounding would blur the zeros.
-  decoder = Decoder(decoder.config, decoder.attention, "reference")
+  decoder = decoder.clone(implementation="reference")
   length = inputs.shape[1]
   pattern_site, head_site = (
     f"block_{layer}/attention/{name}" for name in ("pattern", "head")

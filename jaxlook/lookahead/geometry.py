@@ -65,7 +65,7 @@ def compare_gradients(
   plain = uncut(decoder, decoder.implementation)
 
   def gradient(attention: str) -> Params:
-    variant = Decoder(plain.config, attention, plain.implementation)
+    variant = plain.clone(attention=attention)
     found = jax.grad(lambda p: loss(apply(variant, p, inputs)))(params)
     return {name: x for name, x in found.items() if name not in excluded}
 
@@ -117,7 +117,7 @@ def uncut(decoder: Decoder, implementation: Implementation) -> Decoder:
         f"attention {spec.name!r} changes the forward pass, so ordinary"
         " gradients are not its own; use a variant that only cuts gradient"
       )
-  return Decoder(config, "causal", implementation)
+  return decoder.clone(attention="causal", implementation=implementation)
 
 
 def _minus(a: Params, b: Params) -> Params:

@@ -43,10 +43,8 @@ def forward_only(decoder: Decoder) -> Decoder:
   specs = decoder.attention
   if isinstance(specs, str):
     specs = parse_layers(specs, c.layers, c.heads)
-  return Decoder(
-    c,
-    tuple(tuple(_uncut(spec) for spec in layer) for layer in specs),
-    decoder.implementation,
+  return decoder.clone(
+    attention=tuple(tuple(_uncut(spec) for spec in layer) for layer in specs)
   )
 
 
@@ -167,4 +165,4 @@ def _runnable(decoder: Decoder, sites: Iterable[str]) -> Decoder:
   decoder = forward_only(decoder)
   if not any(site.endswith("/pattern") for site in sites):
     return decoder
-  return Decoder(decoder.config, decoder.attention, "reference")
+  return decoder.clone(implementation="reference")

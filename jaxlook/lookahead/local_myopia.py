@@ -59,7 +59,7 @@ def crossed(
   """
   if local.teacher is None:
     raise ValueError("the local model needs the vanilla model as its teacher")
-  alone = Decoder(local.decoder.config, "causal")
+  alone = local.decoder.clone(attention="causal")
 
   def loss(decoder: Decoder, params, teacher: Teacher | None) -> np.ndarray:
     losses_ExT = evaluate(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxlook.attention import parse_layers
 from jaxlook.attention.attend import Implementation
+from jaxlook.attention.masks import Barrier
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.heads import Attention, Context, LayerSpec, Past
 from jaxlook.models.sites import NO_EDITS, Edits, check_sites, sown, tap
@@ -55,6 +56,7 @@ class Block(nn.Module):
   config: DecoderConfig
   specs: LayerSpec
   implementation: Implementation = "auto"
+  barrier: Barrier | None = None
 
   @nn.compact
   def __call__(
@@ -68,7 +70,9 @@ class Block(nn.Module):
     c = self.config
     x_BxTxD = tap(self, edits, "residual", x_BxTxD)
     norm = _norm(c, "attention_norm")
-    attended = Attention(c, self.specs, self.implementation, name="attention")(
+    attended = Attention(
+      c, self.specs, self.implementation, self.barrier, name="attention"
+    )(
       norm(x_BxTxD),
       None if teacher is None else norm(teacher.residual),
       teacher,
@@ -90,11 +94,14 @@ class Decoder(nn.Module):
     attention: the variant: its flag form, or the spec of each layer and head.
     implementation: as in `jaxlook.attend`; attention patterns are there to be
       seen and edited under "reference" only.
+    barrier: (first_query, first_key): positions from the one on see, in every
+      layer, none before the other; None for none.
   """
 
   config: DecoderConfig
   attention: str | tuple[LayerSpec, ...] = "causal"
   implementation: Implementation = "auto"
+  barrier: Barrier | None = None
 
   @nn.compact
   def __call__(
@@ -170,7 +177,8 @@ class Decoder(nn.Module):
       x_BxTxD = x_BxTxD + table_1xTxD
     for layer in range(c.layers):
       x_BxTxD = Block(
-        c, specs[layer], self.implementation, name=f"block_{layer}"
+        *(c, specs[layer], self.implementation, self.barrier),
+        name=f"block_{layer}",
       )(
         x_BxTxD,
         None if teacher is None else teacher[layer],

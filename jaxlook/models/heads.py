@@ -12,6 +12,7 @@ from jax.lax import stop_gradient
 
 from jaxlook.attention import Spec, attend
 from jaxlook.attention.attend import Implementation
+from jaxlook.attention.masks import Barrier
 from jaxlook.attention.reference import Pair
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.sites import NO_EDITS, Edits, tap
@@ -92,6 +93,7 @@ class Attention(nn.Module):
   config: DecoderConfig
   specs: LayerSpec
   implementation: Implementation = "auto"
+  barrier: Barrier | None = None
 
   @nn.compact
   def __call__(
@@ -149,7 +151,7 @@ class Attention(nn.Module):
       return teacher.key, teacher.value
 
     if past is not None:
-      out = _attend_past(query, key, value, past)
+      out = _attend_past(query, key, value, past, self.barrier)
     else:
       out = attend(
         query,
@@ -162,6 +164,7 @@ class Attention(nn.Module):
         edit_pattern=functools.partial(seen, "pattern")
         if self.implementation == "reference"
         else None,
+        barrier=self.barrier,
       )
     out = seen("head", out)
     return dense(
@@ -171,7 +174,11 @@ class Attention(nn.Module):
 
 
 def _attend_past(
-  query: jax.Array, key: jax.Array, value: jax.Array, past: Past
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  past: Past,
+  barrier: Barrier | None,
 ) -> jax.Array:
   """Ordinary attention to a past and, causally, to the inputs themselves."""
   (batch, length), size = query.shape[:2], past.key.shape[1]
@@ -183,6 +190,15 @@ def _attend_past(
     ],
     axis=-1,
   )
+  if barrier is not None:
+    now_BxT = past.length[:, None] + jnp.arange(length)[None]
+    then_BxS = jnp.concatenate(
+      [jnp.broadcast_to(jnp.arange(size)[None], (batch, size)), now_BxT], axis=1
+    )
+    first_query, first_key = barrier
+    mask_BxTxS &= (now_BxT < first_query)[:, :, None] | (then_BxS >= first_key)[
+      :, None
+    ]
   keys, values = (
     jnp.concatenate(pair, axis=1)
     for pair in ((past.key, key), (past.value, value))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
+from jaxlook.attention.masks import Barrier
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.runs import Arm, Store
 from jaxlook.tasks.task import Batch, Task
@@ -41,6 +42,7 @@ class Problem:
       tasks.
     held_out: held-out data from the host, [batches, ...]; None for
       generated tasks.
+    barrier: of the decoder; None for none.
   """
 
   setting: str
@@ -52,6 +54,11 @@ class Problem:
   about: Mapping[str, Any]
   feed: Feed | None = None
   held_out: np.ndarray | None = None
+  barrier: Barrier | None = None
+
+  def decoder(self, variant: str) -> Decoder:
+    """The model under a variant's flag form."""
+    return Decoder(self.model, variant, barrier=self.barrier)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +73,7 @@ class SavedArm:
     model: the decoder's shape.
     train: how it was trained.
     seeds: all seeds, those that diverged, too.
+    barrier: of the decoder; None for none.
   """
 
   root: Path
@@ -75,6 +83,12 @@ class SavedArm:
   model: DecoderConfig
   train: TrainConfig
   seeds: tuple[int, ...]
+  barrier: Barrier | None = None
+
+  @property
+  def decoder(self) -> Decoder:
+    """The model under its variant."""
+    return Decoder(self.model, self.variant, barrier=self.barrier)
 
   def params(self, step: int | None = None) -> Any:
     """The parameters after a step, with a leading seed axis E.
@@ -117,6 +131,7 @@ def read_arm(root: Path) -> SavedArm:
       model=DecoderConfig(**config["model"]),
       train=TrainConfig(**train),
       seeds=tuple(config["seeds"]),
+      barrier=tuple(config["barrier"]) if "barrier" in config else None,
     )
   except (KeyError, TypeError) as error:
     raise ValueError(f"{root} is of another version: {error}") from error
@@ -180,16 +195,17 @@ def run_arm(
       "train": dataclasses.asdict(problem.train),
       "seeds": problem.seeds,
     }
-    | ({"teacher": teacher.variant} if teacher else {}),
+    | ({"teacher": teacher.variant} if teacher else {})
+    | ({"barrier": problem.barrier} if problem.barrier else {}),
   )
   trained_before = arm.finished
   if trained_before:
     cells, table = arm.result()["cells"], arm.metrics()
   else:
-    decoder = Decoder(problem.model, variant)
+    decoder = problem.decoder(variant)
     read = None
     if teacher is not None:
-      read = Teacher(teacher.params(), Decoder(teacher.model, teacher.variant))
+      read = Teacher(teacher.params(), teacher.decoder)
     trained = train(
       decoder,
       problem.task,

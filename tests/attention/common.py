@@ -41,7 +41,12 @@ def _compiled(spec: Spec, implementation: str):
   )
 
 
-def compute(spec: Spec, arrays: dict[str, jax.Array], implementation: str):
+def compute(
+  spec: Spec,
+  arrays: dict[str, jax.Array],
+  implementation: str,
+  barrier: tuple[int, int] | None = None,
+):
   """What `value_and_grads` compiles."""
   given = dict(arrays)
   if spec.keeps_forward:
@@ -56,6 +61,7 @@ def compute(spec: Spec, arrays: dict[str, jax.Array], implementation: str):
       spec=spec,
       context=context if spec.needs_context else None,
       implementation=implementation,
+      barrier=barrier,
     )
     return jnp.sum(out * given["weight"]), out
 

@@ -59,12 +59,13 @@ class GenerateTest(base.Float64TestCase):
       np.testing.assert_allclose(found.log_probs[row], log_probs, atol=1e-10)
     np.testing.assert_array_equal(found.lengths, STEPS)
 
-  @parameterized.parameters(True, False)
-  def test_logits(self, cached):
+  @parameterized.parameters((True, None), (False, None), (True, (5, 3)))
+  def test_logits(self, cached, barrier):
     """Read one by one, tokens give the logits of the whole sequence."""
     tokens = jax.random.randint(jax.random.key(0), (3, 9), 0, 5)
-    wanted = models.apply(Decoder(CONFIG), _params(), tokens)
-    reader = cache.reader(Decoder(CONFIG), cached)
+    decoder = Decoder(CONFIG, barrier=barrier)
+    wanted = jax.jit(models.apply, static_argnums=0)(decoder, _params(), tokens)
+    reader = cache.reader(decoder, cached)
     twos = jnp.full(3, 2)
     start = jax.jit(reader.start, static_argnums=3)
     read = jax.jit(reader.read)

@@ -1,0 +1,74 @@
+"""A barrier hides early keys from late queries, on every path."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import parameterized
+
+import jaxlook
+from jaxlook import models
+from jaxlook.attention import masks
+from jaxlook.lookahead import interventions
+from jaxlook.models import Decoder, DecoderConfig
+from tests import base
+from tests.attention import common
+from tests.circuits.weights_test import drawn
+
+SHAPE = (2, 7, 2, 3)
+SPECS = ("causal", "myopic/residual", "horizon:2", "window:2", "zero_context")
+
+
+class AttendTest(base.Float64TestCase):
+  @parameterized.parameters(*SPECS)
+  def test_paths_agree(self, spec):
+    """Slices under the fused path are the mask of the definition."""
+    arrays = common.inputs(0, SHAPE)
+
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def run(path, barrier):
+      return common.compute(jaxlook.parse(spec), arrays, path, barrier)
+
+    for barrier in ((4, 3), (3, 3), (5, 0)):
+      self.assert_close(run("fused", barrier), run("reference", barrier))
+    self.assert_close(run("fused", (7, 3)), run("fused", None))
+
+  def test_hidden_keys_are_not_read(self):
+    """Behind the barrier early keys have no weight, and no gradient."""
+    query, key, value = jax.random.normal(jax.random.key(0), (3, *SHAPE))
+
+    def late(value):
+      out = jaxlook.attend(query, key, value, spec="causal", barrier=(5, 4))
+      return jnp.sum(out[:, 5:] ** 2)
+
+    size = np.abs(jax.jit(jax.grad(late))(value)).max(axis=(0, 2, 3))
+    np.testing.assert_array_equal(size > 0, np.arange(7) >= 4)
+
+  def test_refuses(self):
+    """A query must see its own key."""
+    arrays = jnp.zeros((3, *SHAPE))
+    with self.assertRaisesRegex(ValueError, r"barrier .* not \(3, 4\)"):
+      jaxlook.attend(*arrays, spec="causal", barrier=(3, 4))
+
+
+class DecoderTest(base.Float64TestCase):
+  def test_patterns_and_cuts(self):
+    """A decoder's patterns have the hole; uncut and fast, it computes that."""
+    config = DecoderConfig(2, 8, 2, max_length=7, vocab_size=5)
+    params = drawn(config)
+    tokens = jax.random.randint(jax.random.key(1), (2, 7), 0, 5)
+    decoder = Decoder(config, "myopic/residual", barrier=(4, 3))
+    sites = [f"block_{layer}/attention/pattern" for layer in range(2)]
+    slow, seen = jax.jit(
+      lambda: interventions.capture(decoder, params, tokens, sites)
+    )()
+    hole = ~masks.visible(jaxlook.parse("causal"), 7, (4, 3))
+    for site in sites:
+      pattern = np.asarray(seen[site])
+      self.assertEqual(pattern[:, :, hole].max(), 0.0)
+      self.assertGreater(pattern[:, :, ~hole].min(), 0.0)
+    fast = jax.jit(lambda: models.apply(decoder, params, tokens))()
+    self.assert_close(slow, fast)
+    plain = jax.jit(lambda: models.apply(Decoder(config), params, tokens))()
+    self.assertGreater(np.abs(plain - fast)[:, 4:].max(), 1e-6)
