@@ -76,12 +76,16 @@ TEXT = studying.TEXT | {
 }
 
 
-def build_dial(length: int) -> Dial:
-  """The preset's dial, with `--horizons` and within the sequence."""
+def preset_dial() -> Dial:
+  """The dial of preset and task."""
   preset = ablating.PRESET.value
-  chosen = DIALS[preset]
   if studying.TASK.value == "text" and preset == "cpu":
-    chosen = TEXT_DIAL
+    return TEXT_DIAL
+  return DIALS[preset]
+
+
+def build_dial(chosen: Dial, length: int) -> Dial:
+  """A dial with `--horizons`, within the sequence."""
   if _HORIZONS.value is not None:
     with cli.naming("horizons"):
       asked = tuple(int(text) for text in _HORIZONS.value)
@@ -110,7 +114,7 @@ def main() -> None:
   )
   problem = study.problem
   length, layers = problem.model.max_length, problem.model.layers
-  chosen = build_dial(length)
+  chosen = build_dial(preset_dial(), length)
   study = dataclasses.replace(
     study,
     variants=chosen.variants(layers),

@@ -30,6 +30,7 @@ def claims(
   *,
   unit: str,
   source: str,
+  setting: str = "",
 ) -> list[stats.Claim]:
   """The gap at h = 0 and, where the truth is known, that the dial finds it.
 
@@ -41,19 +42,21 @@ def claims(
       layers; None where the truth is not known.
     unit: of the loss.
     source: of the claim that there is a gap.
+    setting: put before the claims' ids where there are several settings.
 
   Returns:
     Claims with ids that begin with the stop point.
   """
   found = []
   for stop in STOPS:
+    name = "/".join(word for word in (setting, stop) if word)
     horizons, losses_RxE = _rows(chosen, values, length, stop)
     gap = dial.interval(losses_RxE[0] - losses_RxE[-1])
     if gap is None:
       continue
     found.append(
       stats.claim(
-        f"{stop}/gap",
+        f"{name}/gap",
         f"the loss of horizon:0/{stop} is higher than that of causal; the"
         " estimate is the difference, paired by seed",
         source_of(stop, source),
@@ -69,10 +72,10 @@ def claims(
     if smallest is not None:
       found.append(
         stats.claim(
-          f"{stop}/smallest",
+          f"{name}/smallest",
           f"the smallest h of the dial that closes {dial.CLOSED:.0%} of the gap"
-          f" lies in [{reach[0]}, {reach[1]}]: from the nearest source over the"
-          " number of layers, rounded up, to the farthest source",
+          f" lies in [{reach[0]}, {reach[1]}]: from where gradient can reach the"
+          " nearest source through all layers to the distance of the farthest",
           _OURS,
           "positions",
           smallest,
@@ -84,7 +87,7 @@ def claims(
     if needed is not None:
       found.append(
         stats.claim(
-          f"{stop}/horizon",
+          f"{name}/horizon",
           f"{dial.CLOSED:.0%} of the gap is closed at a horizon above"
           f" {reach[0] - 1}, from where no gradient reaches the nearest source,"
           f" and not above {reach[1]}, where the farthest one lies;"
@@ -103,7 +106,7 @@ def claims(
       if part is not None:
         found.append(
           stats.claim(
-            f"{stop}/short{horizons[row]}",
+            f"{name}/short{horizons[row]}",
             f"h = {horizons[row]}, from which no gradient reaches a source,"
             " closes at most a tenth of the gap",
             _OURS,

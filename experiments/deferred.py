@@ -1,0 +1,207 @@
+"""The unit test of pre-caching on discrete data: asked for d steps later.
+
+    python -m experiments.deferred [--preset=smoke|cpu|paper] [--out=DIR]
+        [--delay=4] [--horizons=0,1,2,4]
+
+A function of two neighbouring tokens can be worked out as soon as they are
+read, is of no use there, and is asked for d steps later, as a sum over several
+such pairs (`jaxlook.tasks.deferred`). Trains the dial of gradient horizons for
+both stop points at two depths. Gradient from a query reaches the first block's
+output up to h (layers - 1) positions back; so the gap must be whole where that
+is below d, and must be gone from the farthest pair on. `cpu` takes about 12
+minutes on two cores.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+from absl import flags
+
+from experiments import ablating, cli, horizon, studying
+from jaxlook import ablation, report
+from jaxlook.lookahead import dial_report
+from jaxlook.lookahead.dial import Dial
+from jaxlook.models import DecoderConfig
+from jaxlook.runs import Store
+from jaxlook.tasks.deferred import Deferred
+from jaxlook.training import FinishedArm, Problem, TrainConfig
+
+_DELAY = flags.DEFINE_integer("delay", None, "d, steps until it is asked for.")
+
+flags.adopt_module_key_flags(ablating)
+flags.declare_key_flag("horizons")
+
+_OURS = "jaxlook's own; the discrete form of Wu et al. 2024, section 4"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A scale of the experiment: task, depths, model, training, seeds, dial."""
+
+  p: float
+  delay: int
+  terms: int
+  tokens: int
+  values: int
+  length: int
+  depths: tuple[int, ...]
+  width: int
+  heads: int
+  seeds: int
+  horizons: tuple[int, ...]
+  train: TrainConfig
+
+  def task(self) -> Deferred:
+    """The task."""
+    with cli.naming("delay", "length"):
+      return Deferred(
+        *(self.p, self.delay, self.terms, self.tokens, self.values),
+        length=self.length,
+      )
+
+  def problem(self, layers: int) -> Problem:
+    """The task with a model of some depth."""
+    task = self.task()
+    with cli.naming("width", "heads"):
+      model = DecoderConfig(
+        *(layers, self.width, self.heads),
+        max_length=self.length,
+        vocab_size=task.vocab_size,
+        positions="rotary",
+        tied_head=False,
+        # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
+        init_std=0.02 * math.sqrt(768 / self.width),
+      )
+    share = task.p * (task.length - task.first) / task.length
+    return Problem(
+      setting=f"{layers} layers",
+      task=task,
+      model=model,
+      train=self.train,
+      seeds=tuple(range(self.seeds)),
+      score=lambda loss: {"loss": loss, "loss_over_asked": loss / share},
+      about=dataclasses.asdict(task),
+    )
+
+
+def _train(steps: int, batch: int = 64, rate: float = 3e-3) -> TrainConfig:
+  return TrainConfig(
+    steps=steps,
+    batch_size=batch,
+    learning_rate=rate,
+    warmup_fraction=0.05,
+    clip_norm=1.0,
+    log_every=min(50, steps // 2),
+  )
+
+
+PRESETS = {
+  "smoke": Config(
+    *(0.5, 2, 1, 4, 2, 6), (2,), *(8, 2, 2), (0, 1), _train(20, 8)
+  ),
+  "cpu": Config(
+    *(0.5, 4, 3, 4, 2, 16), (2, 3), *(32, 2, 3), (0, 1, 2, 3, 4, 6), _train(800)
+  ),
+  "paper": Config(
+    *(0.5, 16, 4, 8, 4, 64),
+    (2, 3, 5),
+    *(128, 4, 8),
+    (0, 1, 2, 4, 5, 8, 12, 15, 16, 19, 32),
+    _train(10_000, 256, 1e-3),
+  ),
+}
+
+
+def reach(task: Deferred, layers: int) -> tuple[int, int]:
+  """Bounds of the horizon that is needed.
+
+  Below the first no gradient from a query reaches the first block's output at
+  the nearest pair; from the second on it reaches all pairs in one layer.
+  """
+  return math.ceil(task.delay / (layers - 1)), task.delay + task.terms - 1
+
+
+def findings(
+  store: Store,
+  study: studying.Study,
+  problems: Sequence[Problem],
+  dial: Dial,
+  arms: Sequence[FinishedArm],
+) -> studying.Findings:
+  """The dial at every depth: claims, tables, figures."""
+  cells = [cell for arm in arms for cell in arm.cells]
+  claims, tables, figures = [], {}, {}
+  for problem in problems:
+    layers, length = problem.model.layers, problem.model.max_length
+    losses = ablation.by_variant(cells, "loss_over_asked", problem.setting)
+    unit = "nats/asked token"
+    bounds = reach(problem.task, layers)
+    claims += dial_report.claims(
+      *(dial, losses, length, bounds),
+      unit=unit,
+      source=_OURS,
+      setting=problem.setting,
+    )
+    found = dial_report.tables(dial, losses, length, layers, unit)
+    found[f"Held-out loss, {unit}"] = report.variant_table(
+      losses,
+      ablation.diverged(cells, problem.setting),
+      {"chance": problem.task.asked_chance},
+    )
+    tables |= {
+      f"{name} ({problem.setting})": rows for name, rows in found.items()
+    }
+    file = f"{layers}-layers.png"
+    dial_report.figure(
+      *(store.figures / file, dial, losses, length),
+      unit=unit,
+      setup=f"{problem.setting}; {study.setup}; {len(problem.seeds)} seeds",
+    )
+    figures[file] = (
+      f"{problem.setting}: mean and 95% t band over seeds; h = {length - 1} is"
+      f" ordinary training. No gradient reaches a pair with h < {bounds[0]}; it"
+      f" reaches all pairs in one layer from h = {bounds[1]} on."
+    )
+  return studying.Findings(
+    claims=claims, tables=tables, figures=figures, cells=cells
+  )
+
+
+def main() -> None:
+  """Checks the flags, then trains and reports."""
+  for flag in (ablating.ATTENTION, ablating.LAYERS):
+    if flag.value:
+      raise cli.UsageError(flag.name, "is given in vain: the dial has its own")
+  config = ablating.resolve(PRESETS, delay=_DELAY.value)
+  task = config.task()
+  dial = Dial(config.horizons, single_layers=False)
+  dial = horizon.build_dial(dial, config.length)
+  variants = dial.variants(config.depths[0])
+  problems = [config.problem(layers) for layers in config.depths]
+  study = studying.Study(
+    name="deferred",
+    title="Deferred: the loss by how far ahead gradient may come from",
+    problem=problems[0],
+    variants=variants,
+    config={
+      "experiment": "deferred",
+      **dataclasses.asdict(config),
+      "horizons": dial.horizons,
+    },
+    setup=f"{task.terms} pairs of {task.tokens} tokens, from {task.delay} steps"
+    f" back on, asked for with p = {task.p:g}; N = {task.length}, width"
+    f" {config.width}, {config.heads} heads, rotary positions; AdamW"
+    f" {config.train.learning_rate:g}, {config.train.steps} steps of"
+    f" {config.train.batch_size} sequences",
+    unit="nats/token",
+    source="",
+  )
+  with studying.opened(study) as store:
+    arms = ablating.train(store, list(itertools.product(problems, variants)))
+    studying.write(store, study, findings(store, study, problems, dial, arms))
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,196 @@
+"""Do models plan a rhyme at the line break, and who asks them to?
+
+    python -m experiments.planning [--preset=smoke|cpu|paper] [--out=DIR]
+        [--key=lookup|tally] [--language=ROUTE[/end_only][/late_genre]]
+        [--p=0.75] [--pairs=K] [--attention=... (repeatable)]
+
+Trains causal and both myopic cuts on couplets (`jaxlook.tasks.couplets`), a
+language in which it is known what must be planned, where, and what it is worth
+in nats. Reports per language and variant the loss by class of positions beside
+the exact loss of a planner, an improviser and a blind reader; whether lines
+that the model writes rhyme and hold together; the beam gain; a linear probe for
+the rhyme at every place and layer; and the causal tests: what m1, the article,
+e2 and the written line become when the state at one place is replaced by
+another couplet's, or steered from one rhyme family to another, and what is lost
+when line 2 may no longer look at a place.
+
+`--key=lookup` (default; about 15 minutes on two cores) trains four languages:
+the class of e1 is the key, with an open route, with a bottleneck at the line
+break, end-only, and with the genre late. `--key=tally` has the key spread over
+K pairs of line 1 and takes about an hour; as every run it can be interrupted
+and goes on with the same command.
+"""
+
+import dataclasses
+import math
+
+from absl import flags
+
+from experiments import ablating, cli
+from jaxlook.models import DecoderConfig
+from jaxlook.tasks.couplets import Couplets
+from jaxlook.training import Problem, TrainConfig
+
+_KEY = flags.DEFINE_enum(
+  "key", "lookup", ("lookup", "tally"), "How line 1 gives the rhyme."
+)
+_LANGUAGE = flags.DEFINE_multi_string(
+  "language",
+  None,
+  "A language: open or bottleneck, with /end_only, /late_genre or both behind"
+  " it; may be repeated.",
+)
+_PAIRS = flags.DEFINE_integer("pairs", None, "With --key=tally: K, odd.")
+
+flags.adopt_module_key_flags(ablating)
+flags.declare_key_flag("p")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A scale of the experiment: languages, model, training, seeds.
+
+  Attributes:
+    languages: what is trained on, each by itself.
+    layers: of the model.
+    width: of its residual stream.
+    heads: a layer.
+    seeds: how many.
+    couplets: held-out couplets that everything but the loss is measured on.
+    train: how it is trained.
+  """
+
+  languages: tuple[Couplets, ...]
+  layers: int
+  width: int
+  heads: int
+  seeds: int
+  couplets: int
+  train: TrainConfig
+
+
+def _train(steps: int, batch: int = 128, rate: float = 3e-3) -> TrainConfig:
+  return TrainConfig(
+    steps=steps,
+    batch_size=batch,
+    learning_rate=rate,
+    warmup_fraction=0.05,
+    clip_norm=1.0,
+    log_every=min(100, steps // 2),
+  )
+
+
+def _languages(forms: tuple[str, ...], **given) -> tuple[Couplets, ...]:
+  """The languages of forms as of `--language`, with fields of `Couplets`."""
+  found = []
+  for form in forms:
+    route, *variants = form.split("/")
+    for word in variants:
+      if word not in ("end_only", "late_genre"):
+        raise ValueError(
+          f"knows no {word!r}; behind a route may stand end_only, late_genre"
+        )
+    fields = given | {"route": route} | dict.fromkeys(variants, True)
+    found.append(Couplets(**fields))
+  return tuple(found)
+
+
+_FORMS = ("open", "bottleneck", "open/end_only", "bottleneck/late_genre")
+_P = 0.75
+
+LOOKUP = {
+  "smoke": Config(
+    _languages(("bottleneck",), p=0.5, fillers=1, modifiers=1),
+    *(2, 16, 2, 2, 64),
+    _train(20, 8),
+  ),
+  "cpu": Config(_languages(_FORMS, p=_P), *(2, 64, 4, 3, 1024), _train(2000)),
+  "paper": Config(
+    _languages(_FORMS, p=_P), *(4, 128, 8, 8, 4096), _train(10_000, 512, 1e-3)
+  ),
+}
+TALLY = {
+  "smoke": Config(
+    _languages(("open",), key="tally", p=0.5, pairs=3, modifiers=1),
+    *(2, 16, 2, 2, 64),
+    _train(20, 8),
+  ),
+  "cpu": Config(
+    _languages(("open",), key="tally", p=_P, pairs=9),
+    *(2, 64, 4, 3, 1024),
+    _train(4000),
+  ),
+  "paper": Config(
+    _languages(("open",), key="tally", p=_P, pairs=15),
+    *(2, 128, 8, 8, 4096),
+    _train(50_000, 512, 1e-3),
+  ),
+}
+
+
+def build_config() -> Config:
+  """The preset with the flags' values.
+
+  Raises:
+    UsageError: a flag's value cannot be used.
+  """
+  if ablating.LENGTH.value is not None:
+    raise cli.UsageError("length", "is given in vain: the language decides it")
+  tally = _KEY.value == "tally"
+  config = ablating.resolve(TALLY if tally else LOOKUP)
+  languages = config.languages
+  if _PAIRS.value is not None:
+    if not tally:
+      raise cli.UsageError("pairs", "is given without --key=tally")
+    with cli.naming("pairs"):
+      languages = tuple(
+        dataclasses.replace(each, pairs=_PAIRS.value) for each in languages
+      )
+  if _LANGUAGE.value:
+    kept = dataclasses.asdict(languages[0])
+    for field in ("route", "end_only", "late_genre"):
+      del kept[field]
+    with cli.naming("language"):
+      languages = _languages(tuple(dict.fromkeys(_LANGUAGE.value)), **kept)
+  asked = flags.FLAGS["p"].value
+  if asked is not None:
+    with cli.naming("p"):
+      shares = [float(text) for text in dict.fromkeys(asked)]
+      if not shares or not min(shares) > 0.0:
+        raise ValueError("must be above 0: some couplets must rhyme")
+      languages = tuple(
+        dataclasses.replace(each, p=p) for each in languages for p in shares
+      )
+  return dataclasses.replace(config, languages=languages)
+
+
+def name(language: Couplets, config: Config) -> str:
+  """What tells a language from the others of a run."""
+  words = [language.route]
+  words += ["end_only"] if language.end_only else []
+  words += ["late_genre"] if language.late_genre else []
+  several = len({each.p for each in config.languages}) > 1
+  return "/".join(words) + (f" p={language.p:g}" if several else "")
+
+
+def problem(language: Couplets, config: Config) -> Problem:
+  """A language with its model and training."""
+  with cli.naming("width", "heads", "layers"):
+    model = DecoderConfig(
+      *(config.layers, config.width, config.heads),
+      max_length=language.length,
+      vocab_size=language.vocab_size,
+      tied_head=False,
+      # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
+      init_std=0.02 * math.sqrt(768 / config.width),
+    )
+  return Problem(
+    setting=name(language, config),
+    task=language,
+    model=model,
+    train=config.train,
+    seeds=tuple(range(config.seeds)),
+    score=lambda loss: {"loss": loss},
+    about=dataclasses.asdict(language),
+    barrier=language.barrier,
+  )

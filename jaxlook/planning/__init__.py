@@ -1,0 +1,1 @@
+"""Planning: tasks that need to look ahead, and causal tests of plans."""
