@@ -23,12 +23,14 @@ and goes on with the same command.
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import cast
 
 from absl import flags
 
 from experiments import ablating, cli
 from jaxlook.models import DecoderConfig
-from jaxlook.tasks.couplets import Couplets
+from jaxlook.tasks.couplets import Couplets, Route
 from jaxlook.training import Problem, TrainConfig
 
 _KEY = flags.DEFINE_enum(
@@ -80,8 +82,8 @@ def _train(steps: int, batch: int = 128, rate: float = 3e-3) -> TrainConfig:
   )
 
 
-def _languages(forms: tuple[str, ...], **given) -> tuple[Couplets, ...]:
-  """The languages of forms as of `--language`, with fields of `Couplets`."""
+def _languages(forms: Sequence[str], base: Couplets) -> tuple[Couplets, ...]:
+  """The languages of forms as of `--language`, in all else like one."""
   found = []
   for form in forms:
     route, *variants = form.split("/")
@@ -90,38 +92,42 @@ def _languages(forms: tuple[str, ...], **given) -> tuple[Couplets, ...]:
         raise ValueError(
           f"knows no {word!r}; behind a route may stand end_only, late_genre"
         )
-    fields = given | {"route": route} | dict.fromkeys(variants, True)
-    found.append(Couplets(**fields))
+    found.append(
+      dataclasses.replace(
+        base,
+        route=cast(Route, route),
+        end_only="end_only" in variants,
+        late_genre="late_genre" in variants,
+      )
+    )
   return tuple(found)
 
 
 _FORMS = ("open", "bottleneck", "open/end_only", "bottleneck/late_genre")
-_P = 0.75
+_LOOKUP = _languages(_FORMS, Couplets(p=0.75))
 
 LOOKUP = {
   "smoke": Config(
-    _languages(("bottleneck",), p=0.5, fillers=1, modifiers=1),
+    (Couplets(p=0.5, fillers=1, modifiers=1),),
     *(2, 16, 2, 2, 64),
     _train(20, 8),
   ),
-  "cpu": Config(_languages(_FORMS, p=_P), *(2, 64, 4, 3, 1024), _train(2000)),
-  "paper": Config(
-    _languages(_FORMS, p=_P), *(4, 128, 8, 8, 4096), _train(10_000, 512, 1e-3)
-  ),
+  "cpu": Config(_LOOKUP, *(2, 64, 4, 3, 1024), _train(2000)),
+  "paper": Config(_LOOKUP, *(4, 128, 8, 8, 4096), _train(10_000, 512, 1e-3)),
 }
 TALLY = {
   "smoke": Config(
-    _languages(("open",), key="tally", p=0.5, pairs=3, modifiers=1),
+    (Couplets(0.5, "tally", "open", pairs=3, modifiers=1),),
     *(2, 16, 2, 2, 64),
     _train(20, 8),
   ),
   "cpu": Config(
-    _languages(("open",), key="tally", p=_P, pairs=9),
+    (Couplets(0.9, "tally", "open", pairs=5),),
     *(2, 64, 4, 3, 1024),
     _train(4000),
   ),
   "paper": Config(
-    _languages(("open",), key="tally", p=_P, pairs=15),
+    tuple(Couplets(0.9, "tally", "open", pairs=k) for k in (5, 9, 15)),
     *(2, 128, 8, 8, 4096),
     _train(50_000, 512, 1e-3),
   ),
@@ -147,11 +153,9 @@ def build_config() -> Config:
         dataclasses.replace(each, pairs=_PAIRS.value) for each in languages
       )
   if _LANGUAGE.value:
-    kept = dataclasses.asdict(languages[0])
-    for field in ("route", "end_only", "late_genre"):
-      del kept[field]
+    forms = list(dict.fromkeys(_LANGUAGE.value))
     with cli.naming("language"):
-      languages = _languages(tuple(dict.fromkeys(_LANGUAGE.value)), **kept)
+      languages = _languages(forms, languages[0])
   asked = flags.FLAGS["p"].value
   if asked is not None:
     with cli.naming("p"):
@@ -169,8 +173,11 @@ def name(language: Couplets, config: Config) -> str:
   words = [language.route]
   words += ["end_only"] if language.end_only else []
   words += ["late_genre"] if language.late_genre else []
-  several = len({each.p for each in config.languages}) > 1
-  return "/".join(words) + (f" p={language.p:g}" if several else "")
+  dials = []
+  for dial, text in (("p", "p={:g}"), ("pairs", "K={}")):
+    if len({getattr(each, dial) for each in config.languages}) > 1:
+      dials.append(text.format(getattr(language, dial)))
+  return " ".join(["/".join(words), *dials])
 
 
 def problem(language: Couplets, config: Config) -> Problem:
