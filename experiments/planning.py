@@ -22,16 +22,34 @@ and goes on with the same command.
 """
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
+import jax
 from absl import flags
 
-from experiments import ablating, cli
+from experiments import ablating, cli, studying
+from jaxlook import ablation
 from jaxlook.models import DecoderConfig
+from jaxlook.planning import couplets_report
+from jaxlook.planning.examination import (
+  Couples,
+  Numbers,
+  examine,
+  numbers,
+  probe,
+  probe_numbers,
+)
+from jaxlook.runs import Store
 from jaxlook.tasks.couplets import Couplets, Route
-from jaxlook.training import Problem, TrainConfig
+from jaxlook.training import (
+  FinishedArm,
+  Problem,
+  TrainConfig,
+  held_out_key,
+)
 
 _KEY = flags.DEFINE_enum(
   "key", "lookup", ("lookup", "tally"), "How line 1 gives the rhyme."
@@ -46,6 +64,16 @@ _PAIRS = flags.DEFINE_integer("pairs", None, "With --key=tally: K, odd.")
 
 flags.adopt_module_key_flags(ablating)
 flags.declare_key_flag("p")
+
+NOTES = (
+  "moved / left: how far what the model expects has come from a planner of the"
+  " couplet's own class to one of the donor's, in total variation; full"
+  " transfer is 1 / 0, none 0 / 1. `none` is no swap, so what it reads is the"
+  " models' own distance from planners; `prompt` at layer 0 is the donor's own"
+  " prompt. Written lines are greedy.",
+  "A probe tells that the class is there, a swap that it is used from there.",
+  "Verdicts are of each claim by itself, without adjustment for their number.",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +99,7 @@ class Config:
   train: TrainConfig
 
 
-def _train(steps: int, batch: int = 128, rate: float = 3e-3) -> TrainConfig:
+def _train(steps: int, batch: int = 128, rate: float = 4e-3) -> TrainConfig:
   return TrainConfig(
     steps=steps,
     batch_size=batch,
@@ -122,9 +150,9 @@ TALLY = {
     _train(20, 8),
   ),
   "cpu": Config(
-    (Couplets(0.9, "tally", "open", pairs=5),),
+    (Couplets(0.9, "tally", "open", pairs=9),),
     *(2, 64, 4, 3, 1024),
-    _train(4000),
+    _train(4000, 256),
   ),
   "paper": Config(
     tuple(Couplets(0.9, "tally", "open", pairs=k) for k in (5, 9, 15)),
@@ -201,3 +229,132 @@ def problem(language: Couplets, config: Config) -> Problem:
     about=dataclasses.asdict(language),
     barrier=language.barrier,
   )
+
+
+def couples(language: Couplets, config: Config) -> Couples:
+  """Held-out couplets of a language, the same for all seeds and variants."""
+  keys = list(jax.random.split(held_out_key(), 3))
+  draw = jax.jit(
+    lambda task, key, size: task.batch(key, size), static_argnums=(0, 2)
+  )
+  rhyming = dataclasses.replace(language, p=1.0)
+  return Couples(
+    tested=draw(language, keys[0], config.couplets),
+    reference=draw(rhyming, keys[1], config.couplets),
+    rhyming=draw(rhyming, keys[2], 2 * config.couplets),
+  )
+
+
+def study_language(
+  problem: Problem, arms: Sequence[FinishedArm], held_out: Couples
+) -> tuple[dict[str, Numbers], Numbers]:
+  """Examines the arms of one language, and their seeds before training."""
+  task = cast(Couplets, problem.task)
+  found = {}
+  for arm in arms:
+    saved = studying.read(arm)
+    found[arm.variant] = numbers(
+      task,
+      examine(
+        *(saved.decoder, task, saved.params(), held_out),
+        alive=[cell["status"] == "done" for cell in arm.cells],
+        key=jax.random.key(0),
+      ),
+    )
+  first = studying.read(arms[0])
+  fresh = probe(first.decoder, task, first.params(0), held_out)
+  return found, probe_numbers(task, fresh)
+
+
+def setup(config: Config) -> str:
+  """Model and training in a line, for figures and reports."""
+  train = config.train
+  return (
+    f"couplets; {config.layers} layers, width {config.width}, {config.heads}"
+    f" heads, learned positions; AdamW {train.learning_rate:g}, {train.steps}"
+    f" steps of {train.batch_size} couplets"
+  )
+
+
+def main() -> None:
+  """Checks the flags, trains what is missing, examines and reports."""
+  config = build_config()
+  if config.layers < 2:
+    raise cli.UsageError(
+      "layers", "must be at least 2: one to store, one to use"
+    )
+  problems = [problem(language, config) for language in config.languages]
+  variants = ablating.arms(
+    [ablation.RESIDUAL, ablation.KV], config.layers, config.heads
+  )
+  study = studying.Study(
+    name="planning",
+    title="Planning a rhyme at the line break",
+    problem=problems[0],
+    variants=variants,
+    config={"experiment": "planning", **dataclasses.asdict(config)},
+    setup=setup(config),
+    unit="nats/token",
+    source="",
+  )
+  with studying.opened(study) as store:
+    arms = ablating.train(store, list(itertools.product(problems, variants)))
+    studying.write(store, study, findings(store, config, problems, arms))
+
+
+def findings(
+  store: Store,
+  config: Config,
+  problems: Sequence[Problem],
+  arms: Sequence[FinishedArm],
+) -> studying.Findings:
+  """Claims, tables and a figure of every language."""
+  claims, tables, figures, cells, every = [], {}, {}, [], {}
+  for problem in problems:
+    name, task = problem.setting, cast(Couplets, problem.task)
+    mine = [arm for arm in arms if arm.setting == name]
+    found, fresh = study_language(problem, mine, couples(task, config))
+    every[name] = found
+    claims += couplets_report.claims(name, task, found)
+    tables |= {
+      f"{name}: {title}": rows
+      for title, rows in couplets_report.tables(
+        task, found, fresh, config.layers
+      ).items()
+    }
+    file = f"{'-'.join(name.replace('/', ' ').split())}.png"
+    couplets_report.figure(
+      *(store.figures / file, task, found),
+      title=f"Planning: {task.key}, {name}",
+      setup=f"{setup(config)}; p = {task.p:g}; {config.seeds} seeds",
+    )
+    figures[file] = f"{name}: mean and 95% t band over {config.seeds} seeds."
+    cells += [
+      cell | more(cell, found[arm.variant])
+      for arm in mine
+      for cell in arm.cells
+    ]
+  return studying.Findings(
+    claims=claims,
+    tables=tables,
+    figures=figures,
+    cells=cells,
+    measurements=couplets_report.measurements(every, range(config.seeds)),
+    notes=NOTES,
+  )
+
+
+def more(cell: Mapping[str, Any], found: Numbers) -> dict[str, Any]:
+  """A cell's metrics with losses and what it writes."""
+  if cell["status"] != "done":
+    return {}
+  added = {
+    name: float(values[cell["seed"]])
+    for name, values in found.items()
+    if name.startswith(("loss/RHY", "write"))
+  }
+  return {"metrics": cell["metrics"] | added}
+
+
+if __name__ == "__main__":
+  cli.run(main)
