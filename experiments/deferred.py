@@ -16,6 +16,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from absl import flags
 
@@ -137,7 +138,8 @@ def findings(
     layers, length = problem.model.layers, problem.model.max_length
     losses = ablation.by_variant(cells, "loss_over_asked", problem.setting)
     unit = "nats/asked token"
-    bounds = reach(problem.task, layers)
+    task = cast(Deferred, problem.task)
+    bounds = reach(task, layers)
     claims += dial_report.claims(
       *(dial, losses, length, bounds),
       unit=unit,
@@ -148,7 +150,7 @@ def findings(
     found[f"Held-out loss, {unit}"] = report.variant_table(
       losses,
       ablation.diverged(cells, problem.setting),
-      {"chance": problem.task.asked_chance},
+      {"chance": task.asked_chance},
     )
     tables |= {
       f"{name} ({problem.setting})": rows for name, rows in found.items()

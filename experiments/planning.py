@@ -140,7 +140,7 @@ LOOKUP = {
     *(2, 16, 2, 2, 64),
     _train(20, 8),
   ),
-  "cpu": Config(_LOOKUP, *(2, 64, 4, 3, 1024), _train(2000)),
+  "cpu": Config(_LOOKUP, *(2, 64, 4, 3, 1024), _train(2500, rate=5e-3)),
   "paper": Config(_LOOKUP, *(4, 128, 8, 8, 4096), _train(10_000, 512, 1e-3)),
 }
 TALLY = {

@@ -74,8 +74,8 @@ def claims(
         stats.claim(
           f"{name}/smallest",
           f"the smallest h of the dial that closes {dial.CLOSED:.0%} of the gap"
-          f" lies in [{reach[0]}, {reach[1]}]: from where gradient may reach the"
-          " nearest source through all layers to the distance of the farthest",
+          f" lies in [{reach[0]}, {reach[1]}]: from where gradient can reach"
+          " the nearest source through all layers to the farthest one",
           _OURS,
           "positions",
           smallest,

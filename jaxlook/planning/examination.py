@@ -1,6 +1,6 @@
 """Everything that is asked of the models of one variant on couplets."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ from jaxlook.tasks.task import Batch
 STRENGTHS = (1.0, 2.0)
 GENRES = ("RHY", "FREE")
 
-Numbers = Mapping[str, np.ndarray]
+Numbers = dict[str, np.ndarray]
 
 
 class Couples(NamedTuple):
@@ -138,7 +138,7 @@ def numbers(task: Couplets, found: Examined) -> Numbers:
     "steer/mean difference/x1/NL/layer1/topic/moved/RHY", "cut/NL/RHY" and
     "probe/NL/layer1/accuracy".
   """
-  named: dict[str, np.ndarray] = {}
+  named: Numbers = {}
   for genre, losses in zip(GENRES, found.measured[:2], strict=True):
     for name, values in measures.by_class(task, losses).items():
       named[f"loss/{genre}/{name}"] = values
@@ -183,9 +183,9 @@ def probe_numbers(task: Couplets, found: Classified) -> Numbers:
 
 
 def _each(
-  values: np.ndarray, axes: Sequence[Sequence[str]]
+  values: Any, axes: Sequence[Sequence[str]]
 ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
   """The labels and values [E] of every entry of an array [E, ...]."""
   for index in np.ndindex(*values.shape[1:]):
-    labels = tuple(axis[at] for axis, at in zip(axes, index, strict=True))
+    labels = tuple(str(axis[at]) for axis, at in zip(axes, index, strict=True))
     yield labels, values[(slice(None), *index)]
