@@ -107,7 +107,7 @@ def removal(
 
   def edits_without(edge_TxS: jax.Array) -> Edits:
     if how == "renormalise":
-      without = _renormalised(att_BxNxTxS, edge_TxS)
+      without = renormalised(att_BxNxTxS, edge_TxS)
       return {pattern_site: lambda _: without}
     # A pattern of nothing but the edge reads the very values that the variant
     # reads there, be they its own, zeros or a teacher's.
@@ -166,8 +166,17 @@ def usefulness(rise: jax.Array) -> Usefulness:
   )
 
 
-def _renormalised(att_BxNxTxS: jax.Array, edge_TxS: jax.Array) -> jax.Array:
-  """The pattern with the weight of the edges spread over the others."""
+def renormalised(att_BxNxTxS: jax.Array, edge_TxS: jax.Array) -> jax.Array:
+  """The pattern with the weight of some edges spread over the others.
+
+  Args:
+    att_BxNxTxS: attention patterns; floating.
+    edge_TxS: which edges are cut in all heads, bool.
+
+  Returns:
+    The pattern with 0 there and the rest of each row divided by its sum; a row
+    with nothing left stays as it is.
+  """
   kept = jnp.where(edge_TxS[None, None], 0.0, att_BxNxTxS)
   left = jnp.sum(kept, axis=-1, keepdims=True)
   some = left > jnp.finfo(att_BxNxTxS.dtype).tiny

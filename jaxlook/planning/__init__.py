@@ -19,8 +19,11 @@ tells whether it is used.
 from jaxlook.planning import (
   answers,
   changes,
+  class_probe,
   pairs,
   places,
+  routes,
+  steering,
   swaps,
   writing,
 )
@@ -28,8 +31,11 @@ from jaxlook.planning import (
 __all__ = [
   "answers",
   "changes",
+  "class_probe",
   "pairs",
   "places",
+  "routes",
+  "steering",
   "swaps",
   "writing",
 ]
