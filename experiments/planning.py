@@ -99,10 +99,13 @@ class Config:
   train: TrainConfig
 
 
-def _train(steps: int, batch: int = 128, rate: float = 4e-3) -> TrainConfig:
+def _train(
+  steps: int, batch: int = 128, rate: float = 5e-3, parts: int = 1
+) -> TrainConfig:
   return TrainConfig(
     steps=steps,
     batch_size=batch,
+    microbatches=parts,
     learning_rate=rate,
     warmup_fraction=0.05,
     clip_norm=1.0,
@@ -140,7 +143,7 @@ LOOKUP = {
     *(2, 16, 2, 2, 64),
     _train(20, 8),
   ),
-  "cpu": Config(_LOOKUP, *(2, 64, 4, 3, 1024), _train(2500, rate=5e-3)),
+  "cpu": Config(_LOOKUP, *(2, 64, 4, 3, 1024), _train(2500)),
   "paper": Config(_LOOKUP, *(4, 128, 8, 8, 4096), _train(10_000, 512, 1e-3)),
 }
 TALLY = {
@@ -150,9 +153,9 @@ TALLY = {
     _train(20, 8),
   ),
   "cpu": Config(
-    (Couplets(0.9, "tally", "open", pairs=9),),
+    (Couplets(0.9, "tally", "open", pairs=5),),
     *(2, 64, 4, 3, 1024),
-    _train(4000, 256),
+    _train(2500, 256, parts=4),
   ),
   "paper": Config(
     tuple(Couplets(0.9, "tally", "open", pairs=k) for k in (5, 9, 15)),
