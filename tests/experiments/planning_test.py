@@ -1,0 +1,121 @@
+"""The planning binaries, run as a user does."""
+
+import contextlib
+import io
+import pathlib
+import sys
+import tempfile
+
+import pyarrow.parquet as pq
+from absl import flags
+from absl.testing import flagsaver, parameterized
+
+from experiments import cli, deferred, planning
+from tests import base
+from tests.experiments import running
+
+
+class PlanningTest(running.StudyTestCase):
+  def test_smoke(self):
+    """Everything that was asked is there, for each variant and seed."""
+    result = self.run_study("planning", "--attention=myopic/kv")
+    cells = {(cell["variant"], cell["seed"]) for cell in result["cells"]}
+    self.assertEqual(
+      cells, {(v, s) for v in ("causal", "myopic/kv") for s in (0, 1)}
+    )
+    self.assertIn("loss/RHY/m1", result["cells"][0]["metrics"])
+    claims = {claim["id"]: claim for claim in result["claims"]}
+    self.assertContainsSubset(
+      {
+        "bottleneck/bound",
+        "bottleneck/free",
+        "bottleneck/myopic/kv/gap/RHY",
+        "bottleneck/swap/NL",
+        "bottleneck/swap/NL/same",
+      },
+      claims,
+    )
+    # 20 steps teach nobody to plan.
+    self.assertEqual(claims["bottleneck/bound"]["verdict"], "contradicted")
+    table = pq.read_table(self.out / "measurements.parquet").to_pylist()
+    floor = [
+      row["value"]
+      for row in table
+      if row["measure"] == "swap/other class/none/layer1/topic/shift/RHY"
+    ]
+    self.assertEqual(floor, [0.0] * 4)
+
+  def test_deferred(self):
+    """Both ends of the dial and the horizon between, at one depth."""
+    result = self.run_study("deferred")
+    variants = {cell["variant"] for cell in result["cells"]}
+    self.assertEqual(
+      variants,
+      {"causal"}
+      | {f"horizon:{h}/{s}" for h in (0, 1) for s in ("kv", "residual")},
+    )
+    ids = [claim["id"] for claim in result["claims"]]
+    self.assertContainsSubset(["2 layers/kv/gap", "2 layers/residual/gap"], ids)
+
+
+class RefusalTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS(sys.argv[:1])
+    root = self.enterContext(tempfile.TemporaryDirectory())
+    self.root = pathlib.Path(root)
+
+  @parameterized.parameters(
+    (planning, {"length": 9}, "^--length: is given in vain"),
+    (planning, {"layers": 1}, "^--layers: must be at least 2"),
+    (planning, {"pairs": 5}, "^--pairs: is given without --key=tally"),
+    (planning, {"key": "tally", "pairs": 4}, "^--pairs: pairs must be odd"),
+    (planning, {"language": ["shut"]}, "^--language: route must be one of"),
+    (planning, {"language": ["open/early"]}, "^--language: knows no 'early'"),
+    (planning, {"p": ["0"]}, "^--p: must be above 0"),
+    (planning, {"p": ["2"]}, r"^--p: p must lie in \[0, 1\]"),
+    (planning, {"heads": 3}, "^--heads: heads=3 do not divide width=16"),
+    (deferred, {"delay": -1}, "^--delay: delay must be at least 0"),
+    (deferred, {"length": 3}, "^--length: length must be at least 4"),
+    (deferred, {"layers": 3}, "^--layers: is given in vain"),
+    (deferred, {"attention": ["myopic"]}, "^--attention: is given in vain"),
+    (deferred, {"horizons": ["1"]}, "^--horizons: horizons must begin with 0"),
+  )
+  def test_refuses(self, binary, values, message):
+    """Each bad value is one line that names its flag; nothing is trained."""
+    values = {"preset": "smoke", "out": str(self.root / "run")} | values
+    with (
+      flagsaver.flagsaver(**values),
+      contextlib.redirect_stdout(io.StringIO()),
+      self.assertRaises(cli.UsageError) as caught,
+    ):
+      binary.main()
+    self.assertRegex(str(caught.exception), message)
+    self.assertLen(str(caught.exception).splitlines(), 1)
+    self.assertEmpty(list(self.root.glob("run/arms/*/*")))
+
+
+class ConfigTest(base.TestCase):
+  def test_languages(self):
+    """A sweep of p over two forms; names tell what differs."""
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS(sys.argv[:1])
+    with (
+      flagsaver.flagsaver(
+        preset="smoke", key="tally", language=["open", "open/late_genre"]
+      ),
+      flagsaver.flagsaver(p=["0.25", "1"]),
+    ):
+      config = planning.build_config()
+    names = [planning.name(each, config) for each in config.languages]
+    self.assertEqual(
+      names,
+      [
+        "open p=0.25",
+        "open p=1",
+        "open/late_genre p=0.25",
+        "open/late_genre p=1",
+      ],
+    )
+    self.assertEqual({each.pairs for each in config.languages}, {3})
