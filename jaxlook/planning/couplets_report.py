@@ -265,7 +265,6 @@ def _swap_table(
   head += [f"{name}: moved / left" for name in _PARTS.values()]
   head += ["written: ends in r'", "m fit r' only", "probe", "shuffled"]
   rows = [[*head, "untrained"]]
-  main = [place.name for place in main_places(task)]
   for place in places.places(task):
     for layer in range(layers):
       at = f"{place.name}/layer{layer}"
@@ -277,13 +276,9 @@ def _swap_table(
             for field in ("moved", "left")
           )
         )
-      if place.name not in main:
-        rows.append([*row, *["-"] * 5])
-        continue
-      row += [
-        _shown(mine[f"rewrite/{_OTHER}/{at}/{part}/target/RHY"])
-        for part in ("ending", "middle")
-      ]
+      for part in ("ending", "middle"):
+        written = f"rewrite/{_OTHER}/{at}/{part}/target/RHY"
+        row.append(_shown(mine[written]) if written in mine else "-")
       row += [
         _shown(mine[f"{kind}/{at}/accuracy"]) for kind in ("probe", "shuffled")
       ]
@@ -435,7 +430,7 @@ def figure(
           main,
           "nats/couplet lost",
           [f"cut/{place}/RHY" for place in main],
-          ln16=math.log(16),
+          **{"ln 16": math.log(16)},
         ),
       ],
       [

@@ -53,7 +53,7 @@ class Examined(NamedTuple):
     steered: what is expected after steering, at `main_places`.
     resteered: what is written after steering.
     lost: nats of line 2 that cuts of attention cost, at all places.
-    probed: how well the class is read off, at `main_places`.
+    probed: how well the class is read off, at all places.
   """
 
   measured: measures.Measured
@@ -119,9 +119,7 @@ def probe(
   decoder: Decoder, task: Couplets, params: Any, couples: Couples
 ) -> Classified:
   """The probes of `examine`, for untrained models, too."""
-  return class_probe.measure(
-    decoder, task, params, couples.rhyming, main_places(task)
-  )
+  return class_probe.measure(decoder, task, params, couples.rhyming)
 
 
 def numbers(task: Couplets, found: Examined) -> Numbers:
@@ -171,12 +169,12 @@ def numbers(task: Couplets, found: Examined) -> Numbers:
 def probe_numbers(task: Couplets, found: Classified) -> Numbers:
   """What `probe` found, by name."""
   layers = [f"layer{at}" for at in range(found.accuracy.shape[2])]
-  main = [place.name for place in main_places(task)]
+  every = [place.name for place in places.places(task)]
   named = {}
   for field, values in zip(found._fields, found, strict=True):
     values = np.asarray(values, np.float64)
     for (kind, layer, place), each in _each(
-      values, (class_probe.KINDS, layers, main)
+      values, (class_probe.KINDS, layers, every)
     ):
       named[f"{kind}/{place}/{layer}/{field}"] = each
   return named
