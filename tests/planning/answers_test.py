@@ -124,7 +124,7 @@ class AnswersTest(base.Float64TestCase):
     """No class moves topic or article; any class may end any line."""
     truth, target = _drawn()
     task = Couplets(end_only=True)
-    truths = answers.exact(task, truth, target)
+    truths = jax.jit(lambda *x: answers.exact(task, *x))(truth, target)
     self.assertFalse(np.any(truths.topic.counts | truths.article.counts))
     self.assertTrue(np.all(truths.ending.counts))
     free = np.asarray(truths.ending.own)[~truth.rhymes]
@@ -136,7 +136,7 @@ class AnswersTest(base.Float64TestCase):
     draw = np.random.default_rng(1)
     logits = draw.normal(size=(3, task.length, task.vocab_size))
     p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    found = answers.expected(task, jnp.asarray(logits))
+    found = jax.jit(lambda x: answers.expected(task, x))(logits)
     for part, name, letter, groups in (
       (found.topic, "m1", "m", 8),
       (found.article, "art", "A", 2),

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
@@ -20,6 +21,11 @@ class ClassProbeTest(base.Float64TestCase):
     """Embeddings that name the class: all of it at e1, none at a filler."""
     batch = drawn.batch(dataclasses.replace(drawn.TASK, p=1.0), 600)
     params = jax.tree.map(lambda x: x, drawn.params())
+    query = params["block_0"]["attention"]["query"]
+    # Without queries, all that a position may see weighs the same.
+    params["block_0"]["attention"]["query"] = jax.tree.map(
+      jnp.zeros_like, query
+    )
     table = params["token_embedding"]["embedding"]
     words = slice(language.WORD, language.WORD + language.WORDS)
     named = np.repeat(np.eye(16), 4, axis=0)

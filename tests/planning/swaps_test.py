@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
-from jaxlook import models
 from jaxlook.planning import pairs, places, swaps
 from jaxlook.tasks import couplets_language as language
 from tests import base
@@ -47,7 +46,7 @@ class SwapsTest(base.Float64TestCase):
     blind = np.array([1 / 8] * 8 + [0.0])
     for seed in range(2):
       single = jax.tree.map(lambda x, e=seed: x[e], params)
-      logits = models.apply(drawn.BOTTLENECK, single, batch.inputs)
+      logits = drawn.logits(drawn.BOTTLENECK, single, batch.inputs)
       clean = _topics(np.asarray(logits))
       for kind in range(len(pairs.KINDS)):
         for genre, of_genre in enumerate((truth.rhymes, ~truth.rhymes)):
