@@ -149,7 +149,7 @@ def fitting(
 
   def fits(to_own: jax.Array, to_target: jax.Array) -> Fits:
     def share(what: jax.Array) -> jax.Array:
-      by_couplet = what.reshape(len(own), -1).mean(axis=1)
+      by_couplet = jnp.mean(what.reshape(len(own), -1), axis=1, dtype=float)
       total = jnp.sum(jnp.where(who, by_couplet[None], 0.0), axis=1)
       return total / jnp.sum(who, axis=1)
 
