@@ -83,7 +83,7 @@ def claims(
   cuts = [variant for variant in variants if variant != ablation.CAUSAL]
   made = []
   for variant in variants:
-    made.append(_helps(found, (bare, padded), variant))
+    made += _helps(found, (bare, padded), variant)
   for variant in cuts:
     made += _table(found, (bare, padded), variant)
   for variant in variants:
@@ -100,24 +100,39 @@ def claims(
 
 def _source(variant: str) -> str:
   known = (ablation.CAUSAL, ablation.RESIDUAL)
-  return _WU if variant in known else ablation.source_of(variant, _WU)
+  return _WU if variant in known else _OURS
 
 
-def _helps(found, pads: tuple[str, str], variant: str) -> Statement:
+def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   """The published direction: padding helps causal, and harms myopic."""
-  bare, padded = pads
+  bare, padded = (found[pad, variant] for pad in pads)
   better = variant == ablation.CAUSAL
-  return Statement(
-    f"W8/padding/{variant}",
-    f"{variant}: padding {'helps' if better else 'harms'}; the estimate is the"
-    f" share of whole products right under {padded} minus that under {bare},"
-    f" {'above' if better else 'below'} 0",
-    _source(variant),
-    _SHARE,
-    whole(found[padded, variant]) - whole(found[bare, variant]),
-    ABOVE_0 if better else BELOW_0,
-    _PAIRED,
+  words = (
+    f"{variant}: padding {'helps' if better else 'harms'}; the estimate is"
   )
+  under = f"under {pads[1]} minus that under {pads[0]}"
+  more, less = ("above 0", ABOVE_0), ("below 0", BELOW_0)
+  (sign, bounds), (cost, losses) = (more, less) if better else (less, more)
+  return [
+    Statement(
+      f"W8/padding/{variant}",
+      f"{words} the share of whole products right {under}, {sign}",
+      _source(variant),
+      _SHARE,
+      whole(padded) - whole(bare),
+      bounds,
+      _PAIRED,
+    ),
+    Statement(
+      f"W8/padding/loss/{variant}",
+      f"{words} the loss on products of full length {under}, {cost}",
+      "jaxlook's own; the published measure is of whole products",
+      "nats/digit",
+      padded.full_losses.mean(axis=-1) - bare.full_losses.mean(axis=-1),
+      losses,
+      _PAIRED,
+    ),
+  ]
 
 
 def _table(found, pads: tuple[str, str], variant: str) -> list[Statement]:
@@ -167,6 +182,22 @@ def _planned(
   """Whether digits are there before `=`, and are used."""
   place = plans.before_equals(task)
   read = read_before_equals(task, found)
+  moved = moved_at(task, found, place)
+  before = []
+  if plans.PADDING_A in plans.places(task):
+    before.append(
+      Statement(
+        f"swap/place/{variant}",
+        f"{variant}: more hangs on the {place} than on the {plans.PADDING_A},"
+        " where nothing of b is known; the estimate is the difference of the"
+        " shares that turn to the donor's, above 0",
+        _OURS,
+        "share of digits",
+        moved - moved_at(task, found, plans.PADDING_A),
+        ABOVE_0,
+        _PAIRED,
+      )
+    )
   return [
     Statement(
       f"probe/{variant}",
@@ -186,9 +217,10 @@ def _planned(
       " that differ turn to the donor's",
       _OURS,
       "share of digits",
-      moved_at(task, found, place),
+      moved,
       {"low": 0.5},
     ),
+    *before,
   ]
 
 

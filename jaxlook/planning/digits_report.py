@@ -191,9 +191,9 @@ def draw(
     [
       [
         _grid(found[setting, variant], f"{variant}, {setting}")
-        for setting in tasks
+        for variant in variants
       ]
-      for variant in variants
+      for setting in tasks
     ],
     title="Whole products right, by the lengths of a and b",
     setup=setup,
