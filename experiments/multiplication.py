@@ -66,6 +66,12 @@ NOTES = (
   " the same, so nothing can move; the whole prompt moves everything there.",
   "A cut changes nothing in the forward pass: padding that a model has not"
   " learned to use is still read.",
+  "Two digits, two layers, width 64 and 2,000 steps at `cpu` were chosen after"
+  " pilots of one seed of ordinary training, for a loss that is low but not yet"
+  " at its floor: width 64 without padding had a training loss of 0.129 nats a"
+  " digit after 1,500 of 2,500 steps and of 0.081 after 1,750; width 128 with"
+  " padding to 4 had 0.114 after 1,500 of 3,000 and 0.019 after 2,750. No pilot"
+  " compared padding with none.",
   "Verdicts are of each claim by itself, without adjustment for their number.",
 )
 
