@@ -24,6 +24,11 @@ def whole(found: Measured) -> np.ndarray:
   return found.grid[:, -1, -1]
 
 
+def right(found: Measured) -> np.ndarray:
+  """Share of products wholly right, all lengths of operands evenly, [E]."""
+  return found.grid.mean(axis=(-2, -1))
+
+
 def read_before_equals(
   task: Multiplication, found: Measured, part: str = "probe"
 ) -> np.ndarray:
@@ -49,6 +54,7 @@ def moved_at(task: Multiplication, found: Measured, place: str) -> np.ndarray:
 def metrics(task: Multiplication, found: Measured) -> dict[str, np.ndarray]:
   """One number a seed for each question, [E] by name."""
   return {
+    "right": right(found),
     "whole": whole(found),
     "full_loss": found.full_losses.mean(axis=-1),
     "beam_gain": found.gain,
@@ -116,10 +122,22 @@ def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   return [
     Statement(
       f"W8/padding/{variant}",
-      f"{words} the share of whole products right {under}, {sign}",
+      f"{words} the share of products right, over all lengths, {under}, {sign}",
       _source(variant),
       _SHARE,
-      whole(padded) - whole(bare),
+      right(padded) - right(bare),
+      bounds,
+      _PAIRED,
+    ),
+    Statement(
+      f"W8/padding/full/{variant}",
+      f"{words} the share of products of full length right {under}, {sign};"
+      " seeds that get none right under both are left out",
+      _source(variant),
+      _SHARE,
+      np.where(
+        whole(padded) + whole(bare) > 0, whole(padded) - whole(bare), np.nan
+      ),
       bounds,
       _PAIRED,
     ),
@@ -140,7 +158,7 @@ def _table(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   bare, padded = pads
   plain = ablation.CAUSAL
   gaps = {
-    pad: whole(found[pad, plain]) - whole(found[pad, variant]) for pad in pads
+    pad: right(found[pad, plain]) - right(found[pad, variant]) for pad in pads
   }
   return [
     Statement(

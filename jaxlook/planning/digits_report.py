@@ -34,9 +34,10 @@ def tables(
   """
   size = next(iter(tasks.values())).digits
   names = {
-    "whole": "whole product right",
-    "full_loss": "loss, nats/digit",
-    "greedy_whole": "greedy, searched products",
+    "right": "right, all lengths evenly",
+    "whole": "right, of full length",
+    "full_loss": "their loss, nats/digit",
+    "greedy_whole": "greedy decoding",
     "beam_whole": "beam search",
     "beam_gain": "beam gain, nats",
   }
@@ -46,7 +47,7 @@ def tables(
     shown = [_shown(mine[name]) for name in names]
     products.append([setting, variant, *shown, _count(mine["whole"])])
   return {
-    f"Products of two numbers of {size} digits": products,
+    f"Whole products of numbers of up to {size} digits": products,
     "Accuracy by digit, the lowest first": _by_digit(found, "accuracies"),
     "Loss by digit over all lengths, nats": _by_digit(found, "losses"),
     "Whole products right by lengths of a x b": _lengths(found, size),

@@ -15,7 +15,7 @@ class MultiplicationTest(running.StudyTestCase):
       self.assertEqual(cell["status"], "done")
       pad = int(cell["setting"].removeprefix("pad="))
       self.assertContainsSubset(
-        {"whole", "loss", "beam_gain", "probe", "probe_shuffled"},
+        {"right", "whole", "loss", "beam_gain", "probe", "probe_shuffled"},
         cell["metrics"],
       )
       self.assertBetween(cell["metrics"]["whole"], 0.0, 1.0)
