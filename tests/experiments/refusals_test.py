@@ -9,7 +9,7 @@ import tempfile
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import cli, induction, language, precache
+from experiments import cli, induction, language, multiplication, precache
 from jaxlook import files
 from tests import base
 
@@ -105,3 +105,16 @@ class RefusalTest(base.TestCase):
   def test_induction(self, values, message):
     """The control has one layer; a sequence holds two segments."""
     self.refuse(induction, message, **values)
+
+  @parameterized.parameters(
+    ({"length": 9}, "^--length: is settled by --digits and --pad"),
+    ({"pad": [4]}, "^--pad: needs two values or more that rise"),
+    ({"pad": [4, 0]}, "^--pad: needs two values or more that rise"),
+    ({"digits": 0}, "^--digits: digits must be at least 1"),
+    ({"digits": 3}, "^--pad: pad must be 0 or at least 3"),
+    ({"heads": 3}, "^--heads: heads=3 do not divide width=16"),
+    ({"attention": ["teacher"]}, "^--attention: 'teacher' needs a teacher"),
+  )
+  def test_multiplication(self, values, message):
+    """Paddings are compared, and hold the numbers."""
+    self.refuse(multiplication, message, **values)
