@@ -21,7 +21,6 @@ a prompt that differs in the plan alone is put in at one place
 import dataclasses
 import math
 
-import jax
 import numpy as np
 from absl import flags
 

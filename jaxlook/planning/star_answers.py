@@ -140,12 +140,12 @@ def _measure(
   codes = params["token_embedding"]["embedding"]
   if labels is not None:
     codes = jnp.eye(labels, dtype=codes.dtype)
-  told = functools.partial(_told, on, there)
+  of_streams = functools.partial(told, on, there)
   nothing = jnp.full(len(on), jnp.nan)
   arm_probe = arm_shuffled = nothing
   if arms is not None:
-    arm_probe, arm_shuffled = told(fit.arm, asked.arm, jnp.eye(arms), key_arm)
-  first_probe, first_shuffled = told(fit.first, asked.first, codes, key_first)
+    arm_probe, arm_shuffled = of_streams(fit.arm, asked.arm, jnp.eye(arms), key_arm)
+  first_probe, first_shuffled = of_streams(fit.first, asked.first, codes, key_first)
   gain = beamed = jnp.full((), jnp.nan)
   if dummy is None:
     gain, beamed = _beamed(decoder, params, asked, width)
@@ -285,17 +285,36 @@ def _streams(decoder, params, prompts) -> jax.Array:
   return jnp.stack([x[:, -1] for x in seen.values()])
 
 
-def _told(on, there, fit, asked, codes, key) -> tuple[jax.Array, jax.Array]:
-  """Accuracy of probes at each layer, and fitted to shuffled labels.
+def told(
+  on: jax.Array,
+  there: jax.Array,
+  fit: jax.Array,
+  asked: jax.Array,
+  codes: jax.Array,
+  key: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """Accuracy of linear probes, and of such fitted to shuffled labels.
 
-  Probes go to the codes of labels, [V, C], and tell the label of the nearest
-  one; unit vectors make that the usual ridge classifier.
+  Ridge regression to the codes of labels tells the label of the nearest code,
+  so labels that were none to fit can be told; with unit vectors it is the usual
+  ridge classifier.
+
+  Args:
+    on: features to fit on at each of several sites, [L, n, D].
+    there: to be scored on, [L, m, D].
+    fit: labels, integer [n].
+    asked: labels, integer [m].
+    codes: of each label, [V, C].
+    key: shuffles the labels to fit; consumed.
+
+  Returns:
+    Both accuracies on the labels asked for, [L].
   """
   both = jnp.stack([fit, jax.random.permutation(key, fit)])
   half = jnp.sum(codes**2, axis=1)[None] / 2
 
-  def layer(streams):
-    fitted, held_out = streams
+  def site(features):
+    fitted, held_out = features
 
     def one(labels):
       probe = probes.fit_ridge(fitted, codes[labels])
@@ -304,5 +323,5 @@ def _told(on, there, fit, asked, codes, key) -> tuple[jax.Array, jax.Array]:
 
     return jax.lax.map(one, both)
 
-  found = jax.lax.map(layer, (on, there))
+  found = jax.lax.map(site, (on, there))
   return found[:, 0], found[:, 1]
