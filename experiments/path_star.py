@@ -30,8 +30,10 @@ from jaxlook.models import DecoderConfig
 from jaxlook.planning import stars_report
 from jaxlook.planning.star_settings import (
   COMPARED,
+  FORWARD,
   IN_WEIGHTS,
   SETTINGS,
+  WEIGHTS,
   Found,
   Graphs,
   examine,
@@ -41,7 +43,11 @@ from jaxlook.training import FinishedArm, Problem, TrainConfig, held_out_key
 flags.adopt_module_key_flags(ablating)
 
 _SETTING = flags.DEFINE_multi_enum(
-  "setting", None, SETTINGS, "What to train on; may be repeated."
+  "setting",
+  None,
+  SETTINGS,
+  "What to train on; may be repeated. All by"
+  " default, at the scale `smoke` two.",
 )
 
 NOTES = (
@@ -68,6 +74,7 @@ class Config:
   sequences: int
   train: TrainConfig
   train_weights: TrainConfig
+  settings: tuple[str, ...] = SETTINGS
 
 
 def _train(steps: int, batch: int, rate: float = 3e-3) -> TrainConfig:
@@ -82,7 +89,8 @@ def _train(steps: int, batch: int, rate: float = 3e-3) -> TrainConfig:
 
 PRESETS = {
   "smoke": Config(
-    *(Graphs(2, 3, 6, 8, 3), 2, 16, 2, 2, 8), _train(4, 4), _train(4, 4)
+    *(Graphs(2, 3, 6, 8, 3), 2, 16, 2, 2, 8),
+    *(_train(4, 4), _train(4, 4), (FORWARD, WEIGHTS)),
   ),
   "cpu": Config(
     *(Graphs(2, 4, 12, 256, 4), 2, 64, 4, 3, 256),
@@ -110,7 +118,8 @@ def build_config() -> Config:
   given = {name: value for name, value in given.items() if value is not None}
   with cli.naming(*given):
     train = dataclasses.replace(config.train_weights, **given)
-  return dataclasses.replace(config, train_weights=train)
+  settings = tuple(dict.fromkeys(_SETTING.value or config.settings))
+  return dataclasses.replace(config, train_weights=train, settings=settings)
 
 
 def problem(config: Config, setting: str) -> Problem:
@@ -174,7 +183,7 @@ def main() -> None:
   variants = ablating.arms(
     [ablation.RESIDUAL, ablation.KV], config.layers, config.heads
   )
-  settings = tuple(dict.fromkeys(_SETTING.value or SETTINGS))
+  settings = config.settings
   problems = {setting: problem(config, setting) for setting in settings}
   todo = [
     (problems[setting], variant)
@@ -187,11 +196,7 @@ def main() -> None:
     title="Path-star graphs with and without the future's gradient",
     problem=problems[settings[0]],
     variants=variants,
-    config={
-      "experiment": "path_star",
-      "settings": settings,
-      **dataclasses.asdict(config),
-    },
+    config={"experiment": "path_star", **dataclasses.asdict(config)},
     setup=f"in context G({graphs.degree}, {graphs.path_length}) of"
     f" {graphs.node_count} labels, {train.steps} steps of {train.batch_size}"
     f" graphs; in weights G({graphs.arms}, {graphs.arm_length}),"

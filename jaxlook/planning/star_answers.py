@@ -144,8 +144,12 @@ def _measure(
   nothing = jnp.full(len(on), jnp.nan)
   arm_probe = arm_shuffled = nothing
   if arms is not None:
-    arm_probe, arm_shuffled = of_streams(fit.arm, asked.arm, jnp.eye(arms), key_arm)
-  first_probe, first_shuffled = of_streams(fit.first, asked.first, codes, key_first)
+    arm_probe, arm_shuffled = of_streams(
+      fit.arm, asked.arm, jnp.eye(arms), key_arm
+    )
+  first_probe, first_shuffled = of_streams(
+    fit.first, asked.first, codes, key_first
+  )
   gain = beamed = jnp.full((), jnp.nan)
   if dummy is None:
     gain, beamed = _beamed(decoder, params, asked, width)
