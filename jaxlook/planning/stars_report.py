@@ -140,13 +140,17 @@ def _of_cut(
 
 
 def _swaps(setting: str, found: Found) -> Iterator[Statement]:
-  """Where ordinary training holds what decides the path."""
-  place = found.places.index(stars.GOAL)
-  moved = found.answers.moved[:, place, 0, -1]
-  words = "with another goal's stream put in at the goal, before the first"
-  words = f"{setting}: {words} block, the other path is written in more than 0"
+  """Whether the goal's stream decides the path of ordinary training."""
+  moved = {
+    place: found.answers.moved[:, found.places.index(place), 0, -1]
+    for place in (stars.GOAL, stars.BEFORE)
+  }
+  more = moved[stars.GOAL] - moved[stars.BEFORE]
+  words = f"{setting}: with another goal's stream put in at the goal, before"
+  words += " the first block, its path is written more often than before the"
+  words += " goal, where nothing can change; the estimate is the difference"
   id = f"{setting}/swap/goal"
-  yield Statement(id, words, _OURS, _UNIT, moved, ABOVE_0)
+  yield Statement(id, words, _OURS, _UNIT, more, ABOVE_0, "paired by seed")
 
 
 def tables(every: Every) -> dict[str, report.Rows]:

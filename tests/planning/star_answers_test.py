@@ -20,28 +20,24 @@ class StarAnswersTest(base.Float64TestCase):
   def setUp(self):
     super().setUp()
     config = DecoderConfig(
-      *(1, 8, 2, TASK.length), vocab_size=TASK.vocab_size, init_std=0.5
+      *(1, 8, 2, TASK.length), vocab_size=TASK.vocab_size, init_std=2.0
     )
     self.decoder = Decoder(config, "myopic/kv")
     params = models.init(config, jax.random.key(1))
     self.params = jax.tree.map(lambda x: x[None].astype(float), params)
     self.fit = stars.in_context(TASK, jax.random.key(2), 8)
 
-  def write(self, prompts, dummy=None):
-    """Answers of the one model to prompts [K, B, P]."""
+  def answered(self):
+    """Questions whose answers are the model's own, but for the first one."""
+    asked = stars.in_context(TASK, jax.random.key(3), 32)
     one = jax.tree.map(lambda x: x[0], self.params)
     write = functools.partial(
-      star_answers.write, self.decoder, one, steps=TASK.steps, dummy=dummy
+      star_answers.write, self.decoder, one, steps=TASK.steps
     )
-    return jax.jit(jax.vmap(write))(prompts)
-
-  def answered(self, dummy=None):
-    """Questions whose answers are the model's own, but for the first one."""
-    asked = stars.in_context(TASK, jax.random.key(3), 8)
-    texts = self.write(jnp.concatenate([asked.prompts[None], asked.donors]))
-    texts = texts if dummy is None else self.write(asked.donors, dummy)
-    own, others = (texts[0], texts[1:]) if dummy is None else (texts[0], texts)
-    # The first question's first step is wrong, and its later one by chance.
+    texts = jax.jit(jax.vmap(write))(
+      jnp.concatenate([asked.prompts[None], asked.donors])
+    )
+    own, others = texts[0], texts[1:]
     wrong = own.at[0, 0].set((own[0, 0] + 1) % TASK.vocab_size)
     return asked._replace(answers=wrong, others=others), own
 
@@ -54,9 +50,9 @@ class StarAnswersTest(base.Float64TestCase):
       arms=2,
       width=TASK.vocab_size**TASK.steps,
     )
-    self.assertEqual(found.whole[0], 7 / 8)
+    self.assertEqual(found.whole[0], 31 / 32)
     self.assertEqual(found.paths[0], found.whole[0])
-    self.assertEqual(found.written[0, 0], 7 / 8)
+    self.assertEqual(found.written[0, 0], 31 / 32)
     self.assertGreaterEqual(found.beam_gain[0], -base.EXACT)
     one = jax.tree.map(lambda x: x[0], self.params)
     greedy = decoding.generate(self.decoder, one, asked.prompts, TASK.steps)
@@ -64,14 +60,18 @@ class StarAnswersTest(base.Float64TestCase):
     moved, left = found.moved[0], found.left[0]
     # Nothing moves where the streams are equal ...
     for place in (stars.SELF, stars.BEFORE):
-      self.assertTrue((left[PLACE[place], :, -1] == 7 / 8).all())
+      self.assertTrue((left[PLACE[place], :, -1] == 31 / 32).all())
     self.assertTrue((moved[PLACE[stars.SELF], :, -1] == 1.0).all())
     # ... and all of the donor's prompt in gives the donor's answer.
     self.assertEqual(moved[PLACE[stars.EVERYWHERE], 0, -1], 1.0)
-    # The first step is read off the answer mark's stream, whose last edit is
-    # all of it; elsewhere an edit at the end reaches no answer.
+    # The first step is read off the answer mark's stream, so there the last
+    # edit decides it; at the goal it comes too late to reach any answer.
     self.assertEqual(moved[PLACE[stars.ANSWER], -1, 0], 1.0)
-    self.assertEqual(left[PLACE[stars.GOAL], -1, -1], 7 / 8)
+    self.assertEqual(left[PLACE[stars.GOAL], -1, -1], 31 / 32)
+    # Some donors' answers are others, so that none of this is for nothing.
+    for place in (stars.EVERYWHERE, "leaves: edges of both"):
+      same = (asked.others[PLACE[place]] == own).all(axis=1)
+      self.assertFalse(same.all())
     self.assertLess(moved[PLACE[stars.GOAL], -1, -1], 1.0)
 
   def test_probe_of_unseen_labels(self):

@@ -16,11 +16,12 @@ from tests import base
 _NOISE = np.array([-0.001, 0.0, 0.001])
 
 
-def answers(first: float, whole: float, places: int) -> Answers:
-  """Of three seeds, two layers and two steps."""
+def answers(first: float, whole: float, places: tuple[str, ...]) -> Answers:
+  """Of three seeds, two layers and two steps; the goal's swap moves most."""
   steps = np.stack([first + _NOISE, 1.0 - _NOISE**2], axis=1)
   layers = np.full((3, 3), 0.5)
-  moved = np.full((3, places, 3, 3), 0.25) + _NOISE[:, None, None, None]
+  moved = np.full((3, len(places), 3, 3), 0.25)
+  moved[:, places.index(stars.GOAL)] = 0.75 + _NOISE[:, None, None]
   return Answers(
     *(1 - steps, steps, whole + _NOISE, steps, whole + _NOISE),
     *(_NOISE**2, whole + _NOISE, layers, layers),
@@ -32,7 +33,7 @@ def found(first: float, whole: float, setting: str = FORWARD) -> Found:
   """Of arms with the chance 1/2."""
   in_weights = setting == WEIGHTS
   places = stars.IN_WEIGHTS if in_weights else stars.IN_CONTEXT
-  mine = answers(first, whole, len(places))
+  mine = answers(first, whole, places)
   return Found(
     answers=mine,
     untrained=mine,
@@ -83,14 +84,22 @@ class StarsReportTest(base.TestCase):
       },
     )
 
+  def test_a_swap_that_moves_no_more_than_none(self):
+    """Who guesses arms writes the donor's path without any swap, too."""
+    one = self.every[FORWARD][CAUSAL]
+    moved = np.full_like(one.answers.moved, 0.5)
+    one = one._replace(answers=one.answers._replace(moved=moved))
+    every = {FORWARD: {CAUSAL: one}}
+    judged = claims.judged(stars_report.statements(every))
+    self.assertEqual(judged[-1].id, "forward/swap/goal")
+    self.assertEqual(judged[-1].verdict, "contradicted")
+
   def test_tables_and_measurements(self):
     """A row for every arm, and every finite number once, with its place."""
     tables = stars_report.tables(self.every)
     self.assertLen(tables["Accuracy"], 1 + 7)
-    wide = {len(row) for rows in tables.values() for row in rows[:1]}
     for rows in tables.values():
       self.assertEqual({len(row) for row in rows}, {len(rows[0])})
-    self.assertLen(wide, 4)
     table = stars_report.measurements(self.every, (4, 5, 6)).to_pylist()
     mine = [
       row["value"]
@@ -100,7 +109,7 @@ class StarsReportTest(base.TestCase):
       and (row["place"], row["seed"]) == (stars.GOAL, 6)
     ]
     self.assertLen(mine, 3 * 3)
-    self.assertAlmostEqual(mine[0], 0.251)
+    self.assertAlmostEqual(mine[0], 0.751)
     self.assertEqual({row["seed"] for row in table}, {4, 5, 6})
 
   def test_figures(self):
