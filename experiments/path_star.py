@@ -20,6 +20,7 @@ a prompt that differs in the plan alone is put in at one place
 
 import dataclasses
 import math
+from typing import cast
 
 import numpy as np
 from absl import flags
@@ -36,6 +37,7 @@ from jaxlook.planning.star_settings import (
   WEIGHTS,
   Found,
   Graphs,
+  Star,
   examine,
 )
 from jaxlook.training import FinishedArm, Problem, TrainConfig, held_out_key
@@ -94,7 +96,7 @@ def _train(steps: int, batch: int, rate: float = 3e-3) -> TrainConfig:
 
 PRESETS = {
   "smoke": Config(
-    *(Graphs(2, 3, 6, 8, 3), 2, 16, 2, 2, 8),
+    *(Graphs(2, 3, 6, 8, 3), 1, 16, 2, 2, 8),
     *(_train(4, 4), _train(4, 4), (FORWARD, WEIGHTS)),
   ),
   "cpu": Config(
@@ -156,7 +158,7 @@ def look(problem: Problem, arm: FinishedArm, sequences: int) -> Found:
   """Examines an arm's models before and after training."""
   saved = studying.read(arm)
   return examine(
-    problem.task,
+    cast(Star, problem.task),
     saved.decoder,
     saved.params(),
     saved.params(0),

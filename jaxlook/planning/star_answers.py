@@ -114,6 +114,31 @@ def measure(
   return jax.tree.map(marked, found)
 
 
+def accuracy(
+  decoder: Decoder,
+  params: Any,
+  asked: Questions,
+  dummy: int | None = None,
+) -> np.ndarray:
+  """`correct` of `Answers` and nothing else, [E, l - 1].
+
+  Args:
+    decoder: as of `measure`.
+    params: as of `measure`.
+    asked: as of `measure`.
+    dummy: as of `measure`.
+  """
+  found = _accuracy(forward_only(decoder), dummy, params, asked)
+  return np.array(found, np.float64)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.vmap, in_axes=(None, None, 0, None))
+def _accuracy(decoder, dummy, params, asked):
+  logits = _forced(decoder, params, asked, dummy)
+  return jnp.mean(jnp.argmax(logits, axis=-1) == asked.answers, axis=0)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 @functools.partial(jax.vmap, in_axes=(*(None,) * 5, 0, None, None, None))
 def _measure(
@@ -128,14 +153,8 @@ def _measure(
   key: jax.Array,
 ) -> Answers:
   key_first, key_arm = jax.random.split(key)
-  first = asked.prompts.shape[1] - 1
-  logits = run(
-    decoder, params, _read(asked.prompts, asked.answers, dummy), NO_EDITS
-  )[:, first:]
+  logits = _forced(decoder, params, asked, dummy)
   right = jnp.argmax(logits, axis=-1) == asked.answers
-  own = write(
-    decoder, params, asked.prompts, asked.answers.shape[1], dummy=dummy
-  )
   on, there = (_streams(decoder, params, each.prompts) for each in (fit, asked))
   codes = params["token_embedding"]["embedding"]
   if labels is not None:
@@ -150,9 +169,12 @@ def _measure(
   first_probe, first_shuffled = of_streams(
     fit.first, asked.first, codes, key_first
   )
-  gain = beamed = jnp.full((), jnp.nan)
   if dummy is None:
-    gain, beamed = _beamed(decoder, params, asked, width)
+    own, gain, beamed = _searched(decoder, params, asked, width)
+  else:
+    # What is read off at once has no search.
+    own = jnp.argmax(logits, axis=-1)
+    gain = beamed = jnp.full((), jnp.nan)
   moved, left = swapped(decoder, params, asked, dummy)
   return Answers(
     losses=jnp.mean(cross_entropy(logits, asked.answers), axis=0),
@@ -272,15 +294,23 @@ def _agreement(text: jax.Array, answers: jax.Array) -> jax.Array:
   return jnp.mean(jnp.concatenate([same, whole], axis=1), axis=0)
 
 
-def _beamed(decoder, params, asked: Questions, width: int):
-  """Mean beam gain, and the share of best beams that are right."""
+def _forced(decoder, params, asked: Questions, dummy: int | None):
+  """Logits of every step given the true ones before, [B, l - 1, V]."""
+  text = _read(asked.prompts, asked.answers, dummy)
+  first = asked.prompts.shape[1] - 1
+  return run(decoder, params, text, NO_EDITS)[:, first:]
+
+
+def _searched(decoder, params, asked: Questions, width: int):
+  """Greedy answers, mean beam gain, and the share of best beams right."""
   steps = asked.answers.shape[1]
   greedy = decoding.generate(decoder, params, asked.prompts, steps)
   beams = decoding.beam_search(
     decoder, params, asked.prompts, steps, width=width
   )
   right = (beams.tokens[:, 0] == asked.answers).all(axis=1)
-  return jnp.mean(decoding.beam_gain(beams, greedy)), jnp.mean(right)
+  gain = jnp.mean(decoding.beam_gain(beams, greedy))
+  return greedy.tokens, gain, jnp.mean(right)
 
 
 def _streams(decoder, params, prompts) -> jax.Array:

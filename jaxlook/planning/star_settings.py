@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxlook.models import Decoder
 from jaxlook.planning import stars
-from jaxlook.planning.star_answers import Answers, measure
+from jaxlook.planning.star_answers import Answers, accuracy, measure
 from jaxlook.tasks.path_star import Direction, PathStar, Teacher, clever_hans
 from jaxlook.tasks.path_star_weights import PathStarWeights
 
@@ -88,8 +88,8 @@ class Found(NamedTuple):
   Attributes:
     answers: on questions that no training saw.
     untrained: the same before training.
-    seen: on the paths of training, in weights; None in context, where every
-      graph is new.
+    seen: share of right steps on the paths of training, in weights, given the
+      true steps before, [E, l - 1]; None in context, where every graph is new.
     first: which step of the answer leaves the start: 0, or -1 if reversed.
     clever_hans: the loss of who follows edges alone, nats, [l - 1].
     chance: the accuracy of who guesses an arm.
@@ -98,7 +98,7 @@ class Found(NamedTuple):
 
   answers: Answers
   untrained: Answers
-  seen: Answers | None
+  seen: np.ndarray | None
   first: int
   clever_hans: np.ndarray
   chance: float
@@ -142,16 +142,18 @@ def examine(
     fit, asked = (stars.in_weights(task, split) for split in ("train", "test"))
     classes = {}
 
-  def measured(params, asked):
+  def measured(params):
     return measure(
       decoder, params, fit, asked, key, dummy=dummy, alive=alive, **classes
     )
 
   if isinstance(task, PathStarWeights):
-    seen = measured(params, fit)
+    seen = accuracy(decoder, params, fit, dummy)
+    if alive is not None:
+      seen[~np.array(alive)] = np.nan
   return Found(
-    answers=measured(params, asked),
-    untrained=measured(untrained, asked),
+    answers=measured(params),
+    untrained=measured(untrained),
     seen=seen,
     first=0 if task.direction == "forward" else -1,
     clever_hans=clever_hans(

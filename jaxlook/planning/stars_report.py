@@ -188,7 +188,7 @@ def _accuracy(every: Every) -> report.Rows:
     mine = numbers(found)
     seen = "-"
     if found.seen is not None:
-      seen = _shown(found.seen.correct[:, found.first])
+      seen = _shown(found.seen[:, found.first])
     each = [_shown(mine[name]) for name in names]
     rows.append(
       [setting, variant, *each, seen, report.number(found.chance), _n(found)]
@@ -282,11 +282,11 @@ def measurements(every: Every, seeds: Sequence[int]) -> pa.Table:
 def _measured(every: Every, seeds: Sequence[int]) -> Iterator[tuple[Any, ...]]:
   for setting, variant, found in _rows(every):
     for leaves, answers in (
-      ("held out", found.answers),
-      ("trained", found.seen),
-      ("untrained model", found.untrained),
+      ("held out", found.answers._asdict()),
+      ("trained", {} if found.seen is None else {"correct": found.seen}),
+      ("untrained model", found.untrained._asdict()),
     ):
-      for measure, array in (answers._asdict() if answers else {}).items():
+      for measure, array in answers.items():
         for (seed, *at), value in np.ndenumerate(array):
           place = layer = step = None
           if len(at) == 3:

@@ -4,9 +4,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxlook import decoding, models
+from jaxlook import models
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.planning import star_answers, stars
 from jaxlook.tasks.path_star import PathStar
@@ -54,9 +53,6 @@ class StarAnswersTest(base.Float64TestCase):
     self.assertEqual(found.paths[0], found.whole[0])
     self.assertEqual(found.written[0, 0], 31 / 32)
     self.assertGreaterEqual(found.beam_gain[0], -base.EXACT)
-    one = jax.tree.map(lambda x: x[0], self.params)
-    greedy = decoding.generate(self.decoder, one, asked.prompts, TASK.steps)
-    np.testing.assert_array_equal(greedy.tokens, own)
     moved, left = found.moved[0], found.left[0]
     # Nothing moves where the streams are equal ...
     for place in (stars.SELF, stars.BEFORE):

@@ -37,7 +37,7 @@ def found(first: float, whole: float, setting: str = FORWARD) -> Found:
   return Found(
     answers=mine,
     untrained=mine,
-    seen=mine if in_weights else None,
+    seen=mine.correct if in_weights else None,
     first=-1 if setting == REVERSED else 0,
     clever_hans=np.array([np.log(2), 0.0]),
     chance=0.5,
