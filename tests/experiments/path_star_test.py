@@ -1,0 +1,81 @@
+"""The path-star binary from end to end, and what it refuses."""
+
+import contextlib
+import io
+import sys
+
+import pyarrow.parquet as pq
+from absl import flags
+from absl.testing import flagsaver, parameterized
+
+from experiments import cli, path_star
+from jaxlook.tasks.path_star_weights import PathStarWeights
+from tests.experiments import running
+
+
+class PathStarTest(running.StudyTestCase):
+  def setUp(self):
+    super().setUp()
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS(sys.argv[:1])
+
+  def test_smoke(self):
+    """Both arms in the weights, with every measure, claim and figure."""
+    result = self.run_study(
+      "path_star", "--setting=weights", "--attention=myopic/kv"
+    )
+    self.assertEqual(
+      [(cell["variant"], cell["seed"]) for cell in result["cells"]],
+      [("causal", 0), ("causal", 1), ("myopic/kv", 0), ("myopic/kv", 1)],
+    )
+    for cell in result["cells"]:
+      self.assertEqual(cell["setting"], "weights")
+      metrics = cell["metrics"]
+      self.assertContainsSubset(
+        {"loss", "first_step", "path_written", "beam_gain"}, metrics
+      )
+      # Greedy writing goes wrong exactly where forcing does.
+      self.assertAlmostEqual(metrics["path_forced"], metrics["path_written"])
+    ids = {claim["id"] for claim in result["claims"]}
+    self.assertContainsSubset(
+      {"B4/weights", "B4/weights/myopic/kv/no_loss", "weights/swap/goal"}, ids
+    )
+    self.assertLen(list(self.out.glob("figures/*.png")), 2)
+    rows = pq.read_table(self.out / "measurements.parquet").to_pylist()
+    moved, left = (
+      [
+        row["value"]
+        for row in rows
+        if (row["measure"], row["place"]) == (measure, "self: everywhere")
+      ]
+      for measure in ("moved", "left")
+    )
+    self.assertNotEmpty(moved)
+    self.assertEqual(moved, left)
+
+  @parameterized.parameters(
+    ({"length": 9}, "^--length: is given in vain: the graphs decide it"),
+    ({"heads": 3}, "^--heads: heads=3 do not divide width=16"),
+    ({"steps": 0}, "^--steps: steps must be at least 1"),
+    ({"microbatches": 3}, "^--microbatches: .* must divide batch_size=4"),
+    ({"attention": ["teacher"]}, "^--attention: 'teacher' needs a teacher"),
+  )
+  def test_refusals(self, values, message):
+    """Each bad value is one line that names its flag, before any training."""
+    values = {"preset": "smoke", "out": str(self.out)} | values
+    with (
+      flagsaver.flagsaver(**values),
+      contextlib.redirect_stdout(io.StringIO()),
+      self.assertRaises(cli.UsageError) as caught,
+    ):
+      path_star.main()
+    self.assertRegex(str(caught.exception), message)
+    self.assertLen(str(caught.exception).splitlines(), 1)
+    self.assertFalse(self.out.exists())
+
+  def test_paper_has_the_published_size(self):
+    """As many nodes in the weights as published, in the largest graph."""
+    graphs = path_star.PRESETS["paper"].graphs
+    task = graphs.task("weights")
+    self.assertIsInstance(task, PathStarWeights)
+    self.assertEqual(task.nodes, 5 * 10**4 + 1)
