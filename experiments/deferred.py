@@ -24,7 +24,7 @@ from experiments import ablating, cli, horizon, studying
 from jaxlook import ablation, report
 from jaxlook.lookahead import dial_report
 from jaxlook.lookahead.dial import Dial
-from jaxlook.models import DecoderConfig
+from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.runs import Store
 from jaxlook.tasks.deferred import Deferred
 from jaxlook.training import FinishedArm, Problem, TrainConfig
@@ -72,8 +72,7 @@ class Config:
         vocab_size=task.vocab_size,
         positions="rotary",
         tied_head=False,
-        # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
-        init_std=0.02 * math.sqrt(768 / self.width),
+        init_std=scaled_init_std(self.width),
       )
     share = task.p * (task.length - task.first) / task.length
     return Problem(

@@ -18,7 +18,6 @@ score of a single position sees.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +27,7 @@ from experiments import ablating, cli, studying
 from jaxlook import ablation
 from jaxlook.circuits import induction_heads
 from jaxlook.circuits.induction_report import claims, figure, tables
-from jaxlook.models import DecoderConfig
+from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.models.config import Positions
 from jaxlook.tasks.induction import Induction
 from jaxlook.training import (
@@ -128,8 +127,7 @@ def problems(config: Config) -> tuple[Problem, Problem]:
         mlp_width=0,
         positions=config.positions,
         tied_head=False,
-        # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
-        init_std=0.02 * math.sqrt(768 / config.width),
+        init_std=scaled_init_std(config.width),
       )
     return Problem(
       setting=setting,

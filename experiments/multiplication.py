@@ -28,7 +28,7 @@ from absl import flags
 
 from experiments import ablating, cli, studying
 from jaxlook import ablation
-from jaxlook.models import DecoderConfig
+from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning import digits, digits_claims, digits_report
 from jaxlook.planning.digits import Measured, Sizes
 from jaxlook.tasks.multiplication import Multiplication
@@ -72,8 +72,8 @@ NOTES = (
   " digit after 1,250 to 1,500 steps of 2,500. With up to three digits padding"
   " to 6 helps: 0.477 instead of 0.571 after 750 to 1,000 steps of 2,000. Few"
   " products of two numbers of three digits are learned by then, so the table"
-  " of padding and myopia is of all lengths evenly; the published one is of full"
-  " length.",
+  " of padding and myopia is of all lengths evenly; the published one is of"
+  " full length.",
   "Verdicts are of each claim by itself, without adjustment for their number.",
 )
 
@@ -141,8 +141,7 @@ def problems(config: Config) -> list[Problem]:
       config.heads,
       max_length=length,
       vocab_size=next(iter(tasks.values())).vocab_size,
-      # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
-      init_std=0.02 * math.sqrt(768 / config.width),
+      init_std=scaled_init_std(config.width),
     )
   return [
     Problem(

@@ -19,7 +19,6 @@ a prompt that differs in the plan alone is put in at one place
 """
 
 import dataclasses
-import math
 from typing import cast
 
 import numpy as np
@@ -27,7 +26,7 @@ from absl import flags
 
 from experiments import ablating, cli, studying
 from jaxlook import ablation, claims
-from jaxlook.models import DecoderConfig
+from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning import stars_report
 from jaxlook.planning.star_settings import (
   COMPARED,
@@ -140,8 +139,7 @@ def problem(config: Config, setting: str) -> Problem:
       max_length=task.length,
       vocab_size=task.vocab_size,
       tied_head=setting in IN_WEIGHTS,
-      # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
-      init_std=0.02 * math.sqrt(768 / config.width),
+      init_std=scaled_init_std(config.width),
     )
   return Problem(
     setting=setting,

@@ -23,7 +23,6 @@ and goes on with the same command.
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -32,7 +31,7 @@ from absl import flags
 
 from experiments import ablating, cli, studying
 from jaxlook import ablation
-from jaxlook.models import DecoderConfig
+from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning import couplets_report
 from jaxlook.planning.examination import (
   Couples,
@@ -219,8 +218,7 @@ def problem(language: Couplets, config: Config) -> Problem:
       max_length=language.length,
       vocab_size=language.vocab_size,
       tied_head=False,
-      # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
-      init_std=0.02 * math.sqrt(768 / config.width),
+      init_std=scaled_init_std(config.width),
     )
   return Problem(
     setting=name(language, config),

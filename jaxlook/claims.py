@@ -6,12 +6,15 @@ their number.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
+import jax
 import numpy as np
 
 from jaxlook import stats
+
+_Tree = TypeVar("_Tree")
 
 BELOW_0 = {"high": -math.nextafter(0.0, 1.0)}
 ABOVE_0 = {"low": math.nextafter(0.0, 1.0)}
@@ -63,3 +66,23 @@ def judged(statements: Iterable[Statement]) -> list[stats.Claim]:
         )
       )
   return found
+
+
+def by_seed(found: _Tree, alive: Sequence[bool] | None = None) -> _Tree:
+  """Numbers of every seed on the host, as statements want them.
+
+  Args:
+    found: a tree of arrays [E, ...].
+    alive: by seed, whether it did not diverge; all by default.
+
+  Returns:
+    The tree with float64 NumPy arrays; NaN for seeds that diverged.
+  """
+
+  def marked(values: jax.Array) -> np.ndarray:
+    result = np.array(values, np.float64)
+    if alive is not None:
+      result[~np.asarray(alive, bool)] = np.nan
+    return result
+
+  return jax.tree.map(marked, found)

@@ -44,3 +44,13 @@ class JudgedTest(base.TestCase):
       ]
     )
     self.assertEqual({claim.verdict for claim in found}, {"contradicted"})
+
+
+class BySeedTest(base.TestCase):
+  def test_diverged_seeds_are_marked(self):
+    """Whole counts, too, and with no mark all seeds are there."""
+    found = {"a": np.arange(2), "b": np.ones((2, 3))}
+    marked = claims.by_seed(found, [False, True])
+    np.testing.assert_array_equal(marked["a"], [np.nan, 1.0])
+    self.assertTrue(np.isnan(marked["b"][0]).all())
+    np.testing.assert_array_equal(claims.by_seed(found)["b"], found["b"])

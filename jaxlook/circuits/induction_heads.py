@@ -14,6 +14,7 @@ from jaxlook.circuits.behaviour import (
   head_scores,
   in_context_score,
 )
+from jaxlook.claims import by_seed
 from jaxlook.lookahead.interventions import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.induction import Induction
@@ -65,14 +66,7 @@ def measure(
     ValueError: as `Decoder`.
   """
   found = _measure(forward_only(decoder), task, params, batch)
-  lost = np.zeros(len(found.loss), bool) if alive is None else ~np.array(alive)
-
-  def marked(values: jax.Array) -> np.ndarray:
-    result = np.array(values, np.float64)
-    result[lost] = np.nan
-    return result
-
-  return jax.tree.map(marked, found)
+  return by_seed(found, alive)
 
 
 # Compiled once for all variants of one forward pass.

@@ -1,6 +1,6 @@
 """Decoders, their shapes, and pretrained weights."""
 
-from jaxlook.models.config import DecoderConfig
+from jaxlook.models.config import DecoderConfig, scaled_init_std
 from jaxlook.models.decoder import Decoder, apply, collect_context, init
 from jaxlook.models.heads import Context, Past
 from jaxlook.models.sites import residual_site, residual_sites, site_names
@@ -15,5 +15,6 @@ __all__ = [
   "init",
   "residual_site",
   "residual_sites",
+  "scaled_init_std",
   "site_names",
 ]

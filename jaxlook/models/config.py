@@ -1,10 +1,20 @@
 """The shape of a decoder: everything that decides its parameters."""
 
 import dataclasses
+import math
 from typing import Literal, get_args
 
 Positions = Literal["learned", "rotary", "none"]
 Activation = Literal["gelu_tanh", "gelu", "relu"]
+
+
+def scaled_init_std(width: int) -> float:
+  """GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
+
+  Args:
+    width: of the residual stream, positive.
+  """
+  return 0.02 * math.sqrt(768 / width)
 
 
 @dataclasses.dataclass(frozen=True)

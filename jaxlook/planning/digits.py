@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import models
+from jaxlook.claims import by_seed
 from jaxlook.decoding import beam_gain, beam_search, generate
 from jaxlook.lookahead.interventions import capture, forward_only
 from jaxlook.models import Decoder, residual_sites
@@ -143,14 +144,7 @@ def measure(
   """
   products = _draw(task, sizes, key)
   found = _measure(forward_only(decoder), task, sizes, params, products, key)
-  lost = np.zeros(len(found.gain), bool) if alive is None else ~np.array(alive)
-
-  def marked(values: jax.Array) -> np.ndarray:
-    result = np.array(values, np.float64)
-    result[lost] = np.nan
-    return result
-
-  return jax.tree.map(marked, found)
+  return by_seed(found, alive)
 
 
 class _Products(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxlook.claims import by_seed
 from jaxlook.lookahead.probes import Classified
 from jaxlook.models import Decoder
 from jaxlook.planning import (
@@ -106,13 +107,7 @@ def examine(
     lost=routes.lost(task, routes.measure(*of)),
     probed=probe(decoder, task, params, couples),
   )
-
-  def marked(values: Any) -> np.ndarray:
-    result = np.array(values, np.float64)
-    result[~np.asarray(alive)] = np.nan
-    return result
-
-  return jax.tree.map(marked, found)
+  return by_seed(found, alive)
 
 
 def probe(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import decoding
+from jaxlook.claims import by_seed
 from jaxlook.lookahead import probes
 from jaxlook.lookahead.interventions import capture, forward_only, run
 from jaxlook.models import Decoder, residual_sites
@@ -104,14 +105,7 @@ def measure(
     *(forward_only(decoder), dummy, labels, arms, width),
     *(params, fit, asked, key),
   )
-  lost = np.zeros(len(found.whole), bool) if alive is None else ~np.array(alive)
-
-  def marked(values: jax.Array) -> np.ndarray:
-    result = np.array(values, np.float64)
-    result[lost] = np.nan
-    return result
-
-  return jax.tree.map(marked, found)
+  return by_seed(found, alive)
 
 
 def accuracy(

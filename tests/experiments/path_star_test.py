@@ -1,24 +1,14 @@
 """The path-star binary from end to end, and what it refuses."""
 
-import contextlib
-import io
-import sys
-
 import pyarrow.parquet as pq
-from absl import flags
-from absl.testing import flagsaver, parameterized
+from absl.testing import parameterized
 
-from experiments import cli, path_star
+from experiments import path_star
 from jaxlook.tasks.path_star_weights import PathStarWeights
 from tests.experiments import running
 
 
 class PathStarTest(running.StudyTestCase):
-  def setUp(self):
-    super().setUp()
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
-
   def test_smoke(self):
     """Both arms in the weights, with every measure, claim and figure."""
     result = self.run_study(
@@ -53,6 +43,8 @@ class PathStarTest(running.StudyTestCase):
     self.assertNotEmpty(moved)
     self.assertEqual(moved, left)
 
+
+class RefusalTest(running.RefusalTestCase):
   @parameterized.parameters(
     ({"length": 9}, "^--length: is given in vain: the graphs decide it"),
     ({"heads": 3}, "^--heads: heads=3 do not divide width=16"),
@@ -62,16 +54,7 @@ class PathStarTest(running.StudyTestCase):
   )
   def test_refusals(self, values, message):
     """Each bad value is one line that names its flag, before any training."""
-    values = {"preset": "smoke", "out": str(self.out)} | values
-    with (
-      flagsaver.flagsaver(**values),
-      contextlib.redirect_stdout(io.StringIO()),
-      self.assertRaises(cli.UsageError) as caught,
-    ):
-      path_star.main()
-    self.assertRegex(str(caught.exception), message)
-    self.assertLen(str(caught.exception).splitlines(), 1)
-    self.assertFalse(self.out.exists())
+    self.refuse(path_star, message, **values)
 
   def test_paper_has_the_published_size(self):
     """As many nodes in the weights as published, in the largest graph."""

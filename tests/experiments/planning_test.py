@@ -1,16 +1,12 @@
 """The planning binaries, run as a user does."""
 
-import contextlib
-import io
-import pathlib
 import sys
-import tempfile
 
 import pyarrow.parquet as pq
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import cli, deferred, planning
+from experiments import deferred, planning
 from tests import base
 from tests.experiments import running
 
@@ -58,14 +54,7 @@ class PlanningTest(running.StudyTestCase):
     self.assertContainsSubset(["2 layers/kv/gap", "2 layers/residual/gap"], ids)
 
 
-class RefusalTest(base.TestCase):
-  def setUp(self):
-    super().setUp()
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
-    root = self.enterContext(tempfile.TemporaryDirectory())
-    self.root = pathlib.Path(root)
-
+class RefusalTest(running.RefusalTestCase):
   @parameterized.parameters(
     (planning, {"length": 9}, "^--length: is given in vain"),
     (planning, {"layers": 1}, "^--layers: must be at least 2"),
@@ -84,16 +73,7 @@ class RefusalTest(base.TestCase):
   )
   def test_refuses(self, binary, values, message):
     """Each bad value is one line that names its flag; nothing is trained."""
-    values = {"preset": "smoke", "out": str(self.root / "run")} | values
-    with (
-      flagsaver.flagsaver(**values),
-      contextlib.redirect_stdout(io.StringIO()),
-      self.assertRaises(cli.UsageError) as caught,
-    ):
-      binary.main()
-    self.assertRegex(str(caught.exception), message)
-    self.assertLen(str(caught.exception).splitlines(), 1)
-    self.assertEmpty(list(self.root.glob("run/arms/*/*")))
+    self.refuse(binary, message, **values)
 
 
 class ConfigTest(base.TestCase):

@@ -1,40 +1,17 @@
 """Bad input to the ablations, refused before anything is compiled."""
 
-import contextlib
-import io
-import pathlib
-import sys
-import tempfile
+from absl.testing import parameterized
 
-from absl import flags
-from absl.testing import flagsaver, parameterized
-
-from experiments import cli, induction, language, multiplication, precache
+from experiments import induction, language, multiplication, precache
 from jaxlook import files
-from tests import base
+from tests.experiments import running
 
 
-class RefusalTest(base.TestCase):
-  def setUp(self):
-    super().setUp()
-    root = self.enterContext(tempfile.TemporaryDirectory())
-    self.root = pathlib.Path(root)
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
-
+class RefusalTest(running.RefusalTestCase):
   def refuse(self, binary, message, **values):
-    """Runs a binary's main and expects a refusal, with nothing trained."""
-    values = {"preset": "smoke", "out": str(self.root / "run")} | values
+    """With a cache of tokens of its own."""
     values.setdefault("cache", str(self.root / "cache"))
-    with (
-      flagsaver.flagsaver(**values),
-      contextlib.redirect_stdout(io.StringIO()),
-      self.assertRaises(cli.UsageError) as caught,
-    ):
-      binary.main()
-    self.assertRegex(str(caught.exception), message)
-    self.assertLen(str(caught.exception).splitlines(), 1)
-    self.assertEmpty(list(self.root.glob("run/arms/*/*")))
+    super().refuse(binary, message, **values)
 
   @parameterized.parameters(
     ({"attention": ["horizon:-1"]}, "^--attention: .* an integer >= 0"),

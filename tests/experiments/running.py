@@ -1,5 +1,7 @@
 """Running a binary as a user does, and reading what it wrote."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -7,6 +9,10 @@ import subprocess
 import sys
 import tempfile
 
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import cli
 from jaxlook.results import validate_result
 from tests import base
 
@@ -56,3 +62,27 @@ class StudyTestCase(base.TestCase):
     for figure in self.out.glob("figures/*"):
       self.assertIn(f"figures/{figure.name}", report)
     return found
+
+
+class RefusalTestCase(base.TestCase):
+  """Expects a binary to refuse flags, in `root`, before any training."""
+
+  def setUp(self):
+    super().setUp()
+    root = self.enterContext(tempfile.TemporaryDirectory())
+    self.root = pathlib.Path(root)
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS(sys.argv[:1])
+
+  def refuse(self, binary, message, **values):
+    """Runs a binary's main and expects a refusal, with nothing trained."""
+    values = {"preset": "smoke", "out": str(self.root / "run")} | values
+    with (
+      flagsaver.flagsaver(**values),
+      contextlib.redirect_stdout(io.StringIO()),
+      self.assertRaises(cli.UsageError) as caught,
+    ):
+      binary.main()
+    self.assertRegex(str(caught.exception), message)
+    self.assertLen(str(caught.exception).splitlines(), 1)
+    self.assertEmpty(list(self.root.glob("run/arms/*/*")))
