@@ -6,7 +6,7 @@ from absl.testing import parameterized
 
 from jaxlook.planning import stars
 from jaxlook.tasks.path_star import PathStar
-from jaxlook.tasks.path_star_weights import PathStarWeights
+from jaxlook.tasks.path_star_weights import PathStarWeights, Split
 from tests import base
 
 
@@ -70,7 +70,8 @@ class StarsTest(base.TestCase):
     """Each leaf of a split is asked for once, and the donor takes the next."""
     task = PathStarWeights(8, 3, held_out=0.25)
     _, arms = task.graph()
-    for split, ids in (("train", range(6)), ("test", range(6, 8))):
+    splits: dict[Split, range] = {"train": range(6), "test": range(6, 8)}
+    for split, ids in splits.items():
       asked = stars.in_weights(task, split)
       np.testing.assert_array_equal(asked.answers, arms[list(ids)])
       np.testing.assert_array_equal(asked.prompts[:, 1], arms[list(ids), -1])
