@@ -72,8 +72,8 @@ NOTES = (
   " digit after 1,250 to 1,500 steps of 2,500. With up to three digits padding"
   " to 6 helps: 0.477 instead of 0.571 after 750 to 1,000 steps of 2,000. Few"
   " products of two numbers of three digits are learned by then, so the table"
-  " of padding and myopia is of all lengths evenly; the published one is of full"
-  " length.",
+  " of padding and myopia is of all lengths evenly; the published one is of"
+  " full length.",
   "Verdicts are of each claim by itself, without adjustment for their number.",
 )
 
