@@ -16,6 +16,7 @@ from jaxlook import stats
 
 _Tree = TypeVar("_Tree")
 
+PAIRED = "paired by seed"
 BELOW_0 = {"high": -math.nextafter(0.0, 1.0)}
 ABOVE_0 = {"low": math.nextafter(0.0, 1.0)}
 
@@ -40,6 +41,20 @@ class Statement(NamedTuple):
   values: np.ndarray
   bounds: Mapping[str, float]
   pairing: str = "unpaired"
+
+
+def changes(a: Mapping[int, float], b: Mapping[int, float]) -> np.ndarray:
+  """What to state of two arms: a - b of every seed that is finite in both.
+
+  Args:
+    a: value by seed of the first arm; NaN or infinite where it diverged.
+    b: the same for the second arm; it may hold other seeds.
+
+  Returns:
+    Float64 [n] in ascending seed order; n may be 0.
+  """
+  first, second = stats.paired_by_seed(a, b)
+  return first - second
 
 
 def judged(statements: Iterable[Statement]) -> list[stats.Claim]:

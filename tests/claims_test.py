@@ -34,6 +34,12 @@ class JudgedTest(base.TestCase):
     self.assertEqual((found[0].estimate, found[0].n), (-2.0, 2))
     self.assertEqual(found[1].verdict, "contradicted")
 
+  def test_changes_are_of_the_seeds_in_both(self):
+    """By seed, whatever their order; what diverged in one arm is left out."""
+    a = {2: 5.0, 0: 1.0, 1: np.nan, 7: 3.0}
+    b = {0: 4.0, 1: 2.0, 2: 3.0, 9: 1.0}
+    np.testing.assert_array_equal(claims.changes(a, b), [-3.0, 2.0])
+
   def test_zero_is_neither_above_nor_below(self):
     """The bounds leave 0 itself out."""
     zeros = np.zeros(2)

@@ -111,7 +111,6 @@ def prepare(shape: Shape, own: str, limits: Limits) -> Callable[[], None]:
     out, lse = panels.forward(query, key, value, **static)
     return out, panels.backward(
       *(query, key, value, out, lse, grad),
-      query_wanted=True,
       key_pairs=(learns,),
       value_pairs=(learns,),
       **static,

@@ -94,13 +94,12 @@ def backward(
   *,
   pairs: Pairs,
   scale: float,
-  query_wanted: bool,
   key_pairs: tuple[Pairs, ...],
   value_pairs: tuple[Pairs, ...],
   platform: Platform = "gpu",
   blocks: tuple[int, int] | None = None,
   interpret: bool = False,
-) -> tuple[jax.Array | None, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
   """Gradients through the pairs of one set: those that are wanted, no others.
 
   Args:
@@ -113,7 +112,6 @@ def backward(
     grad: [B, T, N, H] cotangent of `out`, rounded to the dtype of `query`.
     pairs: the set of distances i - j that the gradient of queries sums over.
     scale: factor on the scores.
-    query_wanted: whether to form the gradient of queries.
     key_pairs: sets within `pairs`; one gradient of keys for each.
     value_pairs: sets within `pairs`; one gradient of values for each.
     platform: what the kernels are compiled for.
@@ -121,8 +119,8 @@ def backward(
     interpret: runs the kernels as plain JAX on any backend; slow, for tests.
 
   Returns:
-    The gradient of queries or None, then those of keys and of values, one per
-    set; each [B, T, N, H], float32, or float64 for float64 inputs. An empty set
+    The gradient of queries, then those of keys and of values, one per set;
+    each [B, T, N, H], float32, or float64 for float64 inputs. An empty set
     gives zeros and costs nothing.
 
   Raises:
@@ -139,17 +137,14 @@ def backward(
   arrays = [_fold(x, plan, plan.columns) for x in (query, grad, key, value)]
   sums = [_fold(x, plan, 1) for x in (lse, delta)]
 
-  grad_query = None
-  if query_wanted:
-    (grad_query,) = _launch(
-      query_kernel,
-      plan,
-      plan.queries,
-      blocked=[*arrays[:2], *sums],
-      whole=arrays[2:],
-      widths=[plan.columns],
-    )
-    grad_query = _unfold(grad_query, query)
+  (grad_query,) = _launch(
+    query_kernel,
+    plan,
+    plan.queries,
+    blocked=[*arrays[:2], *sums],
+    whole=arrays[2:],
+    widths=[plan.columns],
+  )
   by_set = {
     some: _key_value_gradients(
       arrays,
@@ -161,7 +156,7 @@ def backward(
     for some in dict.fromkeys(key_pairs + value_pairs)
   }
   return (
-    grad_query,
+    _unfold(grad_query, query),
     tuple(_unfold(by_set[some][0], query) for some in key_pairs),
     tuple(_unfold(by_set[some][1], query) for some in value_pairs),
   )

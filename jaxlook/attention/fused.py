@@ -186,7 +186,6 @@ def _gradients(
       grad,
       pairs=read,
       scale=scale,
-      query_wanted=True,
       key_pairs=tuple(route.keys[role] for role in keys),
       value_pairs=tuple(route.values[role] for role in values),
     )

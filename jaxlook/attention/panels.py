@@ -63,11 +63,10 @@ def backward(
   *,
   pairs: Pairs,
   scale: float,
-  query_wanted: bool,
   key_pairs: tuple[Pairs, ...],
   value_pairs: tuple[Pairs, ...],
   limits: Limits = MEASURED,
-) -> tuple[jax.Array | None, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
   """The gradients of attention over a set of pairs, and only those wanted.
 
   Args:
@@ -79,33 +78,26 @@ def backward(
     grad: the cotangent of `out`, [B, T, N, H].
     pairs: the pairs that are summed over in the gradient to the queries.
     scale: factor on the scores.
-    query_wanted: whether that gradient is wanted.
     key_pairs: for each gradient to keys that is wanted, the pairs to sum over;
       subsets of `pairs`.
     value_pairs: the same for gradients to values.
     limits: what pays on the machine.
 
   Returns:
-    The gradient to the queries (None if not wanted), those to the keys and
-    those to the values, all [B, T, N, H] in float32 (float64 for float64).
+    The gradient to the queries, those to the keys and those to the values, all
+    [B, T, N, H] in float32 (float64 for float64).
   """
   cut = plan(query.shape, pairs, limits)
   function = functools.partial(
     _backward,
     scale=scale,
     panels=Panels(query.shape[1], cut.rows, pairs, limits),
-    query_wanted=query_wanted,
     key_pairs=key_pairs,
     value_pairs=value_pairs,
   )
   lse = jnp.swapaxes(lse, 1, 2)[..., None]
-  grads = by_step(function, (query, key, value, out, lse, grad), cut)
-  rest = grads[1:] if query_wanted else grads
-  return (
-    grads[0] if query_wanted else None,
-    tuple(rest[: len(key_pairs)]),
-    tuple(rest[len(key_pairs) :]),
-  )
+  to_query, *rest = by_step(function, (query, key, value, out, lse, grad), cut)
+  return to_query, tuple(rest[: len(key_pairs)]), tuple(rest[len(key_pairs) :])
 
 
 def _forward(
@@ -162,11 +154,10 @@ def _backward(
   *,
   panels: Panels,
   scale: float,
-  query_wanted: bool,
   key_pairs: tuple[Pairs, ...],
   value_pairs: tuple[Pairs, ...],
 ) -> list[jax.Array]:
-  """`backward` on [b, n, T, H]: query first if wanted, then keys, values."""
+  """`backward` on [b, n, T, H]: the query first, then keys, values."""
   query, key, value, out, lse, grad = panels.pad(
     query, key, value, out, lse, grad
   )
@@ -191,7 +182,7 @@ def _backward(
   alone -= narrow | {panels.pairs}
   shared = every.keys() - narrow - alone
   to_query, to_keys, to_values = swept(
-    panels.pairs, query_wanted and panels.pairs not in narrow, shared
+    panels.pairs, panels.pairs not in narrow, shared
   )
   for some in alone:
     _, keys, values = swept(some, False, [some])
@@ -203,9 +194,11 @@ def _backward(
     )
     if some == panels.pairs:
       to_query = to_query_here
-  grads = [to_query * scale] if query_wanted else []
-  grads += [to_keys[pairs] for pairs in key_pairs]
-  grads += [to_values[pairs] for pairs in value_pairs]
+  grads = [
+    to_query * scale,
+    *(to_keys[pairs] for pairs in key_pairs),
+    *(to_values[pairs] for pairs in value_pairs),
+  ]
   return [x[:, :, : panels.length] for x in grads]
 
 

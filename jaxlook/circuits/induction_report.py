@@ -1,20 +1,18 @@
 """What was found of induction heads: claims, tables, the figure."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from jaxlook import figures, report, stats
 from jaxlook.circuits import induction_heads
 from jaxlook.circuits.induction_heads import Measured
+from jaxlook.claims import BELOW_0, PAIRED, Statement, judged
 
 Course = Mapping[int, Measured]
 _OLSSON = "Olsson et al. 2022, arXiv 2209.11895"
 _OURS = "jaxlook's own; not measured before, as far as we found"
-_TINY = math.nextafter(0.0, 1.0)
 _TITLES = {
   "previous": "previous token, best head",
   "prefix": "prefix matching, best head",
@@ -23,18 +21,6 @@ _TITLES = {
   "accuracy": "accuracy of copied tokens",
   "in_context": "in-context score, nats/token",
 }
-
-
-class _Statement(NamedTuple):
-  """A claim before its interval; `values` of every seed, NaN if diverged."""
-
-  id: str
-  statement: str
-  source: str
-  unit: str
-  values: np.ndarray
-  bounds: Mapping[str, float]
-  pairing: str = "unpaired"
 
 
 def claims(
@@ -59,20 +45,14 @@ def claims(
   for variant, mine in last.items():
     if variant != plain:
       made += _of_cut(variant, mine, last[plain])
-  found = []
-  for id, statement, source, unit, values, bounds, pairing in made:
-    alive = values[np.isfinite(values)]
-    if len(alive) > 1:
-      interval = stats.mean_interval(alive, pairing=pairing)
-      found.append(stats.claim(id, statement, source, unit, interval, **bounds))
-  return found
+  return judged(made)
 
 
 def _published(
   course: Course,
   last: Mapping[str, np.ndarray],
   one: Mapping[str, np.ndarray],
-) -> list[_Statement]:
+) -> list[Statement]:
   """Of ordinary training: heads, their phase change, and one layer."""
   numbers = induction_heads.along(course)
   steps = np.array(list(course))
@@ -80,7 +60,7 @@ def _published(
   heads = induction_heads.reached(steps, numbers["prefix"], 0.5)
   figure = f"{_OLSSON}, read off a figure"
   return [
-    _Statement(
+    Statement(
       "O2/deep",
       "the best head's prefix matching is at least 0.7",
       figure,
@@ -88,7 +68,7 @@ def _published(
       last["prefix"],
       {"low": 0.7},
     ),
-    _Statement(
+    Statement(
       "O2/one",
       "with one layer the best head's prefix matching is at most 0.1",
       figure,
@@ -96,7 +76,7 @@ def _published(
       one["prefix"],
       {"high": 0.1},
     ),
-    _Statement(
+    Statement(
       "O1/phase",
       "the in-context score changes at once: from a tenth to nine tenths of its"
       " whole change in less time than passes before, a ratio below 1",
@@ -105,7 +85,7 @@ def _published(
       change.abruptness,
       {"high": 1.0},
     ),
-    _Statement(
+    Statement(
       "O2/window",
       "heads come to match prefixes in the same window: half of their rise"
       " lies between 0, where a tenth of the in-context score is gained, and 1,"
@@ -115,15 +95,15 @@ def _published(
       (heads - change.start) / (change.end - change.start),
       {"low": 0.0, "high": 1.0},
     ),
-    _Statement(
+    Statement(
       "O1/one",
       "context helps less with one layer: the estimate is the in-context score"
       " minus that of one layer, below 0",
       _OLSSON,
       "nats/token",
       last["in_context"] - one["in_context"],
-      {"high": -_TINY},
-      "paired by seed",
+      BELOW_0,
+      PAIRED,
     ),
   ]
 
@@ -132,10 +112,10 @@ def _of_cut(
   variant: str,
   mine: Mapping[str, np.ndarray],
   plain: Mapping[str, np.ndarray],
-) -> list[_Statement]:
+) -> list[Statement]:
   """What a variant that blocks gradient forms, and what it lacks."""
   return [
-    _Statement(
+    Statement(
       f"{variant}/forms",
       f"{variant} forms induction heads: the best head's prefix matching is at"
       " least 0.7",
@@ -144,24 +124,24 @@ def _of_cut(
       mine["prefix"],
       {"low": 0.7},
     ),
-    _Statement(
+    Statement(
       f"{variant}/less",
       f"{variant} minus ordinary training: the best head matches prefixes less",
       _OURS,
       "share of attention",
       mine["prefix"] - plain["prefix"],
-      {"high": -_TINY},
-      "paired by seed",
+      BELOW_0,
+      PAIRED,
     ),
-    _Statement(
+    Statement(
       f"{variant}/previous",
       f"{variant} minus ordinary training: the best previous-token head scores"
       " less",
       _OURS,
       "share of attention",
       mine["previous"] - plain["previous"],
-      {"high": -_TINY},
-      "paired by seed",
+      BELOW_0,
+      PAIRED,
     ),
   ]
 

@@ -1,7 +1,6 @@
 """What memories say: claims, tables, curves and measurements."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,16 +12,15 @@ from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import agreeing, ending
+from jaxlook.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.report import Rows, interval, number
 
 GEVA = "Geva et al. 2021, arXiv 2012.14913"
 OWN = "jaxlook's own"
 RANDOM = "random prefixes"
-_POSITIVE = math.nextafter(0.0, 1.0)
 ENDINGS = range(1, study.LONGEST + 1)
 
 Values = dict[int, float]
-_Statement = tuple[str, str, str, str, Values, Values]
 
 _OVER_LAYERS = (
   ending(2, "coverage"),
@@ -106,19 +104,8 @@ def claims(
     Claims; none from fewer than two seeds, or of layers where there is one.
   """
   by = {each.variant: each for each in found}
-  claimed: list[stats.Claim] = []
-
-  def above(id: str, words: str, source: str, unit: str, a: Values, b: Values):
-    if len(a.keys() & b.keys()) >= 2:
-      words = f"{words} is above 0"
-      claimed.append(
-        stats.claim(id, words, source, unit, stats.compare(a, b), low=_POSITIVE)
-      )
-
+  made = _published(by[CAUSAL], chance) if CAUSAL in by else []
   first = agreeing("first")
-  if CAUSAL in by:
-    for statement in _published(by[CAUSAL], chance):
-      above(*statement)
   last = "agreement of values with their first triggers in the last layer"
   for id, a, b in (
     ("learned", CAUSAL, "untrained"),
@@ -128,13 +115,21 @@ def claims(
     if a in by and b in by:
       words = f"{last}, {a} minus {b},"
       pair = by[a].at(first, -1), by[b].at(first, -1)
-      above(id, words, OWN, "share", *pair)
-  return claimed
+      made.append(_above(id, words, OWN, *pair))
+  return judged(made)
+
+
+def _above(id: str, words: str, source: str, a: Values, b: Values) -> Statement:
+  """That the difference a - b of two shares, paired by seed, is above 0."""
+  words = f"{words} is above 0"
+  return Statement(
+    *(id, words, source, "share", changes(a, b), ABOVE_0, PAIRED)
+  )
 
 
 def _published(
   causal: Examined, chance: Mapping[str, float]
-) -> list[_Statement]:
+) -> list[Statement]:
   """The paper's statements as differences of two measures of causal models."""
   first, last = agreeing("first"), "agreement in the last layer"
   one, two = ending(1, "purity"), ending(2, "coverage")
@@ -144,12 +139,11 @@ def _published(
   confident = causal.overall(study.confident_agreement("first"))
   by_chance = dict.fromkeys(causal.seeds, chance[two])
   neither, ff = causal.at(memories.NEITHER), causal.at(memories.FF)
-  told: list[_Statement] = []
+  told: list[Statement] = []
 
   def tell(id: str, words: str, where: str | None, a: Values, b: Values):
     source = f"{GEVA}, {where}" if where else OWN
-    words = f"{causal.variant}: {words}"
-    told.append((id, words, source, "share", a, b))
+    told.append(_above(id, f"{causal.variant}: {words}", source, a, b))
 
   words = f"{last} minus that with other neurons' triggers"
   tell("G2/chance", words, "section 4", own, others)

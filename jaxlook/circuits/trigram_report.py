@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -10,11 +9,11 @@ from jaxlook import stats
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits import trigram_measures as measures
 from jaxlook.circuits.trigram_check import Checked, Plan
+from jaxlook.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.figures import Curves, Scatter
 
 _SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"
 _OWN = "jaxlook's own"
-_POSITIVE = math.nextafter(0.0, 1.0)
 _BALANCED = 0.1
 _CUT = 2.0
 NOTES = (
@@ -55,93 +54,68 @@ def claims(
   Returns:
     Claims; none from fewer than two seeds.
   """
-  values = measures.measures(plan, found)
-  claimed = []
-  for each in _asked(untrained):
-    a, b = (
-      None if of is None else values[of[0]].get(of[1], {})
-      for of in (each.of, each.minus)
-    )
-    evidence = _evidence(a or {}, b)
-    if evidence is not None:
-      claimed.append(
-        stats.claim(
-          *(each.id, f"{each.of[0]}: {each.statement}", each.source),
-          *(each.unit, evidence),
-          low=each.low,
-          high=each.high,
-        )
-      )
-  return claimed
+  return judged(_statements(measures.measures(plan, found), untrained))
 
 
-class _Asked(NamedTuple):
-  """A claim before there is evidence: a measure of a variant, or less one."""
-
-  id: str
-  of: tuple[str, str]
-  minus: tuple[str, str] | None
-  statement: str
-  source: str
-  unit: str
-  low: float
-  high: float = math.inf
-
-
-def _asked(untrained: str) -> list[_Asked]:
+def _statements(
+  values: Mapping[str, Mapping[str, Mapping[int, float]]], untrained: str
+) -> list[Statement]:
+  """What is claimed: measures by name, variant and seed, or differences."""
   copying, drawn = measures.COPYING, measures.RANK_DRAWN
-  above = f"{CAUSAL}'s is above 0"
+
+  def tell(id, measure, words, source, unit, bounds, of=CAUSAL, minus=None):
+    mine = values[measure].get(of, {})
+    words = f"{measure}: {words}"
+    if minus is None:
+      alone = np.array(list(mine.values()))
+      return Statement(id, words, source, unit, alone, bounds)
+    less, variant = minus
+    change = changes(mine, values[less].get(variant, {}))
+    return Statement(id, words, source, unit, change, bounds, PAIRED)
+
   return [
-    _Asked(
-      *("E1/majority", (measures.POSITIVE, CAUSAL), None),
+    tell(
+      *("E1/majority", measures.POSITIVE),
       f"{CAUSAL}'s is above 0.5 (published: 10 of 12)",
-      *(_SOURCE, "share", math.nextafter(0.5, 1.0)),
+      *(_SOURCE, "share", {"low": math.nextafter(0.5, 1.0)}),
     ),
-    _Asked(
-      *("E1/learned", (copying, CAUSAL), (copying, untrained)),
-      f"{CAUSAL} minus {untrained} is above 0",
-      *(_OWN, "score", _POSITIVE),
+    tell(
+      *("E1/learned", copying, f"{CAUSAL} minus {untrained} is above 0"),
+      *(_OWN, "score", ABOVE_0),
+      minus=(copying, untrained),
     ),
-    _Asked(
-      *("E1/untrained", (copying, untrained), None),
+    tell(
+      *("E1/untrained", copying),
       f"{untrained}'s lies in -{_BALANCED}..{_BALANCED}",
-      *(_OWN, "score", -_BALANCED, _BALANCED),
+      *(_OWN, "score", {"low": -_BALANCED, "high": _BALANCED}),
+      of=untrained,
     ),
-    _Asked(
-      *("trigrams/true", (measures.POOLED, CAUSAL)),
-      (measures.POOLED_MIXED, CAUSAL),
+    tell(
+      *("trigrams/true", measures.POOLED),
       f"{CAUSAL}'s, less that of the same tokens in random combinations, is"
       " above 0",
-      *(_SOURCE, "log2", _POSITIVE),
+      *(_SOURCE, "log2", ABOVE_0),
+      minus=(measures.POOLED_MIXED, CAUSAL),
     ),
-    _Asked(
-      *("trigrams/rank", (drawn, CAUSAL), None),
-      *(above, _SOURCE, "correlation", _POSITIVE),
+    tell(
+      *("trigrams/rank", drawn, f"{CAUSAL}'s is above 0"),
+      *(_SOURCE, "correlation", ABOVE_0),
     ),
-    _Asked(
-      *("trigrams/bugs", (measures.FORCED, CAUSAL)),
-      (measures.FORCED, untrained),
+    tell(
+      *("trigrams/bugs", measures.FORCED),
       f"{CAUSAL} minus {untrained} is above 0",
-      *(_SOURCE, "share", _POSITIVE),
+      *(_SOURCE, "share", ABOVE_0),
+      minus=(measures.FORCED, untrained),
     ),
     *(
-      _Asked(
-        *(f"asked/{stop}", (drawn, CAUSAL), (drawn, variant)),
-        f"{CAUSAL} minus {variant} is above 0",
-        *(_OWN, "correlation", _POSITIVE),
+      tell(
+        *(f"asked/{stop}", drawn, f"{CAUSAL} minus {variant} is above 0"),
+        *(_OWN, "correlation", ABOVE_0),
+        minus=(drawn, variant),
       )
       for stop, variant in (("residual", RESIDUAL), ("kv", KV))
     ),
   ]
-
-
-def _evidence(
-  a: Mapping[int, float], b: Mapping[int, float] | None
-) -> stats.Interval | None:
-  """A mean, or a paired difference; None from fewer than two seeds."""
-  if b is None:
-    return stats.mean_interval(list(a.values())) if len(a) >= 2 else None
-  return stats.compare(a, b) if len(a.keys() & b.keys()) >= 2 else None
 
 
 def panels(

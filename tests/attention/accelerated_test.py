@@ -54,7 +54,6 @@ def both(query, key, value, grad, *, pairs, **options):
   grads = backward(
     *(query, key, value, out, lse, grad),
     pairs=pairs,
-    query_wanted=True,
     key_pairs=(pairs,),
     value_pairs=(pairs,),
     **options,
@@ -87,7 +86,6 @@ class ExactTest(base.Float64TestCase):
       functools.partial(
         backward,
         pairs=pairs,
-        query_wanted=True,
         key_pairs=(pairs,),
         value_pairs=(pairs,),
         blocks=blocks,
@@ -105,7 +103,6 @@ class ExactTest(base.Float64TestCase):
       functools.partial(
         backward,
         pairs=CAUSAL,
-        query_wanted=False,
         key_pairs=(band, (), own),
         value_pairs=(own, CAUSAL),
         blocks=(8, 4),
@@ -114,7 +111,7 @@ class ExactTest(base.Float64TestCase):
     exact = functools.partial(dense_gradients, *arrays)
     to_keys = exact(band)[1], np.zeros_like(key), exact(own)[1]
     to_values = exact(own)[2], exact(CAUSAL)[2]
-    self.assert_close(result, (None, to_keys, to_values))
+    self.assert_close(result, (exact(CAUSAL)[0], to_keys, to_values))
 
   def test_backward_is_the_derivative(self):
     """Through all pairs, it is what JAX derives from softmax attention."""
@@ -152,20 +149,19 @@ class ExactTest(base.Float64TestCase):
         self.assertTrue(np.isnan(met[i][:, kept]).all())
 
   @parameterized.parameters(
-    (True, (), (), 3),
-    (False, (), (CAUSAL,), 2),
-    (False, (CAUSAL,), (), 3),
-    (False, (CAUSAL,), (CAUSAL,), 4),
-    (True, (CAUSAL, ()), (((0, 0),),), 8),
-    (False, ((),), ((),), 0),
+    ((), (), 3),
+    ((), (CAUSAL,), 5),
+    ((CAUSAL,), (), 6),
+    ((CAUSAL,), (CAUSAL,), 7),
+    ((CAUSAL, ()), (((0, 0),),), 8),
+    (((),), ((),), 3),
   )
-  def test_only_what_is_wanted_is_formed(self, query_wanted, keys, values, n):
+  def test_only_what_is_wanted_is_formed(self, keys, values, n):
     """The matmuls a tile: three for queries only, none for empty sets."""
     query, key, value, grad = inputs(9)
     run = functools.partial(
       backward,
       pairs=CAUSAL,
-      query_wanted=query_wanted,
       key_pairs=keys,
       value_pairs=values,
     )
@@ -174,7 +170,6 @@ class ExactTest(base.Float64TestCase):
     jaxpr = str(jax.make_jaxpr(run)(*arrays))
     self.assertEqual(jaxpr.count("dot_general["), n)
     result = jax.eval_shape(run, *arrays)
-    self.assertEqual(result[0] is not None, query_wanted)
     self.assertEqual((len(result[1]), len(result[2])), (len(keys), len(values)))
 
   def test_vmap_is_a_loop(self):
@@ -266,7 +261,6 @@ class LoweringTest(base.TestCase):
       return backward(
         *(query, key, value, out, lse, grad),
         pairs=pairs,
-        query_wanted=True,
         key_pairs=(pairs, ((0, 0),)),
         value_pairs=(pairs,),
         platform=platform,

@@ -35,6 +35,8 @@ SETS = (
   (((9, 13),), 19),
 )
 
+CAUSAL, FEW = ((0, 15),), ((0, 0), (3, 3))
+
 
 class PanelsTest(base.Float64TestCase):
   @parameterized.parameters(
@@ -54,7 +56,6 @@ class PanelsTest(base.Float64TestCase):
     def both(*arrays):
       return panels.forward(*arrays[:3], **static), panels.backward(
         *arrays,
-        query_wanted=True,
         key_pairs=(pairs, pairs[-1:]),
         value_pairs=(pairs[-1:],),
         **static,
@@ -71,22 +72,41 @@ class PanelsTest(base.Float64TestCase):
     self.assert_close(found, (to_query, (to_key, some_key), (some_value,)))
 
   def test_only_what_is_wanted(self):
-    """Without a query's gradient none is formed; values need no scores' own."""
+    """Where no key learns no such gradient is formed: four matmuls."""
     query, key, value, grad = inputs(9, batch=1)
     arrays = query, key, value, *dense(query, key, value, ((0, 8),)), grad
     run = functools.partial(
       panels.backward,
       pairs=((0, 8),),
       scale=SCALE,
-      query_wanted=False,
       key_pairs=(),
       value_pairs=(((0, 8),),),
     )
     to_query, to_keys, (to_value,) = run(*arrays)
-    self.assertIsNone(to_query)
+    expected_query, _, expected_value = dense_gradients(*arrays, ((0, 8),))
     self.assertEmpty(to_keys)
-    self.assert_close(to_value, dense_gradients(*arrays, ((0, 8),))[2])
-    self.assertEqual(str(jax.make_jaxpr(run)(*arrays)).count("dot_general["), 2)
+    self.assert_close((to_query, to_value), (expected_query, expected_value))
+    self.assertEqual(str(jax.make_jaxpr(run)(*arrays)).count("dot_general["), 4)
+
+  def test_a_set_swept_alone_forms_what_it_needs(self):
+    """Two matmuls for values, three for keys, beside the queries' three."""
+    query, key, value, grad = inputs(16, batch=1)
+    arrays = query, key, value, *dense(query, key, value, CAUSAL), grad
+
+    def matmuls(keys, values):
+      run = functools.partial(
+        panels.backward,
+        pairs=CAUSAL,
+        scale=SCALE,
+        key_pairs=keys,
+        value_pairs=values,
+        limits=TILES,
+      )
+      return str(jax.make_jaxpr(run)(*arrays)).count("dot_general[")
+
+    plain = matmuls((), ())
+    self.assertEqual(matmuls((), (FEW,)), plain + 2)
+    self.assertEqual(matmuls((FEW,), ()), plain + 3)
 
   def test_tiles_without_a_pair_are_not_visited(self):
     """NaN beyond a narrow set's reach do not show: nobody looked there."""
