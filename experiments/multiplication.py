@@ -29,8 +29,10 @@ from absl import flags
 from experiments import ablating, cli, studying
 from jaxlook import ablation
 from jaxlook.models import DecoderConfig, scaled_init_std
-from jaxlook.planning import digits, digits_claims, digits_report
-from jaxlook.planning.digits import Measured, Sizes
+from jaxlook.planning.products import claims as digits_claims
+from jaxlook.planning.products import measures as digits
+from jaxlook.planning.products import report as digits_report
+from jaxlook.planning.products.measures import Measured, Sizes
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.training import (
   FinishedArm,

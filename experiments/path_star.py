@@ -17,7 +17,7 @@ Per setting and variant: loss and accuracy by step under teacher forcing, whole
 paths in free writing, beam gain, linear probes where the answer starts beside
 untrained models and shuffled labels, and a causal test: the residual stream of
 a prompt that differs in the plan alone is put in at one place
-(`jaxlook.planning.stars`), and the answer is written.
+(`jaxlook.planning.stars.plans`), and the answer is written.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ from absl import flags
 from experiments import ablating, cli, studying
 from jaxlook import ablation, claims
 from jaxlook.models import DecoderConfig, scaled_init_std
-from jaxlook.planning import stars_report
-from jaxlook.planning.star_settings import (
+from jaxlook.planning.stars import report as stars_report
+from jaxlook.planning.stars.settings import (
   COMPARED,
   FORWARD,
   IN_WEIGHTS,

@@ -32,8 +32,8 @@ from absl import flags
 from experiments import ablating, cli, studying
 from jaxlook import ablation
 from jaxlook.models import DecoderConfig, scaled_init_std
-from jaxlook.planning import couplets_report
-from jaxlook.planning.examination import (
+from jaxlook.planning.couplets import report as couplets_report
+from jaxlook.planning.couplets.examination import (
   Couples,
   Numbers,
   examine,

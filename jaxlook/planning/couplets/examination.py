@@ -1,0 +1,184 @@
+"""Everything that is asked of the models of one variant on couplets."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxlook.claims import by_seed
+from jaxlook.lookahead.probes import Classified
+from jaxlook.models import Decoder
+from jaxlook.planning.couplets import (
+  class_probe,
+  measures,
+  pairs,
+  places,
+  routes,
+  steering,
+  swaps,
+)
+from jaxlook.planning.couplets.answers import Effect, Parts
+from jaxlook.planning.couplets.places import Place
+from jaxlook.planning.couplets.writing import Written
+from jaxlook.tasks.couplets import Couplets
+from jaxlook.tasks.task import Batch
+
+STRENGTHS = (1.0, 2.0)
+GENRES = ("RHY", "FREE")
+
+Numbers = dict[str, np.ndarray]
+
+
+class Couples(NamedTuple):
+  """Held-out couplets for one language; no two batches share any.
+
+  Attributes:
+    tested: what everything is measured on.
+    reference: for the means of families that steering needs.
+    rhyming: RHY ones only, for probes.
+  """
+
+  tested: Batch
+  reference: Batch
+  rhyming: Batch
+
+
+class Examined(NamedTuple):
+  """What was found of models of E seeds; axes as the functions say.
+
+  Attributes:
+    measured: losses and written lines.
+    swapped: what is expected of line 2 after swaps, at all places.
+    rewritten: what is written after swaps, at `main_places`.
+    steered: what is expected after steering, at `main_places`.
+    resteered: what is written after steering.
+    lost: nats of line 2 that cuts of attention cost, at all places.
+    probed: how well the class is read off, at all places.
+  """
+
+  measured: measures.Measured
+  swapped: Parts[Effect]
+  rewritten: Written
+  steered: Parts[Effect]
+  resteered: Written
+  lost: Any
+  probed: Classified
+
+
+def main_places(task: Couplets) -> tuple[Place, ...]:
+  """The control `none`, and where a plan may be: line 1, e1, NL and after."""
+  ends = "pair ends" if task.key == "tally" else "line1"
+  late = "genre" if task.late_genre else "U"
+  return places.named(task, (places.NONE, ends, "e1", "NL", late))
+
+
+def examine(
+  decoder: Decoder,
+  task: Couplets,
+  params: Any,
+  couples: Couples,
+  alive: Sequence[bool],
+  key: jax.Array,
+) -> Examined:
+  """Asks everything of the models of one variant.
+
+  Args:
+    decoder: the model under the variant, with the barrier of the task.
+    task: that it was trained on.
+    params: parameters with a leading seed axis E.
+    couples: held-out couplets.
+    alive: by seed, whether it did not diverge.
+    key: a PRNG key, consumed; the same for all variants.
+
+  Returns:
+    Arrays on the host; NaN for seeds that diverged.
+  """
+  keys = list(jax.random.split(key, 4))
+  of = (decoder, task, params, couples.tested)
+  main = main_places(task)
+  by = (couples.reference, STRENGTHS, main)
+  found = Examined(
+    measured=measures.measure(*of, keys[0]),
+    swapped=swaps.measure(*of),
+    rewritten=swaps.write(*of, main, key=keys[1]),
+    steered=steering.measure(*of, *by, key=keys[2]),
+    resteered=steering.write(*of, *by, key=keys[3]),
+    lost=routes.lost(task, routes.measure(*of)),
+    probed=probe(decoder, task, params, couples),
+  )
+  return by_seed(found, alive)
+
+
+def probe(
+  decoder: Decoder, task: Couplets, params: Any, couples: Couples
+) -> Classified:
+  """The probes of `examine`, for untrained models, too."""
+  return class_probe.measure(decoder, task, params, couples.rhyming)
+
+
+def numbers(task: Couplets, found: Examined) -> Numbers:
+  """All that was found, by name.
+
+  Args:
+    task: that the models were trained on.
+    found: what was found.
+
+  Returns:
+    Arrays [E] by names as "loss/RHY/m1", "write/rhymes",
+    "swap/other class/NL/layer1/topic/moved/RHY",
+    "rewrite/other class/NL/layer1/ending/target/RHY",
+    "steer/mean difference/x1/NL/layer1/topic/moved/RHY", "cut/NL/RHY" and
+    "probe/NL/layer1/accuracy".
+  """
+  named: Numbers = {}
+  for genre, losses in zip(GENRES, found.measured[:2], strict=True):
+    for name, values in measures.by_class(task, losses).items():
+      named[f"loss/{genre}/{name}"] = values
+    named[f"loss/{genre}/line 2"] = measures.second_line(task, losses)
+  for name in found.measured._fields[2:]:
+    named[f"write/{name}"] = getattr(found.measured, name)
+  layers = [f"layer{at}" for at in range(found.swapped.topic.moved.shape[2])]
+  every = [place.name for place in places.places(task)]
+  main = [place.name for place in main_places(task)]
+  strengths = [f"x{strength:g}" for strength in STRENGTHS]
+  for head, tree, axes in (
+    ("swap", found.swapped, (pairs.KINDS, layers, every)),
+    ("rewrite", found.rewritten, (pairs.KINDS, layers, main)),
+    ("steer", found.steered, (steering.KINDS, strengths, layers, main)),
+    ("resteer", found.resteered, (steering.KINDS, strengths, layers, main)),
+  ):
+    for part, effect in zip(tree._fields, tree, strict=True):
+      for field, values in zip(effect._fields, effect, strict=True):
+        # The layer stands behind the place in names.
+        for (*kind, layer, place, genre), each in _each(
+          values, (*axes, GENRES)
+        ):
+          words = (head, *kind, place, layer, part, field, genre)
+          named["/".join(words)] = each
+  for (place, genre), values in _each(found.lost, (every, GENRES)):
+    named[f"cut/{place}/{genre}"] = values
+  return named | probe_numbers(task, found.probed)
+
+
+def probe_numbers(task: Couplets, found: Classified) -> Numbers:
+  """What `probe` found, by name."""
+  layers = [f"layer{at}" for at in range(found.accuracy.shape[2])]
+  every = [place.name for place in places.places(task)]
+  named = {}
+  for field, values in zip(found._fields, found, strict=True):
+    values = np.asarray(values, np.float64)
+    for (kind, layer, place), each in _each(
+      values, (class_probe.KINDS, layers, every)
+    ):
+      named[f"{kind}/{place}/{layer}/{field}"] = each
+  return named
+
+
+def _each(
+  values: Any, axes: Sequence[Sequence[str]]
+) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+  """The labels and values [E] of every entry of an array [E, ...]."""
+  for index in np.ndindex(*values.shape[1:]):
+    labels = tuple(str(axis[at]) for axis, at in zip(axes, index, strict=True))
+    yield labels, values[(slice(None), *index)]

@@ -1,0 +1,169 @@
+"""What a model of couplets loses, and what it writes: who plans?
+
+Losses by class of positions tell the planner from the improviser and the blind
+reader (`jaxlook.tasks.couplets_oracle`); what a model writes by itself tells
+whether its lines rhyme and hold together; the beam gain, what its greedy choice
+of the first words failed to foresee.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook import decoding, models
+from jaxlook.lookahead.interventions import forward_only
+from jaxlook.models import Decoder
+from jaxlook.planning.couplets import lines
+from jaxlook.tasks.couplets import Couplets
+from jaxlook.tasks.task import Batch
+
+BEAMS = 8
+
+
+class Measured(NamedTuple):
+  """Models of E seeds on held-out couplets.
+
+  Attributes:
+    rhyming: mean loss by position over couplets that rhyme, nats, [E, T].
+    free: the same over the others; NaN where there are none.
+    rhymes: share of second lines that end in the key's class, written by
+      greedy decoding of rhyming couplets from U on, [E].
+    leads: share of them whose first modifier can lead to that class, [E].
+    formed: share of them that are lines of the language, [E].
+    right: share that are, and rhyme: the task's accuracy, [E].
+    drawn: `right` of lines drawn from the model itself, [E].
+    beam_gain: log-probability of the best of 8 beams above greedy decoding's,
+      nats per line, mean over rhyming couplets, [E].
+  """
+
+  rhyming: Any
+  free: Any
+  rhymes: Any
+  leads: Any
+  formed: Any
+  right: Any
+  drawn: Any
+  beam_gain: Any
+
+
+def measure(
+  decoder: Decoder, task: Couplets, params: Any, batch: Batch, key: jax.Array
+) -> Measured:
+  """Measures the models of one variant.
+
+  Args:
+    decoder: the model under the variant.
+    task: that it was trained on.
+    params: parameters with a leading seed axis E.
+    batch: held-out couplets; some must rhyme.
+    key: a PRNG key for drawing lines, consumed.
+
+  Returns:
+    Arrays on the host, float64.
+
+  Raises:
+    ValueError: no couplet rhymes.
+  """
+  rhymes = np.asarray(jax.jit(task.truth)(batch).rhymes)
+  if not rhymes.any():
+    raise ValueError("no couplet of the batch rhymes")
+  rhyming = jax.tree.map(lambda x: np.asarray(x)[rhymes], batch)
+  plain = forward_only(decoder)
+  losses_ExBxT = np.asarray(_losses(plain, task, params, batch), np.float64)
+  free_ExT = np.full(losses_ExBxT.shape[::2], np.nan)
+  if not rhymes.all():
+    free_ExT = losses_ExBxT[:, ~rhymes].mean(axis=1)
+  return Measured(
+    losses_ExBxT[:, rhymes].mean(axis=1),
+    free_ExT,
+    *(
+      np.asarray(x, np.float64)
+      for x in _write(plain, task, params, rhyming, key)
+    ),
+  )
+
+
+# Compiled once for all variants, which share their forward pass.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _losses(
+  decoder: Decoder, task: Couplets, params: Any, batch: Batch
+) -> jax.Array:
+  """Losses of every couplet, [E, B, T]."""
+  return jax.vmap(
+    lambda params: task.loss(models.apply(decoder, params, batch.inputs), batch)
+  )(params)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.vmap, in_axes=(None, None, 0, None, None))
+def _write(
+  decoder: Decoder, task: Couplets, params: Any, batch: Batch, key: jax.Array
+) -> tuple[jax.Array, ...]:
+  """The written lines' shares and the beam gain, means over the batch."""
+  steps = lines.line_length(task)
+  prompts = batch.inputs[:, : lines.prompt_length(task)]
+  wanted = task.truth(batch).key
+
+  def judged(tokens: jax.Array) -> tuple[jax.Array, ...]:
+    line = lines.read(tokens)
+    rhymes, formed = line.end == wanted, lines.well_formed(task, line)
+    found = (rhymes, lines.leads_to(line, wanted), formed, rhymes & formed)
+    return tuple(jnp.mean(each) for each in found)
+
+  greedy = decoding.generate(decoder, params, prompts, steps)
+  drawn = decoding.generate(
+    *(decoder, params, prompts, steps),
+    sampling=decoding.Sampling(temperature=1.0),
+    key=key,
+  )
+  beams = decoding.beam_search(decoder, params, prompts, steps, width=BEAMS)
+  return (
+    *judged(greedy.tokens),
+    judged(drawn.tokens)[-1],
+    jnp.mean(decoding.beam_gain(beams, greedy)),
+  )
+
+
+def by_class(task: Couplets, losses: np.ndarray) -> dict[str, np.ndarray]:
+  """Losses of each class of tokens, means over its positions.
+
+  Args:
+    task: the language.
+    losses: by position of the prediction, [E, T].
+
+  Returns:
+    By class, as of `Couplets.targets`, [E].
+  """
+  return {
+    name: losses[:, list(places)].mean(axis=1)
+    for name, places in task.targets.items()
+  }
+
+
+def second_line(task: Couplets, losses: np.ndarray) -> np.ndarray:
+  """The loss of predicting m1 to e2, nats per couplet, [E]."""
+  start = task.targets["m1"][0]
+  return losses[:, start : start + lines.line_length(task)].sum(axis=1)
+
+
+def off_by(task: Couplets, losses: np.ndarray, reader: Any) -> np.ndarray:
+  """How far a model is from a reader of rhyming couplets, at its worst.
+
+  Args:
+    task: the language.
+    losses: over rhyming couplets, [E, T].
+    reader: as of `Couplets.expected`.
+
+  Returns:
+    The largest difference, in nats, over the classes of tokens from m1 to e2;
+    [E].
+  """
+  expected = by_class(task, task.expected(reader, True)[None])
+  found = by_class(task, losses)
+  names = [f"m{i + 1}" for i in range(task.modifiers)] + ["art", "e2"]
+  return np.max(
+    [np.abs(found[name] - expected[name]) for name in names], axis=0
+  )

@@ -1,0 +1,117 @@
+"""Which way line 1 reaches line 2: the loss when attention to a place is cut.
+
+All heads of all layers lose, for the queries after the line break, the edges to
+the keys of one place: the place's weight is taken out of the softmax, and the
+rest of the row is divided by its sum. Where line 2 gets the whole of the class
+through that place, a planner loses ln 16 nats a couplet at least: one that is
+cut off guesses, and may guess worse than who knows that it is blind.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook.lookahead.edges import renormalised
+from jaxlook.lookahead.interventions import forward_only, run
+from jaxlook.models import Decoder
+from jaxlook.models.decoder import Params
+from jaxlook.planning.couplets.answers import by_genre
+from jaxlook.planning.couplets.places import NONE, Place, line2, masks, places
+from jaxlook.tasks.couplets import Couplets
+from jaxlook.tasks.task import Batch
+
+
+def measure(
+  decoder: Decoder,
+  task: Couplets,
+  params: Any,
+  batch: Batch,
+  chosen: Sequence[Place] | None = None,
+) -> jax.Array:
+  """The loss of each class of tokens when attention to places is cut.
+
+  Cut are the edges from U, or what comes after NL, and all that follows, to the
+  place; a position can always read itself.
+
+  Args:
+    decoder: the model under any variant, with the barrier of the task.
+    task: the arm.
+    params: parameters with a leading seed axis E.
+    batch: held-out couplets.
+    chosen: what not to read; all of `places(task)` by default.
+
+  Returns:
+    Nats a couplet, [E, P, G, C]: by place, genre (RHY, FREE) and class of
+    tokens in the order of `task.targets`. NaN for a genre without couplets.
+  """
+  chosen = tuple(chosen or places(task))
+  # One path for all runs: two that agree to rounding would blur the zeros.
+  decoder = forward_only(decoder).clone(implementation="reference")
+  return _measure(decoder, task, chosen, params, batch)
+
+
+def lost(
+  task: Couplets,
+  losses: Any,
+  chosen: Sequence[Place] | None = None,
+) -> np.ndarray:
+  """What line 2 loses by each cut.
+
+  Args:
+    task: the arm.
+    losses: of `measure`, [E, P, G, C].
+    chosen: as of `measure`; the place `none` must be among them.
+
+  Returns:
+    Nats a couplet from m1 to e2, minus those without a cut, [E, P, G].
+
+  Raises:
+    ValueError: the losses without a cut are not there.
+  """
+  names = [place.name for place in chosen or places(task)]
+  if NONE not in names:
+    raise ValueError(
+      f"the place {NONE!r} must be measured, too, not only {', '.join(names)}"
+    )
+  targets = list(task.targets)
+  second = slice(targets.index("m1"), targets.index("e2") + 1)
+  total = np.sum(np.asarray(losses)[..., second], axis=-1)
+  return total - total[:, [names.index(NONE)]]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.vmap, in_axes=(None, None, None, 0, None))
+def _measure(
+  decoder: Decoder,
+  task: Couplets,
+  chosen: tuple[Place, ...],
+  params: Params,
+  batch: Batch,
+) -> jax.Array:
+  who_GxB = by_genre(
+    task.truth(batch).rhymes, jnp.ones(len(batch.inputs), bool)
+  )
+  position = jnp.arange(task.length)
+  # The position after NL is the first of line 2: U, or a late genre.
+  second = position >= line2(task) - 1
+  others = position[:, None] != position[None]
+  classes = jnp.asarray(
+    [jnp.isin(position, np.asarray(where)) for where in task.targets.values()]
+  )
+
+  def losses(place: jax.Array) -> jax.Array:
+    cut_TxS = second[:, None] & place[None] & others
+    edits = {
+      f"block_{layer}/attention/pattern": lambda x: renormalised(x, cut_TxS)
+      for layer in range(decoder.config.layers)
+    }
+    loss_BxT = task.loss(run(decoder, params, batch.inputs, edits), batch)
+    by_class_BxC = loss_BxT @ classes.T
+    chosen = jnp.where(who_GxB[..., None], by_class_BxC[None], 0.0)
+    return chosen.sum(axis=1) / who_GxB.sum(axis=1)[:, None]
+
+  return jax.lax.map(losses, jnp.asarray(masks(task, chosen)))

@@ -1,0 +1,141 @@
+"""Swaps the state at a place between couplets: is the plan stored there?
+
+At one place, where it enters one layer, a couplet's residual stream becomes
+that of a donor (`pairs`). Measured is what the model then expects of line 2
+(`answers`), and what it writes (`writing`), at every layer and place, also
+where nothing is changed. All arrays have the axes [E, K, L, P, G]: seed, kind
+of donor (`pairs.KINDS`), layer 0 .. L - 1 that the stream enters, place
+(`places.places`) and genre (RHY, FREE).
+
+Controls: donors of the same class, FREE lines, and fillers of line 1 should
+read what the place `none` does; and a state that moves in full, of a shuffled
+donor, should read a `left` of 15/16, as chance has it.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlook.decoding import GREEDY, Sampling
+from jaxlook.lookahead.interventions import forward_only
+from jaxlook.models import Decoder
+from jaxlook.models.decoder import Params
+from jaxlook.planning.couplets.answers import Effect, Parts
+from jaxlook.planning.couplets.changes import (
+  Changes,
+  expectations,
+  streams,
+  writings,
+)
+from jaxlook.planning.couplets.pairs import pairs
+from jaxlook.planning.couplets.places import Place, places
+from jaxlook.planning.couplets.writing import Written
+from jaxlook.tasks.couplets import Couplets
+from jaxlook.tasks.task import Batch
+
+
+def measure(
+  decoder: Decoder,
+  task: Couplets,
+  params: Any,
+  batch: Batch,
+  chosen: Sequence[Place] | None = None,
+) -> Parts[Effect]:
+  """What models expect of line 2 after swaps.
+
+  Args:
+    decoder: the model under any variant, with the barrier of the task.
+    task: the arm.
+    params: parameters with a leading seed axis E.
+    batch: held-out couplets.
+    chosen: where to swap; all of `places(task)` by default.
+
+  Returns:
+    An `answers.Effect` of topic, article and ending, each [E, K, L, P, G].
+  """
+  chosen = tuple(chosen or places(task))
+  return _measure(forward_only(decoder), task, chosen, params, batch)
+
+
+def write(
+  decoder: Decoder,
+  task: Couplets,
+  params: Any,
+  batch: Batch,
+  chosen: Sequence[Place] | None = None,
+  *,
+  sampling: Sampling = GREEDY,
+  key: jax.Array,
+) -> Written:
+  """What models write as line 2 after swaps.
+
+  Args:
+    decoder: as of `measure`.
+    task: the arm.
+    params: as of `measure`.
+    batch: held-out couplets; their second lines are not read.
+    chosen: as of `measure`.
+    sampling: how a token is drawn.
+    key: a PRNG key, consumed; all seeds and swaps draw with the same numbers.
+
+  Returns:
+    Shares of tokens that fit either class, each [E, K, L, P, G].
+  """
+  chosen = tuple(chosen or places(task))
+  decoder = forward_only(decoder)
+  return _write(decoder, task, chosen, sampling, params, batch, key)
+
+
+# Compiled once for all variants of one forward pass.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.vmap, in_axes=(None, None, None, 0, None))
+def _measure(
+  decoder: Decoder,
+  task: Couplets,
+  chosen: tuple[Place, ...],
+  params: Params,
+  batch: Batch,
+) -> Parts[Effect]:
+  swaps = swapped(decoder, task, params, batch)
+  return expectations(decoder, task, params, batch, swaps, chosen)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.vmap, in_axes=(None, None, None, None, 0, None, None))
+def _write(
+  decoder: Decoder,
+  task: Couplets,
+  chosen: tuple[Place, ...],
+  sampling: Sampling,
+  params: Params,
+  batch: Batch,
+  key: jax.Array,
+) -> Written:
+  swaps = swapped(decoder, task, params, batch)
+  return writings(decoder, task, params, batch, swaps, chosen, sampling, key)
+
+
+def swapped(
+  decoder: Decoder, task: Couplets, params: Params, batch: Batch
+) -> Changes:
+  """The changes that give couplets the streams of their donors.
+
+  Args:
+    decoder: the model.
+    task: the arm.
+    params: of one seed.
+    batch: couplets.
+
+  Returns:
+    A change for each of `pairs.KINDS`.
+  """
+  found = pairs(task.truth(batch))
+  own_LxBxTxD = streams(decoder, params, batch.inputs)
+  return Changes(
+    lambda kind: jnp.take(own_LxBxTxD, found.donor[kind], axis=1),
+    found.valid,
+    found.target,
+  )

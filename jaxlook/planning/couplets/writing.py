@@ -1,0 +1,182 @@
+"""What a model writes as line 2, and whose class that fits.
+
+The model reads a couplet up to m1 and writes the modifiers, the article and
+e2 by itself. How often the line ends in the class r' that is meant is in the
+unit of the injected rhymes of Lindsey et al. (2025); that its middle fits r'
+shows that the line was led up to its end, as in Maar et al. (2026).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxlook.decoding import GREEDY, Sampling, cache
+from jaxlook.decoding.sampling import filtered
+from jaxlook.lookahead.interventions import capture
+from jaxlook.models import Decoder, Past
+from jaxlook.models.decoder import Params
+from jaxlook.models.sites import NO_EDITS, Edits
+from jaxlook.planning.couplets.answers import by_genre
+from jaxlook.planning.couplets.places import line2
+from jaxlook.tasks import couplets_language as language
+from jaxlook.tasks.couplets import Couplets
+
+
+class Fits(NamedTuple):
+  """What share of the tokens fits which class; each [..., G], sum 1.
+
+  The last axis is the genre: RHY, then FREE. NaN where there is no couplet.
+
+  Attributes:
+    target: fits the class r' that is meant, and not the couplet's own.
+    own: fits the couplet's own class, and not r'.
+    both: fits both.
+    neither: fits none, or is not even a token of the kind that belongs there.
+  """
+
+  target: jax.Array
+  own: jax.Array
+  both: jax.Array
+  neither: jax.Array
+
+  @property
+  def decided(self) -> jax.Array:
+    """Of the tokens that fit just one class, the share that fits r'."""
+    return self.target / (self.target + self.own)
+
+
+class Written(NamedTuple):
+  """How what was written fits the classes.
+
+  Attributes:
+    ending: the class of e2; never fits both.
+    middle: the topics of the modifiers, over all modifiers.
+    article: whether it is the one that the class has for the topic of the last
+      modifier. Topics come in pairs, 2j and 2j + 1, and a class has one of
+      each; the article belongs to j, so it is asked also where the topic is
+      the other one.
+  """
+
+  ending: Fits
+  middle: Fits
+  article: Fits
+
+
+def write(
+  decoder: Decoder,
+  params: Params,
+  task: Couplets,
+  inputs: jax.Array,
+  edits: Edits = NO_EDITS,
+  *,
+  sampling: Sampling = GREEDY,
+  key: jax.Array,
+) -> jax.Array:
+  """Lets a model write line 2 after its prompt was read under edits.
+
+  Edits of what stands before m1 need no repetition: later tokens see them in
+  the keys and values that the prompt has left.
+
+  Args:
+    decoder: the model; its forward pass must be an ordinary one.
+    params: its parameters, of one seed.
+    task: the arm.
+    inputs: couplets, int [B, T]; what stands from m1 on is not read.
+    edits: by site, of activations of the positions before m1.
+    sampling: how a token is drawn.
+    key: a PRNG key, consumed; not used if the temperature is 0. Equal keys
+      draw the tokens that `jaxlook.decoding.generate` does.
+
+  Returns:
+    m1 .. mL, article and e2, int32 [B, L + 2].
+
+  Raises:
+    ValueError: the variant changes the forward pass.
+  """
+  start, steps = line2(task), task.modifiers + 2
+  reader = cache.reader(decoder, cached=True)
+  layers = range(decoder.config.layers)
+  keys, values = (
+    [f"block_{layer}/attention/{name}" for layer in layers]
+    for name in ("key", "value")
+  )
+  logits, seen = capture(
+    decoder, params, inputs[:, :start], [*keys, *values], edits
+  )
+  room = ((0, 0), (0, 0), (0, steps), (0, 0), (0, 0))
+  key_LxBxSxNxH, value_LxBxSxNxH = (
+    jnp.pad(jnp.stack([seen[site] for site in sites]), room)
+    for sites in (keys, values)
+  )
+  past = Past(
+    key_LxBxSxNxH, value_LxBxSxNxH, jnp.full(len(inputs), start, jnp.int32)
+  )
+
+  def body(state, key):
+    logits, past = state
+    if sampling.temperature == 0.0:
+      token = jnp.argmax(logits, axis=-1)
+    else:
+      token = jax.random.categorical(key, filtered(logits, sampling))
+    return reader.read(params, past, token), token.astype(jnp.int32)
+
+  draws = jax.random.split(key, steps)
+  _, tokens = jax.lax.scan(body, (logits[:, -1], past), draws)
+  return tokens.T
+
+
+def fitting(
+  tokens: jax.Array,
+  own: jax.Array,
+  target: jax.Array,
+  valid: jax.Array,
+  rhymes: jax.Array,
+) -> Written:
+  """Tells whose class written lines fit.
+
+  Args:
+    tokens: of `write`, [B, L + 2].
+    own: the class of each couplet's key, int [B].
+    target: the class that is meant, int [B].
+    valid: which couplets count, bool [B].
+    rhymes: the genre, bool [B].
+
+  Returns:
+    Shares, each [G].
+  """
+  who = by_genre(rhymes, valid)
+
+  def fits(to_own: jax.Array, to_target: jax.Array) -> Fits:
+    def share(what: jax.Array) -> jax.Array:
+      by_couplet = jnp.mean(what.reshape(len(own), -1), axis=1, dtype=float)
+      total = jnp.sum(jnp.where(who, by_couplet[None], 0.0), axis=1)
+      return total / jnp.sum(who, axis=1)
+
+    return Fits(
+      share(to_target & ~to_own),
+      share(to_own & ~to_target),
+      share(to_own & to_target),
+      share(~to_own & ~to_target),
+    )
+
+  modifiers, article = tokens[:, :-2], tokens[:, -2] - language.ARTICLE
+  word = tokens[:, -1] - language.WORD
+  topics = (modifiers - language.MODIFIER) // language.MODIFIERS_EACH
+  is_word = (word >= 0) & (word < language.WORDS)
+  is_topic = (topics >= 0) & (topics < language.TOPICS)
+  topic_of, article_of = (
+    jnp.asarray(table) for table in (language.TOPIC_OF, language.ARTICLE_OF)
+  )
+  place = jnp.where(is_topic, topics, 0) // 2
+
+  def ending(r: jax.Array) -> jax.Array:
+    return is_word & (word // language.WORDS_EACH == r)
+
+  def middle(r: jax.Array) -> jax.Array:
+    return is_topic & (topic_of[r[:, None], place] == topics)
+
+  def articles(r: jax.Array) -> jax.Array:
+    return is_topic[:, -1] & (article_of[r, place[:, -1]] == article)
+
+  return Written(*(fits(f(own), f(target)) for f in (ending, middle, articles)))

@@ -1,0 +1,1 @@
+"""Products by digits: what is ready before it is asked for."""

@@ -1,0 +1,281 @@
+"""What is claimed of products: padding, myopia, and what was planned."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxlook import ablation, stats
+from jaxlook.claims import ABOVE_0, BELOW_0, Statement, judged
+from jaxlook.planning.products import plans
+from jaxlook.planning.products.measures import Measured
+from jaxlook.tasks.multiplication import Multiplication
+
+Arm = tuple[str, str]
+"""Setting, as `pad=4`, and variant."""
+
+_WU = "Wu et al. 2024, arXiv 2404.00859, and its notebook arithmetic_acc"
+_OURS = "jaxlook's own; not measured before, as far as we found"
+_PAIRED = "paired by seed"
+_SHARE = "share of products"
+
+
+def whole(found: Measured) -> np.ndarray:
+  """Share of products of full length that are wholly right, [E]."""
+  return found.grid[:, -1, -1]
+
+
+def right(found: Measured) -> np.ndarray:
+  """Share of products wholly right, all lengths of operands evenly, [E]."""
+  return found.grid.mean(axis=(-2, -1))
+
+
+def read_before_equals(
+  task: Multiplication, found: Measured, part: str = "probe"
+) -> np.ndarray:
+  """A probe's accuracy at the end of the second operand, [E].
+
+  Args:
+    task: that the models were trained on.
+    found: measured models.
+    part: `probe`, or `shuffled` for its control.
+
+  Returns:
+    The mean over digits, of the last layer's output.
+  """
+  place = list(plans.places(task)).index(plans.before_equals(task))
+  return getattr(found, part)[:, -1, place].mean(axis=-1)
+
+
+def moved_at(task: Multiplication, found: Measured, place: str) -> np.ndarray:
+  """`moved` at a place, of the last layer's input, [E]."""
+  return found.effect("moved")[:, -1, list(plans.places(task)).index(place)]
+
+
+def metrics(task: Multiplication, found: Measured) -> dict[str, np.ndarray]:
+  """One number a seed for each question, [E] by name."""
+  return {
+    "right": right(found),
+    "whole": whole(found),
+    "full_loss": found.full_losses.mean(axis=-1),
+    "beam_gain": found.gain,
+    "beam_whole": found.found,
+    "greedy_whole": found.written,
+    "probe": read_before_equals(task, found),
+    "probe_shuffled": read_before_equals(task, found, "shuffled"),
+    **{
+      f"moved {place}": moved_at(task, found, place)
+      for place in plans.places(task)
+    },
+  }
+
+
+def claims(
+  tasks: Mapping[str, Multiplication],
+  found: Mapping[Arm, Measured],
+  untrained: Mapping[str, Measured],
+) -> list[stats.Claim]:
+  """The published table of padding and myopia, and what was planned.
+
+  Args:
+    tasks: by setting, in order: the first without padding, the last with most.
+    found: measured models by arm, `ablation.CAUSAL` of each setting among them.
+    untrained: models before training, by setting.
+
+  Returns:
+    Those for which at least two seeds are there.
+  """
+  bare, padded = list(tasks)[0], list(tasks)[-1]
+  variants = list(dict.fromkeys(variant for _, variant in found))
+  cuts = [variant for variant in variants if variant != ablation.CAUSAL]
+  made = []
+  for variant in variants:
+    made += _helps(found, (bare, padded), variant)
+  for variant in cuts:
+    made += _table(found, (bare, padded), variant)
+  for variant in variants:
+    made += _planned(
+      tasks[padded], found[padded, variant], untrained[padded], variant
+    )
+  for variant in cuts:
+    made += _less(
+      *(tasks[padded], found[padded, variant]),
+      *(found[padded, ablation.CAUSAL], variant),
+    )
+  return judged(made)
+
+
+def _source(variant: str) -> str:
+  known = (ablation.CAUSAL, ablation.RESIDUAL)
+  return _WU if variant in known else _OURS
+
+
+def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
+  """The published direction: padding helps causal, and harms myopic."""
+  bare, padded = (found[pad, variant] for pad in pads)
+  better = variant == ablation.CAUSAL
+  words = (
+    f"{variant}: padding {'helps' if better else 'harms'}; the estimate is"
+  )
+  under = f"under {pads[1]} minus that under {pads[0]}"
+  more, less = ("above 0", ABOVE_0), ("below 0", BELOW_0)
+  (sign, bounds), (cost, losses) = (more, less) if better else (less, more)
+  return [
+    Statement(
+      f"W8/padding/{variant}",
+      f"{words} the share of products right, over all lengths, {under}, {sign}",
+      _source(variant),
+      _SHARE,
+      right(padded) - right(bare),
+      bounds,
+      _PAIRED,
+    ),
+    Statement(
+      f"W8/padding/full/{variant}",
+      f"{words} the share of products of full length right {under}, {sign};"
+      " seeds that get none right under both are left out",
+      _source(variant),
+      _SHARE,
+      np.where(
+        whole(padded) + whole(bare) > 0, whole(padded) - whole(bare), np.nan
+      ),
+      bounds,
+      _PAIRED,
+    ),
+    Statement(
+      f"W8/padding/loss/{variant}",
+      f"{words} the loss on products of full length {under}, {cost}",
+      "jaxlook's own; the published measure is of whole products",
+      "nats/digit",
+      padded.full_losses.mean(axis=-1) - bare.full_losses.mean(axis=-1),
+      losses,
+      _PAIRED,
+    ),
+  ]
+
+
+def _table(found, pads: tuple[str, str], variant: str) -> list[Statement]:
+  """The other sides of the 2 x 2 table, and its interaction."""
+  bare, padded = pads
+  plain = ablation.CAUSAL
+  gaps = {
+    pad: right(found[pad, plain]) - right(found[pad, variant]) for pad in pads
+  }
+  return [
+    Statement(
+      f"W8/gap/{padded}/{variant}",
+      f"with padding ordinary training is right more often than {variant}; the"
+      " estimate is the difference, above 0",
+      _source(variant),
+      _SHARE,
+      gaps[padded],
+      ABOVE_0,
+      _PAIRED,
+    ),
+    Statement(
+      f"W8/gap/{bare}/{variant}",
+      f"without padding it is not: the difference to {variant} lies in"
+      " [-0.05, 0.05]",
+      _source(variant),
+      _SHARE,
+      gaps[bare],
+      {"low": -0.05, "high": 0.05},
+      _PAIRED,
+    ),
+    Statement(
+      f"W8/interaction/{variant}",
+      f"padding does more for ordinary training than for {variant}; the"
+      " estimate is the difference of the differences, above 0",
+      _source(variant),
+      _SHARE,
+      gaps[padded] - gaps[bare],
+      ABOVE_0,
+      _PAIRED,
+    ),
+  ]
+
+
+def _planned(
+  task: Multiplication, found: Measured, fresh: Measured, variant: str
+) -> list[Statement]:
+  """Whether digits are there before `=`, and are used."""
+  place = plans.before_equals(task)
+  read = read_before_equals(task, found)
+  moved = moved_at(task, found, place)
+  before = []
+  if plans.PADDING_A in plans.places(task):
+    before.append(
+      Statement(
+        f"swap/place/{variant}",
+        f"{variant}: more hangs on the {place} than on the {plans.PADDING_A},"
+        " where nothing of b is known; the estimate is the difference of the"
+        " shares that turn to the donor's, above 0",
+        _OURS,
+        "share of digits",
+        moved - moved_at(task, found, plans.PADDING_A),
+        ABOVE_0,
+        _PAIRED,
+      )
+    )
+  return [
+    Statement(
+      f"probe/{variant}",
+      f"{variant}: digits of the answer can be read at the end of the {place}"
+      " better than off a model before training; the estimate is the"
+      " difference of accuracies, above 0",
+      _OURS,
+      "accuracy",
+      read - read_before_equals(task, fresh),
+      ABOVE_0,
+      _PAIRED,
+    ),
+    Statement(
+      f"swap/{variant}",
+      f"{variant}: the answer hangs on the {place}: with the donor's stream"
+      " there, at the input of the last layer, more than half of the digits"
+      " that differ turn to the donor's",
+      _OURS,
+      "share of digits",
+      moved,
+      {"low": 0.5},
+    ),
+    *before,
+  ]
+
+
+def _less(
+  task: Multiplication, mine: Measured, plain: Measured, variant: str
+) -> list[Statement]:
+  """What a cut takes away."""
+  place = plans.before_equals(task)
+  return [
+    Statement(
+      f"probe/less/{variant}",
+      f"{variant} has less of the answer ready at the end of the {place} than"
+      " ordinary training; the estimate is its accuracy minus that, below 0",
+      _OURS,
+      "accuracy",
+      read_before_equals(task, mine) - read_before_equals(task, plain),
+      BELOW_0,
+      _PAIRED,
+    ),
+    Statement(
+      f"swap/less/{variant}",
+      f"fewer digits of {variant} turn to the donor's with the {place}; the"
+      " estimate is its share minus that of ordinary training, below 0",
+      _OURS,
+      "share of digits",
+      moved_at(task, mine, place) - moved_at(task, plain, place),
+      BELOW_0,
+      _PAIRED,
+    ),
+    Statement(
+      f"beam/{variant}",
+      f"search gains more for {variant}; the estimate is its beam gain minus"
+      " that of ordinary training, above 0",
+      _OURS,
+      "nats/product",
+      mine.gain - plain.gain,
+      ABOVE_0,
+      _PAIRED,
+    ),
+  ]

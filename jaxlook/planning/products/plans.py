@@ -1,0 +1,198 @@
+"""Where a product may be planned, read off there, and swapped there.
+
+Only products of two numbers of full length: their parts stand at the same
+positions in every sequence.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlook.lookahead import probes
+from jaxlook.lookahead.edits import patch
+from jaxlook.lookahead.interventions import capture, run
+from jaxlook.models import Decoder, residual_sites
+from jaxlook.models.sites import NO_EDITS, Edits
+from jaxlook.tasks.multiplication import Multiplication
+
+PADDING_A, PADDING_B, PROMPT = "padding of a", "padding of b", "prompt"
+
+
+def places(task: Multiplication) -> dict[str, np.ndarray]:
+  """Where the parts of the prompt stand, for operands of full length.
+
+  Args:
+    task: gives the number of digits and the padding.
+
+  Returns:
+    Positions by name, in order, the last the whole prompt; the padding of an
+    operand only where there is any.
+  """
+  digits, fill = task.digits, task.pad or task.digits
+  starts = {
+    "a": 0,
+    PADDING_A: digits,
+    "*": fill,
+    "b": fill + 1,
+    PADDING_B: fill + 1 + digits,
+    "=": 2 * fill + 1,
+  }
+  ends = [*list(starts.values())[1:], 2 * fill + 2]
+  found = {
+    name: np.arange(start, end)
+    for (name, start), end in zip(starts.items(), ends, strict=True)
+    if end > start
+  }
+  return found | {PROMPT: np.arange(2 * fill + 2)}
+
+
+def before_equals(task: Multiplication) -> str:
+  """The place that ends the second operand: its padding, if there is any."""
+  return PADDING_B if PADDING_B in places(task) else "b"
+
+
+def full(task: Multiplication) -> Multiplication:
+  """The same task with products of full length only."""
+  return dataclasses.replace(task, lengths=(task.digits, task.digits))
+
+
+def write(
+  decoder: Decoder,
+  params: Any,
+  prompts: jax.Array,
+  steps: int,
+  edits: Edits = NO_EDITS,
+) -> jax.Array:
+  """Continues prompts greedily while activations are edited.
+
+  Every token is computed from scratch, so an edit of early positions holds for
+  all of them.
+
+  Args:
+    decoder: the model.
+    params: its parameters, of one seed.
+    prompts: int [B, P].
+    steps: tokens to add.
+    edits: of activations [B, P + steps - 1, ...].
+
+  Returns:
+    The tokens added, int32 [B, steps].
+
+  Raises:
+    ValueError: as `jaxlook.lookahead.interventions.run`.
+  """
+  width = prompts.shape[1]
+  tokens = jnp.pad(prompts, ((0, 0), (0, steps)))
+
+  def body(step: Any, tokens: jax.Array) -> jax.Array:
+    logits = run(decoder, params, tokens[:, :-1], edits)
+    latest = jax.lax.dynamic_index_in_dim(
+      logits, width - 1 + step, axis=1, keepdims=False
+    )
+    best = jnp.argmax(latest, axis=-1).astype(tokens.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(
+      tokens, best[:, None], width + step, axis=1
+    )
+
+  return jax.lax.fori_loop(0, steps, body, tokens)[:, width:]
+
+
+class Swapped(NamedTuple):
+  """Digits after a swap; as in `jaxlook.planning.products.measures.Measured`, no E."""
+
+  moved: jax.Array
+  left: jax.Array
+  differ: jax.Array
+
+
+def swap(
+  decoder: Decoder,
+  params: Any,
+  prompts: jax.Array,
+  masks: jax.Array,
+  steps: int,
+) -> Swapped:
+  """Swaps the stream at some positions for a donor's and lets the model write.
+
+  Only digits are counted that the model writes differently for the two prompts
+  when it is left alone, whether they are right or not.
+
+  Args:
+    decoder: the model.
+    params: its parameters, of one seed.
+    prompts: int [B, P], at least 2; the donor of each is the one before it,
+      of the first the last.
+    masks: the positions of each place, bool [S, P].
+    steps: digits K to write.
+
+  Returns:
+    Shares of all prompts: [L, S, K] by the layer whose input is swapped and by
+    place, and [K].
+
+  Raises:
+    ValueError: as `write`.
+  """
+  # The last layer's output at these positions is read by no later one.
+  sites = residual_sites(decoder.config)[:-1]
+  unwritten = ((0, 0), (0, steps - 1))
+  _, states = capture(decoder, params, jnp.pad(prompts, unwritten), sites)
+  donors = {site: jnp.roll(x, 1, axis=0) for site, x in states.items()}
+  layers, rows = np.indices((len(sites), len(masks))).reshape(2, -1)
+  # The first case is of the model left alone.
+  layers = np.concatenate([[len(sites)], layers])
+  masks = jnp.pad(masks, unwritten)[np.concatenate([[0], rows])]
+
+  def written(case: tuple[jax.Array, jax.Array]) -> jax.Array:
+    layer, mask = case
+
+    def only(index: int):
+      return lambda x: (mask & (layer == index))[None, :, None]
+
+    edits = {
+      site: patch(donors[site], only(index)) for index, site in enumerate(sites)
+    }
+    return write(decoder, params, prompts, steps, edits)
+
+  every = jax.lax.map(written, (jnp.asarray(layers), masks))
+  own = every[0]
+  theirs = jnp.roll(own, 1, axis=0)
+  differ = own != theirs
+  moved, left = (
+    jnp.mean((every[1:] == wanted[None]) & differ[None], axis=1).reshape(
+      len(sites), -1, steps
+    )
+    for wanted in (theirs, own)
+  )
+  return Swapped(moved, left, jnp.mean(differ, axis=0))
+
+
+def probe(
+  states: jax.Array, answers: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Reads every digit of the answer off states, by ridge regression.
+
+  Args:
+    states: float [M, B, D], M places; the first half of B is fitted, the other
+      one scored.
+    answers: digits, int [B, K].
+    key: a PRNG key, consumed; it shuffles the labels of the control.
+
+  Returns:
+    Accuracies of the probe and of the control, each [M, K].
+  """
+  half, digits = len(answers) // 2, answers.shape[1]
+  fitted, held_out = answers[:half], answers[half:]
+  shuffled = jax.random.permutation(key, fitted)
+  # One factorisation serves both: only the labels differ.
+  labels = jnp.concatenate([fitted, shuffled], axis=1)
+  scored = jnp.concatenate([held_out, held_out], axis=1)
+  found = jax.lax.map(
+    lambda x: probes.ridge_classes(
+      x[:half], labels, x[half:], scored, classes=10
+    ),
+    states,
+  )
+  return found[:, :digits], found[:, digits:]

@@ -1,0 +1,1 @@
+"""Path-star graphs: is the first step planned?"""

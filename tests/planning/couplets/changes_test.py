@@ -1,0 +1,97 @@
+"""Laws of changed streams that hold for any parameters."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest
+
+from jaxlook import models
+from jaxlook.lookahead.interventions import run
+from jaxlook.planning.couplets import changes, places
+from tests import base
+from tests.planning.couplets import drawn
+
+_PLACES = places.places(drawn.TASK)
+_NAMES = [place.name for place in _PLACES]
+_U = _NAMES.index("U")
+_OWN, _DONOR = 0, 1
+_ROLL = 5
+
+
+@functools.cache
+def _swept(decoder):
+  """Logits where m1 is predicted, [K, L, P, B, V], and those of no change.
+
+  The kinds are the couplets' own streams and those of other couplets.
+  """
+  inputs = drawn.batch().inputs
+  at = places.line2(drawn.TASK) - 1
+
+  @jax.jit
+  def swept(params):
+    own = changes.streams(decoder, params, inputs)
+    streams = jnp.stack([own, jnp.roll(own, _ROLL, axis=1)])
+    changed = changes.Changes(
+      lambda kind: streams[kind],
+      jnp.ones((2, drawn.SIZE), bool),
+      jnp.zeros(drawn.SIZE, int),
+    )
+    masks = jnp.asarray(places.masks(drawn.TASK, _PLACES))
+    found = changes.sweep(
+      decoder,
+      changed,
+      masks,
+      lambda kind, edits: run(decoder, params, inputs, edits)[:, at],
+    )
+    return found, models.apply(decoder, params, inputs)[:, at]
+
+  return jax.tree.map(np.asarray, swept(drawn.params()))
+
+
+class ChangesTest(base.Float64TestCase):
+  def test_no_change(self):
+    """Its own stream anywhere, and any stream nowhere, change no bit."""
+    found, clean = _swept(drawn.OPEN)
+    same = [found[_OWN].reshape(-1, *clean.shape), found[_DONOR, :, 0]]
+    for rows in same:
+      np.testing.assert_array_equal(rows, np.broadcast_to(clean, rows.shape))
+
+  def test_whole_prompt(self):
+    """All before m1 of a donor, at any layer, is to read the donor's."""
+    for decoder in (drawn.OPEN, drawn.BOTTLENECK):
+      found, clean = _swept(decoder)
+      for layer in range(drawn.CONFIG.layers):
+        self.assert_close(
+          found[_DONOR, layer, _NAMES.index("prompt")],
+          np.roll(clean, _ROLL, axis=0),
+        )
+
+  def test_what_reaches_m1(self):
+    """The last layer reads what the route lets it see, and no more."""
+    for decoder, early in ((drawn.OPEN, True), (drawn.BOTTLENECK, False)):
+      found, clean = _swept(decoder)
+      moved = np.abs(found[_DONOR] - clean).max(axis=(-1, -2))
+      for place in ("genre", "line1", "line1 first", "e1"):
+        first, last = moved[:, _NAMES.index(place)]
+        # From the first layer there is a way through NL on every route.
+        self.assertGreater(first, 1e-3)
+        if early:
+          self.assertGreater(last, 1e-3)
+        else:
+          self.assertEqual(last, 0.0)
+      at_newline, at_neutral = moved[:, _NAMES.index("NL")], moved[:, _U]
+      # At layer 0 these are one token in all couplets; so is, behind the
+      # barrier, all that U has read by layer 1.
+      self.assertEqual(at_newline[0], 0.0)
+      self.assertEqual(at_neutral[0], 0.0)
+      self.assertGreater(at_newline[1], 1e-3)
+      if early:
+        self.assertGreater(at_neutral[1], 1e-3)
+      else:
+        self.assertEqual(at_neutral[1], 0.0)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,75 @@
+"""Directions of steering, by hand, and what no strength does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest
+
+from jaxlook.planning.couplets import changes, places, steering
+from tests import base
+from tests.planning.couplets import drawn
+
+_STRENGTHS = (0.0, 2.0)
+_PLACES = places.named(drawn.TASK, ("e1", "prompt"))
+
+
+class SteeringTest(base.Float64TestCase):
+  def test_directions(self):
+    """Means of RHY couplets by class; random ones are as long."""
+    batch, reference = drawn.batch(), drawn.batch(key=9)
+    params = drawn.params()
+
+    @jax.jit
+    def both(key):
+      steered = steering.steering(
+        *(drawn.OPEN, drawn.TASK, params, batch, reference),
+        *(jnp.asarray(_STRENGTHS), key),
+      )
+      return (
+        jnp.stack([steered.values(jnp.asarray(k)) for k in range(4)]),
+        steered.valid,
+        steered.target,
+        changes.streams(drawn.OPEN, params, batch.inputs),
+        changes.streams(drawn.OPEN, params, reference.inputs),
+      )
+
+    values, valid, target, own, read = map(np.asarray, both(jax.random.key(0)))
+    known = jax.tree.map(np.asarray, drawn.TASK.truth(reference))
+    key = np.asarray(drawn.TASK.truth(batch).key)
+    members = [
+      np.flatnonzero(known.rhymes & (known.key == r)) for r in range(16)
+    ]
+    there = np.array([len(m) > 0 for m in members])
+    for kind in range(4):
+      np.testing.assert_array_equal(valid[kind], there[key] & there[target])
+    self.assertTrue(valid[0].any() and not valid[0].all())
+    for kind in (0, 2):
+      np.testing.assert_array_equal(values[kind], own)
+    rows = np.flatnonzero(valid[0])
+    means = [read[:, m].mean(axis=1) if len(m) else None for m in members]
+    for row in rows:
+      direction = means[target[row]] - means[key[row]]
+      self.assert_close(values[1, :, row] - own[:, row], 2.0 * direction)
+    length = [
+      np.linalg.norm(values[kind][:, rows] - own[:, rows], axis=-1)
+      for kind in (1, 3)
+    ]
+    self.assert_close(length[1], length[0])
+    self.assertGreater(np.abs(values[3] - values[1])[:, rows].max(), 0.1)
+
+  def test_strengths(self):
+    """Strength 0 shifts nothing, more of it something; axes are in order."""
+    params = jax.tree.map(lambda x: x[None], drawn.params())
+    found = steering.measure(
+      *(drawn.OPEN, drawn.TASK, params, drawn.batch(), drawn.batch(key=9)),
+      *(_STRENGTHS, _PLACES),
+      key=jax.random.key(0),
+    )
+    shift = np.asarray(found.topic.shift)
+    self.assertEqual(shift.shape, (1, 2, 2, 2, 2, 2))
+    self.assertEqual(shift[:, :, 0].max(), 0.0)
+    self.assertGreater(shift[:, :, 1].min(), 1e-4)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,82 @@
+"""Questions about path-star graphs, against graphs read by hand."""
+
+import jax
+import numpy as np
+from absl.testing import parameterized
+
+from jaxlook.planning.stars import plans as stars
+from jaxlook.tasks.path_star import PathStar
+from jaxlook.tasks.path_star_weights import PathStarWeights, Split
+from tests import base
+
+
+def edges_of(task, prompt):
+  """The edges of a prompt, in its order."""
+  count = task.degree * task.steps
+  return [tuple(map(int, prompt[3 * k : 3 * k + 2])) for k in range(count)]
+
+
+def path_of(task, prompt):
+  """The path that a prompt asks for, from the goal back."""
+  before = {v: u for u, v in edges_of(task, prompt)}
+  start, goal = map(int, prompt[-3:-1])
+  path = [goal]
+  while before[path[0]] != start:
+    path.insert(0, before[path[0]])
+  return path
+
+
+class StarsTest(base.TestCase):
+  @parameterized.parameters("forward", "reversed")
+  def test_in_context(self, direction):
+    """Every donor's answer is the path of its own prompt, of another arm."""
+    task = PathStar(3, 4, 14, direction=direction)
+    asked = stars.in_context(task, jax.random.key(0), 6)
+    asked = jax.tree.map(np.asarray, asked)
+    turn = 1 if direction == "forward" else -1
+    for b, prompt in enumerate(asked.prompts):
+      path = path_of(task, prompt)
+      self.assertEqual(asked.answers[b].tolist(), path[::turn])
+      self.assertEqual(asked.first[b], path[0])
+      edges = edges_of(task, prompt)
+      children = [v for u, v in edges if u == prompt[-3]]
+      self.assertEqual(children[asked.arm[b]], path[0])
+      following = children[(children.index(path[0]) + 1) % 3]
+      for k, place in enumerate(stars.IN_CONTEXT):
+        donor, mask = asked.donors[k, b], asked.masks[k, b]
+        other = path_of(task, donor)
+        self.assertEqual(asked.others[k, b].tolist(), other[::turn])
+        changed = set(np.flatnonzero(donor != prompt))
+        if place.startswith("self"):
+          self.assertEmpty(changed)
+          continue
+        self.assertEqual(other[0], following)
+        if place.startswith("goal"):
+          self.assertEqual(changed, {task.prompt_length - 2})
+        else:
+          self.assertEqual(donor[-3:].tolist(), prompt[-3:].tolist())
+          self.assertLen(changed, 2)
+        arms = {
+          "leaves: edges of the goal's arm": path,
+          "leaves: edges of the other arm": other[:-1]
+          + path_of(task, asked.donors[2, b])[-1:],
+        }
+        if place in arms:
+          at = [k for k, (_, v) in enumerate(edges) if v in arms[place]]
+          wanted = [3 * k + i for k in at for i in range(3)]
+          self.assertEqual(np.flatnonzero(mask).tolist(), wanted)
+
+  def test_in_weights(self):
+    """Each leaf of a split is asked for once, and the donor takes the next."""
+    task = PathStarWeights(8, 3, held_out=0.25)
+    _, arms = task.graph()
+    splits: dict[Split, range] = {"train": range(6), "test": range(6, 8)}
+    for split, ids in splits.items():
+      asked = stars.in_weights(task, split)
+      np.testing.assert_array_equal(asked.answers, arms[list(ids)])
+      np.testing.assert_array_equal(asked.prompts[:, 1], arms[list(ids), -1])
+      self.assertLen(asked.donors, len(stars.IN_WEIGHTS))
+      following = np.roll(arms[list(ids)], -1, axis=0)
+      goal = stars.IN_WEIGHTS.index(stars.GOAL)
+      np.testing.assert_array_equal(asked.others[goal], following)
+      np.testing.assert_array_equal(asked.donors[goal][:, 1], following[:, -1])
