@@ -69,7 +69,9 @@ NOTES = (
   " couplet's own class to one of the donor's, in total variation; full"
   " transfer is 1 / 0, none 0 / 1. `none` is no swap, so what it reads is the"
   " models' own distance from planners; `prompt` at layer 0 is the donor's own"
-  " prompt. Written lines are greedy.",
+  " prompt. A model that does not plan is far from both planners without any"
+  " swap; the figure shows the shift from what the unchanged model expects."
+  " Written lines are greedy.",
   "A probe tells that the class is there, a swap that it is used from there.",
   "Verdicts are of each claim by itself, without adjustment for their number.",
 )

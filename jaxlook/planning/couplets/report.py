@@ -184,6 +184,9 @@ def _swaps(task: Couplets, plain: Numbers, layer: str) -> list[Statement]:
     made.append(swap("pair ends", words, moved("pair ends"), low=0.5))
   if task.key == "lookup" and task.p < 1.0:
     made.append(_route(task, plain))
+  if task.key == "tally":
+    # A donor of the same class has other pairs, so its states do move things.
+    return made
   place = {"bottleneck": "NL", "open": "U"}[task.route]
   same = moved(place, "same class") - moved(places.NONE, "same class")
   made.append(
@@ -463,8 +466,8 @@ def figure(
         panel(
           f"State swapped with another class's, into layer {layer}",
           main,
-          "m1 moved, share of the way",
-          [f"swap/{_OTHER}/{place}/topic/moved/RHY" for place in at],
+          "m1 shifts, share of the way",
+          [f"swap/{_OTHER}/{place}/topic/shift/RHY" for place in at],
         ),
         panel(
           f"And what is written then, into layer {layer}",
