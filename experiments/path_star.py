@@ -140,7 +140,6 @@ def problem(config: Config, setting: str) -> Problem:
       config.heads,
       max_length=task.length,
       vocab_size=task.vocab_size,
-      tied_head=setting in IN_WEIGHTS,
       init_std=scaled_init_std(config.width),
     )
   return Problem(

@@ -101,7 +101,7 @@ def write(
 
 
 class Swapped(NamedTuple):
-  """Digits after a swap; as in `jaxlook.planning.products.measures.Measured`, no E."""
+  """Digits after a swap; as in `products.measures.Measured`, no E."""
 
   moved: jax.Array
   left: jax.Array
