@@ -14,39 +14,26 @@ on two cores.
 """
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, reading, studying
 from jaxlook import ablation
-from jaxlook.lookahead import token_gap, token_gap_report
+from jaxlook.lookahead import token_gap, token_gap_claims
+from jaxlook.lookahead import token_gap_report as reports
 from jaxlook.lookahead.token_classes import kinds
 from jaxlook.tasks import ngram
+from jaxlook.tasks.text import Text
 
 flags.adopt_module_key_flags(studying)
 
 _COSTLY = 20
 _FIGURE = "gap.png"
-NOTES = (
-  "The gap of a token is the variant's loss on it minus causal's, of the same"
-  " seed. Position 0 predicts the second token of a window from the first. The"
-  " part of the gap is the gap times the share of tokens: the parts of a kind's"
-  " classes add up to the whole gap.",
-  "Bins of counts hold about equal shares of the training text. Letters and"
-  " digits make words; parts of characters count as no word. What is repeated"
-  " and how far back is known within the window only.",
-  "Claims about two classes compare them at equal positions, since late"
-  " positions have both more repeated tokens and another gap. They describe;"
-  " classes differ in more than what names them. Verdicts are of each claim by"
-  " itself, without adjustment for their number.",
-  "The most costly tokens, one a window, are chosen by the first half of the"
-  " seeds and measured on the others, since the largest of many noisy numbers is"
-  " too large.",
-)
 
 
-def compare(study, found) -> list[token_gap_report.Gap]:
+def compare(study, found) -> list[token_gap_claims.Gap]:
   """The losses of each variant, beside causal's of the same seeds."""
   windows = np.asarray(study.problem.held_out)
   losses = {
@@ -65,7 +52,7 @@ def compare(study, found) -> list[token_gap_report.Gap]:
       losses[subject.variant][[subject.seeds.index(seed) for seed in seeds]]
       for subject in (each, plain)
     )
-    gaps.append(token_gap_report.Gap(each.variant, seeds, theirs, ours))
+    gaps.append(token_gap_claims.Gap(each.variant, seeds, theirs, ours))
   return gaps
 
 
@@ -96,14 +83,15 @@ def main() -> None:
   """Checks the flags, then trains, measures and reports."""
   study = build()
   show = reading.tokenizer_of(study.problem.about).show
-  text = study.problem.task
-  windows = np.concatenate(study.problem.held_out)
+  text = cast(Text, study.problem.task)
+  windows = np.asarray(study.problem.held_out)
+  windows = windows.reshape(-1, windows.shape[-1])
   with studying.opened(study) as store:
     found = studying.subjects(store, study)
     gaps = compare(study, found)
     counts = ngram.token_counts(text.train_tokens(), text.vocab_size)
     of = kinds(windows, counts, show(range(text.vocab_size)))
-    token_gap_report.figure(
+    reports.figure(
       store.figures / _FIGURE,
       gaps,
       of,
@@ -111,30 +99,17 @@ def main() -> None:
       setup=f"{study.setup}; {len(found[0].seeds)} seeds, {windows[:, 1:].size}"
       " held-out tokens; mean and 95% t band",
     )
-    tables = {
-      f"The gap by kind of token, {each.variant}": (
-        token_gap_report.class_table(each, of)
-      )
-      for each in gaps
-    } | {
-      token_gap_report.costly_title(each): token_gap_report.costly_table(
-        each, windows, show, _COSTLY
-      )
-      for each in gaps
-    }
     studying.write(
       store,
       study,
       studying.Findings(
-        claims=token_gap_report.claims(gaps, of),
-        tables=tables,
+        claims=token_gap_claims.claims(gaps, of),
+        tables=reports.tables(gaps, of, windows, show, _COSTLY),
         figures={_FIGURE: "The gap of held-out tokens by their kind."},
         lost=studying.lost(found),
-        metrics={
-          each.variant: token_gap_report.metrics(each, of) for each in gaps
-        },
-        measurements=token_gap_report.measurements(gaps, of),
-        notes=NOTES,
+        metrics={each.variant: reports.metrics(each, of) for each in gaps},
+        measurements=reports.measurements(gaps, of),
+        notes=reports.NOTES,
       ),
     )
 

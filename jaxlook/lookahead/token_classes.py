@@ -131,7 +131,9 @@ def frequency_bins(
   labels = []
   for place in range(bins):
     mine = values[of_value == place]
-    ends = f"{mine[0]}..{mine[-1]}" if len(mine) > 1 else "".join(map(str, mine))
+    ends = (
+      f"{mine[0]}..{mine[-1]}" if len(mine) > 1 else "".join(map(str, mine))
+    )
     labels.append(f"{place + 1}: {ends}")
   return of_value[inverse], tuple(labels)
 

@@ -1,158 +1,68 @@
-"""What was found of the gap by kind of token: claims, tables, the figure."""
+"""What was found of the gap by kind of token: tables, figure, numbers."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import scipy.stats
 
 from jaxlook import figures, report, stats
-from jaxlook.ablation import source_of
-from jaxlook.claims import ABOVE_0, Statement, judged
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import Kind
+from jaxlook.lookahead.token_gap_claims import UNIT, Gap
 
-WU = "Wu et al. 2024, arXiv 2404.00859, published code, pos_v_loss.ipynb"
-OURS = "jaxlook's own; not measured before, as far as we found"
-UNIT = "nats/token"
-_PAIRED = "paired by seed"
 _BEFORE, _AFTER = 48, 20  # Characters around a token that are shown.
-_FAR = 8  # From how far back on an earlier occurrence counts as far.
+
+NOTES = (
+  "The gap of a token is the variant's loss on it minus causal's, of the same"
+  " seed. Position 0 predicts the second token of a window from the first. The"
+  " part of the gap is the gap times the share of tokens: the parts of a kind's"
+  " classes add up to the whole gap.",
+  "Bins of counts hold about equal shares of the training text. Letters and"
+  " digits make words; parts of characters count as no word. What is repeated"
+  " and how far back is known within the window only.",
+  "Claims about two classes compare them at equal positions, since late"
+  " positions have both more repeated tokens and another gap. They describe;"
+  " classes differ in more than what names them. Verdicts are of each claim by"
+  " itself, without adjustment for their number.",
+  "The most costly tokens, one a window, are chosen by the first half of the"
+  " seeds and measured on the others, since the largest of many noisy numbers"
+  " is too large.",
+)
 
 Show = Callable[[Sequence[int]], list[str]]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Gap:
-  """A variant's losses on held-out text, beside ordinary training's.
-
-  Attributes:
-    variant: its flag form.
-    seeds: those that are finite in both.
-    plain: losses of ordinary training, nats, [E, W, T].
-    loss: the variant's, of the same seeds and tokens.
-  """
-
-  variant: str
-  seeds: tuple[int, ...]
-  plain: np.ndarray
-  loss: np.ndarray
-
-  @property
-  def gap(self) -> np.ndarray:
-    """The variant's loss minus ordinary training's, float64 [E, W, T]."""
-    return self.loss.astype(np.float64) - self.plain
-
-
-def claims(
-  gaps: Sequence[Gap], kinds: Mapping[str, Kind]
-) -> list[stats.Claim]:
-  """Where the gap lies, of every variant.
+def tables(
+  gaps: Sequence[Gap],
+  kinds: Mapping[str, Kind],
+  windows: np.ndarray,
+  show: Show,
+  costly: int,
+) -> dict[str, report.Rows]:
+  """All tables by title: classes, then the most costly tokens.
 
   Args:
-    gaps: one a variant.
+    gaps: one a variant, of two seeds or more.
     kinds: of the tokens.
-
-  Returns:
-    Those for which at least two seeds are there.
+    windows: the tokens, integer [W, T + 1].
+    show: the text of tokens, each by itself.
+    costly: how many of the most costly tokens.
   """
-  return judged(
-    statement
+  found = {
+    f"The gap by kind of token, {each.variant}": class_table(each, kinds)
     for each in gaps
-    for statement in (*_by_position(each), *_by_kind(each, kinds))
-  )
-
-
-def _by_position(each: Gap) -> list[Statement]:
-  """The published curve: at most 0 at the start, then rising."""
-  curve = token_gap.by_position(each.gap)
-  late = curve[:, -max(curve.shape[1] // 4, 1) :].mean(axis=1)
-  places = np.arange(curve.shape[1])
-  # A position more or less of few windows is noise; a rank correlation is not
-  # moved by how steep the rise is.
-  rise = np.array(
-    [
-      scipy.stats.spearmanr(places, row).statistic if np.ptp(row) else 0.0
-      for row in curve
-    ]
-  )
-  source = source_of(each.variant.partition("/")[2], WU)
-
-  def stated(name: str, text: str, unit: str, values, bounds) -> Statement:
-    text = f"{each.variant} minus causal: {text}"
-    name = f"{each.variant}/{name}"
-    return Statement(name, text, source, unit, values, bounds, _PAIRED)
-
-  return [
-    stated(
-      *("W10/start", "the gap at position 0 is 0 or below", UNIT),
-      *(curve[:, 0], {"high": 0.0}),
-    ),
-    stated(
-      "W10/late",
-      "the gap is larger in the last quarter of the positions than at position"
-      " 0; the estimate is the difference",
-      *(UNIT, late - curve[:, 0], ABOVE_0),
-    ),
-    stated(
-      "W10/rise",
-      "the gap rises with the position: their rank correlation is above 0",
-      *("correlation", rise, ABOVE_0),
-    ),
-  ]
-
-
-def _by_kind(each: Gap, kinds: Mapping[str, Kind]) -> list[Statement]:
-  """Which of two classes has the larger gap, at equal positions."""
-  frequency, distance = kinds[classes.FREQUENCY], kinds[classes.DISTANCE]
-  again = kinds[classes.REPEATED].mask(classes.AGAIN)
-  far = [
-    label
-    for label in distance.classes
-    if label != classes.NEW and int(label.partition("..")[0]) >= _FAR
-  ]
-  is_far = np.any([distance.mask(label) for label in far], axis=0) & again
-  rare, common = frequency.classes[0], frequency.classes[-1]
-  word, line = kinds[classes.WORD], kinds[classes.LINE]
-  pairs = {
-    "repeated": (
-      "repeated tokens than of new ones",
-      *(again, kinds[classes.REPEATED].mask(classes.NEW)),
-    ),
-    "far": (
-      f"tokens last seen {_FAR} or more positions back than of nearer ones",
-      *(is_far, again & ~is_far),
-    ),
-    "continues": (
-      "tokens that continue a word than of those that begin one",
-      *(word.mask(classes.CONTINUES), word.mask(classes.BEGINS)),
-    ),
-    "rare": (
-      "tokens of the rarest bin than of the commonest",
-      *(frequency.mask(rare), frequency.mask(common)),
-    ),
-    "line": (
-      "tokens after a line break than within a line",
-      *(line.mask(classes.AFTER_BREAK), line.mask(classes.WITHIN_LINE)),
-    ),
   }
-  return [
-    Statement(
-      f"{each.variant}/{name}",
-      f"the gap of {each.variant} is larger of {text}, at equal positions; the"
-      " estimate is the difference",
-      OURS,
-      UNIT,
-      token_gap.contrast(each.gap, these, those),
-      ABOVE_0,
-      _PAIRED,
+  for each in gaps:
+    half = len(each.seeds) // 2
+    title = (
+      f"Most costly tokens, {each.variant}, chosen by seeds"
+      f" {list(each.seeds[:half])}, measured on {list(each.seeds[half:])}"
     )
-    for name, (text, these, those) in pairs.items()
-  ]
+    found[title] = costly_table(each, windows, show, costly)
+  return found
 
 
 def class_table(each: Gap, kinds: Mapping[str, Kind]) -> report.Rows:
@@ -234,15 +144,6 @@ def costly_table(
       ]
     )
   return rows
-
-
-def costly_title(each: Gap) -> str:
-  """What the table of costly tokens is called: who chose, who measured."""
-  half = len(each.seeds) // 2
-  return (
-    f"Most costly tokens, {each.variant}, chosen by seeds"
-    f" {list(each.seeds[:half])}, measured on {list(each.seeds[half:])}"
-  )
 
 
 def figure(

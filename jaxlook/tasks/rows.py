@@ -5,6 +5,7 @@ that they need not fit in memory.
 """
 
 import dataclasses
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def open_rows(text: str) -> Rows:
     ImportError: the extra `datasets` is not installed.
   """
   try:
-    import datasets
+    datasets = importlib.import_module("datasets")
   except ImportError as error:
     raise ImportError(
       f"{text} needs datasets: pip install jaxlook[datasets]"

@@ -173,9 +173,7 @@ class Text:
     # epoch 0 of seed 1.
     hashed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     order = grain.MapDataset.range(len(grid)).shuffle(seed=hashed).repeat()
-    indices = [
-      order[step * batch_size + row] for step in steps for row in rows
-    ]
+    indices = [order[step * batch_size + row] for step in steps for row in rows]
     windows = grid.read(np.array(indices, np.int64))
     return windows.reshape(len(steps), len(rows), self.length + 1)
 
