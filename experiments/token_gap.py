@@ -9,8 +9,8 @@ often the token was seen in training, by whether it begins or continues a word,
 stands after a line break, or was seen in the window, and how far back. Shares
 of tokens and of the gap with intervals over seeds, verdicts on the published
 curve by position, and the most costly tokens with the text around them. Trains
-its own models, or takes the arms of a run on text. `cpu` takes about 5 minutes
-on two cores.
+its own models (three arms of `experiments.language`, which take most of the
+time), or takes the arms of a run on text.
 """
 
 import dataclasses
