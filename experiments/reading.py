@@ -28,7 +28,10 @@ from jaxlook.tasks.tokenizer import Tokenizer, load_tokenizer
 from jaxlook.training import Problem, TrainConfig
 
 _CORPUS = flags.DEFINE_string(
-  "corpus", None, "Text: a file (plain, .gz, .xz) or a folder of them."
+  "corpus",
+  None,
+  "Text: a file (plain, .gz, .xz), a folder of them, or datasets:NAME with any"
+  " of ,config=C ,split=S ,column=K.",
 )
 _VALID = flags.DEFINE_string(
   "valid", None, "Held-out text; without it, the end of the corpus."
@@ -40,6 +43,18 @@ _TOKENIZER = flags.DEFINE_string(
 )
 _CACHE = flags.DEFINE_string(
   "cache", "~/.cache/jaxlook", "Folder for tokenised text."
+)
+_DOCUMENTS = flags.DEFINE_boolean(
+  "documents",
+  False,
+  "Keep the files of a folder, or the rows of a data set, apart: no window"
+  " crosses the end of one.",
+)
+_WORKERS = flags.DEFINE_integer(
+  "workers",
+  None,
+  "Processes that tokenise a large text; one a core by default. They change no"
+  " token.",
 )
 
 UNIT = "nats/token"
@@ -135,12 +150,16 @@ def shape(config: Config, vocab_size: int) -> DecoderConfig:
     )
 
 
-def read_text(config: Config, tokenizer: str | None = None) -> Text:
+def read_text(
+  config: Config, tokenizer: str | None = None, documents: bool = False
+) -> Text:
   """Tokenises what the flags name, or a generated text.
 
   Args:
     config: gives the length of the windows.
     tokenizer: what to use where `--tokenizer` is not given; bytes by default.
+    documents: whether to keep documents apart where `--documents` does not say
+      so.
 
   Returns:
     The text.
@@ -149,14 +168,23 @@ def read_text(config: Config, tokenizer: str | None = None) -> Text:
     UsageError: a flag's value cannot be used.
   """
   cache = Path(os.path.expanduser(_CACHE.value))
+  workers = _WORKERS.value
+  if workers is None:
+    workers = os.cpu_count() or 1
   with cli.naming("cache"):
     write_bytes(cache / "writable", b"")
 
   def read(flag: str, path: str) -> TokenFile:
-    with cli.naming(flag):
+    with cli.naming(flag, "workers"):
       if not path:
         raise ValueError("is empty; give a file or a folder")
-      return tokenize(path, cache, loaded)
+      return tokenize(
+        path,
+        cache,
+        loaded,
+        documents=documents or _DOCUMENTS.value,
+        workers=workers,
+      )
 
   named = _TOKENIZER.value or tokenizer or "bytes"
   trained = re.fullmatch(r"bpe:(\d+)", named)
@@ -244,6 +272,7 @@ def tokenizer_of(about: Mapping[str, Any]) -> Tokenizer:
 
 def about(text: Text) -> dict[str, str | int | float | None]:
   """What identifies the text: hashes of its bytes and of the tokenizer."""
+  apart = text.train.documents is not None
   return {
     "corpus_sha256": text.train.sha256,
     "valid_sha256": text.valid.sha256 if text.valid else None,
@@ -251,6 +280,8 @@ def about(text: Text) -> dict[str, str | int | float | None]:
     "tokenizer_sha256": text.train.tokenizer_sha256,
     "tokenizer": text.train.tokenizer,
     "length": text.length,
+    # Only where it is so: runs without it are the same as ever.
+    **({"documents": True} if apart else {}),
   }
 
 
@@ -285,8 +316,9 @@ def name() -> str:
 def setup(config: Config, text: Text) -> str:
   """Text, model and training in a line, for figures and reports."""
   train = config.train
+  apart = ", documents apart" if text.train.documents is not None else ""
   return (
-    f"{name()}, {text.train.tokenizer} tokens; N = {config.length},"
+    f"{name()}, {text.train.tokenizer} tokens{apart}; N = {config.length},"
     f" {config.layers} layers, width {config.width}, {config.heads} heads;"
     f" AdamW {train.learning_rate:g}, {train.steps} steps of"
     f" {train.batch_size} sequences"

@@ -225,11 +225,14 @@ def _on_precache(name, title, variants, config) -> Study:
   )
 
 
-def _on_text(name, title, variants, config, tokenizer=None) -> Study:
+def _on_text(name, title, variants, config, about=None) -> Study:
   """Models to be trained on text, or that were."""
   reading.shape(config, vocab_size=2)
   arms = ablating.arms(variants, config.layers, config.heads)
-  text = reading.read_text(config, tokenizer)
+  about = about or {}
+  text = reading.read_text(
+    config, about.get("tokenizer"), about.get("documents", False)
+  )
   return Study(
     name=name,
     title=title,
@@ -304,9 +307,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
       train=first.train,
       **shape,
     )
-    study = _on_text(
-      name, title, tuple(saved), config, first.about["tokenizer"]
-    )
+    study = _on_text(name, title, tuple(saved), config, first.about)
     if dict(first.about) != study.problem.about:
       raise cli.UsageError("corpus", f"is not the text of {folder}")
   return dataclasses.replace(

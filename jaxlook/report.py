@@ -14,6 +14,7 @@ from jaxlook import stats
 from jaxlook.files import write_bytes
 
 Rows = list[list[str]]
+_VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
 def number(value: float) -> str:
@@ -144,6 +145,26 @@ def claim_table(claims: Sequence[stats.Claim]) -> Rows:
       ]
     )
   return rows
+
+
+def code(text: str, tail: int | None = None) -> str:
+  """A text as Markdown code in a table's cell, with its spaces visible.
+
+  Args:
+    text: the text.
+    tail: how many characters of its end to show; all by default.
+  """
+  text = "".join(
+    c if c.isprintable() else _VISIBLE.get(c, f"<{ord(c):02X}>") for c in text
+  )
+  if tail is not None and len(text) > tail:
+    text = "…" + text[-tail:]
+  inner = text.strip(" ")
+  start = len(text) - len(text.lstrip(" "))
+  text = "␣" * start + inner + "␣" * (len(text) - start - len(inner))
+  # A bar would end the cell, a backtick the code.
+  text = text.replace("|", "\\|")
+  return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def markdown(rows: Rows) -> str:

@@ -11,7 +11,7 @@ from jaxlook.circuits.memory_study import Corpus, Found, agreeing, ending
 from jaxlook.circuits.memory_triggers import REPEATED
 from jaxlook.figures import Curves
 from jaxlook.models import DecoderConfig
-from jaxlook.report import Rows, number
+from jaxlook.report import Rows, code, number
 
 Show = Callable[[Sequence[int]], list[str]]
 
@@ -28,7 +28,6 @@ CAPTIONS = {
 }
 
 _TAIL = 32  # Characters of a prefix that are shown.
-_VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
 def panels(
@@ -196,7 +195,7 @@ def value_table(
       before = "".join(show(inputs[window, : position + 1].tolist()))
       after = _name(show, found.following[at][k])
       cells.append(
-        f"{_code(before, _TAIL)} → {_code(after)}"
+        f"{code(before, _TAIL)} → {code(after)}"
         f" ({number(float(triggers.coefficient[at][k]))})"
       )
     cells += ["-"] * (shown - len(cells))
@@ -204,7 +203,7 @@ def value_table(
       [
         *(str(layer), str(neuron)),
         ", ".join(
-          f"{_code(_name(show, t))} {number(float(p))}" for t, p in best
+          f"{code(_name(show, t))} {number(float(p))}" for t, p in best
         ),
         f"{int(follow.sum())}/{len(follow)}",
         *cells,
@@ -216,18 +215,3 @@ def value_table(
 def _name(show: Show, token: np.integer) -> str:
   """A token's text; ids that the tokenizer does not use have none."""
   return show([int(token)])[0] or f"#{token}"
-
-
-def _code(text: str, tail: int | None = None) -> str:
-  """A text as Markdown code in a table's cell, its end if it is long."""
-  text = "".join(
-    c if c.isprintable() else _VISIBLE.get(c, f"<{ord(c):02X}>") for c in text
-  )
-  if tail is not None and len(text) > tail:
-    text = "…" + text[-tail:]
-  inner = text.strip(" ")
-  start = len(text) - len(text.lstrip(" "))
-  text = "␣" * start + inner + "␣" * (len(text) - start - len(inner))
-  # A bar would end the cell, a backtick the code.
-  text = text.replace("|", "\\|")
-  return f"`` {text} ``" if "`" in text else f"`{text}`"

@@ -17,6 +17,8 @@ from jaxlook.lookahead import (
   patching,
   placebo,
   probes,
+  token_classes,
+  token_gap,
 )
 
 __all__ = [
@@ -32,4 +34,6 @@ __all__ = [
   "patching",
   "placebo",
   "probes",
+  "token_classes",
+  "token_gap",
 ]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from jaxlook.files import write_bytes
-from jaxlook.tasks.corpus import absolute, read_text, source_state
+from jaxlook.tasks.corpus import open_source, read_text, source_state
 from jaxlook.tasks.tokenizer import Tokenizer, load_tokenizer, split_pieces
 
 _FORMAT = 1  # Raise it when the tokenizer of a given text changes.
@@ -49,7 +49,7 @@ def train_bpe(
     raise ImportError(
       "BPE needs tokenizers: pip install jaxlook[text]"
     ) from error
-  source = absolute(path)
+  source = open_source(path)
   key = json.dumps([_FORMAT, str(source), source_state(source)])
   digest = hashlib.sha256(key.encode()).hexdigest()[:20]
   target = Path(cache_dir) / f"bpe-{vocab_size}-{digest}.json"

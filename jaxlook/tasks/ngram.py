@@ -75,6 +75,26 @@ class Bigram:
     return -np.log(kept + self.spare[previous] * self.lower[targets])
 
 
+def token_counts(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+  """Counts tokens, a part of them at a time.
+
+  Args:
+    tokens: token ids below V, integer [n].
+    vocab_size: V.
+
+  Returns:
+    How often each was seen, int64 [V].
+
+  Raises:
+    ValueError: an id is not below V.
+  """
+  counts = np.zeros(vocab_size, np.int64)
+  for start in range(0, len(tokens), _CHUNK):
+    part = _ids(tokens[start : start + _CHUNK], vocab_size)
+    counts += np.bincount(part, minlength=vocab_size)
+  return counts
+
+
 def fit_unigram(
   tokens: np.ndarray, vocab_size: int, add: float = 1.0
 ) -> Unigram:
@@ -93,10 +113,7 @@ def fit_unigram(
       is not below V.
   """
   _check(tokens, add)
-  counts = np.zeros(vocab_size)
-  for start in range(0, len(tokens), _CHUNK):
-    part = _ids(tokens[start : start + _CHUNK], vocab_size)
-    counts += np.bincount(part, minlength=vocab_size)
+  counts = token_counts(tokens, vocab_size)
   return Unigram(np.log((counts + add) / (counts.sum() + add * vocab_size)))
 
 

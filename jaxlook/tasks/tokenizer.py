@@ -8,11 +8,13 @@ once.
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +34,7 @@ def _byte_level() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_level()
-_Encode = Callable[[Iterable[str]], Iterator[np.ndarray]]
+EncodePieces = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 _Show = Callable[[Sequence[int]], list[str]]
 
 
@@ -44,8 +46,9 @@ class Tokenizer:
     name: `bytes`, the path as given to `load_tokenizer`, or `bpe:N`.
     vocab_size: number of token ids.
     sha256: hash of the tokenizer's files.
-    encode: turns consecutive chunks of a text into arrays of token ids, 1-D;
-      joined, they are the tokens of the text, wherever it was cut.
+    encode_pieces: turns the pieces of `split_pieces`, each by itself, into all
+      their token ids, [n], and the number of each piece's, int64 [pieces]. Can
+      be sent to another process.
     show: the text of each token by itself, for a reader. A token that is part
       of a character is shown by its bytes, as `<C3>`.
   """
@@ -53,8 +56,21 @@ class Tokenizer:
   name: str
   vocab_size: int
   sha256: str
-  encode: _Encode = dataclasses.field(repr=False)
+  encode_pieces: EncodePieces = dataclasses.field(repr=False)
   show: _Show = dataclasses.field(repr=False)
+
+  def encode(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+    """Turns consecutive chunks of a text into token ids.
+
+    Args:
+      texts: the chunks.
+
+    Yields:
+      Arrays of ids, 1-D; joined, they are the tokens of the text, wherever it
+      was cut.
+    """
+    for pieces in split_pieces(texts):
+      yield self.encode_pieces(pieces)[0]
 
 
 def load_tokenizer(name: str | os.PathLike[str] = BYTES) -> Tokenizer:
@@ -82,8 +98,20 @@ def load_tokenizer(name: str | os.PathLike[str] = BYTES) -> Tokenizer:
   return Tokenizer(str(name), *_load(files, sha256.hexdigest()))
 
 
-def _encode_bytes(texts: Iterable[str]) -> Iterator[np.ndarray]:
-  return (np.frombuffer(text.encode(), np.uint8) for text in texts)
+def _encode_bytes(pieces: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+  data = [piece.encode() for piece in pieces]
+  counts = np.array([len(each) for each in data], np.int64)
+  return np.frombuffer(b"".join(data), np.uint8), counts
+
+
+def _encode_with(
+  model: Any, pieces: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Encodes by a `tokenizers.Tokenizer`."""
+  found = model.encode_batch_fast(list(pieces), add_special_tokens=False)
+  ids = [token for encoding in found for token in encoding.ids]
+  counts = np.array([len(encoding) for encoding in found], np.int64)
+  return np.array(ids, np.uint32), counts
 
 
 def _show_bytes(ids: Sequence[int]) -> list[str]:
@@ -110,7 +138,9 @@ def _tokenizer_files(path: Path) -> list[Path]:
   raise FileNotFoundError(f"{path}: no such tokenizer, and not `bytes`")
 
 
-def _load(files: list[Path], sha256: str) -> tuple[int, str, _Encode, _Show]:
+def _load(
+  files: list[Path], sha256: str
+) -> tuple[int, str, EncodePieces, _Show]:
   """Returns what a `Tokenizer` consists of, but for its name."""
   try:
     import tokenizers
@@ -134,12 +164,6 @@ def _load(files: list[Path], sha256: str) -> tuple[int, str, _Encode, _Show]:
   model.no_padding()
   model.no_truncation()
 
-  def encode(texts: Iterable[str]) -> Iterator[np.ndarray]:
-    for pieces in split_pieces(texts):
-      found = model.encode_batch_fast(pieces, add_special_tokens=False)
-      ids = [token for encoding in found for token in encoding.ids]
-      yield np.array(ids, np.uint32)
-
   def shown(token: int) -> str:
     text = model.decode([token], skip_special_tokens=False)
     spelled = model.id_to_token(token) or ""
@@ -151,7 +175,8 @@ def _load(files: list[Path], sha256: str) -> tuple[int, str, _Encode, _Show]:
   def show(ids: Sequence[int]) -> list[str]:
     return [shown(int(token)) for token in ids]
 
-  return vocab_size, sha256, encode, show
+  encode_pieces = functools.partial(_encode_with, model)
+  return vocab_size, sha256, encode_pieces, show
 
 
 def split_pieces(texts: Iterable[str]) -> Iterator[list[str]]:

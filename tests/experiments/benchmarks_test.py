@@ -19,6 +19,8 @@ from experiments.benchmarks import (
   attention,
   contenders,
   decoding,
+  fed_steps,
+  feeding,
   flops,
   measuring,
   refit,
@@ -425,6 +427,35 @@ class SmokeTest(base.TestCase):
     )
     self.assertIn("tokens/s over anew", printed)
     self.assertTrue((self.out / "figures/tokens.png").exists())
+
+  def test_feeding(self):
+    """Reading, steps and both are timed, and the ratios have targets."""
+    printed = self.run_binary(feeding)
+    result, _ = self.check_files("chunk.png")
+    self.assertEqual(
+      [c["variant"] for c in result["cells"]],
+      ["reading", "reading, documents apart", "steps", "steps and reading"],
+    )
+    for cell in result["cells"]:
+      self.assertGreater(cell["metrics"]["median_ms"], 0.0)
+    self.assertLen(result["claims"], 2)
+    self.assertIn("over the steps", printed)
+
+  def test_feeding_holds_nothing_up_or_does(self):
+    """A verdict for reading itself, one for steps with reading beside them."""
+    steps = around(1.0)
+    for read, both, wanted in (
+      (around(0.01), steps, ["supported", "supported"]),
+      (around(0.2), around(1.2), ["contradicted", "contradicted"]),
+    ):
+      found = feeding.claims(
+        {
+          ("m", fed_steps.READ): read,
+          ("m", fed_steps.STEPS): steps,
+          ("m", fed_steps.BOTH): both,
+        }
+      )
+      self.assertEqual([claim.verdict for claim in found], wanted)
 
   @parameterized.parameters(
     (attention, {"shapes": ["1x2x3"]}, "^--shapes: a shape is BATCHx"),

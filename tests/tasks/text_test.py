@@ -1,5 +1,6 @@
 """Tests of the text task."""
 
+import json
 import pathlib
 import sys
 import tempfile
@@ -15,7 +16,8 @@ from absl.testing import absltest, parameterized
 from hypothesis import strategies as st
 
 from jaxlook.tasks import text
-from jaxlook.tasks.corpus import TokenFile
+from jaxlook.tasks.token_file import TokenFile
+from jaxlook.tasks.windows import host_rows
 from tests import base
 
 _F32 = 1e-5  # Absolute, on losses of a few nats: float32 rounding.
@@ -223,6 +225,78 @@ class WindowsTest(TextTestCase):
       self.task.batch(jax.random.key(0), 3, None)
     with self.assertRaisesRegex(AssertionError, "shape"):
       self.task.batch(jax.random.key(0), 3, fed[:, 1:])
+
+
+class DocumentsTest(TextTestCase):
+  def setUp(self):
+    super().setUp()
+    # Windows of 5 tokens: 2 in the first document, none, 4, 2, 3.
+    self.lengths = [12, 4, 20, 13, 15]
+    self.file = self.documents(self.lengths)
+
+  def documents(self, lengths, start=0):
+    file = self.token_file(sum(lengths), start, documents=len(lengths))
+    manifest = file.path.with_suffix(".json")
+    manifest.write_text(json.dumps({"documents": lengths}))
+    return file
+
+  def test_no_window_crosses_an_end(self):
+    """An epoch visits the windows of all documents, and nothing else."""
+    task = text.Text(self.file, self.documents([9, 5, 3], 100), 4)
+    windows = task.windows(0, range(1), 11)[0]
+    self.assertCountEqual(
+      windows[:, 0], [0, 5, 16, 21, 26, 31, 36, 41, 49, 54, 59]
+    )
+    np.testing.assert_array_equal(np.diff(windows, axis=-1), 1)
+    held_out = task.validation_windows(10)
+    self.assertEqual(held_out[:, 0].tolist(), [100, 109])
+
+  def test_the_cut_ends_a_document(self):
+    """The end that is held out is the same as of a text without documents."""
+    task = text.Text(self.file, None, 4, 0.2)
+    self.assertLen(task.train_tokens(), 51)
+    trained = task.windows(0, range(1), 8)[0]
+    self.assertCountEqual(trained[:, 0], [0, 5, 16, 21, 26, 31, 36, 41])
+    held_out = task.validation_windows(10)
+    self.assertEqual(held_out[:, 0].tolist(), [51, 56])
+
+  def test_refuses_documents_that_do_not_fit(self):
+    """Too short ones, and texts of which only one keeps them apart."""
+    with self.assertRaisesRegex(
+      ValueError, "train has documents too short: 2 windows of 21 .* hold 0"
+    ):
+      text.Text(self.file, self.documents([40], 100), 20)
+    with self.assertRaisesRegex(
+      ValueError, "valid has documents too short: 1 windows of 5 .* hold 0"
+    ):
+      text.Text(self.file, self.documents([4, 4], 100), 4)
+    with self.assertRaisesRegex(ValueError, "valid keeps documents apart or"):
+      text.Text(self.file, self.token_file(40, 100), 4)
+
+
+class HostsTest(TextTestCase):
+  def setUp(self):
+    super().setUp()
+    self.task = text.Text(self.token_file(4003), None, 4)
+
+  @hypothesis.given(
+    st.integers(0, 9), st.integers(0, 300), st.sampled_from([1, 2, 3, 4, 6])
+  )
+  @hypothesis.settings(max_examples=20, deadline=None)
+  def test_hosts_share_the_windows_of_one(self, seed, start, hosts):
+    """The rows of all hosts, joined, are the batch that one reads."""
+    steps = range(start, start + 3)
+    whole = self.task.windows(seed, steps, 12)
+    parts = [
+      self.task.windows(seed, steps, 12, host_rows(12, host, hosts))
+      for host in range(hosts)
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+  def test_refuses_rows_of_no_batch(self):
+    """The message names them."""
+    with self.assertRaisesRegex(ValueError, r"rows must lie in 0\.\.2, not "):
+      self.task.windows(0, range(1), 3, range(2, 4))
 
 
 class LossTest(TextTestCase):

@@ -1,0 +1,166 @@
+"""Does reading text ever hold a training step up?
+
+    python -m experiments.benchmarks.feeding [--preset=smoke|cpu|paper]
+        [--out=DIR] [--rounds=9]
+
+Times, in turns, what the host does for a chunk of training steps (reading the
+windows of every seed from a memory-mapped text, with documents kept apart or
+not), those steps with their windows at hand, and both as training runs them:
+the device takes one chunk while the host reads the next. Random tokens and
+weights; float32.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments import ablating, cli
+from experiments.benchmarks import contenders, output, targets, timing
+from experiments.benchmarks.fed_steps import (
+  BOTH,
+  CONTENDERS,
+  READ,
+  STEPS,
+  Config,
+  Found,
+  measure,
+)
+from jaxlook import figures, stats
+from jaxlook.models import DecoderConfig
+
+flags.adopt_module_key_flags(output)
+
+NAME = "benchmarks.feeding"
+_FIGURE = "chunk.png"
+_MOST = {READ: 0.05, BOTH: 1.05}
+
+
+def _model(layers: int, width: int, heads: int, length: int, vocab: int):
+  return DecoderConfig(layers, width, heads, length, vocab_size=vocab)
+
+
+PRESETS = {
+  "smoke": Config({"tiny": _model(1, 8, 2, 8, 257)}, 2, 2, 2, 4096, 100, 2),
+  "cpu": Config(
+    {
+      "smallest": _model(1, 16, 2, 64, 257),
+      "cpu preset": _model(2, 64, 4, 64, 1024),
+    },
+    *(32, 4, 10, 30_000_000, 2000),
+  ),
+  "paper": Config(
+    {"GPT-2 small": _model(12, 768, 12, 64, 50_257)},
+    *(512, 1, 50, 1_000_000_000, 2000, 15),
+  ),
+}
+
+
+def over_steps(found: Found, model: str, contender: str) -> stats.Interval:
+  """The time of a contender over that of the steps alone."""
+  return timing.ratio(
+    found[model, contender].seconds, found[model, STEPS].seconds
+  )
+
+
+def claims(found: Found) -> list[stats.Claim]:
+  """Whether reading is short, and hidden behind the steps."""
+  words = {
+    READ: "reading a chunk's windows takes at most",
+    BOTH: "steps during which the host reads take at most",
+  }
+  return [
+    stats.claim(
+      f"{contender} / {STEPS} <= {most:g}, {model}",
+      f"{words[contender]} {most:g} of the time of the steps with windows at"
+      " hand; n counts rounds",
+      targets.SOURCE,
+      "ratio",
+      over_steps(found, model, contender),
+      high=most,
+    )
+    for model in dict.fromkeys(model for model, _ in found)
+    for contender, most in _MOST.items()
+  ]
+
+
+def benchmark(config: Config, found: Found, setup: str) -> output.Benchmark:
+  """Says what was found."""
+  rows = [["model", "what", "median ms", "quartiles ms", "busy cores"]]
+  rows[0] += ["windows/s", "over the steps", "n"]
+  windows = config.chunk * config.seeds * config.batch
+  for (model, contender), mine in found.items():
+    ratio = output.ratio_text(over_steps(found, model, contender))
+    rows.append(
+      [model, contender, *output.time_columns(mine)]
+      + [f"{windows / mine.median:.4g}", ratio, str(len(mine.seconds))]
+    )
+  return output.Benchmark(
+    name=NAME,
+    title="Reading text against training on it",
+    setup=setup,
+    notes=[
+      "Times are of a chunk. The host reads the windows of the next chunk while"
+      " the device works on one, so reading holds training up only where it"
+      " takes longer than the steps; on a CPU both want the same cores. A ratio"
+      " is one of medians, with a 95% bootstrap interval over rounds.",
+    ],
+    tables={
+      "Reading and steps": rows,
+      "Targets": targets.table(claims(found)),
+    },
+    captions={
+      _FIGURE: f"{setup} Mean over rounds with 95% t intervals; less is better."
+    },
+    cells=[
+      output.cell(model, contender, output.time_metrics(each))
+      for (model, contender), each in found.items()
+    ],
+    claims=claims(found),
+    measurements=output.samples_table(found),
+  )
+
+
+def main() -> None:
+  """Checks the flags, then measures and reports."""
+  config = PRESETS[ablating.PRESET.value]
+  if output.ROUNDS.value is not None:
+    config = dataclasses.replace(config, rounds=output.ROUNDS.value)
+  plain = {"experiment": NAME, **dataclasses.asdict(config)}
+  with ablating.opened(NAME, plain) as store:
+    found = measure(config)
+    setup = (
+      f"{config.seeds} seeds, {config.batch} windows a step and seed,"
+      f" {config.chunk} steps a chunk, {config.tokens / 1e6:g} M tokens,"
+      f" documents of {config.document}; causal, float32,"
+      f" {jax.devices()[0].device_kind}, {contenders.cores()} cores;"
+      f" {config.rounds} interleaved rounds."
+    )
+    figures.panels_figure(
+      store.figures / _FIGURE,
+      [
+        [
+          figures.Curves(
+            model,
+            CONTENDERS,
+            "",
+            "ms a chunk",
+            {
+              "a chunk": np.stack(
+                [1e3 * found[model, each].seconds for each in CONTENDERS]
+              )
+            },
+            scale="steps",
+          )
+          for model in config.models
+        ]
+      ],
+      title="Reading text against training on it",
+      setup=setup,
+    )
+    output.write(store, benchmark(config, found, setup))
+
+
+if __name__ == "__main__":
+  cli.run(main)

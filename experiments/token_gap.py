@@ -1,0 +1,118 @@
+"""Where in text does the myopia gap lie?
+
+    python -m experiments.token_gap [--model=RUN] [--corpus=PATH [--valid=PATH]]
+        [--tokenizer=bpe:N] [--preset=smoke|cpu|paper] [--out=DIR]
+
+Losses of single held-out tokens under myopic/residual and myopic/kv, minus
+those of ordinary training of the same seed: by position in the window, by how
+often the token was seen in training, by whether it begins or continues a word,
+stands after a line break, or was seen in the window, and how far back. Shares
+of tokens and of the gap with intervals over seeds, verdicts on the published
+curve by position, and the most costly tokens with the text around them. Trains
+its own models (three arms of `experiments.language`, which take most of the
+time), or takes the arms of a run on text.
+"""
+
+import dataclasses
+from typing import cast
+
+import numpy as np
+from absl import flags
+
+from experiments import ablating, cli, reading, studying
+from jaxlook import ablation
+from jaxlook.lookahead import token_gap, token_gap_claims
+from jaxlook.lookahead import token_gap_report as reports
+from jaxlook.lookahead.token_classes import kinds
+from jaxlook.tasks import ngram
+from jaxlook.tasks.text import Text
+
+flags.adopt_module_key_flags(studying)
+
+_COSTLY = 20
+_FIGURE = "gap.png"
+
+
+def compare(study, found) -> list[token_gap_claims.Gap]:
+  """The losses of each variant, beside causal's of the same seeds."""
+  windows = np.asarray(study.problem.held_out)
+  losses = {
+    each.variant: token_gap.token_losses(each.decoder, each.params, windows)
+    for each in found
+  }
+  plain, *others = found
+  gaps = []
+  for each in others:
+    seeds = tuple(seed for seed in plain.seeds if seed in each.seeds)
+    if len(seeds) < 2:
+      raise cli.UsageError(
+        "seeds", f"{each.variant} shares {len(seeds)} with causal, not 2"
+      )
+    ours, theirs = (
+      losses[subject.variant][[subject.seeds.index(seed) for seed in seeds]]
+      for subject in (each, plain)
+    )
+    gaps.append(token_gap_claims.Gap(each.variant, seeds, theirs, ours))
+  return gaps
+
+
+def build() -> studying.Study:
+  """Checks the flags; causal comes first and has something beside it."""
+  study = studying.build(
+    "token_gap",
+    "Where in text the myopia gap lies",
+    (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV),
+    precache=None,
+  )
+  if study.loaded is not None:
+    raise cli.UsageError("model", "is one model; a gap is between two arms")
+  if studying.STEP.value == 0:
+    raise cli.UsageError("step", "must be above 0: untrained arms are one")
+  others = [each for each in study.variants if each != ablation.CAUSAL]
+  if ablation.CAUSAL not in study.variants or not others:
+    flag = "attention" if ablating.ATTENTION.value else "model"
+    raise cli.UsageError(
+      flag, f"gives {', '.join(study.variants)}; causal and another are needed"
+    )
+  order = (ablation.CAUSAL, *others)
+  saved = {name: study.saved[name] for name in order if name in study.saved}
+  return dataclasses.replace(study, variants=order, saved=saved)
+
+
+def main() -> None:
+  """Checks the flags, then trains, measures and reports."""
+  study = build()
+  show = reading.tokenizer_of(study.problem.about).show
+  text = cast(Text, study.problem.task)
+  windows = np.asarray(study.problem.held_out)
+  windows = windows.reshape(-1, windows.shape[-1])
+  with studying.opened(study) as store:
+    found = studying.subjects(store, study)
+    gaps = compare(study, found)
+    counts = ngram.token_counts(text.train_tokens(), text.vocab_size)
+    of = kinds(windows, counts, show(range(text.vocab_size)))
+    reports.figure(
+      store.figures / _FIGURE,
+      gaps,
+      of,
+      title=study.title,
+      setup=f"{study.setup}; {len(found[0].seeds)} seeds, {windows[:, 1:].size}"
+      " held-out tokens; mean and 95% t band",
+    )
+    studying.write(
+      store,
+      study,
+      studying.Findings(
+        claims=token_gap_claims.claims(gaps, of),
+        tables=reports.tables(gaps, of, windows, show, _COSTLY),
+        figures={_FIGURE: "The gap of held-out tokens by their kind."},
+        lost=studying.lost(found),
+        metrics={each.variant: reports.metrics(each, of) for each in gaps},
+        measurements=reports.measurements(gaps, of),
+        notes=reports.NOTES,
+      ),
+    )
+
+
+if __name__ == "__main__":
+  cli.run(main)

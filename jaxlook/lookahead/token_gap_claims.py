@@ -1,0 +1,148 @@
+"""What the gap by kind of token says: the published curve, and its classes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy.stats
+
+from jaxlook import stats
+from jaxlook.ablation import source_of
+from jaxlook.claims import ABOVE_0, Statement, judged
+from jaxlook.lookahead import token_classes as classes
+from jaxlook.lookahead import token_gap
+from jaxlook.lookahead.token_classes import Kind
+
+WU = "Wu et al. 2024, arXiv 2404.00859, published code, pos_v_loss.ipynb"
+OURS = "jaxlook's own; not measured before, as far as we found"
+UNIT = "nats/token"
+_PAIRED = "paired by seed"
+_FAR = 8  # From how far back on an earlier occurrence counts as far.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gap:
+  """A variant's losses on held-out text, beside ordinary training's.
+
+  Attributes:
+    variant: its flag form.
+    seeds: those that are finite in both.
+    plain: losses of ordinary training, nats, [E, W, T].
+    loss: the variant's, of the same seeds and tokens.
+  """
+
+  variant: str
+  seeds: tuple[int, ...]
+  plain: np.ndarray
+  loss: np.ndarray
+
+  @property
+  def gap(self) -> np.ndarray:
+    """The variant's loss minus ordinary training's, float64 [E, W, T]."""
+    return self.loss.astype(np.float64) - self.plain
+
+
+def claims(gaps: Sequence[Gap], kinds: Mapping[str, Kind]) -> list[stats.Claim]:
+  """Where the gap lies, of every variant.
+
+  Args:
+    gaps: one a variant.
+    kinds: of the tokens.
+
+  Returns:
+    Those for which at least two seeds are there.
+  """
+  return judged(
+    statement
+    for each in gaps
+    for statement in (*_by_position(each), *_by_kind(each, kinds))
+  )
+
+
+def _by_position(each: Gap) -> list[Statement]:
+  """The published curve: at most 0 at the start, then rising."""
+  curve = token_gap.by_position(each.gap)
+  late = curve[:, -max(curve.shape[1] // 4, 1) :].mean(axis=1)
+  places = np.arange(curve.shape[1])
+  # Whatever its steepness, and hardly moved by one noisy position.
+  rise = np.array(
+    [
+      np.corrcoef(places, scipy.stats.rankdata(row))[0, 1]
+      if np.ptp(row)
+      else 0.0
+      for row in curve
+    ]
+  )
+  source = source_of(each.variant.partition("/")[2], WU)
+
+  def stated(name: str, text: str, unit: str, values, bounds) -> Statement:
+    text = f"{each.variant} minus causal: {text}"
+    name = f"{each.variant}/{name}"
+    return Statement(name, text, source, unit, values, bounds, _PAIRED)
+
+  return [
+    stated(
+      *("W10/start", "the gap at position 0 is 0 or below", UNIT),
+      *(curve[:, 0], {"high": 0.0}),
+    ),
+    stated(
+      "W10/late",
+      "the gap is larger in the last quarter of the positions than at position"
+      " 0; the estimate is the difference",
+      *(UNIT, late - curve[:, 0], ABOVE_0),
+    ),
+    stated(
+      "W10/rise",
+      "the gap rises with the position: their rank correlation is above 0",
+      *("correlation", rise, ABOVE_0),
+    ),
+  ]
+
+
+def _by_kind(each: Gap, kinds: Mapping[str, Kind]) -> list[Statement]:
+  """Which of two classes has the larger gap, at equal positions."""
+  frequency, distance = kinds[classes.FREQUENCY], kinds[classes.DISTANCE]
+  again = kinds[classes.REPEATED].mask(classes.AGAIN)
+  far = [
+    label
+    for label in distance.classes
+    if label != classes.NEW and int(label.partition("..")[0]) >= _FAR
+  ]
+  is_far = np.any([distance.mask(label) for label in far], axis=0) & again
+  rare, common = frequency.classes[0], frequency.classes[-1]
+  word, line = kinds[classes.WORD], kinds[classes.LINE]
+  pairs = {
+    "repeated": (
+      "repeated tokens than of new ones",
+      *(again, kinds[classes.REPEATED].mask(classes.NEW)),
+    ),
+    "far": (
+      f"tokens last seen {_FAR} or more positions back than of nearer ones",
+      *(is_far, again & ~is_far),
+    ),
+    "continues": (
+      "tokens that continue a word than of those that begin one",
+      *(word.mask(classes.CONTINUES), word.mask(classes.BEGINS)),
+    ),
+    "rare": (
+      "tokens of the rarest bin than of the commonest",
+      *(frequency.mask(rare), frequency.mask(common)),
+    ),
+    "line": (
+      "tokens after a line break than within a line",
+      *(line.mask(classes.AFTER_BREAK), line.mask(classes.WITHIN_LINE)),
+    ),
+  }
+  return [
+    Statement(
+      f"{each.variant}/{name}",
+      f"the gap of {each.variant} is larger of {text}, at equal positions; the"
+      " estimate is the difference",
+      OURS,
+      UNIT,
+      token_gap.contrast(each.gap, these, those),
+      ABOVE_0,
+      _PAIRED,
+    )
+    for name, (text, these, those) in pairs.items()
+  ]

@@ -1,0 +1,246 @@
+"""What was found of the gap by kind of token: tables, figure, numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jaxlook import figures, report, stats
+from jaxlook.lookahead import token_classes as classes
+from jaxlook.lookahead import token_gap
+from jaxlook.lookahead.token_classes import Kind
+from jaxlook.lookahead.token_gap_claims import UNIT, Gap
+
+_BEFORE, _AFTER = 48, 20  # Characters around a token that are shown.
+
+NOTES = (
+  "The gap of a token is the variant's loss on it minus causal's, of the same"
+  " seed. Position 0 predicts the second token of a window from the first. The"
+  " part of the gap is the gap times the share of tokens: the parts of a kind's"
+  " classes add up to the whole gap.",
+  "Bins of counts hold about equal shares of the training text. Letters and"
+  " digits make words; parts of characters count as no word. What is repeated"
+  " and how far back is known within the window only.",
+  "Claims about two classes compare them at equal positions, since late"
+  " positions have both more repeated tokens and another gap. They describe;"
+  " classes differ in more than what names them. Verdicts are of each claim by"
+  " itself, without adjustment for their number.",
+  "The most costly tokens, one a window, are chosen by the first half of the"
+  " seeds and measured on the others, since the largest of many noisy numbers"
+  " is too large.",
+)
+
+Show = Callable[[Sequence[int]], list[str]]
+
+
+def tables(
+  gaps: Sequence[Gap],
+  kinds: Mapping[str, Kind],
+  windows: np.ndarray,
+  show: Show,
+  costly: int,
+) -> dict[str, report.Rows]:
+  """All tables by title: classes, then the most costly tokens.
+
+  Args:
+    gaps: one a variant, of two seeds or more.
+    kinds: of the tokens.
+    windows: the tokens, integer [W, T + 1].
+    show: the text of tokens, each by itself.
+    costly: how many of the most costly tokens.
+  """
+  found = {
+    f"The gap by kind of token, {each.variant}": class_table(each, kinds)
+    for each in gaps
+  }
+  for each in gaps:
+    half = len(each.seeds) // 2
+    title = (
+      f"Most costly tokens, {each.variant}, chosen by seeds"
+      f" {list(each.seeds[:half])}, measured on {list(each.seeds[half:])}"
+    )
+    found[title] = costly_table(each, windows, show, costly)
+  return found
+
+
+def class_table(each: Gap, kinds: Mapping[str, Kind]) -> report.Rows:
+  """One row a class: its share of tokens, losses, gap and part of the gap.
+
+  Args:
+    each: a variant's losses.
+    kinds: of the tokens.
+
+  Returns:
+    A header and the rows. The parts of a kind's classes add up to the whole
+    gap.
+  """
+  rows = [["kind", "class", "share of tokens", "tokens", "causal loss"]]
+  rows[0] += ["95% t", "gap", "95% t", "part of the gap", "95% t", "n"]
+  for kind in kinds.values():
+    share = token_gap.shares(kind)
+    plain = token_gap.class_means(each.plain, kind)
+    gap = token_gap.class_means(each.gap, kind)
+    for place, label in enumerate(kind.classes):
+      rows.append(
+        [
+          *(kind.name, label, report.number(share[place])),
+          str(round(share[place] * kind.of.size)),
+          *_estimate(plain[:, place]),
+          *_estimate(gap[:, place]),
+          *_estimate(gap[:, place] * share[place]),
+          str(len(gap)),
+        ]
+      )
+  whole = each.gap.mean(axis=(1, 2))
+  plain = each.plain.mean(axis=(1, 2), dtype=np.float64)
+  size = str(each.gap[0].size)
+  estimates = [*_estimate(plain), *_estimate(whole), *_estimate(whole)]
+  rows.append(["all", "", "1", size, *estimates, str(len(whole))])
+  return rows
+
+
+def _estimate(values: np.ndarray) -> list[str]:
+  """Mean and interval over seeds; no interval of one."""
+  mean = report.number(float(values.mean()))
+  if len(values) < 2:
+    return [mean, "-"]
+  return [mean, report.interval(stats.mean_interval(values).ci95)]
+
+
+def costly_table(
+  each: Gap, windows: np.ndarray, show: Show, count: int
+) -> report.Rows:
+  """The tokens with the largest gap, in their context.
+
+  Args:
+    each: a variant's losses.
+    windows: the tokens, integer [W, T + 1].
+    show: the text of tokens, each by itself.
+    count: how many.
+
+  Returns:
+    A header and the rows; the gap is of the seeds that did not choose.
+  """
+  found = token_gap.costliest(each.gap, count)
+  half = len(each.seeds) // 2
+  rows = [["before", "token", "after", "gap that chose it", "causal loss"]]
+  rows[0] += ["gap of the other seeds", "95% t", "n"]
+  for place, (window, position) in enumerate(
+    zip(found.window, found.position, strict=True)
+  ):
+    shown = show(windows[window].tolist())
+    plain = each.plain[half:, window, position]
+    rows.append(
+      [
+        report.code("".join(shown[: position + 1]), _BEFORE),
+        report.code(shown[position + 1]),
+        report.code("".join(shown[position + 2 :])[:_AFTER]),
+        report.number(float(found.chosen[place])),
+        report.number(float(plain.mean())),
+        *_estimate(found.gap[:, place]),
+        str(len(found.gap)),
+      ]
+    )
+  return rows
+
+
+def figure(
+  path: Path,
+  gaps: Sequence[Gap],
+  kinds: Mapping[str, Kind],
+  *,
+  title: str,
+  setup: str,
+) -> None:
+  """Draws the gap by position and by the classes of every kind.
+
+  Args:
+    path: the PNG to write.
+    gaps: one a variant.
+    kinds: of the tokens.
+    title: what is shown.
+    setup: task, model, training and seeds, in a line or two.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  places = np.arange(gaps[0].gap.shape[-1])
+  panels = [
+    figures.Curves(
+      classes.POSITION.capitalize(),
+      places,
+      "position",
+      f"gap, {UNIT}",
+      {each.variant: token_gap.by_position(each.gap).T for each in gaps},
+      {"no gap": 0.0},
+    )
+  ]
+  for name, kind in kinds.items():
+    if name == classes.POSITION:
+      continue
+    short = [label.removesuffix(" a word") for label in kind.classes]
+    panels.append(
+      figures.Curves(
+        name.capitalize(),
+        # Counts are long, and ordered: the table has them.
+        [label.partition(":")[0] for label in short],
+        "bin, the rarest first" if name == classes.FREQUENCY else "",
+        f"gap, {UNIT}",
+        {
+          each.variant: token_gap.class_means(each.gap, kind).T for each in gaps
+        },
+        {"no gap": 0.0},
+        scale="steps",
+      )
+    )
+  figures.panels_figure(
+    path, [panels[:3], panels[3:]], title=title, setup=setup
+  )
+
+
+def metrics(each: Gap, kinds: Mapping[str, Kind]) -> dict[int, dict[str, Any]]:
+  """By seed, the loss, the gap and the gap of every class."""
+  found: dict[int, dict[str, Any]] = {
+    seed: {
+      "loss": float(each.loss[place].mean(dtype=np.float64)),
+      "gap": float(each.gap[place].mean()),
+    }
+    for place, seed in enumerate(each.seeds)
+  }
+  for kind in kinds.values():
+    means = token_gap.class_means(each.gap, kind)
+    for seed, row in zip(each.seeds, means, strict=True):
+      found[seed] |= {
+        f"gap, {kind.name}: {label}": float(mean)
+        for label, mean in zip(kind.classes, row, strict=True)
+      }
+  return found
+
+
+def measurements(gaps: Sequence[Gap], kinds: Mapping[str, Kind]) -> pa.Table:
+  """Every class and every position, one a row for each variant and seed."""
+  rows = []
+  for each in gaps:
+    exact = np.broadcast_to(np.arange(each.gap.shape[-1]), each.gap.shape[1:])
+    labels = tuple(map(str, range(each.gap.shape[-1])))
+    every = [*kinds.values(), Kind("every position", labels, exact)]
+    for kind in every:
+      size = np.bincount(kind.of.ravel(), minlength=len(kind.classes))
+      plain = token_gap.class_means(each.plain, kind)
+      gap = token_gap.class_means(each.gap, kind)
+      rows += [
+        {
+          "variant": each.variant,
+          "seed": seed,
+          "kind": kind.name,
+          "class": label,
+          "tokens": int(size[column]),
+          "causal_loss": float(plain[row, column]),
+          "gap": float(gap[row, column]),
+        }
+        for row, seed in enumerate(each.seeds)
+        for column, label in enumerate(kind.classes)
+      ]
+  return pa.Table.from_pylist(rows)

@@ -1,0 +1,57 @@
+"""Text as the flags set it up: documents apart, and what identifies it."""
+
+import pathlib
+import sys
+import tempfile
+from unittest import mock
+
+# The text task imports it late: its flags would go when saved ones come back.
+import grain  # noqa: F401
+import numpy as np
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import cli, reading
+from tests import base
+
+
+class ReadingTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    self.corpus = self.root / "text"
+    self.corpus.mkdir()
+    for letter in "abcdef":
+      (self.corpus / letter).write_text(letter * 100)
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS(sys.argv[:1])
+
+  def read(self, kept=False, **values):
+    """The text of the smoke preset under flags."""
+    values = {
+      "corpus": str(self.corpus),
+      "cache": str(self.root / "cache"),
+    } | values
+    with flagsaver.flagsaver(**values):
+      config = reading.PRESETS["smoke"]
+      return reading.read_text(config, documents=kept)
+
+  def test_documents_are_kept_apart_when_asked(self):
+    """By the flag, or because the models at hand were trained so."""
+    for found in (self.read(True), self.read(documents=True)):
+      windows = found.windows(0, range(2), 8).reshape(-1, 17)
+      self.assertEqual(np.ptp(windows, axis=1).max(), 0)
+      self.assertTrue(reading.about(found)["documents"])
+    joined = self.read()
+    self.assertNotIn("documents", reading.about(joined))
+    # All but two of 34 windows, of which five cross a break.
+    every = joined.windows(0, range(4), 8).reshape(-1, 17)
+    self.assertGreater(np.ptp(every, axis=1).max(), 0)
+
+  def test_a_data_set_without_the_package(self):
+    """One line that names the flag and the extra."""
+    with mock.patch.dict(sys.modules, datasets=None):
+      with self.assertRaisesRegex(
+        cli.UsageError, r"^--corpus: datasets:a/b needs datasets: pip install"
+      ):
+        self.read(corpus="datasets:a/b")

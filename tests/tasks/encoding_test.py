@@ -1,0 +1,95 @@
+"""Tokens are the same for every number of processes."""
+
+import tracemalloc
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from unittest import mock
+
+import numpy as np
+from absl.testing import absltest
+
+from jaxlook.tasks import bpe, corpus, encoding
+from jaxlook.tasks.tokenizer import load_tokenizer
+from tests.tasks.corpus_test import _SAMPLE, CorpusTestCase
+
+
+class EncodeTest(CorpusTestCase):
+  def setUp(self):
+    super().setUp()
+    text = _SAMPLE * 20
+    self.tokenizer = bpe.train_bpe(self.write("text", text), self.cache, 290)
+    # Small batches, so that there are many of them.
+    self.enter_context(mock.patch.object(encoding, "_BATCH", 100))
+
+  def encoded(self, documents, workers):
+    """All tokens, and where documents end."""
+    ids, ends, length = [], [], 0
+    for found in encoding.encode(
+      documents, self.tokenizer, np.dtype(np.uint16), workers
+    ):
+      ends += [length + end for end in found.ends]
+      length += len(found.ids)
+      ids.append(found.ids)
+    return np.concatenate(ids), ends
+
+  def test_workers_change_nothing(self):
+    """Two processes give the tokens, and the ends, that one gives."""
+    documents = [_SAMPLE * 5, "a", _SAMPLE, "\n\n b\n"] * 3
+    cut = [[text[:7], text[7:]] for text in documents]
+    alone, ends = self.encoded(cut, 1)
+    together, same = self.encoded(cut, 2)
+    np.testing.assert_array_equal(together, alone)
+    self.assertEqual(same, ends)
+    self.assertEqual(together.dtype, np.uint16)
+    lengths = [
+      sum(map(len, self.tokenizer.encode([text]))) for text in documents
+    ]
+    self.assertEqual(ends, np.cumsum(lengths).tolist())
+
+  def test_large_texts_are_given_to_processes(self):
+    """So many as were asked for; small ones are not worth it."""
+    path = self.write("text", _SAMPLE * 20)
+    asked = []
+    real = encoding.encode
+
+    def encode(documents, tokenizer, dtype, workers):
+      asked.append(workers)
+      return real(documents, tokenizer, dtype, 1)
+
+    with mock.patch.object(encoding, "encode", encode):
+      corpus.tokenize(path, self.cache, self.tokenizer, workers=3)
+      with mock.patch.object(corpus, "_WORTH_PROCESSES", 0):
+        corpus.tokenize(path, self.cache / "other", self.tokenizer, workers=3)
+    self.assertEqual(asked, [1, 3])
+    with self.assertRaisesRegex(ValueError, "workers must be at least 1, not"):
+      corpus.tokenize(path, self.cache, self.tokenizer, workers=0)
+
+  def test_a_killed_process_is_one_line(self):
+    """Not a text cut short."""
+    lost = Future()
+    lost.set_exception(BrokenProcessPool("a process\nwas terminated"))
+    with mock.patch.object(encoding, "ProcessPoolExecutor") as pool:
+      pool.return_value.submit.return_value = lost
+      with self.assertRaisesRegex(ValueError, "^workers: a process .* fewer$"):
+        self.encoded([["text"]], 2)
+      pool.return_value.shutdown.assert_called_once_with(cancel_futures=True)
+
+  def test_a_long_text_needs_little_memory(self):
+    """It is read as its tokens are taken, not before."""
+    tracemalloc.start()
+    total = 0
+    with mock.patch.object(encoding, "_BATCH", 1 << 16):
+      for found in encoding.encode(
+        [("word\n" * 1000 for _ in range(2000))],
+        load_tokenizer(),
+        np.dtype(np.uint8),
+      ):
+        total += len(found.ids)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    self.assertEqual(total, 10_000_000)
+    self.assertLess(peak, 1 << 20)
+
+
+if __name__ == "__main__":
+  absltest.main()
