@@ -43,6 +43,9 @@ class Problem:
     held_out: held-out data from the host, [batches, ...]; None for
       generated tasks.
     barrier: of the decoder; None for none.
+
+  Raises:
+    ValueError: `train.loss_tokens` is given for a model without logits.
   """
 
   setting: str
@@ -56,9 +59,20 @@ class Problem:
   held_out: np.ndarray | None = None
   barrier: Barrier | None = None
 
+  def __post_init__(self):
+    """Refuses what the model cannot be trained with."""
+    if self.train.loss_tokens and self.model.output_features is not None:
+      raise ValueError("loss_tokens needs a task of tokens")
+
   def decoder(self, variant: str) -> Decoder:
-    """The model under a variant's flag form."""
-    return Decoder(self.model, variant, barrier=self.barrier)
+    """The model under a variant's flag form, computing as the training says."""
+    return Decoder(
+      self.model,
+      variant,
+      barrier=self.barrier,
+      bfloat16=self.train.bfloat16,
+      remat=self.train.remat,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +101,7 @@ class SavedArm:
 
   @property
   def decoder(self) -> Decoder:
-    """The model under its variant."""
+    """The model under its variant, in float32 however it was trained."""
     return Decoder(self.model, self.variant, barrier=self.barrier)
 
   def params(self, step: int | None = None) -> Any:

@@ -27,6 +27,12 @@ class TrainConfig:
     eval_batches: batches of `batch_size` held-out sequences for evaluation.
     keep_steps: step counts whose checkpoints stay, beside the newest; each the
       end of a chunk.
+    bfloat16: whether the model computes in bfloat16, as `Decoder` has it;
+      parameters, gradients, optimiser and loss are float32 all the same.
+    remat: whether the backward pass computes each block again, as `Decoder` has
+      it: less memory for about a third more work.
+    loss_tokens: how many tokens' logits a seed has at a time, in training and
+      evaluation; None for those of a whole part of a batch. Needs logits.
 
   Raises:
     ValueError: a field is out of range; the message names it.
@@ -43,6 +49,9 @@ class TrainConfig:
   eval_batches: int = 16
   keep_steps: tuple[int, ...] = ()
   microbatches: int = 1
+  bfloat16: bool = False
+  remat: bool = False
+  loss_tokens: int | None = None
 
   def __post_init__(self):
     """Refuses counts below 1 and rates that are not rates."""
@@ -62,6 +71,10 @@ class TrainConfig:
       raise ValueError(
         f"microbatches must divide batch_size={self.batch_size}, not"
         f" {self.microbatches}"
+      )
+    if self.loss_tokens is not None and self.loss_tokens < 1:
+      raise ValueError(
+        f"loss_tokens must be at least 1, not {self.loss_tokens}"
       )
     for step in self.keep_steps:
       if not 0 < step <= self.steps or step not in (

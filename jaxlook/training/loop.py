@@ -244,7 +244,9 @@ def evaluate(
 
   def one(seed: Any, batch: Batch) -> jax.Array:
     params, teacher = seed
-    losses_BxT = step_lib.position_losses(decoder, task, params, batch, teacher)
+    losses_BxT = step_lib.position_losses(
+      decoder, task, params, batch, teacher, config.loss_tokens
+    )
     return jnp.mean(losses_BxT, axis=0)
 
   @jax.jit

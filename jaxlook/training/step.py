@@ -17,6 +17,7 @@ import optax
 
 from jaxlook import models
 from jaxlook.models import Context, Decoder, DecoderConfig
+from jaxlook.tasks.logits import Unread
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training.config import TrainConfig, optimizer
 
@@ -113,11 +114,29 @@ def position_losses(
   params: Any,
   batch: Batch,
   teacher: Teacher | None = None,
+  loss_tokens: int | None = None,
 ) -> jax.Array:
-  """The task's loss of one seed at every position, [B, T]."""
+  """The task's loss of one seed at every position, [B, T].
+
+  Args:
+    decoder: the model under a variant.
+    task: has the loss.
+    params: the parameters.
+    batch: the sequences.
+    teacher: whose context the model reads; None unless the variant needs one.
+    loss_tokens: how many tokens' logits there may be at a time; None for all.
+
+  Returns:
+    The loss in the task's unit.
+  """
   context = None if teacher is None else teacher.context(batch.inputs)
-  outputs = models.apply(decoder, params, batch.inputs, context)
-  return task.loss(outputs, batch)
+  if loss_tokens is None:
+    return task.loss(
+      models.apply(decoder, params, batch.inputs, context), batch
+    )
+  hidden = models.apply(decoder, params, batch.inputs, context, headless=True)
+  head = functools.partial(models.apply_head, decoder, params)
+  return task.loss(Unread(hidden, head, loss_tokens), batch)
 
 
 def loss_and_gradient(
@@ -127,6 +146,7 @@ def loss_and_gradient(
   params: Any,
   batch: Batch,
   teacher: Teacher | None = None,
+  loss_tokens: int | None = None,
 ) -> tuple[jax.Array, Any]:
   """The mean loss of a batch and its gradient, a part of the batch at a time.
 
@@ -141,6 +161,7 @@ def loss_and_gradient(
     params: the parameters.
     batch: the whole batch.
     teacher: whose context the model reads; None unless the variant needs one.
+    loss_tokens: how many tokens' logits there may be at a time; None for all.
 
   Returns:
     The mean over all positions of all sequences, scalar, and its gradient, a
@@ -149,7 +170,9 @@ def loss_and_gradient(
 
   @jax.value_and_grad
   def loss(params: Any, batch: Batch) -> jax.Array:
-    return jnp.mean(position_losses(decoder, task, params, batch, teacher))
+    return jnp.mean(
+      position_losses(decoder, task, params, batch, teacher, loss_tokens)
+    )
 
   if microbatches == 1:
     return loss(params, batch)
@@ -195,7 +218,8 @@ def train_step(
   """
   batch = task.batch(jax.random.fold_in(data_key, step), config.batch_size, fed)
   loss, grads = loss_and_gradient(
-    decoder, task, config.microbatches, state.params, batch, teacher
+    *(decoder, task, config.microbatches, state.params, batch, teacher),
+    loss_tokens=config.loss_tokens,
   )
   updates, opt_state = optimizer(config).update(
     grads, state.opt_state, state.params

@@ -46,6 +46,8 @@ class RefusalTest(base.TestCase):
     ({"layers": 0}, "^--layers: layers must be at least 1"),
     ({"steps": 0}, "^--steps: steps must be at least 1"),
     ({"microbatches": 3}, "^--microbatches: .* must divide batch_size=8"),
+    ({"loss_tokens": 0}, "^--loss_tokens: loss_tokens must be at least 1"),
+    ({"loss_tokens": 8}, "^--loss_tokens: loss_tokens needs a task of tokens"),
     ({"length": 0}, "^--length: length must be at least 1"),
     ({"terms": 0}, "^--terms: terms must lie in 1..7"),
     ({"frequency": -1.0}, "^--frequency: frequency must be positive"),
