@@ -18,10 +18,12 @@ from jaxlook.training.loop import (
   saved_params,
   train,
 )
+from jaxlook.training.memory import Memory, step_memory
 from jaxlook.training.step import Teacher
 
 __all__ = [
   "FinishedArm",
+  "Memory",
   "Problem",
   "SavedArm",
   "Stopped",
@@ -35,5 +37,6 @@ __all__ = [
   "read_arm",
   "run_arm",
   "saved_params",
+  "step_memory",
   "train",
 ]
