@@ -26,6 +26,7 @@ from jaxlook.training import (
   SavedArm,
   Stopped,
   TrainConfig,
+  parse_mesh,
   run_arm,
 )
 
@@ -62,6 +63,11 @@ REMAT = flags.DEFINE_bool(
 )
 LOSS_TOKENS = flags.DEFINE_integer(
   "loss_tokens", None, "Tokens whose logits exist at a time; all by default."
+)
+MESH = flags.DEFINE_string(
+  "mesh",
+  None,
+  "Devices, as seed:2,data:2,model:2; as many as share the seeds by default.",
 )
 LENGTH = flags.DEFINE_integer("length", None, "Positions a sequence.")
 LAYERS = flags.DEFINE_integer("layers", None, "Layers of the model.")
@@ -221,8 +227,15 @@ def train(
     The arms in order.
 
   Raises:
+    UsageError: `--mesh` does not fit.
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
+  mesh = None
+  if MESH.value is not None:
+    with cli.naming("mesh"):
+      mesh = parse_mesh(MESH.value)
+      for problem, _ in todo:
+        mesh.check(len(problem.seeds), problem.train)
   stop = cli.Stop()
   progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
 
@@ -239,6 +252,7 @@ def train(
         teacher=teacher,
         report=reporter,
         should_stop=stop,
+        mesh=mesh,
       )
     except Stopped as stopped:
       progress.close()

@@ -19,11 +19,13 @@ from jaxlook.training.loop import (
   train,
 )
 from jaxlook.training.memory import Memory, step_memory
+from jaxlook.training.mesh import MeshShape, parse_mesh
 from jaxlook.training.step import Teacher
 
 __all__ = [
   "FinishedArm",
   "Memory",
+  "MeshShape",
   "Problem",
   "SavedArm",
   "Stopped",
@@ -34,6 +36,7 @@ __all__ = [
   "evaluate",
   "held_out_batch",
   "held_out_key",
+  "parse_mesh",
   "read_arm",
   "run_arm",
   "saved_params",

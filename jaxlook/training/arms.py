@@ -23,6 +23,7 @@ from jaxlook.training.loop import (
   saved_params,
   train,
 )
+from jaxlook.training.mesh import MeshShape
 from jaxlook.training.step import Teacher
 
 
@@ -180,6 +181,7 @@ def run_arm(
   teacher: SavedArm | None = None,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
   should_stop: Callable[[], bool] = lambda: False,
+  mesh: MeshShape | None = None,
 ) -> FinishedArm:
   """Trains, evaluates and stores an arm, or reads it where it is finished.
 
@@ -191,6 +193,7 @@ def run_arm(
     report: called with the step count and the losses [E] as training goes on;
       once with the last step for an arm that was finished before.
     should_stop: asked between chunks of steps.
+    mesh: which devices do what, as of `train`; no part of the arm's config.
 
   Returns:
     The arm, the same whether it was trained now or read.
@@ -230,10 +233,11 @@ def run_arm(
       checkpoints=arm.checkpoints,
       report=report,
       should_stop=should_stop,
+      mesh=mesh,
     )
     table = _curves(trained, problem.seeds)
     cells = arm.write_result(
-      {"cells": _cells(decoder, problem, variant, trained, read)}, table
+      {"cells": _cells(decoder, problem, variant, trained, read, mesh)}, table
     )["cells"]
   steps = np.unique(table["step"].to_numpy())
   losses = table["loss"].to_numpy(zero_copy_only=False)
@@ -310,6 +314,7 @@ def _cells(
   variant: str,
   trained: Trained,
   teacher: Teacher | None,
+  mesh: MeshShape | None,
 ) -> list[dict[str, Any]]:
   """One cell a seed: its held-out metrics, or where it diverged."""
   losses_ExT = evaluate(
@@ -320,6 +325,7 @@ def _cells(
     key=held_out_key(),
     fed=problem.held_out,
     teacher=teacher,
+    mesh=mesh,
   )
   cells = []
   for seed, loss, diverged_at in zip(

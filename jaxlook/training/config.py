@@ -2,7 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -114,9 +118,28 @@ def schedule(config: TrainConfig) -> optax.Schedule:
   )
 
 
-def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-  """AdamW under `schedule`, after clipping where the config asks for it."""
+def optimizer(
+  config: TrainConfig, norm: Callable[[Any], jax.Array] = optax.tree.norm
+) -> optax.GradientTransformation:
+  """AdamW under `schedule`, after clipping where the config asks for it.
+
+  Args:
+    config: the rates and the bound.
+    norm: of a gradient, which here may be in parts.
+
+  Returns:
+    The transformation.
+  """
   adamw = optax.adamw(schedule(config), weight_decay=config.weight_decay)
-  if config.clip_norm is None:
+  bound = config.clip_norm
+  if bound is None:
     return adamw
-  return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+
+  def clip(grads: Any, _: Any) -> Any:
+    size = norm(grads)
+    return jax.tree.map(
+      lambda x: jnp.where(size < bound, x, x / size.astype(x.dtype) * bound),
+      grads,
+    )
+
+  return optax.chain(optax.stateless(clip), adamw)

@@ -48,6 +48,8 @@ class RefusalTest(base.TestCase):
     ({"microbatches": 3}, "^--microbatches: .* must divide batch_size=8"),
     ({"loss_tokens": 0}, "^--loss_tokens: loss_tokens must be at least 1"),
     ({"loss_tokens": 8}, "^--loss_tokens: loss_tokens needs a task of tokens"),
+    ({"mesh": "two"}, "^--mesh: mesh must be like seed:2,data:2"),
+    ({"mesh": "data:99"}, "^--mesh: mesh of 99 devices needs more than"),
     ({"length": 0}, "^--length: length must be at least 1"),
     ({"terms": 0}, "^--terms: terms must lie in 1..7"),
     ({"frequency": -1.0}, "^--frequency: frequency must be positive"),
