@@ -81,7 +81,7 @@ def resume(folder: pathlib.Path) -> dict[str, list[float]]:
       checkpoints=folder,
       mesh=mesh,
       report=lambda step, losses: seen.append(step),
-      should_stop=lambda: stop and seen[-1] == 20,
+      should_stop=lambda: stop and seen[-1:] == [20],
     )
 
   try:
