@@ -25,6 +25,8 @@ from jaxlook.training import (
   Problem,
   SavedArm,
   Stopped,
+  TrainConfig,
+  parse_mesh,
   run_arm,
 )
 
@@ -49,6 +51,23 @@ MICROBATCHES = flags.DEFINE_integer(
   "microbatches",
   None,
   "Parts of a batch, one after the other: less memory, faster on a CPU.",
+)
+DTYPE = flags.DEFINE_enum(
+  "dtype",
+  None,
+  ("float32", "bfloat16"),
+  "What models compute in while they train; parameters are float32.",
+)
+REMAT = flags.DEFINE_bool(
+  "remat", None, "Compute blocks again in the backward pass: less memory."
+)
+LOSS_TOKENS = flags.DEFINE_integer(
+  "loss_tokens", None, "Tokens whose logits exist at a time; all by default."
+)
+MESH = flags.DEFINE_string(
+  "mesh",
+  None,
+  "Devices, as seed:2,data:2,model:2; as many as share the seeds by default.",
 )
 LENGTH = flags.DEFINE_integer("length", None, "Positions a sequence.")
 LAYERS = flags.DEFINE_integer("layers", None, "Layers of the model.")
@@ -75,18 +94,29 @@ def resolve(presets: Mapping[str, Any], **values: Any) -> Any:
     flag.name: flag.value for flag in (SEEDS, LENGTH, LAYERS, WIDTH, HEADS)
   }
   given = {name: value for name, value in values.items() if value is not None}
+  given["train"] = _resolve_train(config.train)
+  return dataclasses.replace(config, **given)
+
+
+def _resolve_train(train: TrainConfig) -> TrainConfig:
+  """The preset's training with the flags' values."""
   if STEPS.value is not None:
     with cli.naming("steps"):
-      kept = [step for step in config.train.keep_steps if step <= STEPS.value]
-      given["train"] = dataclasses.replace(
-        config.train, steps=STEPS.value, keep_steps=tuple(kept)
+      kept = [step for step in train.keep_steps if step <= STEPS.value]
+      train = dataclasses.replace(
+        train, steps=STEPS.value, keep_steps=tuple(kept)
       )
   if MICROBATCHES.value is not None:
     with cli.naming("microbatches"):
-      given["train"] = dataclasses.replace(
-        given.get("train", config.train), microbatches=MICROBATCHES.value
-      )
-  return dataclasses.replace(config, **given)
+      train = dataclasses.replace(train, microbatches=MICROBATCHES.value)
+  if DTYPE.value is not None:
+    train = dataclasses.replace(train, bfloat16=DTYPE.value == "bfloat16")
+  if REMAT.value is not None:
+    train = dataclasses.replace(train, remat=REMAT.value)
+  if LOSS_TOKENS.value is not None:
+    with cli.naming("loss_tokens"):
+      train = dataclasses.replace(train, loss_tokens=LOSS_TOKENS.value)
+  return train
 
 
 def arms(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
@@ -197,8 +227,15 @@ def train(
     The arms in order.
 
   Raises:
+    UsageError: `--mesh` does not fit.
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
+  mesh = None
+  if MESH.value is not None:
+    with cli.naming("mesh"):
+      mesh = parse_mesh(MESH.value)
+      for problem, _ in todo:
+        mesh.check(len(problem.seeds), problem.train)
   stop = cli.Stop()
   progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
 
@@ -215,6 +252,7 @@ def train(
         teacher=teacher,
         report=reporter,
         should_stop=stop,
+        mesh=mesh,
       )
     except Stopped as stopped:
       progress.close()

@@ -128,15 +128,16 @@ def problem(config: Config, p: float) -> Problem:
       activation="relu",
       positions=config.positions,
     )
-  return Problem(
-    setting=f"p={p}" if len(config.p) > 1 else "",
-    task=task,
-    model=model,
-    train=config.train,
-    seeds=tuple(range(config.seeds)),
-    score=functools.partial(score, p),
-    about=dataclasses.asdict(task),
-  )
+  with cli.naming("loss_tokens"):
+    return Problem(
+      setting=f"p={p}" if len(config.p) > 1 else "",
+      task=task,
+      model=model,
+      train=config.train,
+      seeds=tuple(range(config.seeds)),
+      score=functools.partial(score, p),
+      about=dataclasses.asdict(task),
+    )
 
 
 def score(p: float, loss: float) -> dict[str, float]:

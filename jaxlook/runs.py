@@ -321,7 +321,9 @@ def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
       if key not in new:
         yield f"{here} is {_short(old[key])} there, absent here"
       elif key not in old:
-        yield f"{here} is absent there, {_short(new[key])} here"
+        # What an earlier version did not know, and what is not asked for now.
+        if new[key] is not None and new[key] is not False:
+          yield f"{here} is absent there, {_short(new[key])} here"
       else:
         yield from _changes(old[key], new[key], here)
   # True equals 1 to Python, but not in a config.

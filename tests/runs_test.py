@@ -99,6 +99,16 @@ class OpenStoreTest(StoreTestCase):
     self._refused(message, config=config)
     self.assertEqual(self._everything(), before)
 
+  def test_a_field_of_a_later_version(self):
+    """A config that lacks what is not asked for now is the same config."""
+    runs.open_store(self.root, {"train": {"steps": 1}}).close()
+    later = {"steps": 1, "remat": False, "loss_tokens": None}
+    runs.open_store(self.root, {"train": later}).close()
+    self._refused(
+      "train.remat is absent there, true here$",
+      config={"train": later | {"remat": True}},
+    )
+
   def test_true_is_not_one(self):
     """A config that trades 1 for True is another config, 1.0 is not."""
     runs.open_store(self.root, {"flag": 1}).close()

@@ -1,7 +1,13 @@
 """Decoders, their shapes, and pretrained weights."""
 
 from jaxlook.models.config import DecoderConfig, scaled_init_std
-from jaxlook.models.decoder import Decoder, apply, collect_context, init
+from jaxlook.models.decoder import (
+  Decoder,
+  apply,
+  apply_head,
+  collect_context,
+  init,
+)
 from jaxlook.models.heads import Context, Past
 from jaxlook.models.sites import residual_site, residual_sites, site_names
 
@@ -11,6 +17,7 @@ __all__ = [
   "DecoderConfig",
   "Past",
   "apply",
+  "apply_head",
   "collect_context",
   "init",
   "residual_site",

@@ -18,6 +18,7 @@ from jaxlook.attention import parse_layers
 from jaxlook.attention.attend import Implementation
 from jaxlook.attention.masks import Barrier
 from jaxlook.models.config import DecoderConfig
+from jaxlook.models.head import Head
 from jaxlook.models.heads import Attention, Context, LayerSpec, Past
 from jaxlook.models.sites import NO_EDITS, Edits, check_sites, sown, tap
 
@@ -34,17 +35,22 @@ class Mlp(nn.Module):
   """The feed-forward layer."""
 
   config: DecoderConfig
+  dtype: Any = None
 
   @nn.compact
   def __call__(self, x_BxTxD: jax.Array, edits: Edits = NO_EDITS) -> jax.Array:
     """Returns [B, T, D], to be added to the residual stream."""
     c = self.config
     hidden_BxTxF = nn.Dense(
-      c.hidden_width, kernel_init=nn.initializers.normal(c.init_std), name="up"
+      c.hidden_width,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.normal(c.init_std),
+      name="up",
     )(x_BxTxD)
     hidden_BxTxF = _ACTIVATIONS[c.activation](hidden_BxTxF)
     return nn.Dense(
       c.width,
+      dtype=self.dtype,
       kernel_init=nn.initializers.normal(c.init_std / math.sqrt(2 * c.layers)),
       name="down",
     )(tap(self, edits, "neuron", hidden_BxTxF))
@@ -57,6 +63,7 @@ class Block(nn.Module):
   specs: LayerSpec
   implementation: Implementation = "auto"
   barrier: Barrier | None = None
+  dtype: Any = None
 
   @nn.compact
   def __call__(
@@ -69,9 +76,10 @@ class Block(nn.Module):
     """Returns the residual stream after the block, [B, T, D]."""
     c = self.config
     x_BxTxD = tap(self, edits, "residual", x_BxTxD)
-    norm = _norm(c, "attention_norm")
+    norm = _norm(c, "attention_norm", self.dtype)
     attended = Attention(
-      c, self.specs, self.implementation, self.barrier, name="attention"
+      *(c, self.specs, self.implementation, self.barrier, self.dtype),
+      name="attention",
     )(
       norm(x_BxTxD),
       None if teacher is None else norm(teacher.residual),
@@ -83,7 +91,8 @@ class Block(nn.Module):
     if c.hidden_width == 0:
       return after
     read = x_BxTxD if c.parallel_residual else after
-    return after + Mlp(c, name="mlp")(_norm(c, "mlp_norm")(read), edits)
+    normed = _norm(c, "mlp_norm", self.dtype)(read)
+    return after + Mlp(c, self.dtype, name="mlp")(normed, edits)
 
 
 class Decoder(nn.Module):
@@ -96,12 +105,25 @@ class Decoder(nn.Module):
       seen and edited under "reference" only.
     barrier: (first_query, first_key): positions from the one on see, in every
       layer, none before the other; None for none.
+    bfloat16: whether the matrix products of blocks and head take bfloat16, and
+      so do the activations between them. The residual stream, the statistics of
+      LayerNorm, the softmax, the outputs and the parameters stay float32.
+    remat: whether the backward pass computes the activations of a block again
+      from its input, so that only the residual stream is kept of every block.
+      XLA's compiler for CPUs finds both to be the same, and keeps all.
   """
 
   config: DecoderConfig
   attention: str | tuple[LayerSpec, ...] = "causal"
   implementation: Implementation = "auto"
   barrier: Barrier | None = None
+  bfloat16: bool = False
+  remat: bool = False
+
+  @property
+  def dtype(self) -> Any:
+    """What is multiplied; None for the dtype of the parameters."""
+    return jnp.bfloat16 if self.bfloat16 else None
 
   @nn.compact
   def __call__(
@@ -110,6 +132,7 @@ class Decoder(nn.Module):
     teacher: tuple[Context, ...] | None = None,
     edits: Edits = NO_EDITS,
     past: Past | None = None,
+    headless: bool = False,
   ) -> jax.Array:
     """Applies the decoder.
 
@@ -124,9 +147,11 @@ class Decoder(nn.Module):
       past: of positions before the inputs, for variants whose forward pass is
         ordinary; see `jaxlook.decoding`. How long the whole is cannot be
         checked here.
+      headless: whether to leave out the head; see `apply_head`.
 
     Returns:
-      Logits [B, T, vocab_size], or outputs [B, T, output_features].
+      Logits [B, T, vocab_size], or outputs [B, T, output_features]; what the
+      head would read, [B, T, D], if headless.
 
     Raises:
       ValueError: the sequence is longer than `max_length`, the variant does not
@@ -175,9 +200,11 @@ class Decoder(nn.Module):
         at_BxT = past.length[:, None] + jnp.arange(inputs.shape[1])[None]
         table_1xTxD = table_PxD[at_BxT]
       x_BxTxD = x_BxTxD + table_1xTxD
+    # Edits are functions, which nothing but Python can pass on.
+    block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
     for layer in range(c.layers):
-      x_BxTxD = Block(
-        *(c, specs[layer], self.implementation, self.barrier),
+      x_BxTxD = block(
+        *(c, specs[layer], self.implementation, self.barrier, self.dtype),
         name=f"block_{layer}",
       )(
         x_BxTxD,
@@ -188,21 +215,22 @@ class Decoder(nn.Module):
         else Past(past.key[layer], past.value[layer], past.length),
       )
     x_BxTxD = tap(self, edits, "residual", x_BxTxD)
-    x_BxTxD = _norm(c, "final_norm")(x_BxTxD)
-    if embed is not None and c.shares_embedding:
-      return embed.attend(x_BxTxD)
-    return nn.Dense(
-      c.output_features or c.vocab_size or 0,
-      use_bias=c.output_features is not None,
-      kernel_init=normal,
-      name="head",
-    )(x_BxTxD)
+    x_BxTxD = _norm(c, "final_norm", self.dtype)(x_BxTxD)
+    if headless:
+      return x_BxTxD
+    shared = c.shares_embedding and embed is not None
+    return Head(c, self.dtype, name="head")(
+      x_BxTxD, embed.embedding if shared else None
+    )
 
 
-def _norm(config: DecoderConfig, name: str) -> nn.LayerNorm:
+def _norm(config: DecoderConfig, name: str, dtype: Any) -> nn.LayerNorm:
   # The one-pass variance loses half the digits of a nearly constant input.
   return nn.LayerNorm(
-    epsilon=config.norm_epsilon, use_fast_variance=False, name=name
+    epsilon=config.norm_epsilon,
+    dtype=dtype,
+    use_fast_variance=False,
+    name=name,
   )
 
 
@@ -229,6 +257,8 @@ def apply(
   inputs: jax.Array,
   teacher: tuple[Context, ...] | None = None,
   edits: Edits = NO_EDITS,
+  *,
+  headless: bool = False,
 ) -> jax.Array:
   """Applies a decoder to parameters from `init`.
 
@@ -238,15 +268,38 @@ def apply(
     inputs: as of `Decoder`.
     teacher: as of `Decoder`.
     edits: as of `Decoder`.
+    headless: as of `Decoder`.
 
   Returns:
-    Logits [B, T, vocab_size], or outputs [B, T, output_features].
+    As `Decoder`.
 
   Raises:
     ValueError: as `Decoder`.
   """
   return cast(
-    jax.Array, decoder.apply({"params": params}, inputs, teacher, edits)
+    jax.Array,
+    decoder.apply(
+      {"params": params}, inputs, teacher, edits, headless=headless
+    ),
+  )
+
+
+def apply_head(decoder: Decoder, params: Params, x_BxTxD: jax.Array) -> Any:
+  """Applies the head alone.
+
+  Args:
+    decoder: the model.
+    params: its parameters.
+    x_BxTxD: what the headless decoder returns, of any positions.
+
+  Returns:
+    Logits [B, T, vocab_size], or outputs [B, T, output_features].
+  """
+  c, embedding = decoder.config, None
+  if c.shares_embedding:
+    embedding = params["token_embedding"]["embedding"]
+  return Head(c, decoder.dtype).apply(
+    {"params": params.get("head", {})}, x_BxTxD, embedding
   )
 
 

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -94,6 +94,7 @@ class Attention(nn.Module):
   specs: LayerSpec
   implementation: Implementation = "auto"
   barrier: Barrier | None = None
+  dtype: Any = None
 
   @nn.compact
   def __call__(
@@ -118,7 +119,10 @@ class Attention(nn.Module):
     """
     c = self.config
     dense = functools.partial(
-      nn.Dense, c.width, kernel_init=nn.initializers.normal(c.init_std)
+      nn.Dense,
+      c.width,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.normal(c.init_std),
     )
     to_query, to_key, to_value = (
       dense(name=name) for name in ("query", "key", "value")
@@ -148,7 +152,7 @@ class Attention(nn.Module):
         raise ValueError(f"attention {spec.name!r} needs a teacher's context")
       if spec.stop == "residual":
         return pair(stop_gradient(teacher_BxTxD))
-      return teacher.key, teacher.value
+      return teacher.key.astype(key.dtype), teacher.value.astype(key.dtype)
 
     if past is not None:
       out = _attend_past(query, key, value, past, self.barrier)

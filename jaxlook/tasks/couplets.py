@@ -39,6 +39,7 @@ import numpy as np
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets_oracle import Reader
+from jaxlook.tasks.logits import Unread
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 
@@ -241,7 +242,7 @@ class Couplets:
     places = jnp.asarray([[1], [2], [4], [8]], jnp.int32)
     return jnp.sum(jnp.where(bits, places, 0), axis=0, dtype=jnp.int32)
 
-  def loss(self, outputs: jax.Array, batch: Batch) -> jax.Array:
+  def loss(self, outputs: jax.Array | Unread, batch: Batch) -> jax.Array:
     """The cross-entropy, nats per token, [B, T]."""
     return cross_entropy(outputs, batch.targets)
 

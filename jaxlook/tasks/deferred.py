@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.tasks.logits import Unread
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 
@@ -165,7 +166,7 @@ class Deferred:
       for start in range(1, self.terms + 1)
     )  # pyright: ignore[reportReturnType]
 
-  def loss(self, outputs: jax.Array, batch: Batch) -> jax.Array:
+  def loss(self, outputs: jax.Array | Unread, batch: Batch) -> jax.Array:
     """The cross-entropy, nats per token, [B, T]."""
     return cross_entropy(outputs, batch.targets)
 

@@ -19,6 +19,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxlook.tasks.logits import Unread
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 
@@ -94,7 +95,7 @@ class Induction:
     first = jax.lax.dynamic_update_slice(filler, segment, (0,))
     return jax.lax.dynamic_update_slice(first, segment, (self.segment + gap,))
 
-  def loss(self, outputs: jax.Array, batch: Batch) -> jax.Array:
+  def loss(self, outputs: jax.Array | Unread, batch: Batch) -> jax.Array:
     """The cross-entropy, nats per token, [B, T]."""
     return cross_entropy(outputs, batch.targets)
 

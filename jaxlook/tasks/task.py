@@ -1,6 +1,6 @@
 """What every task offers to training and evaluation."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -33,6 +33,12 @@ class Task(Protocol):
     """
     ...
 
-  def loss(self, outputs: jax.Array, batch: Batch) -> jax.Array:
-    """The loss at every position, [B, T], in the task's unit."""
+  def loss(self, outputs: Any, batch: Batch) -> jax.Array:
+    """The loss at every position, [B, T], in the task's unit.
+
+    Args:
+      outputs: the decoder's, [B, T, V] or [B, T, F]. Tasks of tokens also take
+        `jaxlook.tasks.logits.Unread`, and hand it to `cross_entropy`.
+      batch: what the outputs are for.
+    """
     ...

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxlook.tasks.logits import Unread, losses_in_parts
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.token_file import TokenFile
 from jaxlook.tasks.windows import Grid, ends_within
@@ -216,16 +217,17 @@ class Text:
     chex.assert_shape(fed, (None, self.length + 1))
     return Batch(inputs=fed[:, :-1], targets=fed[:, 1:])
 
-  def loss(self, outputs: jax.Array, batch: Batch) -> jax.Array:
+  def loss(self, outputs: jax.Array | Unread, batch: Batch) -> jax.Array:
     """`cross_entropy` of logits [B, N, V], nats per token, [B, N]."""
     return cross_entropy(outputs, batch.targets)
 
 
-def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array | Unread, targets: jax.Array) -> jax.Array:
   """Computes the loss at every position.
 
   Args:
-    logits: unnormalised log-probabilities, float [B, T, V].
+    logits: unnormalised log-probabilities, float [B, T, V]; or what they are
+      read from, some tokens at a time.
     targets: token ids below V, integer [B, T].
 
   Returns:
@@ -234,6 +236,8 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
   Raises:
     AssertionError: the shapes or types do not fit.
   """
+  if isinstance(logits, Unread):
+    return losses_in_parts(logits, targets, cross_entropy)
   chex.assert_rank(logits, 3)
   chex.assert_shape(targets, logits.shape[:2])
   chex.assert_type([logits, targets], [float, int])

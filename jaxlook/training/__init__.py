@@ -18,10 +18,14 @@ from jaxlook.training.loop import (
   saved_params,
   train,
 )
+from jaxlook.training.memory import Memory, step_memory
+from jaxlook.training.mesh import MeshShape, parse_mesh
 from jaxlook.training.step import Teacher
 
 __all__ = [
   "FinishedArm",
+  "Memory",
+  "MeshShape",
   "Problem",
   "SavedArm",
   "Stopped",
@@ -32,8 +36,10 @@ __all__ = [
   "evaluate",
   "held_out_batch",
   "held_out_key",
+  "parse_mesh",
   "read_arm",
   "run_arm",
   "saved_params",
+  "step_memory",
   "train",
 ]

@@ -23,6 +23,7 @@ from jaxlook.training.loop import (
   saved_params,
   train,
 )
+from jaxlook.training.mesh import MeshShape
 from jaxlook.training.step import Teacher
 
 
@@ -43,6 +44,9 @@ class Problem:
     held_out: held-out data from the host, [batches, ...]; None for
       generated tasks.
     barrier: of the decoder; None for none.
+
+  Raises:
+    ValueError: `train.loss_tokens` is given for a model without logits.
   """
 
   setting: str
@@ -56,9 +60,20 @@ class Problem:
   held_out: np.ndarray | None = None
   barrier: Barrier | None = None
 
+  def __post_init__(self):
+    """Refuses what the model cannot be trained with."""
+    if self.train.loss_tokens and self.model.output_features is not None:
+      raise ValueError("loss_tokens needs a task of tokens")
+
   def decoder(self, variant: str) -> Decoder:
-    """The model under a variant's flag form."""
-    return Decoder(self.model, variant, barrier=self.barrier)
+    """The model under a variant's flag form, computing as the training says."""
+    return Decoder(
+      self.model,
+      variant,
+      barrier=self.barrier,
+      bfloat16=self.train.bfloat16,
+      remat=self.train.remat,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +102,7 @@ class SavedArm:
 
   @property
   def decoder(self) -> Decoder:
-    """The model under its variant."""
+    """The model under its variant, in float32 however it was trained."""
     return Decoder(self.model, self.variant, barrier=self.barrier)
 
   def params(self, step: int | None = None) -> Any:
@@ -166,6 +181,7 @@ def run_arm(
   teacher: SavedArm | None = None,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
   should_stop: Callable[[], bool] = lambda: False,
+  mesh: MeshShape | None = None,
 ) -> FinishedArm:
   """Trains, evaluates and stores an arm, or reads it where it is finished.
 
@@ -177,6 +193,7 @@ def run_arm(
     report: called with the step count and the losses [E] as training goes on;
       once with the last step for an arm that was finished before.
     should_stop: asked between chunks of steps.
+    mesh: which devices do what, as of `train`; no part of the arm's config.
 
   Returns:
     The arm, the same whether it was trained now or read.
@@ -216,10 +233,11 @@ def run_arm(
       checkpoints=arm.checkpoints,
       report=report,
       should_stop=should_stop,
+      mesh=mesh,
     )
     table = _curves(trained, problem.seeds)
     cells = arm.write_result(
-      {"cells": _cells(decoder, problem, variant, trained, read)}, table
+      {"cells": _cells(decoder, problem, variant, trained, read, mesh)}, table
     )["cells"]
   steps = np.unique(table["step"].to_numpy())
   losses = table["loss"].to_numpy(zero_copy_only=False)
@@ -296,6 +314,7 @@ def _cells(
   variant: str,
   trained: Trained,
   teacher: Teacher | None,
+  mesh: MeshShape | None,
 ) -> list[dict[str, Any]]:
   """One cell a seed: its held-out metrics, or where it diverged."""
   losses_ExT = evaluate(
@@ -306,6 +325,7 @@ def _cells(
     key=held_out_key(),
     fed=problem.held_out,
     teacher=teacher,
+    mesh=mesh,
   )
   cells = []
   for seed, loss, diverged_at in zip(

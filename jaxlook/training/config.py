@@ -2,7 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -27,6 +31,12 @@ class TrainConfig:
     eval_batches: batches of `batch_size` held-out sequences for evaluation.
     keep_steps: step counts whose checkpoints stay, beside the newest; each the
       end of a chunk.
+    bfloat16: whether the model computes in bfloat16, as `Decoder` has it;
+      parameters, gradients, optimiser and loss are float32 all the same.
+    remat: whether the backward pass computes each block again, as `Decoder` has
+      it: less memory for about a third more work.
+    loss_tokens: how many tokens' logits a seed has at a time, in training and
+      evaluation; None for those of a whole part of a batch. Needs logits.
 
   Raises:
     ValueError: a field is out of range; the message names it.
@@ -43,6 +53,9 @@ class TrainConfig:
   eval_batches: int = 16
   keep_steps: tuple[int, ...] = ()
   microbatches: int = 1
+  bfloat16: bool = False
+  remat: bool = False
+  loss_tokens: int | None = None
 
   def __post_init__(self):
     """Refuses counts below 1 and rates that are not rates."""
@@ -62,6 +75,10 @@ class TrainConfig:
       raise ValueError(
         f"microbatches must divide batch_size={self.batch_size}, not"
         f" {self.microbatches}"
+      )
+    if self.loss_tokens is not None and self.loss_tokens < 1:
+      raise ValueError(
+        f"loss_tokens must be at least 1, not {self.loss_tokens}"
       )
     for step in self.keep_steps:
       if not 0 < step <= self.steps or step not in (
@@ -101,9 +118,28 @@ def schedule(config: TrainConfig) -> optax.Schedule:
   )
 
 
-def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-  """AdamW under `schedule`, after clipping where the config asks for it."""
+def optimizer(
+  config: TrainConfig, norm: Callable[[Any], jax.Array] = optax.tree.norm
+) -> optax.GradientTransformation:
+  """AdamW under `schedule`, after clipping where the config asks for it.
+
+  Args:
+    config: the rates and the bound.
+    norm: of a gradient, which here may be in parts.
+
+  Returns:
+    The transformation.
+  """
   adamw = optax.adamw(schedule(config), weight_decay=config.weight_decay)
-  if config.clip_norm is None:
+  bound = config.clip_norm
+  if bound is None:
     return adamw
-  return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+
+  def clip(grads: Any, _: Any) -> Any:
+    size = norm(grads)
+    return jax.tree.map(
+      lambda x: jnp.where(size < bound, x, x / size.astype(x.dtype) * bound),
+      grads,
+    )
+
+  return optax.chain(optax.stateless(clip), adamw)

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import step as step_lib
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.config import TrainConfig
+from jaxlook.training.mesh import Layout, MeshShape, automatic_mesh
 from jaxlook.training.step import Teacher
 
 Feed = Callable[[range], np.ndarray]
@@ -49,20 +50,6 @@ class Trained(NamedTuple):
   diverged_at: np.ndarray
 
 
-def seed_mesh(count: int) -> Mesh:
-  """A mesh with the axis `seed` over as many local devices as divide `count`.
-
-  Args:
-    count: number of seeds.
-
-  Returns:
-    A mesh of the largest number of devices that splits the seeds evenly.
-  """
-  devices = jax.local_devices()
-  used = max(n for n in range(1, len(devices) + 1) if count % n == 0)
-  return Mesh(np.asarray(devices[:used]), ("seed",))
-
-
 def train(
   decoder: Decoder,
   task: Task,
@@ -74,6 +61,7 @@ def train(
   checkpoints: pathlib.Path | None = None,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
   should_stop: Callable[[], bool] = lambda: False,
+  mesh: MeshShape | None = None,
 ) -> Trained:
   """Trains one variant with all its seeds at once.
 
@@ -89,33 +77,40 @@ def train(
       A resumed run ends bit-identical to one that was never stopped.
     report: called after each chunk with the step count and the losses [E].
     should_stop: asked after each chunk.
+    mesh: which devices do what; as many as share the seeds by default. A run
+      may go on under another one, then equal up to rounding.
 
   Returns:
     Parameters, loss history and the seeds that diverged.
 
   Raises:
     Stopped: `should_stop` said so; the state is saved if `checkpoints` is set.
+    ValueError: the mesh does not fit the devices, seeds or batch.
   """
-  by_seed = NamedSharding(seed_mesh(len(seeds)), PartitionSpec("seed"))
-  keys = jax.device_put(step_lib.seed_keys(seeds), by_seed)
-  teacher = jax.device_put(teacher, by_seed)
-  states = jax.device_put(
-    step_lib.init_states(decoder.config, config, keys.init), by_seed
-  )
+  keys = step_lib.seed_keys(seeds)
+  states = step_lib.init_states(decoder.config, config, keys.init)
+  layout = _layout(mesh, len(seeds), config)
+  specs = layout.specs(states)
+  share = layout.share(states.params)
+  states = layout.put(states, specs)
+  by_seed = NamedSharding(layout.mesh, PartitionSpec("seed"))
+  by_step_and_seed = NamedSharding(layout.mesh, PartitionSpec(None, "seed"))
+  keys, teacher = jax.device_put((keys, teacher), by_seed)
   ends = _chunk_ends(config)
   history = np.full((len(ends), len(seeds)), np.nan, np.float32)
-  by_step_and_seed = NamedSharding(by_seed.mesh, PartitionSpec(None, "seed"))
   # Seeds never meet, so each device runs its own: attention kernels cannot be
   # split by the compiler.
   run_chunk = jax.jit(
     jax.shard_map(
-      functools.partial(step_lib.train_chunk, decoder, task, config),
-      mesh=by_seed.mesh,
+      functools.partial(
+        step_lib.train_chunk, decoder, task, config, share=share
+      ),
+      mesh=layout.mesh,
       in_specs=(
-        *(by_seed.spec, by_seed.spec, PartitionSpec()),
+        *(specs, by_seed.spec, PartitionSpec()),
         *(by_step_and_seed.spec, by_seed.spec),
       ),
-      out_specs=by_seed.spec,
+      out_specs=(specs, by_seed.spec),
       check_vma=False,
     ),
     donate_argnums=0,
@@ -160,6 +155,13 @@ def train(
   )
 
 
+def _layout(mesh: MeshShape | None, seeds: int, config: TrainConfig) -> Layout:
+  """The mesh that is asked for, or the automatic one."""
+  shape = mesh or automatic_mesh(seeds)
+  shape.check(seeds, config)
+  return Layout(shape, shape.build())
+
+
 def _chunk_ends(config: TrainConfig) -> list[int]:
   """Step counts after each chunk; the last chunk may be short."""
   count = math.ceil(config.steps / config.log_every)
@@ -199,9 +201,14 @@ def saved_params(
   keys = step_lib.seed_keys(seeds)
   if step == 0:
     return step_lib.init_states(model, config, keys.init).params
+  # One device reads what several may have written.
+  here = SingleDeviceSharding(jax.local_devices()[0])
   like = {
-    "states": jax.eval_shape(
-      functools.partial(step_lib.init_states, model, config), keys.init
+    "states": jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+      jax.eval_shape(
+        functools.partial(step_lib.init_states, model, config), keys.init
+      ),
     ),
     "history": np.zeros((len(_chunk_ends(config)), len(seeds)), np.float32),
   }
@@ -226,6 +233,7 @@ def evaluate(
   key: jax.Array,
   fed: np.ndarray | None = None,
   teacher: Teacher | None = None,
+  mesh: MeshShape | None = None,
 ) -> np.ndarray:
   """The loss on held-out batches, the same ones for every seed and variant.
 
@@ -237,23 +245,41 @@ def evaluate(
     key: draws the batches of generated tasks, consumed.
     fed: held-out data from the host, [batches, ...]; None for generated tasks.
     teacher: the seeds' teachers; None unless the variant needs them.
+    mesh: which devices do what, as of `train`.
 
   Returns:
     Mean loss by seed and position, float32 [E, T].
   """
+  seeds = len(jax.tree.leaves(params)[0])
+  layout = _layout(mesh, seeds, config)
+  share = layout.share(params)
 
   def one(seed: Any, batch: Batch) -> jax.Array:
     params, teacher = seed
-    losses_BxT = step_lib.position_losses(decoder, task, params, batch, teacher)
-    return jnp.mean(losses_BxT, axis=0)
+    losses_BxT = step_lib.position_losses(
+      *(decoder, task, share.whole(params), share.batch(batch), teacher),
+      loss_tokens=config.loss_tokens,
+    )
+    return share.mean(jnp.mean(losses_BxT, axis=0))
 
-  @jax.jit
   def over_batches(seeds: Any, key: jax.Array, fed: Any) -> jax.Array:
     return mean_over_batches(
       task, config, jax.vmap(one, in_axes=(0, None)), seeds, key=key, fed=fed
     )
 
-  return np.asarray(over_batches((params, teacher), key, fed))
+  specs, by_seed = layout.specs(params), PartitionSpec("seed")
+  measured = jax.jit(
+    jax.shard_map(
+      over_batches,
+      mesh=layout.mesh,
+      in_specs=((specs, by_seed), PartitionSpec(), PartitionSpec()),
+      out_specs=by_seed,
+      check_vma=False,
+    )
+  )
+  params = layout.put(params, specs)
+  teacher = layout.put(teacher, jax.tree.map(lambda _: by_seed, teacher))
+  return np.asarray(measured((params, teacher), key, fed))
 
 
 def mean_over_batches(

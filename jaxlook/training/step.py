@@ -17,10 +17,13 @@ import optax
 
 from jaxlook import models
 from jaxlook.models import Context, Decoder, DecoderConfig
+from jaxlook.tasks.logits import Unread
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training.config import TrainConfig, optimizer
+from jaxlook.training.mesh import Share
 
 ALIVE = -1
+_ALL = Share()
 
 
 class State(NamedTuple):
@@ -113,11 +116,29 @@ def position_losses(
   params: Any,
   batch: Batch,
   teacher: Teacher | None = None,
+  loss_tokens: int | None = None,
 ) -> jax.Array:
-  """The task's loss of one seed at every position, [B, T]."""
+  """The task's loss of one seed at every position, [B, T].
+
+  Args:
+    decoder: the model under a variant.
+    task: has the loss.
+    params: the parameters.
+    batch: the sequences.
+    teacher: whose context the model reads; None unless the variant needs one.
+    loss_tokens: how many tokens' logits there may be at a time; None for all.
+
+  Returns:
+    The loss in the task's unit.
+  """
   context = None if teacher is None else teacher.context(batch.inputs)
-  outputs = models.apply(decoder, params, batch.inputs, context)
-  return task.loss(outputs, batch)
+  if loss_tokens is None:
+    return task.loss(
+      models.apply(decoder, params, batch.inputs, context), batch
+    )
+  hidden = models.apply(decoder, params, batch.inputs, context, headless=True)
+  head = functools.partial(models.apply_head, decoder, params)
+  return task.loss(Unread(hidden, head, loss_tokens), batch)
 
 
 def loss_and_gradient(
@@ -127,6 +148,8 @@ def loss_and_gradient(
   params: Any,
   batch: Batch,
   teacher: Teacher | None = None,
+  loss_tokens: int | None = None,
+  share: Share = _ALL,
 ) -> tuple[jax.Array, Any]:
   """The mean loss of a batch and its gradient, a part of the batch at a time.
 
@@ -141,6 +164,9 @@ def loss_and_gradient(
     params: the parameters.
     batch: the whole batch.
     teacher: whose context the model reads; None unless the variant needs one.
+    loss_tokens: how many tokens' logits there may be at a time; None for all.
+    share: what this device does; the parameters are its parts, and the batch
+      its own.
 
   Returns:
     The mean over all positions of all sequences, scalar, and its gradient, a
@@ -148,11 +174,16 @@ def loss_and_gradient(
   """
 
   @jax.value_and_grad
+  @share.forgetful
   def loss(params: Any, batch: Batch) -> jax.Array:
-    return jnp.mean(position_losses(decoder, task, params, batch, teacher))
+    whole = share.whole(params)
+    return jnp.mean(
+      position_losses(decoder, task, whole, batch, teacher, loss_tokens)
+    )
 
   if microbatches == 1:
-    return loss(params, batch)
+    value, grads = loss(params, batch)
+    return share.mean(value), share.mean_gradient(grads)
   parts = jax.tree.map(
     lambda leaf: leaf.reshape(microbatches, -1, *leaf.shape[1:]), batch
   )
@@ -164,7 +195,8 @@ def loss_and_gradient(
     ),
     parts,
   )
-  return jax.tree.map(lambda leaf: leaf / microbatches, sums)
+  value, grads = jax.tree.map(lambda leaf: leaf / microbatches, sums)
+  return share.mean(value), share.mean_gradient(grads)
 
 
 def train_step(
@@ -176,6 +208,7 @@ def train_step(
   step: jax.Array,
   fed: jax.Array | None,
   teacher: Teacher | None = None,
+  share: Share = _ALL,
 ) -> tuple[State, jax.Array]:
   """Takes one step of one seed; a seed that is not finite stays as it was.
 
@@ -188,6 +221,7 @@ def train_step(
     step: which step this is, int32.
     fed: what the host read for this seed and step; None for generated tasks.
     teacher: whose context the seed reads; None unless the variant needs one.
+    share: what this device does; the state is its parts, and so is the result.
 
   Returns:
     The state after the step and the loss before it, scalar; NaN from the step
@@ -195,13 +229,14 @@ def train_step(
   """
   batch = task.batch(jax.random.fold_in(data_key, step), config.batch_size, fed)
   loss, grads = loss_and_gradient(
-    decoder, task, config.microbatches, state.params, batch, teacher
+    *(decoder, task, config.microbatches, state.params),
+    *(share.batch(batch), teacher, config.loss_tokens, share),
   )
-  updates, opt_state = optimizer(config).update(
+  updates, opt_state = optimizer(config, share.norm).update(
     grads, state.opt_state, state.params
   )
   alive = state.diverged_at == ALIVE
-  finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
+  finite = jnp.isfinite(loss) & jnp.isfinite(share.norm(grads))
   moved = State(
     params=optax.apply_updates(state.params, updates),
     opt_state=opt_state,
@@ -223,6 +258,7 @@ def train_chunk(
   steps: jax.Array,
   fed: jax.Array | None,
   teacher: Teacher | None = None,
+  share: Share = _ALL,
 ) -> tuple[State, jax.Array]:
   """Takes several steps of all seeds in one program.
 
@@ -235,6 +271,7 @@ def train_chunk(
     steps: the consecutive step numbers, int32 [K].
     fed: what the host read, [K, E, ...]; None for generated tasks.
     teacher: the seeds' teachers; None unless the variant needs them.
+    share: what this device does; the states are its parts.
 
   Returns:
     The states after the steps, and the mean loss over them, float32 [E].
@@ -244,7 +281,7 @@ def train_chunk(
     step, fed_E = xs
     return jax.vmap(
       lambda state, key, fed, teacher: train_step(
-        decoder, task, config, state, key, step, fed, teacher
+        decoder, task, config, state, key, step, fed, teacher, share
       )
     )(states, data_keys, fed_E, teacher)
 

@@ -11,7 +11,7 @@ from absl.testing import absltest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxlook.training.checkpoints import Checkpoints
-from jaxlook.training.loop import seed_mesh
+from jaxlook.training.mesh import MeshShape
 from tests import base
 
 
@@ -93,7 +93,7 @@ class CheckpointsTest(base.TestCase):
   def test_onto_devices(self):
     """A checkpoint comes back on the devices that the caller asks for."""
     self._save(5)
-    sharding = NamedSharding(seed_mesh(2), PartitionSpec("seed"))
+    sharding = NamedSharding(MeshShape(2).build(), PartitionSpec("seed"))
     like = _tree(0)
     like["states"] = jax.device_put(like["states"], sharding)
     _, found = self._restore(like)

@@ -91,6 +91,7 @@ class TrainConfigTest(base.TestCase):
     ({"eval_batches": 0}, "eval_batches must be at least 1, not 0"),
     ({"microbatches": 0}, "microbatches must be at least 1, not 0"),
     ({"microbatches": 3}, "microbatches must divide batch_size=2, not 3"),
+    ({"loss_tokens": 0}, "loss_tokens must be at least 1, not 0"),
     ({"learning_rate": 0.0}, "learning_rate must be positive, not 0.0"),
     ({"learning_rate": float("nan")}, "learning_rate must be positive, not"),
     ({"weight_decay": -0.1}, "weight_decay must be at least 0, not -0.1"),

@@ -10,10 +10,9 @@ import chex
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
-from jax.sharding import Mesh
 
 from jaxlook.models import Decoder
-from jaxlook.training import Stopped, evaluate, loop, step, train
+from jaxlook.training import MeshShape, Stopped, evaluate, loop, step, train
 from tests import base
 from tests.training import step_test
 
@@ -115,12 +114,8 @@ class TrainTest(base.TestCase):
     trained, _, _, _ = _whole()
     for x in jax.tree.leaves(trained.params):
       self.assertLen(x.sharding.device_set, 2)
-    mesh = Mesh(np.asarray(jax.local_devices()[:1]), ("seed",))
-    with (
-      mock.patch.object(loop, "seed_mesh", return_value=mesh),
-      mock.patch.object(loop.Checkpoints, "save") as save,
-    ):
-      alone, _, _, _ = _train(checkpoints=self.folder)
+    with mock.patch.object(loop.Checkpoints, "save") as save:
+      alone, _, _, _ = _train(checkpoints=self.folder, mesh=MeshShape())
     self.assertEqual([call.args[0] for call in save.call_args_list], [6, 9, 11])
     for x in jax.tree.leaves(alone.params):
       self.assertLen(x.sharding.device_set, 1)
@@ -196,12 +191,6 @@ class TrainTest(base.TestCase):
     checkpoints.close()
     with self.assertRaisesRegex(ValueError, r"history has shape \(2, 4\), not"):
       _train(checkpoints=self.folder)
-
-  def test_seed_mesh(self):
-    """The most devices that share the seeds evenly; here there are two."""
-    for count, used in ((1, 1), (2, 2), (3, 1), (4, 2), (5, 1)):
-      mesh = loop.seed_mesh(count)
-      self.assertEqual(dict(mesh.shape), {"seed": used})
 
 
 class EvaluateTest(base.TestCase):

@@ -1,0 +1,260 @@
+"""How devices share training: seeds first, then the batch, then the weights.
+
+One mesh has the axes `seed`, `data` and `model`. Devices along `seed` train
+different seeds; those along `data` and `model` different sequences of the same
+batch. Along `model` parameters and optimiser state are split as well, each by
+its largest axis that divides, and put together where a step needs them
+(Rajbhandari et al. 2020, arXiv 1910.02054, stage 3).
+
+All of it runs under `jax.shard_map`, so attention kernels, which the compiler
+cannot split, see whole sequences of one device.
+"""
+
+import dataclasses
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxlook.training.config import TrainConfig
+
+# The axes whose devices work on one batch.
+_BATCH = ("data", "model")
+_GATHERED = "gathered"
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshShape:
+  """How many devices there are along each axis of a mesh.
+
+  Attributes:
+    seed: devices that share the seeds.
+    data: devices that share a batch.
+    model: devices that share a batch and the weights.
+
+  Raises:
+    ValueError: a number is below 1.
+  """
+
+  seed: int = 1
+  data: int = 1
+  model: int = 1
+
+  def __post_init__(self):
+    """Refuses an axis without devices."""
+    for axis, size in dataclasses.asdict(self).items():
+      if size < 1:
+        raise ValueError(f"mesh axis {axis} must be at least 1, not {size}")
+
+  @property
+  def parts(self) -> int:
+    """How many devices work on one batch."""
+    return self.data * self.model
+
+  def build(self) -> Mesh:
+    """The mesh over the first local devices.
+
+    Raises:
+      ValueError: there are not so many.
+    """
+    devices, sizes = jax.local_devices(), dataclasses.astuple(self)
+    count = self.seed * self.parts
+    if count > len(devices):
+      raise ValueError(
+        f"mesh of {count} devices needs more than the {len(devices)} here"
+      )
+    return Mesh(np.asarray(devices[:count]).reshape(sizes), ("seed", *_BATCH))
+
+  def check(self, seeds: int, train: TrainConfig) -> None:
+    """Refuses what cannot be shared evenly.
+
+    Args:
+      seeds: how many there are.
+      train: gives the batch and its parts.
+
+    Raises:
+      ValueError: devices are missing, or seeds or sequences left over.
+    """
+    self.build()
+    if seeds % self.seed:
+      raise ValueError(
+        f"mesh axis seed:{self.seed} does not divide {seeds} seeds"
+      )
+    if train.batch_size % (self.parts * train.microbatches):
+      raise ValueError(
+        f"mesh axes data and model split a batch in {self.parts}, which"
+        f" microbatches={train.microbatches} of batch_size={train.batch_size}"
+        " do not allow"
+      )
+
+
+def parse_mesh(text: str) -> MeshShape:
+  """Reads a mesh's flag form.
+
+  Args:
+    text: axes with their sizes, as `seed:2,data:4`; those left out have 1.
+
+  Returns:
+    The shape.
+
+  Raises:
+    ValueError: it is no such text, or names an axis twice.
+  """
+  sizes = {}
+  for part in text.split(","):
+    found = re.fullmatch(r"(seed|data|model):(\d+)", part.strip())
+    if found is None or found[1] in sizes:
+      raise ValueError(
+        f"mesh must be like seed:2,data:2,model:2, each axis once, not {text!r}"
+      )
+    sizes[found[1]] = int(found[2])
+  return MeshShape(**sizes)
+
+
+def automatic_mesh(seeds: int) -> MeshShape:
+  """As many local devices as share the seeds evenly; nothing else is split."""
+  devices = len(jax.local_devices())
+  return MeshShape(max(n for n in range(1, devices + 1) if seeds % n == 0))
+
+
+class Share(NamedTuple):
+  """What one device does of a seed's step; by default all of it.
+
+  Where several devices work on one batch, its functions are to be called under
+  `jax.shard_map`.
+
+  Attributes:
+    shape: the mesh's.
+    axes: of every parameter the axis that is split over `model`, -1 for none.
+  """
+
+  shape: MeshShape = MeshShape()
+  axes: Any = None
+
+  def batch(self, batch: Any) -> Any:
+    """This device's sequences; all of them where they cannot be split."""
+    parts, size = self.shape.parts, len(jax.tree.leaves(batch)[0])
+    if parts == 1 or size % parts:
+      return batch
+    size //= parts
+    first = jax.lax.axis_index(_BATCH) * size
+
+    def own(x: jax.Array) -> jax.Array:
+      return jax.lax.dynamic_slice_in_dim(x, first, size)
+
+    return jax.tree.map(own, batch)
+
+  def whole(self, params: Any) -> Any:
+    """The parameters from the parts that devices have."""
+    if self.shape.model == 1:
+      return params
+
+    def gather(x: jax.Array, axis: int) -> jax.Array:
+      if axis < 0:
+        return x
+      whole = jax.lax.all_gather(x, "model", axis=axis, tiled=True)
+      return checkpoint_name(whole, _GATHERED)
+
+    return jax.tree.map(gather, params, self.axes)
+
+  def mean(self, tree: Any) -> Any:
+    """The mean over the devices of a batch, of what each has of its part."""
+    if self.shape.parts == 1:
+      return tree
+    return jax.lax.pmean(tree, _BATCH)
+
+  def mean_gradient(self, grads: Any) -> Any:
+    """The gradient of the mean loss, split as the parameters are.
+
+    Args:
+      grads: this device's, by what `whole` was given: what is split holds the
+        sum over `model` already, which is the derivative of putting together.
+    """
+    if self.shape.parts == 1:
+      return grads
+    model = self.shape.model
+
+    def mean(x: jax.Array, axis: int) -> jax.Array:
+      if axis < 0:
+        return jax.lax.pmean(x, _BATCH)
+      return jax.lax.pmean(x, "data") / model
+
+    return jax.tree.map(mean, grads, self.axes)
+
+  def norm(self, grads: Any) -> jax.Array:
+    """The norm of a gradient that is split as the parameters are."""
+    if self.shape.model == 1:
+      return optax.tree.norm(grads)
+
+    def square(x: jax.Array, axis: int) -> jax.Array:
+      here = jnp.sum(jnp.square(x))
+      return here if axis < 0 else jax.lax.psum(here, "model")
+
+    squares = jax.tree.map(square, grads, self.axes)
+    return jnp.sqrt(sum(jax.tree.leaves(squares)))
+
+  def forgetful(self, loss: Any) -> Any:
+    """A loss whose backward pass puts parameters together again."""
+    if self.shape.model == 1:
+      return loss
+    keep = jax.checkpoint_policies.save_anything_except_these_names(_GATHERED)
+    return jax.checkpoint(loss, policy=keep)
+
+
+class Layout(NamedTuple):
+  """Where the arrays of a training run are.
+
+  Attributes:
+    shape: the mesh's.
+    mesh: the mesh.
+  """
+
+  shape: MeshShape
+  mesh: Mesh
+
+  def share(self, params: Any) -> Share:
+    """What each device does of a step.
+
+    Args:
+      params: with their leading seed axis E.
+    """
+    axes = jax.tree.map(lambda x: self._axis(x.shape[1:]), params)
+    return Share(self.shape, axes)
+
+  def specs(self, tree: Any) -> Any:
+    """How parameters or an optimiser's state are split.
+
+    Args:
+      tree: arrays with the leading seed axis E.
+
+    Returns:
+      The partition of each, a tree of `PartitionSpec`.
+    """
+
+    def spec(x: jax.Array) -> PartitionSpec:
+      axes: list[str | None] = [None] * (x.ndim - 1)
+      axis = self._axis(x.shape[1:])
+      if axis >= 0:
+        axes[axis] = "model"
+      return PartitionSpec("seed", *axes)
+
+    return jax.tree.map(spec, tree)
+
+  def put(self, tree: Any, specs: Any) -> Any:
+    """Moves arrays to where `specs` says."""
+    return jax.device_put(
+      tree, jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs)
+    )
+
+  def _axis(self, shape: tuple[int, ...]) -> int:
+    """The largest axis that `model` divides; -1 for none."""
+    model = self.shape.model
+    fits = [n for n, size in enumerate(shape) if size % model == 0]
+    if model == 1 or not fits:
+      return -1
+    return max(fits, key=lambda axis: shape[axis])

@@ -1,0 +1,113 @@
+"""Meshes: the same losses under every split, and what is no mesh."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from jax.sharding import PartitionSpec
+
+from jaxlook.training import TrainConfig, mesh
+from jaxlook.training.mesh import Layout, MeshShape, parse_mesh
+from tests import base
+
+_TRAIN = TrainConfig(steps=1, batch_size=12)
+
+
+class SplitTest(base.TestCase):
+  def test_the_same_losses(self):
+    """50 steps on 8 devices, under each split, are those on one device.
+
+    So are held-out losses, and those of a run that goes on under another mesh.
+    """
+    done = subprocess.run(
+      [sys.executable, "-m", "tests.training.meshes"],
+      env=os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    found = json.loads(done.stdout)
+    alone = found["one"]
+    for name in ("all", "data", "model", "resumed"):
+      np.testing.assert_allclose(
+        found[name]["losses"], alone["losses"], rtol=1e-5, err_msg=name
+      )
+    np.testing.assert_allclose(
+      found["all"]["held out"], alone["held out"], rtol=1e-5
+    )
+    losses = np.asarray(alone["losses"])
+    self.assertLess(losses[-1].max(), 0.95 * losses[0].min())
+    # Every weight has an axis that divides: each device has its part of it.
+    for name, share in (("one", 1), ("all", 4), ("data", 1), ("model", 8)):
+      np.testing.assert_array_equal(found[name]["shares"], 1 / share)
+
+
+class ShapeTest(base.TestCase):
+  def test_flag_form(self):
+    """Axes in any order; those that are left out have one device."""
+    self.assertEqual(parse_mesh("model:2,seed:4"), MeshShape(4, 1, 2))
+    self.assertEqual(parse_mesh("data:3"), MeshShape(data=3))
+
+  @parameterized.parameters(
+    "", "seed", "seed:x", "seed:2;data:2", "heads:2", "seed:1,seed:2", "data:-1"
+  )
+  def test_no_mesh(self, text):
+    """Anything else is refused."""
+    with self.assertRaisesRegex(ValueError, "mesh must be like seed:2,data:2"):
+      parse_mesh(text)
+
+  @parameterized.parameters(
+    (MeshShape(3), 3, "mesh of 3 devices needs more than the 2 here"),
+    (MeshShape(2), 3, "mesh axis seed:2 does not divide 3 seeds"),
+    (
+      MeshShape(data=2),
+      1,
+      "mesh axes data and model split a batch in 2, which",
+    ),
+  )
+  def test_does_not_fit(self, shape, seeds, message):
+    """Missing devices, seeds and sequences left over are refused."""
+    train = TrainConfig(steps=1, batch_size=12, microbatches=4)
+    with self.assertRaisesRegex(ValueError, message):
+      shape.check(seeds, train)
+    shape = MeshShape(data=2)
+    shape.check(seeds, TrainConfig(steps=1, batch_size=12, microbatches=6))
+
+  def test_no_devices(self):
+    """An axis has at least one device."""
+    with self.assertRaisesRegex(ValueError, "mesh axis data must be at least"):
+      parse_mesh("data:0")
+
+  def test_automatic(self):
+    """The most devices that share the seeds evenly; here there are two."""
+    for count, used in ((1, 1), (2, 2), (3, 1), (4, 2), (5, 1)):
+      self.assertEqual(mesh.automatic_mesh(count), MeshShape(seed=used))
+
+  def test_largest_axis(self):
+    """Weights are split by their largest axis that divides, if there is one."""
+    layout = Layout(MeshShape(model=2), MeshShape(model=2).build())
+    shapes = {
+      (5, 6, 4): 0,
+      (5, 4, 6): 1,
+      (5, 3, 4): 1,
+      (5, 7, 3): None,
+      (5,): None,
+    }
+    for shape, axis in shapes.items():
+      axes = [None] * (len(shape) - 1)
+      if axis is not None:
+        axes[axis] = "model"
+      self.assertEqual(
+        layout.specs(jnp.zeros(shape)), PartitionSpec("seed", *axes)
+      )
+    self.assertEqual(jax.tree.leaves(layout.specs({})), [])
+
+
+if __name__ == "__main__":
+  absltest.main()
