@@ -218,10 +218,10 @@ class Decoder(nn.Module):
     x_BxTxD = _norm(c, "final_norm", self.dtype)(x_BxTxD)
     if headless:
       return x_BxTxD
-    shared = c.shares_embedding and embed is not None
-    return Head(c, self.dtype, name="head")(
-      x_BxTxD, embed.embedding if shared else None
-    )
+    table_VxD = None
+    if embed is not None and c.shares_embedding:
+      table_VxD = embed.embedding
+    return Head(c, self.dtype, name="head")(x_BxTxD, table_VxD)
 
 
 def _norm(config: DecoderConfig, name: str, dtype: Any) -> nn.LayerNorm:
