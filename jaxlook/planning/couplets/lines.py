@@ -28,11 +28,6 @@ class Line(NamedTuple):
   end: jax.Array
 
 
-def prompt_length(task: Couplets) -> int:
-  """Number of tokens before m1: what a model goes on from."""
-  return task.places["m1"][0]
-
-
 def line_length(task: Couplets) -> int:
   """Number of tokens from m1 to e2."""
   return task.modifiers + 2

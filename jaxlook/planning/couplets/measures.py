@@ -17,6 +17,7 @@ from jaxlook import decoding, models
 from jaxlook.lookahead.interventions import forward_only
 from jaxlook.models import Decoder
 from jaxlook.planning.couplets import lines
+from jaxlook.planning.couplets.places import line2
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
 
@@ -104,7 +105,7 @@ def _write(
 ) -> tuple[jax.Array, ...]:
   """The written lines' shares and the beam gain, means over the batch."""
   steps = lines.line_length(task)
-  prompts = batch.inputs[:, : lines.prompt_length(task)]
+  prompts = batch.inputs[:, : line2(task)]
   wanted = task.truth(batch).key
 
   def judged(tokens: jax.Array) -> tuple[jax.Array, ...]:

@@ -17,6 +17,7 @@ from jaxlook.lookahead.interventions import capture
 from jaxlook.models import Decoder, Past
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edits
+from jaxlook.planning.couplets import lines
 from jaxlook.planning.couplets.answers import by_genre
 from jaxlook.planning.couplets.places import line2
 from jaxlook.tasks import couplets_language as language
@@ -94,7 +95,7 @@ def write(
   Raises:
     ValueError: the variant changes the forward pass.
   """
-  start, steps = line2(task), task.modifiers + 2
+  start, steps = line2(task), lines.line_length(task)
   reader = cache.reader(decoder, cached=True)
   layers = range(decoder.config.layers)
   keys, values = (
@@ -160,23 +161,20 @@ def fitting(
       share(~to_own & ~to_target),
     )
 
-  modifiers, article = tokens[:, :-2], tokens[:, -2] - language.ARTICLE
-  word = tokens[:, -1] - language.WORD
-  topics = (modifiers - language.MODIFIER) // language.MODIFIERS_EACH
-  is_word = (word >= 0) & (word < language.WORDS)
-  is_topic = (topics >= 0) & (topics < language.TOPICS)
+  line = lines.read(tokens)
+  is_topic = line.topics >= 0
   topic_of, article_of = (
     jnp.asarray(table) for table in (language.TOPIC_OF, language.ARTICLE_OF)
   )
-  place = jnp.where(is_topic, topics, 0) // 2
+  place = jnp.where(is_topic, line.topics, 0) // 2
 
   def ending(r: jax.Array) -> jax.Array:
-    return is_word & (word // language.WORDS_EACH == r)
+    return line.end == r
 
   def middle(r: jax.Array) -> jax.Array:
-    return is_topic & (topic_of[r[:, None], place] == topics)
+    return is_topic & (topic_of[r[:, None], place] == line.topics)
 
   def articles(r: jax.Array) -> jax.Array:
-    return is_topic[:, -1] & (article_of[r, place[:, -1]] == article)
+    return is_topic[:, -1] & (article_of[r, place[:, -1]] == line.article)
 
   return Written(*(fits(f(own), f(target)) for f in (ending, middle, articles)))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.planning.couplets import lines
+from jaxlook.planning.couplets import lines, places
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets
 from tests import base
@@ -24,7 +24,7 @@ class LinesTest(base.TestCase):
     task = Couplets(p=1.0, end_only=end_only, modifiers=2)
     batch = jax.jit(task.batch, static_argnums=1)(jax.random.key(0), 64)
     tokens = jnp.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1)
-    start = lines.prompt_length(task)
+    start = places.line2(task)
     tokens = tokens[:, start : start + lines.line_length(task)]
     truth = jax.jit(task.truth)(batch)
     line, leads = _read(tokens, truth.key)
