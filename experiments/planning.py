@@ -24,16 +24,19 @@ goes on with the same command.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 from absl import flags
 
 from experiments import ablating, cli, studying
 from jaxlook import ablation
 from jaxlook.models import DecoderConfig, scaled_init_std
+from jaxlook.planning.couplets import claims as couplets_claims
 from jaxlook.planning.couplets import report as couplets_report
 from jaxlook.planning.couplets.examination import (
   Couples,
@@ -45,6 +48,7 @@ from jaxlook.planning.couplets.examination import (
 )
 from jaxlook.runs import Store
 from jaxlook.tasks.couplets import Couplets, Route
+from jaxlook.tasks.task import Batch
 from jaxlook.training import (
   FinishedArm,
   Problem,
@@ -199,6 +203,8 @@ def build_config() -> Config:
       languages = tuple(
         dataclasses.replace(each, p=p) for each in languages for p in shares
       )
+  # The same language may be written in several ways.
+  languages = tuple(dict.fromkeys(languages))
   return dataclasses.replace(config, languages=languages)
 
 
@@ -238,15 +244,22 @@ def problem(language: Couplets, config: Config) -> Problem:
 
 def couples(language: Couplets, config: Config) -> Couples:
   """Held-out couplets of a language, the same for all seeds and variants."""
-  keys = list(jax.random.split(held_out_key(), 3))
-  draw = jax.jit(
-    lambda task, key, size: task.batch(key, size), static_argnums=(0, 2)
-  )
-  rhyming = dataclasses.replace(language, p=1.0)
+  keys = list(jax.random.split(held_out_key(), 4))
+
+  @functools.partial(jax.jit, static_argnums=(0, 2))
+  def draw(p: float, key: jax.Array, size: int) -> Batch:
+    return dataclasses.replace(language, p=p).batch(key, size)
+
+  count = config.couplets
+  tested = draw(1.0, keys[0], count)
+  if language.p < 1.0:
+    # As many for every p: few FREE couplets would make noise that seeds share.
+    free = draw(0.0, keys[1], count // 2)
+    tested = jax.tree.map(lambda *x: jnp.concatenate(x), tested, free)
   return Couples(
-    tested=draw(language, keys[0], config.couplets),
-    reference=draw(rhyming, keys[1], config.couplets),
-    rhyming=draw(rhyming, keys[2], 2 * config.couplets),
+    tested=tested,
+    reference=draw(1.0, keys[2], count),
+    rhyming=draw(1.0, keys[3], 4 * count),
   )
 
 
@@ -333,7 +346,7 @@ def findings(
     mine = [arm for arm in arms if arm.setting == name]
     found, fresh = study_language(problem, mine, couples(task, config))
     every[name] = found
-    claims += couplets_report.claims(name, task, found)
+    claims += couplets_claims.claims(name, task, found, fresh)
     tables |= {
       f"{name}: {title}": rows
       for title, rows in couplets_report.tables(
@@ -348,9 +361,9 @@ def findings(
     )
     figures[file] = f"{name}: mean and 95% t band over {config.seeds} seeds."
     cells += [
-      cell | more(cell, found[arm.variant])
+      cell | more(cell, found[arm.variant], place)
       for arm in mine
-      for cell in arm.cells
+      for place, cell in enumerate(arm.cells)
     ]
   return studying.Findings(
     claims=claims,
@@ -362,12 +375,12 @@ def findings(
   )
 
 
-def more(cell: Mapping[str, Any], found: Numbers) -> dict[str, Any]:
+def more(cell: Mapping[str, Any], found: Numbers, place: int) -> dict[str, Any]:
   """A cell's metrics with losses and what it writes."""
   if cell["status"] != "done":
     return {}
   added = {
-    name: float(values[cell["seed"]])
+    name: float(values[place])
     for name, values in found.items()
     if name.startswith(("loss/RHY", "write"))
   }

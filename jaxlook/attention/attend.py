@@ -131,7 +131,7 @@ def attend(
 
   if implementation == "reference":
     return _by_spec(specs, by_definition, arrays)
-  if barrier is None or barrier[0] >= query.shape[1]:
+  if barrier is None or barrier[0] >= query.shape[1] or not barrier[1]:
     return _by_spec(specs, fast, arrays)
   # Specs know distances only, and those a slice keeps: what comes before the
   # barrier is one call, what comes after it another from its first key on.

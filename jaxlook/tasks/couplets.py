@@ -16,7 +16,7 @@ never does is blind; the loss of each is known exactly.
          bottleneck  positions from U on may attend only to those from NL on, so
                      what line 2 needs of line 1 must be stored at NL
 
-A mask decides the route: give `visible` to the attention. Storing at NL never
+A `barrier` of the decoder decides the route. Storing at NL never
 saves serial depth: lookup with an open route needs no plan to be stored.
 
 With `end_only` the modifiers and the article lead up to a random word instead,

@@ -31,10 +31,10 @@ Numbers = dict[str, np.ndarray]
 
 
 class Couples(NamedTuple):
-  """Held-out couplets for one language; no two batches share any.
+  """Held-out couplets for one language, drawn apart.
 
   Attributes:
-    tested: what everything is measured on.
+    tested: what everything is measured on, of both genres.
     reference: for the means of families that steering needs.
     rhyming: RHY ones only, for probes.
   """
@@ -54,7 +54,7 @@ class Examined(NamedTuple):
     steered: what is expected after steering, at `main_places`.
     resteered: what is written after steering.
     lost: nats of line 2 that cuts of attention cost, at all places.
-    probed: how well the class is read off, at all places.
+    probed: how well the class is read off, at `probed_places`.
   """
 
   measured: measures.Measured
@@ -67,10 +67,20 @@ class Examined(NamedTuple):
 
 
 def main_places(task: Couplets) -> tuple[Place, ...]:
-  """The control `none`, and where a plan may be: line 1, e1, NL and after."""
+  """Where a plan may be, line 1, e1, NL and after, and both controls."""
   ends = "pair ends" if task.key == "tally" else "line1"
   late = "genre" if task.late_genre else "U"
-  return places.named(task, (places.NONE, ends, "e1", "NL", late))
+  return places.named(
+    task, (places.NONE, ends, "e1", "NL", late, places.PROMPT)
+  )
+
+
+def probed_places(task: Couplets) -> tuple[Place, ...]:
+  """Those of few positions: a probe reads all of them, end to end."""
+  few = max(5, task.pairs if task.key == "tally" else 0)
+  return tuple(
+    place for place in places.places(task) if len(place.positions) <= few
+  )
 
 
 def examine(
@@ -114,7 +124,9 @@ def probe(
   decoder: Decoder, task: Couplets, params: Any, couples: Couples
 ) -> Classified:
   """The probes of `examine`, for untrained models, too."""
-  return class_probe.measure(decoder, task, params, couples.rhyming)
+  return class_probe.measure(
+    decoder, task, params, couples.rhyming, probed_places(task)
+  )
 
 
 def numbers(task: Couplets, found: Examined) -> Numbers:
@@ -164,7 +176,7 @@ def numbers(task: Couplets, found: Examined) -> Numbers:
 def probe_numbers(task: Couplets, found: Classified) -> Numbers:
   """What `probe` found, by name."""
   layers = [f"layer{at}" for at in range(found.accuracy.shape[2])]
-  every = [place.name for place in places.places(task)]
+  every = [place.name for place in probed_places(task)]
   named = {}
   for field, values in zip(found._fields, found, strict=True):
     values = np.asarray(values, np.float64)

@@ -1,4 +1,4 @@
-"""What was found on couplets: claims, tables, the figure, all numbers."""
+"""What was found on couplets: tables, the figure, all numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,217 +8,18 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import figures, report, stats
-from jaxlook.ablation import CAUSAL
-from jaxlook.claims import Statement, judged
 from jaxlook.planning.couplets import places
+from jaxlook.planning.couplets.claims import ByVariant, decided, modifiers
 from jaxlook.planning.couplets.examination import (
   STRENGTHS,
   Numbers,
   main_places,
 )
+from jaxlook.planning.couplets.pairs import OTHER
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets import Couplets
 
-_OURS = "jaxlook's own language; pilot of one seed before it was built"
-_MA = "Ma and Rui 2026, arXiv 2605.07984, on models of text"
-_NEAR = {"lookup": 0.02, "tally": 0.05}
-_OTHER = "other class"
 _PARTS = {"topic": "m1", "article": "article", "ending": "e2"}
-
-ByVariant = Mapping[str, Numbers]
-
-
-def claims(
-  name: str, task: Couplets, found: ByVariant, late_layer: int = 1
-) -> list[stats.Claim]:
-  """The acceptance list of the language, and its controls.
-
-  Args:
-    name: the language's, put before the claims' ids.
-    task: the language.
-    found: `examination.numbers` by variant, `CAUSAL` among them.
-    late_layer: the layer that swaps enter; below it, at layer 0, a place holds
-      no more than its own token.
-
-  Returns:
-    Those for which at least two seeds are there.
-  """
-  made = [
-    *_bounds(task, found[CAUSAL]),
-    *_gaps(task, found),
-    *_swaps(task, found[CAUSAL], f"layer{late_layer}"),
-  ]
-  return judged(each._replace(id=f"{name}/{each.id}") for each in made)
-
-
-def _bounds(task: Couplets, plain: Numbers) -> list[Statement]:
-  """Ordinary training reaches the exact loss of the best reader."""
-  near = _NEAR[task.key]
-  classes = [f"m{i + 1}" for i in range(task.modifiers)] + ["art", "e2"]
-  best = "improviser" if task.end_only else "planner"
-  expected = oracle.losses(task, best, True)
-  off = [np.abs(plain[f"loss/RHY/{c}"] - expected[c]) for c in classes]
-  made = [
-    Statement(
-      "bound",
-      f"{CAUSAL} is within {near} nats of the {best} at every class of tokens"
-      " of line 2; the estimate is the largest distance",
-      _OURS,
-      "nats/token",
-      np.max(off, axis=0),
-      {"high": near},
-    )
-  ]
-  if task.p < 1.0:
-    blind = oracle.losses(task, "blind", False)
-    off = [np.abs(plain[f"loss/FREE/{c}"] - blind[c]) for c in classes]
-    made.append(
-      Statement(
-        "free",
-        f"on FREE lines {CAUSAL} is within 0.05 nats of the blind reader, and"
-        " no more is to be had; the estimate is the largest distance",
-        _OURS,
-        "nats/token",
-        np.max(off, axis=0),
-        {"high": 0.05},
-      )
-    )
-  return made
-
-
-def _gaps(task: Couplets, found: ByVariant) -> list[Statement]:
-  """What a cut costs, in nats of line 2, on either genre."""
-  made = []
-  for variant, mine in found.items():
-    if variant == CAUSAL:
-      continue
-    for genre in ("RHY", "FREE") if task.p < 1.0 else ("RHY",):
-      line = f"loss/{genre}/line 2"
-      words, bounds = _expected_gap(task, genre)
-      made.append(
-        Statement(
-          f"{variant}/gap/{genre}",
-          f"{variant} minus {CAUSAL}, line 2 of {genre} couplets: {words}",
-          _OURS,
-          "nats/couplet",
-          mine[line] - found[CAUSAL][line],
-          bounds,
-          "paired by seed",
-        )
-      )
-    if task.key == "tally":
-      blind = oracle.losses(task, "blind", True)
-      made.append(
-        Statement(
-          f"{variant}/remainder",
-          f"{variant} gets less than 0.2 nats of line 1 out of features that"
-          " nobody trained for it",
-          _OURS,
-          "nats/couplet",
-          sum(blind[c] for c in (*_modifiers(task), "art", "e2"))
-          - mine["loss/RHY/line 2"],
-          {"high": 0.2},
-        )
-      )
-  return made
-
-
-def _expected_gap(task: Couplets, genre: str) -> tuple[str, dict[str, float]]:
-  if genre == "FREE":
-    return "within 0.05, for nothing was to be planned", {
-      "low": -0.05,
-      "high": 0.05,
-    }
-  if task.key == "tally":
-    return "above 1: the pairs are not worked out where they stand", {
-      "low": 1.0
-    }
-  if task.route == "open":
-    return "at most 0.01: every position can read e1 itself", {"high": 0.01}
-  whole = oracle.value(task, "planner")
-  least = 2.6 * whole / math.log(16)
-  return (
-    f"at least {least:.3g} of the {whole:.3g} that line 1 is worth: nothing is"
-    " stored at the line break",
-    {"low": least},
-  )
-
-
-def _modifiers(task: Couplets) -> list[str]:
-  return [f"m{i + 1}" for i in range(task.modifiers)]
-
-
-def _swaps(task: Couplets, plain: Numbers, layer: str) -> list[Statement]:
-  """Where the plan is stored, by swaps of ordinary training's states."""
-  if task.end_only:
-    return []
-
-  def moved(place: str, kind: str = _OTHER, genre: str = "RHY") -> np.ndarray:
-    return plain[f"swap/{kind}/{place}/{layer}/topic/moved/{genre}"]
-
-  def swap(id: str, words: str, values: np.ndarray, **bounds: float):
-    return Statement(f"swap/{id}", words, _OURS, "moved", values, bounds)
-
-  made = []
-  if task.key == "lookup" and task.route == "bottleneck":
-    words = f"the state at NL into {layer} moves m1 in full, at least 0.95"
-    made.append(swap("NL", words, moved("NL"), low=0.95))
-  elif task.key == "lookup":
-    words = f"the state at NL into {layer} moves m1 by at most 0.1"
-    made.append(swap("NL", words, moved("NL"), high=0.1))
-    made.append(
-      Statement(
-        "trap",
-        f"a linear probe at NL into {layer} tells the class all the same, more"
-        " than twice as often as chance",
-        _MA,
-        "accuracy",
-        plain[f"probe/NL/{layer}/accuracy"],
-        {"low": 2 / 16},
-      )
-    )
-  else:
-    words = (
-      f"the states of all pair ends into {layer} move m1 by more than half"
-    )
-    made.append(swap("pair ends", words, moved("pair ends"), low=0.5))
-  if task.key == "lookup" and task.p < 1.0:
-    made.append(_route(task, plain))
-  if task.key == "tally":
-    # A donor of the same class has other pairs, so its states do move things.
-    return made
-  place = {"bottleneck": "NL", "open": "U"}[task.route]
-  same = moved(place, "same class") - moved(places.NONE, "same class")
-  made.append(
-    swap(
-      f"{place}/same",
-      f"a donor of the same class at {place} moves m1 by at most 0.05 more than"
-      " no swap",
-      same,
-      high=0.05,
-    )
-  )
-  return made
-
-
-def _route(task: Couplets, plain: Numbers) -> Statement:
-  """Which way the class comes, by attention that is cut.
-
-  A cut takes more than the class, so that what is left is no blind reader but a
-  model at a loss; FREE couplets tell how much that costs.
-  """
-  place = "NL" if task.route == "bottleneck" else "e1"
-  return Statement(
-    f"cut/{place}",
-    f"all that line 1 is worth comes from {place}: cut off from it, line 2 of"
-    " RHY couplets loses ln 16 = 2.773 nats more than that of FREE ones, within"
-    " 0.1",
-    _OURS,
-    "nats/couplet",
-    plain[f"cut/{place}/RHY"] - plain[f"cut/{place}/FREE"],
-    {"low": math.log(16) - 0.1, "high": math.log(16) + 0.1},
-    "within a seed",
-  )
 
 
 def tables(
@@ -255,7 +56,7 @@ def tables(
 
 
 def _losses(task: Couplets, found: ByVariant, genre: str) -> report.Rows:
-  classes = [*_modifiers(task), "art", "e2"]
+  classes = [*modifiers(task), "art", "e2"]
   rows = [["", *classes, "line 2", "n"]]
   for reader in oracle.READERS if genre == "RHY" else ("blind",):
     exact = oracle.losses(task, reader, genre == "RHY")
@@ -292,8 +93,8 @@ def _swap_table(
 ) -> report.Rows:
   head = ["place", "into layer"]
   head += [f"{name}: moved / left" for name in _PARTS.values()]
-  head += ["written: ends in r'", "m fit r' only", "probe", "shuffled"]
-  rows = [[*head, "untrained"]]
+  head += ["m1: shift", "written: ends in r'", "modifiers that decide: for r'"]
+  rows = [[*head, "probe", "shuffled", "untrained"]]
   for place in places.places(task):
     for layer in range(layers):
       at = f"{place.name}/layer{layer}"
@@ -301,17 +102,24 @@ def _swap_table(
       for part in _PARTS:
         row.append(
           " / ".join(
-            _shown(mine[f"swap/{_OTHER}/{at}/{part}/{field}/RHY"])
+            _shown(mine[f"swap/{OTHER}/{at}/{part}/{field}/RHY"])
             for field in ("moved", "left")
           )
         )
-      for part in ("ending", "middle"):
-        written = f"rewrite/{_OTHER}/{at}/{part}/target/RHY"
-        row.append(_shown(mine[written]) if written in mine else "-")
-      row += [
-        _shown(mine[f"{kind}/{at}/accuracy"]) for kind in ("probe", "shuffled")
-      ]
-      rows.append([*row, _shown(untrained[f"probe/{at}/accuracy"])])
+      row.append(_shown(mine[f"swap/{OTHER}/{at}/topic/shift/RHY"]))
+      if f"rewrite/{OTHER}/{at}/ending/target/RHY" in mine:
+        row.append(_shown(mine[f"rewrite/{OTHER}/{at}/ending/target/RHY"]))
+        row.append(_shown(decided(mine, f"{OTHER}/{at}", "middle")))
+      else:
+        row += ["-"] * 2
+      for numbers, kind in (
+        (mine, "probe"),
+        (mine, "shuffled"),
+        (untrained, "probe"),
+      ):
+        name = f"{kind}/{at}/accuracy"
+        row.append(_shown(numbers[name]) if name in numbers else "-")
+      rows.append(row)
   return rows
 
 
@@ -341,7 +149,8 @@ def _steering(
   task: Couplets, found: ByVariant, kind: str, layers: int
 ) -> report.Rows:
   head = ["variant", "place", "into layer", "strength"]
-  head += ["m1: moved / left", "written: ends in r'", "m fit r' only", "n"]
+  head += ["m1: moved / left", "written: ends in r'"]
+  head += ["modifiers that decide: for r'", "n"]
   rows = [head]
   for variant, mine in found.items():
     for place in main_places(task)[1:]:
@@ -354,10 +163,8 @@ def _steering(
           rows.append(
             [variant, place.name, str(layer), f"{strength:g}"]
             + [f"{_shown(moved)} / {_shown(left)}"]
-            + [
-              _shown(mine[f"resteer/{at}/{part}/target/RHY"])
-              for part in ("ending", "middle")
-            ]
+            + [_shown(mine[f"resteer/{at}/ending/target/RHY"])]
+            + [_shown(decided(mine, at, "middle", "resteer"))]
             + [_count(moved)]
           )
   return rows
@@ -412,7 +219,7 @@ def figure(
   Raises:
     OSError: the file cannot be written.
   """
-  classes = [*_modifiers(task), "art", "e2"]
+  classes = [*modifiers(task), "art", "e2"]
   main = [place.name for place in main_places(task)]
 
   def panel(title, x, ylabel, names, more=None, **levels):
@@ -467,13 +274,13 @@ def figure(
           f"State swapped with another class's, into layer {layer}",
           main,
           "m1 shifts, share of the way",
-          [f"swap/{_OTHER}/{place}/topic/shift/RHY" for place in at],
+          [f"swap/{OTHER}/{place}/topic/shift/RHY" for place in at],
         ),
         panel(
           f"And what is written then, into layer {layer}",
           main,
           "share that ends in the other class",
-          [f"rewrite/{_OTHER}/{place}/ending/target/RHY" for place in at],
+          [f"rewrite/{OTHER}/{place}/ending/target/RHY" for place in at],
         ),
         panel(
           f"Linear probe for the class, into layer {layer}",

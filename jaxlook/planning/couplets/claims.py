@@ -1,0 +1,317 @@
+"""What is claimed of couplets: the exact bounds, the gaps, where plans are."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from jaxlook import stats
+from jaxlook.ablation import CAUSAL
+from jaxlook.claims import ABOVE_0, PAIRED, Statement, judged
+from jaxlook.planning.couplets import places
+from jaxlook.planning.couplets.examination import Numbers, main_places
+from jaxlook.planning.couplets.pairs import OTHER, SAME, SHUFFLED
+from jaxlook.tasks import couplets_oracle as oracle
+from jaxlook.tasks.couplets import Couplets
+
+ByVariant = Mapping[str, Numbers]
+
+_OURS = "jaxlook's own language; pilot of one seed before it was built"
+_MA = "Ma and Rui 2026, arXiv 2605.07984, on models of text"
+_LINDSEY = "Lindsey et al. 2025, 70% of injected rhymes in one model of text"
+_NEAR = {"lookup": 0.02, "tally": 0.05}
+_ZERO = 0.05
+_LN16 = math.log(16)
+
+
+def claims(
+  name: str,
+  task: Couplets,
+  found: ByVariant,
+  untrained: Numbers,
+  layer: int = 1,
+) -> list[stats.Claim]:
+  """The acceptance list of a language, and its controls.
+
+  Args:
+    name: the language's, put before the claims' ids.
+    task: the language.
+    found: `examination.numbers` by variant, `CAUSAL` among them.
+    untrained: `examination.probe_numbers` of the seeds before training.
+    layer: that swaps enter; at layer 0 a place holds only its own token.
+
+  Returns:
+    Those for which at least two seeds are there.
+  """
+  made = [*_bounds(task, found[CAUSAL]), *_gaps(task, found)]
+  if not task.end_only:
+    made += [
+      *_swaps(task, found[CAUSAL], f"layer{layer}"),
+      *_controls(task, found[CAUSAL], f"layer{layer}"),
+      *_written(task, found[CAUSAL], f"layer{layer}"),
+      *_routes(task, found[CAUSAL], untrained, f"layer{layer}"),
+    ]
+    for variant, mine in found.items():
+      if variant != CAUSAL:
+        made += _of_cut(task, variant, mine, f"layer{layer}")
+  return judged(each._replace(id=f"{name}/{each.id}") for each in made)
+
+
+def plan_place(task: Couplets) -> str:
+  """Where the plan is when line 2 begins, in ordinary training."""
+  if task.key == "tally":
+    return "pair ends"
+  # With an open route, whoever predicts m1 looks e1 up.
+  return "NL" if task.route == "bottleneck" else main_places(task)[-2].name
+
+
+def modifiers(task: Couplets) -> list[str]:
+  """The classes of the modifiers."""
+  return [f"m{i + 1}" for i in range(task.modifiers)]
+
+
+def decided(mine: Numbers, at: str, part: str, head: str = "rewrite"):
+  """Of what fits just one of two classes, the share that fits r', [E]."""
+  target, own = (mine[f"{head}/{at}/{part}/{x}/RHY"] for x in ("target", "own"))
+  with np.errstate(invalid="ignore"):
+    return target / (target + own)
+
+
+def _bounds(task: Couplets, plain: Numbers) -> Iterator[Statement]:
+  """Ordinary training reaches the exact loss of the best reader."""
+  best: oracle.Reader = "improviser" if task.end_only else "planner"
+  near = _NEAR[task.key]
+  wanted: list[tuple[str, str, oracle.Reader, float]] = [
+    ("bound", "RHY", best, near)
+  ]
+  wanted += [("free", "FREE", "blind", 0.05)] if task.p < 1.0 else []
+  for id, genre, reader, most in wanted:
+    exact = oracle.losses(task, reader, genre == "RHY")
+    off = [
+      np.abs(plain[f"loss/{genre}/{c}"] - exact[c])
+      for c in (*modifiers(task), "art", "e2")
+    ]
+    yield Statement(
+      id,
+      f"on {genre} couplets {CAUSAL} is within {most} nats of the {reader} at"
+      " every class of tokens of line 2; the estimate is the largest distance",
+      _OURS,
+      "nats/token",
+      np.max(off, axis=0),
+      {"high": most},
+    )
+
+
+def _gaps(task: Couplets, found: ByVariant) -> Iterator[Statement]:
+  """What a cut costs, in nats of line 2, on either genre."""
+  for variant, mine in found.items():
+    if variant == CAUSAL:
+      continue
+    for genre in ("RHY", "FREE") if task.p < 1.0 else ("RHY",):
+      words, bounds = _expected_gap(task, genre)
+      line = f"loss/{genre}/line 2"
+      yield Statement(
+        f"{variant}/gap/{genre}",
+        f"{variant} minus {CAUSAL}, line 2 of {genre} couplets: {words}",
+        _OURS,
+        "nats/couplet",
+        mine[line] - found[CAUSAL][line],
+        bounds,
+        PAIRED,
+      )
+    if task.key == "tally":
+      blind = oracle.losses(task, "blind", True)
+      whole = sum(blind[c] for c in (*modifiers(task), "art", "e2"))
+      yield Statement(
+        f"{variant}/remainder",
+        f"{variant} gets less than 0.2 nats of line 1 out of features that"
+        " nobody trained for it, so that this arm is ground truth",
+        _OURS,
+        "nats/couplet",
+        whole - mine["loss/RHY/line 2"],
+        {"high": 0.2},
+      )
+
+
+def _expected_gap(task: Couplets, genre: str) -> tuple[str, dict[str, float]]:
+  if genre == "FREE":
+    words = "within 0.05, for nothing was to be planned"
+    return words, {"low": -0.05, "high": 0.05}
+  if task.key == "tally":
+    words = "above 1: the pairs are not worked out where they stand"
+    return words, {"low": 1.0}
+  if task.route == "open":
+    return "at most 0.01: every position can read e1 itself", {"high": 0.01}
+  whole = oracle.value(task, "planner")
+  least = 2.6 * whole / _LN16
+  words = f"at least {least:.3g} of the {whole:.3g} that line 1 is worth"
+  return f"{words}: nothing is stored at the line break", {"low": least}
+
+
+def _topic(mine: Numbers, place: str, layer: str, field: str, **of: str):
+  kind, genre = of.get("kind", OTHER), of.get("genre", "RHY")
+  return mine[f"swap/{kind}/{place}/{layer}/topic/{field}/{genre}"]
+
+
+def _swaps(task: Couplets, plain: Numbers, layer: str) -> Iterator[Statement]:
+  """Where the plan is: moved and left, after ordinary training."""
+
+  def swap(id: str, words: str, field: str, values: np.ndarray, **bounds):
+    return Statement(f"swap/{id}", words, _OURS, field, values, bounds)
+
+  plan = plan_place(task)
+  moved, left = (_topic(plain, plan, layer, x) for x in ("moved", "left"))
+  if task.key == "tally":
+    words = f"the states of all {plan} into {layer} take m1 more than half of"
+    words += " the way to the donor's class: less than half is left"
+    yield swap(f"{plan}/left", words, "left", left, high=0.5)
+    return
+  words = f"the state at {plan} into {layer} moves m1 in full, at least 0.95"
+  yield swap(plan, words, "moved", moved, low=0.95)
+  words = f"and takes it to the donor's class: at most {_ZERO} more is left"
+  words += " than with the donor's whole prompt"
+  whole = _topic(plain, places.PROMPT, "layer0", "left")
+  yield swap(f"{plan}/left", words, "left", left - whole, high=_ZERO)
+  if task.route == "open":
+    words = f"the state at NL into {layer} moves m1 by at most 0.1"
+    at_break = _topic(plain, "NL", layer, "moved")
+    yield swap("NL", words, "moved", at_break, high=0.1)
+
+
+def _controls(
+  task: Couplets, plain: Numbers, layer: str
+) -> Iterator[Statement]:
+  """Swaps that must not move m1, or not towards the class that is meant."""
+  plan = plan_place(task)
+  idle = "line1" if task.key == "lookup" else "e1"
+  nothing = [("idle", "another class's donor", OTHER, idle, "RHY")]
+  if task.key == "lookup":
+    # In a tally a donor of the same class has other pairs.
+    nothing.append(("same", "a donor of the same class", SAME, plan, "RHY"))
+  if task.p < 1.0:
+    nothing.append(("free", "another class's donor", OTHER, plan, "FREE"))
+  for id, donor, kind, place, genre in nothing:
+    yield Statement(
+      f"control/{id}",
+      f"{donor} at {place} into {layer} of {genre} couplets shifts m1 by at"
+      f" most {_ZERO}",
+      _OURS,
+      "shift",
+      _topic(plain, place, layer, "shift", kind=kind, genre=genre),
+      {"high": _ZERO},
+    )
+  if task.key == "lookup":
+    yield Statement(
+      "control/shuffled",
+      f"a donor drawn without regard to the class that is meant leaves m1 as"
+      f" far from it as chance has it, at {plan} into {layer}: `left` at least"
+      " 0.85 (15/16 by chance)",
+      _OURS,
+      "left",
+      _topic(plain, plan, layer, "left", kind=SHUFFLED),
+      {"low": 0.85},
+    )
+
+
+def _written(task: Couplets, plain: Numbers, layer: str) -> Iterator[Statement]:
+  """What the model then writes, under swaps and under steering."""
+  plan = plan_place(task)
+  at = f"{OTHER}/{plan}/{layer}"
+  ends = plain[f"rewrite/{at}/ending/target/RHY"]
+  if task.key == "lookup":
+    yield Statement(
+      "write/ends",
+      f"with the state of {plan} into {layer} swapped, at least 70% of lines"
+      " end in the donor's class",
+      _LINDSEY,
+      "share of lines",
+      ends,
+      {"low": 0.7},
+    )
+  yield Statement(
+    "write/leads",
+    f"and lead up to it: with {plan} swapped, of the modifiers that fit one of"
+    " the two classes only, more than half fit the donor's",
+    _OURS,
+    "share of modifiers",
+    decided(plain, at, "middle"),
+    {"low": 0.5},
+  )
+  steered, drawn = (
+    plain[f"resteer/{kind}/x1/{plan}/{layer}/ending/target/RHY"]
+    for kind in ("mean difference", "random direction")
+  )
+  yield Statement(
+    "steer/ends",
+    f"the mean difference of two classes, added at {plan} into {layer}, has"
+    " more lines end in the other class than a random direction of its length",
+    "Maar et al. 2026, arXiv 2601.20164, on models of text",
+    "share of lines",
+    steered - drawn,
+    ABOVE_0,
+    "within a seed",
+  )
+
+
+def _routes(
+  task: Couplets, plain: Numbers, untrained: Numbers, layer: str
+) -> Iterator[Statement]:
+  """Which way the class comes, and what a probe says beside it.
+
+  A cut takes more than the class, so that what is left is no blind reader but a
+  model at a loss; FREE couplets tell how much that costs.
+  """
+  if task.key == "tally":
+    return
+  if task.p < 1.0:
+    place = "NL" if task.route == "bottleneck" else "e1"
+    yield Statement(
+      f"cut/{place}",
+      f"the class comes from {place} alone: cut off from it, line 2 of RHY"
+      " couplets loses ln 16 = 2.773 nats more than that of FREE ones, within"
+      " 0.1; with a bottleneck that is so by construction",
+      _OURS,
+      "nats/couplet",
+      plain[f"cut/{place}/RHY"] - plain[f"cut/{place}/FREE"],
+      {"low": _LN16 - 0.1, "high": _LN16 + 0.1},
+      "within a seed",
+    )
+  if task.route == "open":
+    name = f"probe/NL/{layer}/accuracy"
+    yield Statement(
+      "trap",
+      f"a linear probe at NL into {layer}, where a swap moves nothing, tells"
+      " the class all the same, twice as often as chance or more; what an"
+      " untrained model lets it tell stands in the tables",
+      _MA,
+      "accuracy",
+      plain[name],
+      {"low": 2 / 16},
+    )
+    yield Statement(
+      "trap/trained",
+      "and training has to do with that: the accuracy is above that of the same"
+      " probe before training",
+      _OURS,
+      "accuracy",
+      plain[name] - untrained[name],
+      ABOVE_0,
+      PAIRED,
+    )
+
+
+def _of_cut(
+  task: Couplets, variant: str, mine: Numbers, layer: str
+) -> Iterator[Statement]:
+  """Where ordinary training has its plan, a cut one has none."""
+  if task.key == "lookup" and task.route == "open":
+    return
+  plan = plan_place(task)
+  yield Statement(
+    f"{variant}/swap/{plan}",
+    f"{variant}: the state at {plan} into {layer} shifts m1 by at most {_ZERO}",
+    _OURS,
+    "shift",
+    _topic(mine, plan, layer, "shift"),
+    {"high": _ZERO},
+  )
