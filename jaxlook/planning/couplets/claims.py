@@ -84,7 +84,8 @@ def _bounds(task: Couplets, plain: Numbers) -> Iterator[Statement]:
   wanted: list[tuple[str, str, oracle.Reader, float]] = [
     ("bound", "RHY", best, near)
   ]
-  wanted += [("free", "FREE", "blind", 0.05)] if task.p < 1.0 else []
+  if task.p < 1.0:
+    wanted.append(("free", "FREE", "blind", 0.05))
   for id, genre, reader, most in wanted:
     exact = oracle.losses(task, reader, genre == "RHY")
     off = [
