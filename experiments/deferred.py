@@ -15,15 +15,18 @@ minutes on two cores.
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
+import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, horizon, studying
 from jaxlook import ablation, report
+from jaxlook.claims import Statement, judged
 from jaxlook.lookahead import dial_report
-from jaxlook.lookahead.dial import Dial
+from jaxlook.lookahead.dial import STOPS, Dial, Values
+from jaxlook.lookahead.dial import horizon as horizon_name
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.runs import Store
 from jaxlook.tasks.deferred import Deferred
@@ -123,6 +126,25 @@ def reach(task: Deferred, layers: int) -> tuple[int, int]:
   return math.ceil(task.delay / (layers - 1)), task.delay + task.terms - 1
 
 
+def _statements(
+  setting: str, losses: Values, chance: float
+) -> Iterator[Statement]:
+  """Ordinary training learns the task, and myopic training nothing of it."""
+  bounds = {ablation.CAUSAL: ("learned", "at most a tenth", {"high": 0.1})}
+  for stop in STOPS:
+    whole = (f"{stop}/whole", "at least nine tenths", {"low": 0.9})
+    bounds[horizon_name(0, stop)] = whole
+  for variant, (id, words, bound) in bounds.items():
+    yield Statement(
+      f"{setting}/{id}",
+      f"the loss of {variant} is {words} of that of who knows no pair",
+      _OURS,
+      "share of chance",
+      np.array(list(losses[variant].values())) / chance,
+      bound,
+    )
+
+
 def findings(
   store: Store,
   study: studying.Study,
@@ -145,6 +167,7 @@ def findings(
       source=_OURS,
       setting=problem.setting,
     )
+    claims += judged(_statements(problem.setting, losses, task.asked_chance))
     found = dial_report.tables(dial, losses, length, layers, unit)
     found[f"Held-out loss, {unit}"] = report.variant_table(
       losses,

@@ -27,6 +27,24 @@ def interval(ends: tuple[float, float]) -> str:
   return f"[{number(ends[0])}, {number(ends[1])}]"
 
 
+def mean(values: np.ndarray) -> str:
+  """The mean over seeds with its 95% t interval; "-" below two seeds.
+
+  Args:
+    values: one a seed, [E]; those that are not finite are left out.
+  """
+  alive = values[np.isfinite(values)]
+  if len(alive) < 2:
+    return "-"
+  found = stats.mean_interval(alive)
+  return f"{number(found.estimate)} {interval(found.ci95)}"
+
+
+def count(values: np.ndarray) -> str:
+  """How many values are finite."""
+  return str(int(np.isfinite(values).sum()))
+
+
 def variant_table(
   values: Mapping[str, Mapping[int, float]],
   diverged: Mapping[str, Sequence[int]],

@@ -164,7 +164,7 @@ def tables(courses: Mapping[str, Course]) -> dict[str, report.Rows]:
     found = induction_heads.summary(_last(course))
     alive = np.isfinite(found["loss"])
     end.append(
-      [arm, *(_shown(found[name][alive]) for name in _TITLES)]
+      [arm, *(report.mean(found[name][alive]) for name in _TITLES)]
       + [str(alive.sum())]
     )
   when = [["arm", "first recorded step above 0.5, by seed"]]
@@ -180,13 +180,6 @@ def tables(courses: Mapping[str, Course]) -> dict[str, report.Rows]:
 
 def _first(steps: Sequence[int], above: np.ndarray) -> str:
   return str(steps[int(np.argmax(above))]) if above.any() else "never"
-
-
-def _shown(values: np.ndarray) -> str:
-  if len(values) < 2:
-    return "-"
-  found = stats.mean_interval(values)
-  return f"{report.number(found.estimate)} {report.interval(found.ci95)}"
 
 
 def figure(

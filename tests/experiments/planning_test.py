@@ -51,7 +51,9 @@ class PlanningTest(running.StudyTestCase):
       | {f"horizon:{h}/{s}" for h in (0, 1) for s in ("kv", "residual")},
     )
     ids = [claim["id"] for claim in result["claims"]]
-    self.assertContainsSubset(["2 layers/kv/gap", "2 layers/residual/gap"], ids)
+    self.assertContainsSubset(
+      ["2 layers/kv/gap", "2 layers/learned", "2 layers/residual/whole"], ids
+    )
 
 
 class RefusalTest(running.RefusalTestCase):

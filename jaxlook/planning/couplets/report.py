@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jaxlook import figures, report, stats
+from jaxlook import figures, report
 from jaxlook.planning.couplets import places
 from jaxlook.planning.couplets.claims import ByVariant, decided, modifiers
 from jaxlook.planning.couplets.examination import (
@@ -68,7 +68,7 @@ def _losses(task: Couplets, found: ByVariant, genre: str) -> report.Rows:
     )
   for variant, mine in found.items():
     each = [mine[f"loss/{genre}/{c}"] for c in (*classes, "line 2")]
-    rows.append([variant, *map(_shown, each), _count(each[0])])
+    rows.append([variant, *map(report.mean, each), report.count(each[0])])
   return rows
 
 
@@ -84,7 +84,7 @@ def _written(found: ByVariant) -> report.Rows:
   rows = [["variant", *names.values(), "n"]]
   for variant, mine in found.items():
     each = [mine[f"write/{name}"] for name in names]
-    rows.append([variant, *map(_shown, each), _count(each[0])])
+    rows.append([variant, *map(report.mean, each), report.count(each[0])])
   return rows
 
 
@@ -102,14 +102,14 @@ def _swap_table(
       for part in _PARTS:
         row.append(
           " / ".join(
-            _shown(mine[f"swap/{OTHER}/{at}/{part}/{field}/RHY"])
+            report.mean(mine[f"swap/{OTHER}/{at}/{part}/{field}/RHY"])
             for field in ("moved", "left")
           )
         )
-      row.append(_shown(mine[f"swap/{OTHER}/{at}/topic/shift/RHY"]))
+      row.append(report.mean(mine[f"swap/{OTHER}/{at}/topic/shift/RHY"]))
       if f"rewrite/{OTHER}/{at}/ending/target/RHY" in mine:
-        row.append(_shown(mine[f"rewrite/{OTHER}/{at}/ending/target/RHY"]))
-        row.append(_shown(decided(mine, f"{OTHER}/{at}", "middle")))
+        row.append(report.mean(mine[f"rewrite/{OTHER}/{at}/ending/target/RHY"]))
+        row.append(report.mean(decided(mine, f"{OTHER}/{at}", "middle")))
       else:
         row += ["-"] * 2
       for numbers, kind in (
@@ -118,7 +118,7 @@ def _swap_table(
         (untrained, "probe"),
       ):
         name = f"{kind}/{at}/accuracy"
-        row.append(_shown(numbers[name]) if name in numbers else "-")
+        row.append(report.mean(numbers[name]) if name in numbers else "-")
       rows.append(row)
   return rows
 
@@ -140,8 +140,8 @@ def _controls(task: Couplets, found: ByVariant, layers: int) -> report.Rows:
           mine[f"swap/{kind}/{at}/{field}/{genre}"]
           for kind, field, genre in controls.values()
         ]
-        row = [variant, place.name, str(layer), *map(_shown, each)]
-        rows.append([*row, _count(each[0])])
+        row = [variant, place.name, str(layer), *map(report.mean, each)]
+        rows.append([*row, report.count(each[0])])
   return rows
 
 
@@ -162,10 +162,10 @@ def _steering(
           )
           rows.append(
             [variant, place.name, str(layer), f"{strength:g}"]
-            + [f"{_shown(moved)} / {_shown(left)}"]
-            + [_shown(mine[f"resteer/{at}/ending/target/RHY"])]
-            + [_shown(decided(mine, at, "middle", "resteer"))]
-            + [_count(moved)]
+            + [f"{report.mean(moved)} / {report.mean(left)}"]
+            + [report.mean(mine[f"resteer/{at}/ending/target/RHY"])]
+            + [report.mean(decided(mine, at, "middle", "resteer"))]
+            + [report.count(moved)]
           )
   return rows
 
@@ -177,24 +177,12 @@ def _cuts(task: Couplets, found: ByVariant) -> report.Rows:
     rows.append(
       [place.name]
       + [
-        _shown(mine[f"cut/{place.name}/{genre}"])
+        report.mean(mine[f"cut/{place.name}/{genre}"])
         for mine in found.values()
         for genre in genres
       ]
     )
   return rows
-
-
-def _shown(values: np.ndarray) -> str:
-  alive = values[np.isfinite(values)]
-  if len(alive) < 2:
-    return "-"
-  found = stats.mean_interval(alive)
-  return f"{report.number(found.estimate)} {report.interval(found.ci95)}"
-
-
-def _count(values: np.ndarray) -> str:
-  return str(int(np.isfinite(values).sum()))
 
 
 def figure(
