@@ -3,6 +3,8 @@
 import pathlib
 import tempfile
 
+import numpy as np
+
 from jaxlook import ablation, report, stats
 from tests import base
 
@@ -67,6 +69,16 @@ class TableTest(base.TestCase):
     """Header, rule and rows, cells between bars."""
     text = report.markdown([["a", "b"], ["1", "2"]])
     self.assertEqual(text, "| a | b |\n| --- | --- |\n| 1 | 2 |\n")
+
+
+class MeanTest(base.TestCase):
+  def test_seeds_that_are_there(self):
+    """Diverged seeds are left out, and one seed has no interval."""
+    ends = report.interval(stats.mean_interval([0.1, 0.3]).ci95)
+    values = np.array([0.1, np.nan, 0.3])
+    self.assertEqual(report.mean(values), f"0.2 {ends}")
+    self.assertEqual(report.count(values), "2")
+    self.assertEqual(report.mean(values[:2]), "-")
 
 
 class FileTest(base.TestCase):
