@@ -145,6 +145,36 @@ def arms(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
   return tuple(dict.fromkeys([ablation.CAUSAL, *names]))
 
 
+def cuts(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
+  """The variants to train, of which none changes the forward pass.
+
+  For measures that compare what variants have learned to do with one and the
+  same network.
+
+  Args:
+    default: as of `arms`.
+    layers: as of `arms`.
+    heads: as of `arms`.
+
+  Returns:
+    As `arms`.
+
+  Raises:
+    UsageError: a form lets positions read less than causal attention does, or
+      as `arms`.
+  """
+  variants = arms(default, layers, heads)
+  for variant in variants:
+    specs = parse_layers(variant, layers, heads)
+    if not all(spec.keeps_forward for layer in specs for spec in layer):
+      raise cli.UsageError(
+        "attention",
+        f"{variant!r} changes the forward pass; only forms that cut gradient"
+        " alone can be compared here",
+      )
+  return variants
+
+
 @dataclasses.dataclass(frozen=True)
 class Ablation:
   """What an experiment hands over to be run and reported.

@@ -187,7 +187,7 @@ def cells(arm: FinishedArm, found: Found) -> list[dict]:
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = build_config()
-  variants = ablating.arms(
+  variants = ablating.cuts(
     [ablation.RESIDUAL, ablation.KV], config.layers, config.heads
   )
   settings = config.settings

@@ -50,6 +50,9 @@ class RefusalTest(running.RefusalTestCase):
     ({"heads": 3}, "^--heads: heads=3 do not divide width=16"),
     ({"steps": 0}, "^--steps: steps must be at least 1"),
     ({"microbatches": 3}, "^--microbatches: .* must divide batch_size=4"),
+    ({"attention": ["window:2"]}, "^--attention: 'window:2' changes the forw"),
+    ({"attention": ["zero_context"]}, "^--attention: 'zero_context' changes"),
+    ({"attention": ["self_only"]}, "^--attention: 'self_only' changes the"),
     ({"attention": ["teacher"]}, "^--attention: 'teacher' needs a teacher"),
   )
   def test_refusals(self, values, message):
