@@ -94,12 +94,23 @@ def resolve(presets: Mapping[str, Any], **values: Any) -> Any:
     flag.name: flag.value for flag in (SEEDS, LENGTH, LAYERS, WIDTH, HEADS)
   }
   given = {name: value for name, value in values.items() if value is not None}
-  given["train"] = _resolve_train(config.train)
+  given["train"] = resolve_train(config.train)
   return dataclasses.replace(config, **given)
 
 
-def _resolve_train(train: TrainConfig) -> TrainConfig:
-  """The preset's training with the flags' values."""
+def resolve_train(train: TrainConfig) -> TrainConfig:
+  """The preset's training with the flags' values.
+
+  Args:
+    train: what a preset says, for experiments that train in several ways.
+
+  Returns:
+    The same with `--steps`, `--microbatches`, `--dtype`, `--remat` and
+    `--loss_tokens`, where they are given.
+
+  Raises:
+    UsageError: a flag is out of range.
+  """
   if STEPS.value is not None:
     with cli.naming("steps"):
       kept = [step for step in train.keep_steps if step <= STEPS.value]

@@ -70,11 +70,11 @@ NOTES = (
   "A cut changes nothing in the forward pass: padding that a model has not"
   " learned to use is still read.",
   "Three digits at `cpu` were chosen after pilots of ordinary training with one"
-  " seed, two layers and width 64, with no padding against some; the run pads to"
-  " n and to 2n, as published. Operands of up to two digits are learned as"
-  " fast without padding as with it: training losses of 0.129 and 0.125 nats a"
-  " digit after 1,250 to 1,500 steps of 2,500. With up to three digits padding"
-  " to 6 helps: 0.477 instead of 0.571 after 750 to 1,000 steps of 2,000. Few"
+  " seed, two layers and width 64, with padding against none; a run pads to n"
+  " and to 2n, as published. Operands of up to two digits were learned as fast"
+  " without padding as with it: training losses of 0.129 and 0.125 nats a digit"
+  " after 1,250 to 1,500 steps of 2,500. With up to three digits padding to 6"
+  " helped: 0.477 instead of 0.571 after 750 to 1,000 steps of 2,000. Few"
   " products of two numbers of three digits are learned by then, so the table"
   " of padding and myopia is of all lengths evenly; the published one is of"
   " full length.",

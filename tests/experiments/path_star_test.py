@@ -28,20 +28,23 @@ class PathStarTest(running.StudyTestCase):
       self.assertAlmostEqual(metrics["path_forced"], metrics["path_written"])
     ids = {claim["id"] for claim in result["claims"]}
     self.assertContainsSubset(
-      {"B4/weights", "B4/weights/above_chance", "weights/swap/goal"}, ids
+      {"B4/weights", "B4/weights/above_chance", "weights/swap/answer/causal"},
+      ids,
     )
     self.assertLen(list(self.out.glob("figures/*.png")), 2)
     rows = pq.read_table(self.out / "measurements.parquet").to_pylist()
-    moved, left = (
-      [
-        row["value"]
-        for row in rows
-        if (row["measure"], row["place"]) == (measure, "self: everywhere")
-      ]
-      for measure in ("moved", "left")
-    )
-    self.assertNotEmpty(moved)
-    self.assertEqual(moved, left)
+    # With its own stream put in a model writes what it writes anyway: the last
+    # of the three steps of `moved` and `left` is the whole answer.
+    for measure in ("moved", "left"):
+      for cell in result["cells"]:
+        values = [
+          row["value"]
+          for row in rows
+          if (row["measure"], row["place"]) == (measure, "self: everywhere")
+          and (row["leaves"], row["seed"]) == ("held out", cell["seed"])
+          and row["step"] == 3
+        ]
+        self.assertEqual(values, [cell["metrics"]["path_written"]] * 2)
 
 
 class RefusalTest(running.RefusalTestCase):
