@@ -94,12 +94,23 @@ def resolve(presets: Mapping[str, Any], **values: Any) -> Any:
     flag.name: flag.value for flag in (SEEDS, LENGTH, LAYERS, WIDTH, HEADS)
   }
   given = {name: value for name, value in values.items() if value is not None}
-  given["train"] = _resolve_train(config.train)
+  given["train"] = resolve_train(config.train)
   return dataclasses.replace(config, **given)
 
 
-def _resolve_train(train: TrainConfig) -> TrainConfig:
-  """The preset's training with the flags' values."""
+def resolve_train(train: TrainConfig) -> TrainConfig:
+  """The preset's training with the flags' values.
+
+  Args:
+    train: what a preset says, for experiments that train in several ways.
+
+  Returns:
+    The same with `--steps`, `--microbatches`, `--dtype`, `--remat` and
+    `--loss_tokens`, where they are given.
+
+  Raises:
+    UsageError: a flag is out of range.
+  """
   if STEPS.value is not None:
     with cli.naming("steps"):
       kept = [step for step in train.keep_steps if step <= STEPS.value]
@@ -143,6 +154,36 @@ def arms(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
       )
     names.append(layers_name(specs))
   return tuple(dict.fromkeys([ablation.CAUSAL, *names]))
+
+
+def cuts(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
+  """The variants to train, of which none changes the forward pass.
+
+  For measures that compare what variants have learned to do with one and the
+  same network.
+
+  Args:
+    default: as of `arms`.
+    layers: as of `arms`.
+    heads: as of `arms`.
+
+  Returns:
+    As `arms`.
+
+  Raises:
+    UsageError: a form lets positions read less than causal attention does, or
+      as `arms`.
+  """
+  variants = arms(default, layers, heads)
+  for variant in variants:
+    specs = parse_layers(variant, layers, heads)
+    if not all(spec.keeps_forward for layer in specs for spec in layer):
+      raise cli.UsageError(
+        "attention",
+        f"{variant!r} changes the forward pass; only forms that cut gradient"
+        " alone can be compared here",
+      )
+  return variants
 
 
 @dataclasses.dataclass(frozen=True)

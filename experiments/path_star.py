@@ -10,8 +10,8 @@ masked, and in the weights (`path_star_weights`), where held-out paths are said
 to be found without gradient from later tokens: a prediction for both myopic
 cuts, which as far as we found nobody has run. Causal and both cuts train on
 forward, reversed and in-weights graphs; on the others, also teacherless in
-weights, causal alone. `cpu` takes about 14 minutes on two quiet cores, an
-estimate from pilots; it has not been run whole.
+weights, causal alone, unless `--attention` names what to train. `cpu` takes
+about 16 minutes on two cores.
 
 Per setting and variant: loss and accuracy by step under teacher forcing, whole
 paths in free writing, beam gain, linear probes where the answer starts beside
@@ -29,9 +29,11 @@ from absl import flags
 from experiments import ablating, cli, studying
 from jaxlook import ablation, claims
 from jaxlook.models import DecoderConfig, scaled_init_std
+from jaxlook.planning.stars import claims as stars_claims
 from jaxlook.planning.stars import report as stars_report
 from jaxlook.planning.stars.settings import (
   COMPARED,
+  FORCED_GRAPHS,
   FORWARD,
   IN_WEIGHTS,
   SETTINGS,
@@ -57,11 +59,19 @@ NOTES = (
   "A path is written greedily, each step read with those before it; a model of"
   " a teacherless setting never saw its answer in training and is read off at"
   " once. Under masking, accuracy is that with nothing hidden.",
+  f"Accuracies given the true steps before are of {FORCED_GRAPHS:,} graphs that"
+  " nothing else was asked about, in weights of all held-out leaves; so are"
+  " claims of written paths, which greedy writing gets right exactly where all"
+  " steps are right given the true ones before. Losses, beams, probes, swaps"
+  " and the columns that say written are of fewer graphs (`sequences` in the"
+  " config).",
   "`goal` donors ask the same graph for another goal, so that before the goal"
   " nothing can move; `leaves` donors ask the same, with the leaves of two arms"
   " exchanged in the edges. Moved is the share of answers that become the"
   " donor's, left the share that stay. Who guesses among arms writes the"
-  " donor's path by chance: how often is what `before the goal` shows.",
+  " donor's path by chance: how often is what `before the goal` shows. At the"
+  " goal, before block 0, nothing but the input is replaced: that is a ceiling,"
+  " and nothing is claimed of it.",
   "In weights the head is the token embedding; in pilots without that ordinary"
   " training found no held-out path (G(256, 4): first step 0.00 after 2,000"
   " steps, n = 1, and 0.41 with it, n = 1; the former had more weight decay,"
@@ -119,13 +129,7 @@ def build_config() -> Config:
   if ablating.LENGTH.value is not None:
     raise cli.UsageError("length", "is given in vain: the graphs decide it")
   config = ablating.resolve(PRESETS)
-  given = {
-    "steps": ablating.STEPS.value,
-    "microbatches": ablating.MICROBATCHES.value,
-  }
-  given = {name: value for name, value in given.items() if value is not None}
-  with cli.naming(*given):
-    train = dataclasses.replace(config.train_weights, **given)
+  train = ablating.resolve_train(config.train_weights)
   settings = tuple(dict.fromkeys(_SETTING.value or config.settings))
   return dataclasses.replace(config, train_weights=train, settings=settings)
 
@@ -169,7 +173,7 @@ def look(problem: Problem, arm: FinishedArm, sequences: int) -> Found:
 
 def cells(arm: FinishedArm, found: Found) -> list[dict]:
   """The arm's cells of result.json, with what was measured."""
-  measured = stars_report.numbers(found)
+  measured = stars_claims.numbers(found)
   return [
     cell
     | {
@@ -187,15 +191,16 @@ def cells(arm: FinishedArm, found: Found) -> list[dict]:
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = build_config()
-  variants = ablating.arms(
+  variants = ablating.cuts(
     [ablation.RESIDUAL, ablation.KV], config.layers, config.heads
   )
   settings = config.settings
   problems = {setting: problem(config, setting) for setting in settings}
+  plain, everywhere = variants[:1], bool(ablating.ATTENTION.value)
   todo = [
     (problems[setting], variant)
     for setting in settings
-    for variant in (variants if setting in COMPARED else variants[:1])
+    for variant in (variants if everywhere or setting in COMPARED else plain)
   ]
   graphs, train = config.graphs, config.train
   study = studying.Study(
@@ -227,7 +232,7 @@ def main() -> None:
       store,
       study,
       studying.Findings(
-        claims=claims.judged(stars_report.statements(every)),
+        claims=claims.judged(stars_claims.statements(every)),
         tables=stars_report.tables(every),
         figures=stars_report.draw(store.figures, every, setup),
         cells=rows,

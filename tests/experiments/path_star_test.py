@@ -28,20 +28,23 @@ class PathStarTest(running.StudyTestCase):
       self.assertAlmostEqual(metrics["path_forced"], metrics["path_written"])
     ids = {claim["id"] for claim in result["claims"]}
     self.assertContainsSubset(
-      {"B4/weights", "B4/weights/above_chance", "weights/swap/goal"}, ids
+      {"B4/weights", "B4/weights/above_chance", "weights/swap/answer/causal"},
+      ids,
     )
     self.assertLen(list(self.out.glob("figures/*.png")), 2)
     rows = pq.read_table(self.out / "measurements.parquet").to_pylist()
-    moved, left = (
-      [
-        row["value"]
-        for row in rows
-        if (row["measure"], row["place"]) == (measure, "self: everywhere")
-      ]
-      for measure in ("moved", "left")
-    )
-    self.assertNotEmpty(moved)
-    self.assertEqual(moved, left)
+    # With its own stream put in a model writes what it writes anyway: the last
+    # of the three steps of `moved` and `left` is the whole answer.
+    for measure in ("moved", "left"):
+      for cell in result["cells"]:
+        values = [
+          row["value"]
+          for row in rows
+          if (row["measure"], row["place"]) == (measure, "self: everywhere")
+          and (row["leaves"], row["seed"]) == ("held out", cell["seed"])
+          and row["step"] == 3
+        ]
+        self.assertEqual(values, [cell["metrics"]["path_written"]] * 2)
 
 
 class RefusalTest(running.RefusalTestCase):
@@ -50,6 +53,9 @@ class RefusalTest(running.RefusalTestCase):
     ({"heads": 3}, "^--heads: heads=3 do not divide width=16"),
     ({"steps": 0}, "^--steps: steps must be at least 1"),
     ({"microbatches": 3}, "^--microbatches: .* must divide batch_size=4"),
+    ({"attention": ["window:2"]}, "^--attention: 'window:2' changes the forw"),
+    ({"attention": ["zero_context"]}, "^--attention: 'zero_context' changes"),
+    ({"attention": ["self_only"]}, "^--attention: 'self_only' changes the"),
     ({"attention": ["teacher"]}, "^--attention: 'teacher' needs a teacher"),
   )
   def test_refusals(self, values, message):

@@ -93,6 +93,9 @@ class RefusalTest(running.RefusalTestCase):
     ({"pad": [4, 0]}, "^--pad: needs two values or more that rise"),
     ({"digits": 0}, "^--digits: digits must be at least 1"),
     ({"digits": 3}, "^--pad: pad must be 0 or at least 3"),
+    ({"layers": 1}, "^--layers: must be at least 2, not 1"),
+    ({"attention": ["window:2"]}, "^--attention: 'window:2' changes the forw"),
+    ({"attention": ["self_only,myopic"]}, "^--attention: 'self_only,my.* cha"),
     ({"heads": 3}, "^--heads: heads=3 do not divide width=16"),
     ({"attention": ["teacher"]}, "^--attention: 'teacher' needs a teacher"),
   )

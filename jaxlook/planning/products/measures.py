@@ -142,8 +142,11 @@ def measure(
   Raises:
     ValueError: as `Decoder`.
   """
-  products = _draw(task, sizes, key)
-  found = _measure(forward_only(decoder), task, sizes, params, products, key)
+  key_products, key_shuffle = jax.random.split(key)
+  products = _draw(task, sizes, key_products)
+  found = _measure(
+    forward_only(decoder), task, sizes, params, products, key_shuffle
+  )
   return by_seed(found, alive)
 
 
@@ -161,15 +164,17 @@ class _Products(NamedTuple):
 
 
 def _draw(task: Multiplication, sizes: Sizes, key: jax.Array) -> _Products:
+  key_full, key_lengths = jax.random.split(key)
   counts = range(1, task.digits + 1)
   pairs = [None, *itertools.product(counts, counts)]
+  keys = jax.random.split(key_lengths, len(pairs))
   batches = [
-    _batch(dataclasses.replace(task, lengths=pair), key, sizes.products)
-    for pair in pairs
+    _batch(dataclasses.replace(task, lengths=pair), each, sizes.products)
+    for pair, each in zip(pairs, keys, strict=True)
   ]
   return _Products(
     jax.tree.map(lambda *each: jnp.stack(each), *batches),
-    _batch(full(task), key, max(sizes.swaps, sizes.probes)),
+    _batch(full(task), key_full, max(sizes.swaps, sizes.probes)),
   )
 
 

@@ -114,7 +114,7 @@ def accuracy(
   asked: Questions,
   dummy: int | None = None,
 ) -> np.ndarray:
-  """`correct` of `Answers` and nothing else, [E, l - 1].
+  """`correct` and, last, `paths` of `Answers` and nothing else, [E, l].
 
   Args:
     decoder: as of `measure`.
@@ -130,7 +130,7 @@ def accuracy(
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
 def _accuracy(decoder, dummy, params, asked):
   logits = _forced(decoder, params, asked, dummy)
-  return jnp.mean(jnp.argmax(logits, axis=-1) == asked.answers, axis=0)
+  return _agreement(jnp.argmax(logits, axis=-1), asked.answers)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))

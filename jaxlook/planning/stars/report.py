@@ -1,4 +1,4 @@
-"""What was found of path-star graphs: claims, tables, measurements, figures."""
+"""What was found of path-star graphs: tables, measurements, figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,149 +8,19 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import figures, report, stats
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
-from jaxlook.claims import ABOVE_0, BELOW_0, Statement
-from jaxlook.planning.stars import plans as stars
+from jaxlook.ablation import CAUSAL
 from jaxlook.planning.stars.answers import Answers
-from jaxlook.planning.stars.settings import (
-  FORWARD,
-  IN_WEIGHTS,
-  MASKED,
-  REVERSED,
-  TEACHERLESS,
-  Found,
+from jaxlook.planning.stars.claims import (
+  MARGIN,
+  PREDICTED,
+  Every,
+  learned,
+  numbers,
+  said_of,
 )
+from jaxlook.planning.stars.settings import IN_WEIGHTS, Found
 
-_STAR = "Bachmann and Nagarajan 2024, arXiv 2403.06963"
-_MASKING = "Kitouni et al. 2024, arXiv 2406.05183, fig. 5"
-_WEIGHTS = "Noroozizadeh et al. 2025, arXiv 2510.26745, obs. 1"
-_OURS = "jaxlook's own; not measured before, as far as we found"
-_UNIT = "share"
-
-
-Every = Mapping[str, Mapping[str, Found]]
-"""By setting and variant."""
-
-
-def numbers(found: Found) -> dict[str, np.ndarray]:
-  """One number a seed for each question, [E] by name."""
-  mine = found.answers
-  return {
-    "first_step": mine.correct[:, found.first],
-    "later_steps": _others(mine.correct, found.first),
-    "path_forced": mine.paths,
-    "first_step_written": mine.written[:, found.first],
-    "path_written": mine.whole,
-    "beam_gain": mine.beam_gain,
-    "path_beamed": mine.beamed,
-    "first_step_loss": mine.losses[:, found.first],
-    "later_steps_loss": _others(mine.losses, found.first),
-  }
-
-
-def _others(values: np.ndarray, first: int) -> np.ndarray:
-  """The mean of the other columns; NaN if there are none."""
-  rest = np.delete(values, first, axis=1)
-  return rest.mean(axis=1) if rest.shape[1] else np.full(len(rest), np.nan)
-
-
-def statements(every: Every) -> Iterator[Statement]:
-  """What is claimed of the settings that were run.
-
-  Args:
-    every: measured models.
-
-  Yields:
-    Published claims about ordinary training, then what the cuts change.
-  """
-  last = {
-    setting: {variant: numbers(found) for variant, found in by.items()}
-    for setting, by in every.items()
-  }
-  for setting, by in every.items():
-    yield from _published(setting, last[setting][CAUSAL], by[CAUSAL])
-    for cut in (RESIDUAL, KV):
-      if cut in by:
-        yield from _of_cut(
-          setting, cut, last[setting][cut], last[setting][CAUSAL]
-        )
-    yield from _swaps(setting, by[CAUSAL])
-
-
-def _published(
-  setting: str, mine: Mapping[str, np.ndarray], found: Found
-) -> Iterator[Statement]:
-  """B1, B2 and B4: ordinary training."""
-  chance = found.chance
-  first, whole = mine["first_step"], mine["path_written"]
-
-  def said(id, words, source, values, **bounds):
-    return Statement(id, f"{setting}: {words}", source, _UNIT, values, bounds)
-
-  at_chance = f"the first step is right in 1/d = {chance:.3g} within 0.02"
-  if setting == FORWARD:
-    near = {"low": chance - 0.02, "high": chance + 0.02}
-    yield said("B1/first", at_chance, _STAR, first, **near)
-    later = "later steps, given the true path, are right in at least 0.99"
-    yield said("B1/later", later, _STAR, mine["later_steps"], low=0.99)
-  elif setting == REVERSED:
-    words = "a written path is right in at least 0.95"
-    yield said("B2/easy", f"{words} (recalled)", _STAR, whole, low=0.95)
-    words = f"a written path is right in 1/d = {chance:.3g} within 0.05"
-    near = {"low": chance - 0.05, "high": chance + 0.05}
-    yield said("B2/hard", f"{words} (published: .49)", _MASKING, whole, **near)
-  elif setting == TEACHERLESS:
-    words = "the first step is right in more than 1/d + 0.02"
-    yield said("B2/teacherless", words, _STAR, first, low=chance + 0.02)
-  elif setting == MASKED:
-    words = "a written path is right in at least 0.95 (published: 1.00)"
-    yield said("B2/masked", words, _MASKING, whole, low=0.95)
-  else:
-    words = "the path to a held-out leaf is right in at least 0.95"
-    yield said(f"B4/{setting}", words, _WEIGHTS, whole, low=0.95)
-    words = "the first step to a held-out leaf is right in at least 0.05 above"
-    words += f" 1/d = {chance:.3g}"
-    id = f"B4/{setting}/above_chance"
-    yield said(id, words, _WEIGHTS, first, low=chance + 0.05)
-
-
-def _of_cut(
-  setting: str,
-  cut: str,
-  mine: Mapping[str, np.ndarray],
-  plain: Mapping[str, np.ndarray],
-) -> Iterator[Statement]:
-  """What is lost without the future's gradient."""
-  name = "first_step" if setting == FORWARD else "path_written"
-  if setting in IN_WEIGHTS:
-    name = "first_step"
-  what = name.replace("_", " ")
-  less = mine[name] - plain[name]
-  head = f"{setting}: {cut} minus {CAUSAL}, {what}"
-  pairing = "paired by seed"
-  if setting in IN_WEIGHTS:
-    source = f"{_WEIGHTS}: a prediction; {_OURS}"
-    words = f"{head}: is no more than 0.05 below 0"
-    id, bounds = f"B4/{setting}/{cut}/no_loss", {"low": -0.05}
-    yield Statement(id, words, source, _UNIT, less, bounds, pairing)
-  else:
-    words = f"{head}: is below 0"
-    id = f"{setting}/{cut}/less"
-    yield Statement(id, words, _OURS, _UNIT, less, BELOW_0, pairing)
-
-
-def _swaps(setting: str, found: Found) -> Iterator[Statement]:
-  """Whether the goal's stream decides the path of ordinary training."""
-  moved = {
-    place: found.answers.moved[:, found.places.index(place), 0, -1]
-    for place in (stars.GOAL, stars.BEFORE)
-  }
-  more = moved[stars.GOAL] - moved[stars.BEFORE]
-  words = f"{setting}: with another goal's stream put in at the goal, before"
-  words += " the first block, its path is written more often than before the"
-  words += " goal, where nothing can change; the estimate is the difference"
-  id = f"{setting}/swap/goal"
-  yield Statement(id, words, _OURS, _UNIT, more, ABOVE_0, "paired by seed")
+_UNTESTED = "What cannot be tested: nothing was learned that could be lost"
 
 
 def tables(every: Every) -> dict[str, report.Rows]:
@@ -162,12 +32,31 @@ def tables(every: Every) -> dict[str, report.Rows]:
   Returns:
     Tables by title; every number with its 95% t interval over n seeds.
   """
-  return {
+  made = {
     "Accuracy": _accuracy(every),
     "Loss by step of the answer, nats": _losses(every),
     "Linear probes where the answer starts": _probes(every),
     "Whole answers with a donor's stream put in (moved / left)": _moved(every),
   }
+  untested = _untested(every)
+  return made | ({_UNTESTED: untested} if len(untested) > 1 else {})
+
+
+def _untested(every: Every) -> report.Rows:
+  """Predictions that a failure of ordinary training leaves without a test."""
+  rows = [["claim", "why", f"{CAUSAL}", "1/d", "n"]]
+  for setting, by in every.items():
+    for cut in by:
+      for name, end in PREDICTED.items() if setting in IN_WEIGHTS else ():
+        plain = by[CAUSAL]
+        if cut == CAUSAL or learned(plain, name):
+          continue
+        why = f"{CAUSAL}, {said_of(name)}: not {MARGIN} above chance"
+        shown = [_shown(numbers(plain)[name]), report.number(plain.chance)]
+        rows.append(
+          [f"B4/{setting}/{cut}/no_loss{end}", why, *shown, _n(plain)]
+        )
+  return rows
 
 
 def _rows(every: Every) -> Iterator[tuple[str, str, Found]]:
@@ -270,7 +159,8 @@ def measurements(every: Every, seeds: Sequence[int]) -> pa.Table:
   Returns:
     Columns setting, variant, leaves ("held out", "trained", "untrained model"),
     seed, measure, place, layer, step and value; null where there is no such
-    axis. The last step of `moved` and `left` stands for the whole answer.
+    axis. The last step of `forced`, `moved` and `left` stands for the whole
+    answer.
   """
   names = "setting variant leaves seed measure place layer step value".split()
   rows = list(_measured(every, seeds))
@@ -282,7 +172,7 @@ def measurements(every: Every, seeds: Sequence[int]) -> pa.Table:
 def _measured(every: Every, seeds: Sequence[int]) -> Iterator[tuple[Any, ...]]:
   for setting, variant, found in _rows(every):
     for leaves, answers in (
-      ("held out", found.answers._asdict()),
+      ("held out", found.answers._asdict() | {"forced": found.forced}),
       ("trained", {} if found.seen is None else {"correct": found.seen}),
       ("untrained model", found.untrained._asdict()),
     ):

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlook import models
 from jaxlook.models import Decoder, DecoderConfig
@@ -50,6 +51,9 @@ class StarAnswersTest(base.Float64TestCase):
       arms=2,
       width=TASK.vocab_size**TASK.steps,
     )
+    alone = star_answers.accuracy(self.decoder, self.params, asked)
+    np.testing.assert_array_equal(alone[:, :-1], found.correct)
+    np.testing.assert_array_equal(alone[:, -1], found.paths)
     self.assertEqual(found.whole[0], 31 / 32)
     self.assertEqual(found.paths[0], found.whole[0])
     self.assertEqual(found.written[0, 0], 31 / 32)
