@@ -124,7 +124,7 @@ PRESETS = {
     _train(4, 8, 3e-3, 0.05, log_every=2, eval_batches=1),
   ),
   "cpu": Config(
-    *(3, (3, 6), 2, 64, 4, 3), Sizes(), _train(1200, 128, 3e-3, 0.05)
+    *(3, (3, 6), 2, 64, 4, 3), Sizes(), _train(900, 128, 3e-3, 0.05)
   ),
   "paper": Config(
     *(5, (5, 10), 12, 768, 12, 3),
