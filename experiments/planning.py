@@ -302,7 +302,7 @@ def main() -> None:
       "layers", "must be at least 2: one to store, one to use"
     )
   problems = [problem(language, config) for language in config.languages]
-  variants = ablating.arms(
+  variants = ablating.cuts(
     [ablation.RESIDUAL, ablation.KV], config.layers, config.heads
   )
   study = studying.Study(

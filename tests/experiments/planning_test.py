@@ -59,6 +59,7 @@ class PlanningTest(running.StudyTestCase):
 class RefusalTest(running.RefusalTestCase):
   @parameterized.parameters(
     (planning, {"length": 9}, "^--length: is given in vain"),
+    (planning, {"attention": ["window:2"]}, "^--attention: .*window:2"),
     (planning, {"layers": 1}, "^--layers: must be at least 2"),
     (planning, {"pairs": 5}, "^--pairs: is given without --key=tally"),
     (planning, {"key": "tally", "pairs": 4}, "^--pairs: pairs must be odd"),
