@@ -21,6 +21,7 @@ a prompt that differs in the plan alone is put in at one place
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -157,6 +158,19 @@ def problem(config: Config, setting: str) -> Problem:
   )
 
 
+def to_train(
+  config: Config, variants: Sequence[str]
+) -> list[tuple[Problem, str]]:
+  """Problem and variant of each arm: what `--attention` names, everywhere."""
+  named = bool(ablating.ATTENTION.value)
+  found = []
+  for setting in config.settings:
+    mine = problem(config, setting)
+    compared = named or setting in COMPARED
+    found += [(mine, each) for each in (variants if compared else variants[:1])]
+  return found
+
+
 def look(problem: Problem, arm: FinishedArm, sequences: int) -> Found:
   """Examines an arm's models before and after training."""
   saved = studying.read(arm)
@@ -194,19 +208,12 @@ def main() -> None:
   variants = ablating.cuts(
     [ablation.RESIDUAL, ablation.KV], config.layers, config.heads
   )
-  settings = config.settings
-  problems = {setting: problem(config, setting) for setting in settings}
-  plain, everywhere = variants[:1], bool(ablating.ATTENTION.value)
-  todo = [
-    (problems[setting], variant)
-    for setting in settings
-    for variant in (variants if everywhere or setting in COMPARED else plain)
-  ]
+  todo = to_train(config, variants)
   graphs, train = config.graphs, config.train
   study = studying.Study(
     name="path_star",
     title="Path-star graphs with and without the future's gradient",
-    problem=problems[settings[0]],
+    problem=todo[0][0],
     variants=variants,
     config={"experiment": "path_star", **dataclasses.asdict(config)},
     setup=f"in context G({graphs.degree}, {graphs.path_length}) of"

@@ -1,7 +1,7 @@
 """The path-star binary from end to end, and what it refuses."""
 
 import pyarrow.parquet as pq
-from absl.testing import parameterized
+from absl.testing import flagsaver, parameterized
 
 from experiments import path_star
 from jaxlook.tasks.path_star_weights import PathStarWeights
@@ -61,6 +61,27 @@ class RefusalTest(running.RefusalTestCase):
   def test_refusals(self, values, message):
     """Each bad value is one line that names its flag, before any training."""
     self.refuse(path_star, message, **values)
+
+  def test_flags_reach_both_trainings(self):
+    """What is said of training holds in context and in the weights."""
+    with flagsaver.flagsaver(
+      **{"preset": "smoke", "steps": 8, "microbatches": 2, "loss_tokens": 5},
+      **{"dtype": "bfloat16", "remat": True},
+    ):
+      config = path_star.build_config()
+    for train in (config.train, config.train_weights):
+      self.assertEqual((train.steps, train.microbatches), (8, 2))
+      self.assertEqual(train.loss_tokens, 5)
+      self.assertTrue(train.bfloat16 and train.remat)
+
+  def test_attention_is_trained_in_every_setting(self):
+    """Cuts are left out of some settings, but not where they are named."""
+    config = path_star.PRESETS["cpu"]
+    variants = ["causal", "horizon:1/kv"]
+    for attention, more in ((None, 3), (["horizon:1"], 6)):
+      with flagsaver.flagsaver(attention=attention):
+        todo = path_star.to_train(config, variants)
+      self.assertLen(todo, 6 + more)
 
   def test_paper_has_the_published_size(self):
     """As many nodes in the weights as published, in the largest graph."""
