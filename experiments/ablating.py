@@ -52,11 +52,10 @@ MICROBATCHES = flags.DEFINE_integer(
   None,
   "Parts of a batch, one after the other: less memory, faster on a CPU.",
 )
-DTYPE = flags.DEFINE_enum(
-  "dtype",
+BFLOAT16 = flags.DEFINE_bool(
+  "bfloat16",
   None,
-  ("float32", "bfloat16"),
-  "What models compute in while they train; parameters are float32.",
+  "Multiply in bfloat16 while training; parameters are float32.",
 )
 REMAT = flags.DEFINE_bool(
   "remat", None, "Compute blocks again in the backward pass: less memory."
@@ -105,7 +104,7 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
     train: what a preset says, for experiments that train in several ways.
 
   Returns:
-    The same with `--steps`, `--microbatches`, `--dtype`, `--remat` and
+    The same with `--steps`, `--microbatches`, `--bfloat16`, `--remat` and
     `--loss_tokens`, where they are given.
 
   Raises:
@@ -120,8 +119,8 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
   if MICROBATCHES.value is not None:
     with cli.naming("microbatches"):
       train = dataclasses.replace(train, microbatches=MICROBATCHES.value)
-  if DTYPE.value is not None:
-    train = dataclasses.replace(train, bfloat16=DTYPE.value == "bfloat16")
+  if BFLOAT16.value is not None:
+    train = dataclasses.replace(train, bfloat16=BFLOAT16.value)
   if REMAT.value is not None:
     train = dataclasses.replace(train, remat=REMAT.value)
   if LOSS_TOKENS.value is not None:

@@ -15,7 +15,7 @@ on two cores.
 
 `paper` has the published sizes and waits for an accelerator; with `--digits=8
 --pad=8 --pad=16` those of larger operands. Computing is in float32 unless
-`--dtype` says otherwise; the published runs had bfloat16.
+`--bfloat16` says otherwise; the published runs had bfloat16.
 """
 
 import dataclasses

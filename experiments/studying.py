@@ -47,7 +47,7 @@ PRETRAINED = "pretrained"
 _SETTLED = (
   *("task", "steps", "seeds", "layers", "width", "heads"),
   *("terms", "frequency", "first", "positions"),
-  *("dtype", "remat", "loss_tokens"),
+  *("bfloat16", "remat", "loss_tokens"),
 )
 
 _CPU, _PAPER = (precaching.PRESETS[preset] for preset in ("cpu", "paper"))

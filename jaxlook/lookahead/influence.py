@@ -21,6 +21,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxlook.models import Decoder, residual_site, residual_sites
 from jaxlook.models.decoder import Params
+from jaxlook.models.head import Head
 from jaxlook.models.sites import check_sites, sown
 
 Losses = Callable[[jax.Array], jax.Array]
@@ -29,7 +30,7 @@ Moved = Mapping[str, jax.Array]
 REST = "rest"
 _TABLE = "position_embedding"
 # All else in a decoder treats each position by itself.
-_POINTWISE = (nn.Dense, nn.LayerNorm, nn.Embed)
+_POINTWISE = (nn.Dense, nn.LayerNorm, nn.Embed, Head)
 
 
 def influence(

@@ -220,6 +220,8 @@ class Decoder(nn.Module):
       return x_BxTxD
     table_VxD = None
     if embed is not None and c.shares_embedding:
+      if self.dtype is None:
+        return embed.attend(x_BxTxD)
       table_VxD = embed.embedding
     return Head(c, self.dtype, name="head")(x_BxTxD, table_VxD)
 

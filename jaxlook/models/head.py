@@ -48,7 +48,8 @@ class Head(nn.Module):
     if c.output_features is None:
       return out
     bias_V = self.param("bias", nn.initializers.zeros, (c.output_features,))
-    return out + bias_V.astype(out.dtype)[None, None]
+    # Written out, as strict rank promotion asks.
+    return out + bias_V.astype(out.dtype).reshape((1,) * (out.ndim - 1) + (-1,))
 
 
 @jax.custom_vjp

@@ -8,3 +8,7 @@ Each measures all seeds of a variant in one program, and reports losses beside
 known bounds, what is written, what a linear probe reads, and what happens when
 the state where a plan may be is another's.
 """
+
+from jaxlook.planning import couplets, products, stars
+
+__all__ = ["couplets", "products", "stars"]

@@ -66,7 +66,7 @@ class RefusalTest(running.RefusalTestCase):
     """What is said of training holds in context and in the weights."""
     with flagsaver.flagsaver(
       **{"preset": "smoke", "steps": 8, "microbatches": 2, "loss_tokens": 5},
-      **{"dtype": "bfloat16", "remat": True},
+      **{"bfloat16": True, "remat": True},
     ):
       config = path_star.build_config()
     for train in (config.train, config.train_weights):
