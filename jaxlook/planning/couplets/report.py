@@ -14,6 +14,7 @@ from jaxlook.planning.couplets.examination import (
   STRENGTHS,
   Numbers,
   main_places,
+  probed_places,
 )
 from jaxlook.planning.couplets.pairs import OTHER
 from jaxlook.tasks import couplets_oracle as oracle
@@ -225,6 +226,8 @@ def figure(
     # No seeds: a band of no width.
     readers[f"{reader} (exact)"] = np.array([[exact[c]] * 2 for c in classes])
   at = [f"{place}/layer{layer}" for place in main]
+  few = {place.name for place in probed_places(task)}
+  probed = [place for place in main if place in few]
   written = {
     "rhymes": "ends in\nthe rhyme",
     "leads": "m1 leads\nto it",
@@ -272,9 +275,9 @@ def figure(
         ),
         panel(
           f"Linear probe for the class, into layer {layer}",
-          main,
+          probed,
           "accuracy",
-          [f"probe/{place}/accuracy" for place in at],
+          [f"probe/{place}/layer{layer}/accuracy" for place in probed],
           chance=1 / 16,
         ),
       ],
