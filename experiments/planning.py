@@ -14,7 +14,7 @@ e2 and the written line become when the state at one place is replaced by
 another couplet's, or steered from one rhyme family to another, and what is lost
 when line 2 may no longer look at a place.
 
-`--key=lookup` (default; about half an hour on two cores) trains three languages:
+`--key=lookup` (default; half an hour on two cores) trains three languages:
 the class of e1 is the key, with an open route, with a bottleneck at the line
 break, and end-only, where improvising is all there is to learn, so that it is
 trained without cuts. `--language=bottleneck/late_genre --p=0.25,0.75` has the
