@@ -27,7 +27,7 @@ class PlanningTest(running.StudyTestCase):
         "bottleneck/free",
         "bottleneck/myopic/kv/gap/RHY",
         "bottleneck/swap/NL",
-        "bottleneck/swap/NL/same",
+        "bottleneck/control/same",
       },
       claims,
     )
