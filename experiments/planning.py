@@ -9,7 +9,7 @@ language in which it is known what must be planned, where, and what it is worth
 in nats. Reports per language and variant the loss by class of positions beside
 the exact loss of a planner, an improviser and a blind reader; whether lines
 that the model writes rhyme and hold together; the beam gain; a linear probe for
-the rhyme at every place and layer; and the causal tests: what m1, the article,
+the rhyme at every place of few positions; and the causal tests: what m1, the article,
 e2 and the written line become when the state at one place is replaced by
 another couplet's, or steered from one rhyme family to another, and what is lost
 when line 2 may no longer look at a place.

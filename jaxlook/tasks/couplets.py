@@ -36,6 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.attention import masks, parse
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets_oracle import Reader
@@ -166,12 +167,7 @@ class Couplets:
 
   def visible(self) -> np.ndarray:
     """Where a query may attend on this route; bool [T, S], T = S."""
-    query, key = np.indices((self.length, self.length))
-    causal = key <= query
-    if self.barrier is None:
-      return causal
-    first_query, first_key = self.barrier
-    return causal & ((query < first_query) | (key >= first_key))
+    return masks.visible(parse("causal"), self.length, self.barrier)
 
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None
