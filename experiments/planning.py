@@ -9,10 +9,10 @@ language in which it is known what must be planned, where, and what it is worth
 in nats. Reports per language and variant the loss by class of positions beside
 the exact loss of a planner, an improviser and a blind reader; whether lines
 that the model writes rhyme and hold together; the beam gain; a linear probe for
-the rhyme at every place of few positions; and the causal tests: what m1, the article,
-e2 and the written line become when the state at one place is replaced by
-another couplet's, or steered from one rhyme family to another, and what is lost
-when line 2 may no longer look at a place.
+the rhyme at every place of few positions; and the causal tests: what m1, the
+article, e2 and the written line become when the state at one place is replaced
+by another couplet's, or steered from one rhyme family to another, and what is
+lost when line 2 may no longer look at a place.
 
 `--key=lookup` (default; half an hour on two cores) trains three languages:
 the class of e1 is the key, with an open route, with a bottleneck at the line
