@@ -107,7 +107,7 @@ class Config:
 
 
 def _train(
-  steps: int, batch: int = 128, rate: float = 5e-3, parts: int = 1
+  steps: int, batch: int = 128, rate: float = 3e-3, parts: int = 1
 ) -> TrainConfig:
   return TrainConfig(
     steps=steps,
@@ -162,7 +162,7 @@ TALLY = {
   "cpu": Config(
     (Couplets(0.9, "tally", "open", pairs=5),),
     *(2, 64, 4, 3, 1024),
-    _train(2500, 256, parts=4),
+    _train(2500, 256, 5e-3, parts=4),
   ),
   "paper": Config(
     tuple(Couplets(0.9, "tally", "open", pairs=k) for k in (5, 9, 15)),

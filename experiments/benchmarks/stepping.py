@@ -107,15 +107,16 @@ def prepare(setting: Setting, variant: str, seeds: int) -> Callable[[], None]:
   Returns:
     A function that takes the chunk's steps and waits for them.
   """
-  decoder = Decoder(setting.model, variant)
+  train = setting.train
+  decoder = Decoder(
+    setting.model, variant, bfloat16=train.bfloat16, remat=train.remat
+  )
   keys = step_lib.seed_keys(range(seeds))
-  states = step_lib.init_states(setting.model, setting.train, keys.init)
+  states = step_lib.init_states(setting.model, train, keys.init)
   steps = jnp.arange(setting.chunk, dtype=jnp.int32)
   compiled = (
     jax.jit(
-      functools.partial(
-        step_lib.train_chunk, decoder, setting.task, setting.train
-      ),
+      functools.partial(step_lib.train_chunk, decoder, setting.task, train),
       donate_argnums=0,
     )
     .lower(states, keys.data, steps, None)

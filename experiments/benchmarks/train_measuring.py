@@ -10,6 +10,7 @@ from experiments.benchmarks import (
   stepping,
   targets,
   timing,
+  torch_step,
   train_report,
   train_targets,
 )
@@ -34,6 +35,10 @@ _NOTES = (
   " its gradient.",
   "GFLOP of a step are those of matrix products that are asked for: of"
   " attention over visible pairs, without computing scores again.",
+  "PyTorch, where it is installed, takes steps of the same model, batch and"
+  " optimiser in the same rounds, written as for speed, in the manner of"
+  " nanoGPT; models of text only. A ratio over causal is one of times: above 1"
+  " it is slower than ours.",
   f"Published: {train_targets.PUBLISHED}; one measurement, elsewhere, so no"
   " interval and no pairing.",
 )
@@ -61,12 +66,15 @@ def time_setting(setting: Setting, rounds: int) -> Timed:
     variant: stepping.prepare(setting, variant, 1)
     for variant in setting.variants
   }
+  if torch_step.available(setting):
+    runs[torch_step.TORCH] = torch_step.prepare(setting)
+  steps = list(runs)
   runs |= {piece.name: piece.run for piece in [*parts, *pieces.squares()]}
   times = timing.interleave(
     runs, rounds, tick=output.progress(f"{setting.name}, rounds", rounds)
   )
-  for variant in setting.variants:
-    times[variant] = times[variant].divided_by(setting.chunk)
+  for name in steps:
+    times[name] = times[name].divided_by(setting.chunk)
   return Timed(
     setting, [part._replace(run=lambda: None) for part in parts], times
   )

@@ -10,6 +10,7 @@ from experiments.benchmarks.flops import step_flops
 from experiments.benchmarks.pieces import Piece
 from experiments.benchmarks.stepping import CAUSAL, Setting, rate
 from experiments.benchmarks.timing import Samples
+from experiments.benchmarks.torch_step import TORCH
 from jaxlook import report, stats
 
 Times = Mapping[str, Samples]
@@ -37,9 +38,10 @@ def steps_table(
     ["variant", "median ms", "quartiles ms", "busy cores", "sequences/s"]
     + ["over causal", "GFLOP a step", "GFLOP/s", "of matmul rate", "n"]
   ]
-  for variant in setting.variants:
+  torch = [TORCH] if TORCH in times else []
+  for variant in (*setting.variants, *torch):
     mine = times[variant]
-    flops = step_flops(setting, variant)
+    flops = step_flops(setting, CAUSAL if variant == TORCH else variant)
     achieved = gflops(flops, mine)
     ratio = timing.ratio(mine.seconds, times[CAUSAL].seconds)
     rows.append(
@@ -161,6 +163,8 @@ def cells(
         "gflops": gflops(step_flops(setting, name), mine),
         "unexplained": unexplained(parts, times, name).estimate,
       }
+    elif name == TORCH:
+      metrics["sequences_per_second"] = rate(setting, mine).estimate
     elif name in counts:
       metrics["times_a_step"] = counts[name]
     rows.append(output.cell(str(setting), name, metrics))

@@ -6,10 +6,11 @@
 Times whole training steps as the library takes them, causal, myopic and
 myopic/residual in turns, on the pre-caching task of the published experiments
 and, in preset `paper`, at the shape of GPT-2 small; beside them the pieces of a
-step, compiled one by one, and the machine's rate of matrix products; and steps
-of many seeds at once. `cpu` takes about 10 minutes on two cores; `paper` wants
-a GPU. Models are trained in float32. A second run with the same `--out`
-measures again.
+step, compiled one by one, and the machine's rate of matrix products; on models
+of text the same steps in PyTorch, where that is installed; and steps of many
+seeds at once. `cpu` takes about 13 minutes on two cores; `paper` wants a GPU.
+Models are trained in float32. A second run with the same `--out` measures
+again.
 """
 
 import dataclasses
@@ -76,6 +77,13 @@ _IN_PARTS = _precaching(
 )
 # Most of a smoke run is compiling, so one variant less.
 _TINY = _precaching("width 8", "smoke", 2, variants=(CAUSAL, RESIDUAL))
+_TEXT = Setting(
+  "text",
+  stepping.RandomTokens(4096, 256),
+  DecoderConfig(4, 256, 4, max_length=256, vocab_size=4096),
+  TrainConfig(steps=1000, batch_size=16, clip_norm=1.0),
+  chunk=1,
+)
 _GPT2_SMALL = Setting(
   "GPT-2 small",
   stepping.RandomTokens(50_257, 1024),
@@ -86,7 +94,7 @@ _GPT2_SMALL = Setting(
 )
 PRESETS = {
   "smoke": Config((_TINY,), 2, _TINY, (2,), (MYOPIC,)),
-  "cpu": Config((_IN_PARTS, _SMALL), 11, _SMALL),
+  "cpu": Config((_IN_PARTS, _SMALL, _TEXT), 11, _SMALL),
   "paper": Config((_PUBLISHED, _SMALL, _GPT2_SMALL), 21, _SMALL),
 }
 

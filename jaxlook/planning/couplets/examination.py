@@ -25,7 +25,8 @@ from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
 
 STRENGTHS = (1.0, 2.0)
-_SOME = 4  # one of so many couplets is written on and steered
+# One of so many couplets is swapped, and one written on and steered.
+_SWAPPED, _WRITTEN = 2, 4
 GENRES = ("RHY", "FREE")
 
 Numbers = dict[str, np.ndarray]
@@ -36,9 +37,9 @@ class Couples(NamedTuple):
 
   Attributes:
     tested: what everything is measured on, of both genres, in no order but
-      that; writing and steering take one of four.
+      that; swaps take one of two, writing under them and steering one of four.
     reference: for the means of families that steering needs.
-    rhyming: RHY ones only, for probes.
+    rhyming: RHY ones only, for probes and the losses of that genre.
   """
 
   tested: Batch
@@ -108,17 +109,22 @@ def examine(
   """
   keys = list(jax.random.split(key, 4))
   of = (decoder, task, params, couples.tested)
-  # Writing and steering run the model most often, and vary little by couplet.
-  some = jax.tree.map(lambda x: x[::_SOME], couples.tested)
-  of_some = (decoder, task, params, some)
+  # What runs the model most often varies little by couplet.
+  of_swapped, of_written = (
+    (decoder, task, params, jax.tree.map(lambda x, n=n: x[::n], couples.tested))
+    for n in (_SWAPPED, _WRITTEN)
+  )
+  scored = measures.losses(decoder, task, params, couples.rhyming)
   main = main_places(task)
   by = (couples.reference, STRENGTHS, main)
   found = Examined(
-    measured=measures.measure(*of, keys[0]),
-    swapped=swaps.measure(*of),
-    rewritten=swaps.write(*of_some, main, key=keys[1]),
-    steered=steering.measure(*of_some, *by, key=keys[2]),
-    resteered=steering.write(*of_some, *by, key=keys[3]),
+    measured=measures.measure(*of, keys[0])._replace(
+      rhyming=scored.mean(axis=1)
+    ),
+    swapped=swaps.measure(*of_swapped),
+    rewritten=swaps.write(*of_written, main, key=keys[1]),
+    steered=steering.measure(*of_written, *by, key=keys[2]),
+    resteered=steering.write(*of_written, *by, key=keys[3]),
     lost=routes.lost(task, routes.measure(*of)),
     probed=probe(decoder, task, params, couples),
   )

@@ -72,8 +72,7 @@ def measure(
   if not rhymes.any():
     raise ValueError("no couplet of the batch rhymes")
   rhyming = jax.tree.map(lambda x: np.asarray(x)[rhymes], batch)
-  plain = forward_only(decoder)
-  losses_ExBxT = np.asarray(_losses(plain, task, params, batch), np.float64)
+  losses_ExBxT = losses(decoder, task, params, batch)
   free_ExT = np.full(losses_ExBxT.shape[::2], np.nan)
   if not rhymes.all():
     free_ExT = losses_ExBxT[:, ~rhymes].mean(axis=1)
@@ -82,9 +81,27 @@ def measure(
     free_ExT,
     *(
       np.asarray(x, np.float64)
-      for x in _write(plain, task, params, rhyming, key)
+      for x in _write(forward_only(decoder), task, params, rhyming, key)
     ),
   )
+
+
+def losses(
+  decoder: Decoder, task: Couplets, params: Any, batch: Batch
+) -> np.ndarray:
+  """The loss of every couplet at every position.
+
+  Args:
+    decoder: the model under the variant.
+    task: that it was trained on.
+    params: parameters with a leading seed axis E.
+    batch: held-out couplets.
+
+  Returns:
+    Nats, float64 [E, B, T], on the host.
+  """
+  found = _losses(forward_only(decoder), task, params, batch)
+  return np.asarray(found, np.float64)
 
 
 # Compiled once for all variants, which share their forward pass.
@@ -148,23 +165,3 @@ def second_line(task: Couplets, losses: np.ndarray) -> np.ndarray:
   """The loss of predicting m1 to e2, nats per couplet, [E]."""
   start = task.targets["m1"][0]
   return losses[:, start : start + lines.line_length(task)].sum(axis=1)
-
-
-def off_by(task: Couplets, losses: np.ndarray, reader: Any) -> np.ndarray:
-  """How far a model is from a reader of rhyming couplets, at its worst.
-
-  Args:
-    task: the language.
-    losses: over rhyming couplets, [E, T].
-    reader: as of `Couplets.expected`.
-
-  Returns:
-    The largest difference, in nats, over the classes of tokens from m1 to e2;
-    [E].
-  """
-  expected = by_class(task, task.expected(reader, True)[None])
-  found = by_class(task, losses)
-  names = [f"m{i + 1}" for i in range(task.modifiers)] + ["art", "e2"]
-  return np.max(
-    [np.abs(found[name] - expected[name]) for name in names], axis=0
-  )

@@ -45,10 +45,6 @@ class MeasureTest(base.Float64TestCase):
     ]
     planner, blind = (measures.second_line(TASK, each) for each in readers)
     self.assert_close(blind - planner, np.log([16.0]))
-    self.assert_close(
-      measures.off_by(TASK, readers[1], "planner"), np.log([4.0])
-    )
-    self.assert_close(measures.off_by(TASK, readers[0], "planner"), np.zeros(1))
     by_class = measures.by_class(TASK, readers[0])
     self.assert_close(by_class["m1"], np.log([32.0]))
     self.assertEqual(lines.line_length(TASK), 3)
