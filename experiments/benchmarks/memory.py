@@ -1,9 +1,9 @@
-"""Peak memory of one attention, forward and backward, in a process of its own.
+"""Peak memory of one call, in a process of its own.
 
     python -m experiments.benchmarks.memory CONTENDER SHAPE DTYPE
 
-prints one JSON object. `experiments.benchmarks.attention` starts it; there is
-no need to do so by hand.
+prints one JSON object for an attention, forward and backward.
+`experiments.benchmarks.attention` starts it; there is no need to do so by hand.
 
 The peak is that of the resident set during the first call, above its size just
 before, when inputs exist and the program is compiled; outputs and gradients
@@ -16,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,31 @@ def measure(name: str, shape: contenders.Shape, dtype: str) -> dict[str, Any]:
     peak_bytes and temp_bytes, each None where unknown, and method, which says
     how the peak was had, or why not.
   """
+  words = [name, str(shape), dtype]
+  found, error = started("experiments.benchmarks.memory", words)
+  return found or {"peak_bytes": None, "temp_bytes": None, "method": error}
+
+
+def started(
+  module: str, words: Sequence[str]
+) -> tuple[dict[str, Any] | None, str]:
+  """Runs a module in a process of its own, on the same kind of device.
+
+  Args:
+    module: prints one JSON object on its last line.
+    words: its arguments.
+
+  Returns:
+    What it printed, or None and why there is nothing.
+  """
   environment = dict(os.environ)
   if jax.config.read("jax_disable_most_optimizations"):
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
   if jax.default_backend() == "cpu":
     environment["JAX_PLATFORMS"] = "cpu"
-  command = [sys.executable, "-m", "experiments.benchmarks.memory"]
-  unknown = {"peak_bytes": None, "temp_bytes": None}
   try:
     done = subprocess.run(
-      [*command, name, str(shape), dtype],
+      [sys.executable, "-m", module, *words],
       cwd=_ROOT,
       env=environment,
       capture_output=True,
@@ -60,15 +76,19 @@ def measure(name: str, shape: contenders.Shape, dtype: str) -> dict[str, Any]:
       check=False,
     )
   except subprocess.TimeoutExpired:
-    return {**unknown, "method": f"gave up after {_SECONDS} s"}
+    return None, f"gave up after {_SECONDS} s"
   if done.returncode:
     said = done.stderr.strip().splitlines()[-1:] or ["without a word"]
-    return {**unknown, "method": f"ended with {done.returncode}: {said[0]}"}
-  return json.loads(done.stdout.strip().splitlines()[-1])
+    return None, f"ended with {done.returncode}: {said[0]}"
+  return json.loads(done.stdout.strip().splitlines()[-1]), ""
 
 
-def limit() -> float:
-  """Bytes that a contender may be expected to need; infinite if unknown."""
+def limit(share: float = _FREE_SHARE) -> float:
+  """Bytes that a call may be expected to need; infinite if unknown.
+
+  Args:
+    share: of the host's free memory, where that is what counts.
+  """
   device = jax.devices()[0].memory_stats() or {}
   if "bytes_limit" in device:
     return device["bytes_limit"] - device["bytes_in_use"]
@@ -77,7 +97,7 @@ def limit() -> float:
       found = dict(line.split(":") for line in lines)
   except OSError:
     return float("inf")
-  return _FREE_SHARE * 1024 * int(found["MemAvailable"].split()[0])
+  return share * 1024 * int(found["MemAvailable"].split()[0])
 
 
 def measure_here(
@@ -91,10 +111,8 @@ def measure_here(
   gc.collect()
   if name == contenders.TORCH and jax.default_backend() == "gpu":
     peak, method = _torch_peak(prepared), "torch.cuda's peak"
-  elif jax.devices()[0].memory_stats():
-    peak, method = _allocator_peak(prepared)
   else:
-    peak, method = _resident_peak(prepared)
+    peak, method = peak_of(prepared.run)
   return {
     "peak_bytes": peak,
     "temp_bytes": prepared.temp_bytes,
@@ -110,12 +128,26 @@ def _torch_peak(prepared: contenders.Prepared) -> int:
   return torch.cuda.max_memory_allocated() - before
 
 
-def _allocator_peak(prepared: contenders.Prepared) -> tuple[int, str]:
+def peak_of(run: Callable[[], None]) -> tuple[int | None, str]:
+  """Bytes that a call of JAX takes above what is there, None if unknown.
+
+  Args:
+    run: makes the call and waits; compiled, in a process that is fresh.
+
+  Returns:
+    The bytes, and how they were had or why not.
+  """
+  if jax.devices()[0].memory_stats():
+    return _allocator_peak(run)
+  return _resident_peak(run)
+
+
+def _allocator_peak(run: Callable[[], None]) -> tuple[int, str]:
   def statistics() -> dict[str, int]:
     return jax.devices()[0].memory_stats() or {}
 
   before = statistics()
-  prepared.run()
+  run()
   peak = statistics()["peak_bytes_in_use"]
   method = "the allocator's peak"
   if peak == before["peak_bytes_in_use"]:
@@ -123,11 +155,11 @@ def _allocator_peak(prepared: contenders.Prepared) -> tuple[int, str]:
   return peak - before["bytes_in_use"], method
 
 
-def _resident_peak(prepared: contenders.Prepared) -> tuple[int | None, str]:
+def _resident_peak(run: Callable[[], None]) -> tuple[int | None, str]:
   _trim()
   before = _resident()
   if before is None:
-    prepared.run()
+    run()
     return None, "none: this system has no /proc/self/status"
   try:
     # Compiling takes memory as well; this forgets that peak.
@@ -135,7 +167,7 @@ def _resident_peak(prepared: contenders.Prepared) -> tuple[int | None, str]:
     method = "VmHWM, reset before the call"
   except OSError:
     method = "VmHWM, not reset before the call: an upper bound"
-  prepared.run()
+  run()
   after = _resident() or before
   return after["VmHWM"] - before["VmRSS"], method
 

@@ -4,7 +4,9 @@ No time is asserted here: clocks are faked, and samples are made up.
 """
 
 import contextlib
+import dataclasses
 import io
+import json
 import pathlib
 import sys
 import tempfile
@@ -24,6 +26,8 @@ from experiments.benchmarks import (
   flops,
   measuring,
   refit,
+  step_memory,
+  step_peak,
   targets,
   timing,
   train_report,
@@ -428,6 +432,31 @@ class SmokeTest(base.TestCase):
     self.assertIn("tokens/s over anew", printed)
     self.assertTrue((self.out / "figures/tokens.png").exists())
 
+  def test_step_memory(self):
+    """Every part has its bytes, and the step was taken."""
+    printed = self.run_binary(step_memory)
+    result = running.result(self.out)
+    self.assertEqual(result["experiment"], "benchmarks.step_memory")
+    self.assertTrue((self.out / "figures/memory.png").exists())
+    self.assertLen(result["cells"], 2)
+    for cell in result["cells"]:
+      found = cell["metrics"]
+      total = 2 * found["params"] + found["optimizer"] + found["activations"]
+      self.assertEqual(found["paper"], total)
+      self.assertGreater(found["peak"], found["params"] + found["optimizer"])
+    self.assertIn("and blocks again", printed)
+
+  def test_a_step_that_does_not_fit(self):
+    """It is compiled, and the report says what it would have taken."""
+    size = step_memory.PRESETS["smoke"].long
+    case = step_peak.Case(step_memory.PLAIN, **dataclasses.asdict(size))
+    text = json.dumps({"case": dataclasses.asdict(case), "most": 100})
+    found = step_peak.measure_here(*step_peak.parse(text))
+    self.assertIsNone(found.peak)
+    self.assertRegex(found.method, "not taken: needs .* of 9.31e-08 GiB")
+    rows = step_memory.table({(size, "plain"): found, (size, "other"): "why"})
+    self.assertEqual([row[-1] for row in rows[1:]], [found.method, "why"])
+
   def test_feeding(self):
     """Reading, steps and both are timed, and the ratios have targets."""
     printed = self.run_binary(feeding)
@@ -465,6 +494,7 @@ class SmokeTest(base.TestCase):
     (train_step, {"seed_counts": ["0"]}, "^--seed_counts: must be numbers"),
     (train_step, {"seed_counts": ["few"]}, "^--seed_counts: invalid literal"),
     (train_step, {"out": "/dev/null/run"}, "^--out: .* no folder"),
+    (step_memory, {"length": 0}, "^--length: must be at least 1, not 0"),
   )
   def test_bad_input_is_one_line(self, binary, values, message):
     """Refused by the flag's name before anything is compiled."""
