@@ -442,6 +442,16 @@ def lost(subjects: Sequence[Subject]) -> dict[str, list[int]]:
   return found
 
 
+def _diverged(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+  """The seeds that diverged, by setting and variant; none for most."""
+  gone: dict[str, list[int]] = {}
+  for cell in cells:
+    if cell["status"] == "diverged":
+      models = " ".join(filter(None, (cell.get("setting"), cell["variant"])))
+      gone.setdefault(models, []).append(cell["seed"])
+  return gone
+
+
 def write(store: Store, study: Study, found: Findings) -> None:
   """Writes report, measurements and, last, the result; prints the tables.
 
@@ -454,15 +464,28 @@ def write(store: Store, study: Study, found: Findings) -> None:
   tables = dict(found.tables)
   if found.claims:
     tables["Claims"] = report.claim_table(found.claims)
+  cells = [
+    *found.cells,
+    *(
+      {"variant": variant, "seed": seed, "metrics": metrics, "status": "done"}
+      for variant, seeds in found.metrics.items()
+      for seed, metrics in seeds.items()
+    ),
+    *(
+      {"variant": variant, "seed": seed, "metrics": {}, "status": "diverged"}
+      for variant, seeds in found.lost.items()
+      for seed in seeds
+    ),
+  ]
   sections = [
     ("", f"{study.setup}.\n\n{report.environment_line(where)}.\n"),
     *(("", f"{note}\n") for note in found.notes),
     *(
       (
         "",
-        f"Of {variant}, the seeds {list(seeds)} diverged; they are left out.\n",
+        f"Of {models}, the seeds {seeds} diverged; they are left out.\n",
       )
-      for variant, seeds in found.lost.items()
+      for models, seeds in _diverged(cells).items()
     ),
     *(
       ("", f"![](figures/{file})\n\n*{caption}*\n")
@@ -480,23 +503,13 @@ def write(store: Store, study: Study, found: Findings) -> None:
       np.savez_compressed(buffer, **found.arrays)
       write_bytes(store.root / "arrays.npz", buffer.getvalue())
     written = f"arrays.npz, {written}"
-  cells = [
-    {"variant": variant, "seed": seed, "metrics": metrics, "status": "done"}
-    for variant, seeds in found.metrics.items()
-    for seed, metrics in seeds.items()
-  ]
-  cells += [
-    {"variant": variant, "seed": seed, "metrics": {}, "status": "diverged"}
-    for variant, seeds in found.lost.items()
-    for seed in seeds
-  ]
   store.write_result(
     {
       "experiment": study.name,
       "preset": ablating.PRESET.value,
       "config": store.config,
       "environment": where,
-      "cells": [*found.cells, *cells],
+      "cells": cells,
       "claims": [claim.as_json() for claim in found.claims],
     }
   )

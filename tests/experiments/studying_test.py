@@ -137,6 +137,22 @@ class StudyingTest(base.TestCase):
     with self.assertRaisesRegex(cli.UsageError, message):
       studying.build("test", "Test", VARIANTS)
 
+  def test_the_report_names_the_seeds_that_diverged(self):
+    """Those of a study's own cells and those of other models, once each."""
+    self._flags(out=self.out + "/run")
+    cell = {"variant": "causal", "setting": "open", "metrics": {}}
+    cells = [
+      {**cell, "seed": seed, "status": status}
+      for seed, status in enumerate(("diverged", "done", "diverged"))
+    ]
+    with studying.opened(self.study) as store:
+      found = studying.Findings([], {}, {}, cells=cells, lost={"myopic": [3]})
+      studying.write(store, self.study, found)
+      told = (store.root / "report.md").read_text()
+    self.assertIn("Of open causal, the seeds [0, 2] diverged", told)
+    self.assertIn("Of myopic, the seeds [3] diverged", told)
+    self.assertEqual(told.count("diverged"), 2)
+
   def test_a_study_of_tokens_takes_no_models_of_other_tasks(self):
     """Whatever trained them: without a flag it trains on text itself."""
     self._flags(model=self.run_folder)

@@ -47,7 +47,7 @@ def tables(
   made["What is written"] = _written(found)
   for variant, mine in found.items():
     made[f"Swaps, {variant}"] = _swap_table(task, mine, untrained, layers)
-  made["Controls of swaps: moved, m1"] = _controls(task, found, layers)
+  made["Controls of swaps, m1"] = _controls(task, found, layers)
   for kind in ("mean difference", "random direction"):
     made[f"Steering by the {kind}"] = _steering(task, found, kind, layers)
   made["Nats of line 2 lost when it may not look at a place"] = _cuts(
