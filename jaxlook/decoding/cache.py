@@ -11,7 +11,7 @@ from jaxlook.lookahead.interventions import forward_only
 from jaxlook.models import Decoder, DecoderConfig, Past
 from jaxlook.models.decoder import Params
 from jaxlook.models.heads import LayerSpec
-from jaxlook.models.sites import NO_EDITS, sown
+from jaxlook.models.sites import NO_EDITS, Edit, Edits, sown
 
 
 class Reader(Protocol):
@@ -64,12 +64,13 @@ def check(config: DecoderConfig, prompts: jax.Array, steps: int) -> None:
     )
 
 
-def reader(decoder: Decoder, cached: bool) -> Reader:
+def reader(decoder: Decoder, cached: bool, edits: Edits = NO_EDITS) -> Reader:
   """Chooses how logits are computed.
 
   Args:
     decoder: the model under any variant; cuts of gradient are left out.
     cached: whether keys and values of earlier positions are kept.
+    edits: by site, what is done to activations while prompts are read.
 
   Returns:
     The reader. With a cache, reading a token takes time linear in the length.
@@ -79,20 +80,21 @@ def reader(decoder: Decoder, cached: bool) -> Reader:
   """
   plain = forward_only(decoder)
   if not cached:
-    return _Anew(plain)
+    return _Anew(plain, tuple(edits.items()))
   specs = cast(tuple[LayerSpec, ...], plain.attention)
   if not all(spec.keeps_forward for layer in specs for spec in layer):
     raise ValueError(
       f"attention {decoder.attention!r} changes the forward pass: decode it"
       " with cached=False"
     )
-  return _Cached(plain)
+  return _Cached(plain, tuple(edits.items()))
 
 
 class _Cached(NamedTuple):
   """Keeps keys and values."""
 
   decoder: Decoder
+  edits: tuple[tuple[str, Edit], ...] = ()
 
   def start(self, params, prompts, lengths, steps):
     c, (batch, width) = self.decoder.config, prompts.shape
@@ -103,7 +105,8 @@ class _Cached(NamedTuple):
       jnp.zeros(shape, dtype),
       jnp.zeros(batch, jnp.int32),
     )
-    logits, past = self._extend(params, prompts, lengths, empty)
+    edits = dict(self.edits)
+    logits, past = self._extend(params, prompts, lengths, empty, edits)
     return _at(logits, lengths - 1), past
 
   def read(self, params, state, tokens):
@@ -114,7 +117,7 @@ class _Cached(NamedTuple):
   def pick(self, state, rows):
     return Past(state.key[:, rows], state.value[:, rows], state.length[rows])
 
-  def _extend(self, params, tokens, counts, past):
+  def _extend(self, params, tokens, counts, past, edits=NO_EDITS):
     """Reads tokens [B, T], of which the first `counts` of a row are meant.
 
     What is padding is written, too, but the next token overwrites it, and
@@ -124,7 +127,7 @@ class _Cached(NamedTuple):
       {"params": params},
       tokens,
       None,
-      NO_EDITS,
+      edits,
       past,
       mutable=["intermediates"],
     )
@@ -157,6 +160,7 @@ class _Anew(NamedTuple):
   """Runs the decoder over all that was read, every time."""
 
   decoder: Decoder
+  edits: tuple[tuple[str, Edit], ...] = ()
 
   def start(self, params, prompts, lengths, steps):
     room = jnp.zeros((len(prompts), steps - 1), prompts.dtype)
@@ -174,7 +178,9 @@ class _Anew(NamedTuple):
     return state[0][rows], state[1][rows]
 
   def _logits(self, params, text, lengths):
-    return _at(models.apply(self.decoder, params, text), lengths - 1)
+    edits = dict(self.edits)
+    logits = models.apply(self.decoder, params, text, None, edits)
+    return _at(logits, lengths - 1)
 
 
 def _at(logits: jax.Array, positions: jax.Array) -> jax.Array:

@@ -1,7 +1,6 @@
 """Greedy decoding and sampling by temperature, top-k and top-p."""
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import chex
@@ -13,6 +12,7 @@ from jax.core import Tracer
 from jaxlook.decoding import cache
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
+from jaxlook.models.sites import NO_EDITS, Edits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,7 @@ def generate(
   key: jax.Array | None = None,
   stop: int | None = None,
   cached: bool = True,
+  edits: Edits = NO_EDITS,
 ) -> Generated:
   """Continues prompts.
 
@@ -89,6 +90,10 @@ def generate(
     stop: the token that ends a sequence; None for none.
     cached: whether keys and values are kept, instead of being computed anew
       for every token. Both give the same tokens but for ties in rounding.
+    edits: by site, what is done to activations [B, T, ...] while prompts are
+      read, T being P or more; positions from P on must stay as they are. What
+      is written sees what they have left in earlier positions. With edits
+      nothing is compiled here: call it under `jax.jit`.
 
   Returns:
     The tokens with their log-probabilities.
@@ -104,12 +109,13 @@ def generate(
     if sampling.temperature > 0.0:
       raise ValueError("key is needed to draw tokens")
     key = jax.random.key(0)
-  reader = cache.reader(decoder, cached)
+  reader = cache.reader(decoder, cached, edits)
   lengths = full_lengths(prompts, lengths)
-  return _generate(reader, sampling, steps, stop, params, prompts, lengths, key)
+  # Edits are other functions each time, so that no program would serve twice.
+  go = _generate if edits else _compiled
+  return go(reader, sampling, steps, stop, params, prompts, lengths, key)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _generate(
   reader: cache.Reader,
   sampling: Sampling,
@@ -151,6 +157,9 @@ def _generate(
     for many, one in zip(rows, (token, log_prob, going), strict=True)
   )
   return Generated(tokens, log_probs, jnp.sum(alive, axis=1))
+
+
+_compiled = jax.jit(_generate, static_argnums=(0, 1, 2, 3))
 
 
 def filtered(logits: jax.Array, sampling: Sampling) -> jax.Array:

@@ -90,6 +90,40 @@ class GenerateTest(base.Float64TestCase):
     other = run(**settings | {"key": jax.random.key(4)})
     self.assertTrue(np.any(other.tokens != cached.tokens))
 
+  @parameterized.parameters(GREEDY, Sampling(0.5))
+  def test_edits_of_prompts(self, how):
+    """The streams of other prompts bring what those would be continued by."""
+    params, prompts = _params(), PROMPTS
+    table = params["position_embedding"][None, :4]
+    stream = params["token_embedding"]["embedding"][prompts] + table
+    others = jnp.roll(prompts, 1, axis=0)
+    key = jax.random.key(3)
+
+    def change(x):
+      return x.at[:, :4].set(jnp.roll(stream, 1, axis=0))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def edited(cached):
+      return decoding.generate(
+        *(Decoder(CONFIG), params, prompts, STEPS),
+        sampling=how,
+        key=key,
+        cached=cached,
+        edits={"block_0/residual": change},
+      )
+
+    plain, wanted = (
+      decoding.generate(
+        *(Decoder(CONFIG), params, each, STEPS), sampling=how, key=key
+      )
+      for each in (prompts, others)
+    )
+    self.assertTrue(np.any(plain.tokens != wanted.tokens))
+    for cached in (True, False):
+      found = edited(cached)
+      np.testing.assert_array_equal(found.tokens, wanted.tokens)
+      self.assert_close(found.log_probs, wanted.log_probs)
+
   def test_stop(self):
     """After the stop token nothing is added, and nothing is counted."""
     plain = decoding.generate(Decoder(CONFIG), _params(), PROMPTS, STEPS)

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxlook.decoding import Sampling
+from jaxlook.decoding import Sampling, generate
 from jaxlook.lookahead import edits
 from jaxlook.lookahead.interventions import capture, run
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edit, Edits, residual_site
+from jaxlook.planning.couplets import lines
 from jaxlook.planning.couplets.answers import (
   Effect,
   Parts,
@@ -25,8 +26,8 @@ from jaxlook.planning.couplets.answers import (
   exact,
   expected,
 )
-from jaxlook.planning.couplets.places import Place, masks
-from jaxlook.planning.couplets.writing import Written, fitting, write
+from jaxlook.planning.couplets.places import Place, line2, masks
+from jaxlook.planning.couplets.writing import Written, fitting
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
 
@@ -117,12 +118,15 @@ def writings(
   Returns:
     Shares of tokens that fit either class, each [K, L, P, G].
   """
-  truth = task.truth(batch)
+  truth, prompts = task.truth(batch), batch.inputs[:, : line2(task)]
 
   def measured(kind: jax.Array, edits: Edits) -> Written:
-    tokens = write(
-      *(decoder, params, task, batch.inputs, edits), sampling=sampling, key=key
-    )
+    tokens = generate(
+      *(decoder, params, prompts, lines.line_length(task)),
+      sampling=sampling,
+      key=key,
+      edits=edits,
+    ).tokens
     valid = changes.valid[kind]
     return fitting(tokens, truth.key, changes.target, valid, truth.rhymes)
 

@@ -11,17 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxlook.decoding import GREEDY, Sampling, cache
-from jaxlook.decoding.sampling import filtered
-from jaxlook.lookahead.interventions import capture
-from jaxlook.models import Decoder, Past
-from jaxlook.models.decoder import Params
-from jaxlook.models.sites import NO_EDITS, Edits
 from jaxlook.planning.couplets import lines
 from jaxlook.planning.couplets.answers import by_genre
-from jaxlook.planning.couplets.places import line2
 from jaxlook.tasks import couplets_language as language
-from jaxlook.tasks.couplets import Couplets
 
 
 class Fits(NamedTuple):
@@ -64,69 +56,6 @@ class Written(NamedTuple):
   article: Fits
 
 
-def write(
-  decoder: Decoder,
-  params: Params,
-  task: Couplets,
-  inputs: jax.Array,
-  edits: Edits = NO_EDITS,
-  *,
-  sampling: Sampling = GREEDY,
-  key: jax.Array,
-) -> jax.Array:
-  """Lets a model write line 2 after its prompt was read under edits.
-
-  Edits of what stands before m1 need no repetition: later tokens see them in
-  the keys and values that the prompt has left.
-
-  Args:
-    decoder: the model; its forward pass must be an ordinary one.
-    params: its parameters, of one seed.
-    task: the arm.
-    inputs: couplets, int [B, T]; what stands from m1 on is not read.
-    edits: by site, of activations of the positions before m1.
-    sampling: how a token is drawn.
-    key: a PRNG key, consumed; not used if the temperature is 0. Equal keys
-      draw the tokens that `jaxlook.decoding.generate` does.
-
-  Returns:
-    m1 .. mL, article and e2, int32 [B, L + 2].
-
-  Raises:
-    ValueError: the variant changes the forward pass.
-  """
-  start, steps = line2(task), lines.line_length(task)
-  reader = cache.reader(decoder, cached=True)
-  layers = range(decoder.config.layers)
-  keys, values = (
-    [f"block_{layer}/attention/{name}" for layer in layers]
-    for name in ("key", "value")
-  )
-  logits, seen = capture(
-    decoder, params, inputs[:, :start], [*keys, *values], edits
-  )
-  room = ((0, 0), (0, 0), (0, steps), (0, 0), (0, 0))
-  key_LxBxSxNxH, value_LxBxSxNxH = (
-    jnp.pad(jnp.stack([seen[site] for site in sites]), room)
-    for sites in (keys, values)
-  )
-  past = Past(
-    key_LxBxSxNxH, value_LxBxSxNxH, jnp.full(len(inputs), start, jnp.int32)
-  )
-
-  def body(state, key):
-    logits, past = state
-    if sampling.temperature == 0.0:
-      token = jnp.argmax(logits, axis=-1)
-    else:
-      token = jax.random.categorical(key, filtered(logits, sampling))
-    return reader.read(params, past, token), token.astype(jnp.int32)
-
-  draws = jax.random.split(key, steps)
-  _, tokens = jax.lax.scan(body, (logits[:, -1], past), draws)
-  return tokens.T
-
-
 def fitting(
   tokens: jax.Array,
   own: jax.Array,
@@ -137,7 +66,7 @@ def fitting(
   """Tells whose class written lines fit.
 
   Args:
-    tokens: of `write`, [B, L + 2].
+    tokens: m1 .. mL, article and e2, int [B, L + 2].
     own: the class of each couplet's key, int [B].
     target: the class that is meant, int [B].
     valid: which couplets count, bool [B].

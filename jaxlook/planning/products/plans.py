@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.decoding import generate
 from jaxlook.lookahead import probes
 from jaxlook.lookahead.edits import patch
-from jaxlook.lookahead.interventions import capture, run
+from jaxlook.lookahead.interventions import capture
 from jaxlook.models import Decoder, residual_sites
-from jaxlook.models.sites import NO_EDITS, Edits
 from jaxlook.tasks.multiplication import Multiplication
 
 PADDING_A, PADDING_B, PROMPT = "padding of a", "padding of b", "prompt"
@@ -59,47 +59,6 @@ def full(task: Multiplication) -> Multiplication:
   return dataclasses.replace(task, lengths=(task.digits, task.digits))
 
 
-def write(
-  decoder: Decoder,
-  params: Any,
-  prompts: jax.Array,
-  steps: int,
-  edits: Edits = NO_EDITS,
-) -> jax.Array:
-  """Continues prompts greedily while activations are edited.
-
-  Every token is computed from scratch, so an edit of early positions holds for
-  all of them.
-
-  Args:
-    decoder: the model.
-    params: its parameters, of one seed.
-    prompts: int [B, P].
-    steps: tokens to add.
-    edits: of activations [B, P + steps - 1, ...].
-
-  Returns:
-    The tokens added, int32 [B, steps].
-
-  Raises:
-    ValueError: as `jaxlook.lookahead.interventions.run`.
-  """
-  width = prompts.shape[1]
-  tokens = jnp.pad(prompts, ((0, 0), (0, steps)))
-
-  def body(step: Any, tokens: jax.Array) -> jax.Array:
-    logits = run(decoder, params, tokens[:, :-1], edits)
-    latest = jax.lax.dynamic_index_in_dim(
-      logits, width - 1 + step, axis=1, keepdims=False
-    )
-    best = jnp.argmax(latest, axis=-1).astype(tokens.dtype)
-    return jax.lax.dynamic_update_slice_in_dim(
-      tokens, best[:, None], width + step, axis=1
-    )
-
-  return jax.lax.fori_loop(0, steps, body, tokens)[:, width:]
-
-
 class Swapped(NamedTuple):
   """Digits after a swap; as in `products.measures.Measured`, no E."""
 
@@ -133,17 +92,16 @@ def swap(
     place, and [K].
 
   Raises:
-    ValueError: as `write`.
+    ValueError: as `jaxlook.decoding.generate`.
   """
   # The last layer's output at these positions is read by no later one.
   sites = residual_sites(decoder.config)[:-1]
-  unwritten = ((0, 0), (0, steps - 1))
-  _, states = capture(decoder, params, jnp.pad(prompts, unwritten), sites)
+  _, states = capture(decoder, params, prompts, sites)
   donors = {site: jnp.roll(x, 1, axis=0) for site, x in states.items()}
   layers, rows = np.indices((len(sites), len(masks))).reshape(2, -1)
   # The first case is of the model left alone.
   layers = np.concatenate([[len(sites)], layers])
-  masks = jnp.pad(masks, unwritten)[np.concatenate([[0], rows])]
+  masks = masks[np.concatenate([[0], rows])]
 
   def written(case: tuple[jax.Array, jax.Array]) -> jax.Array:
     layer, mask = case
@@ -154,7 +112,7 @@ def swap(
     edits = {
       site: patch(donors[site], only(index)) for index, site in enumerate(sites)
     }
-    return write(decoder, params, prompts, steps, edits)
+    return generate(decoder, params, prompts, steps, edits=edits).tokens
 
   every = jax.lax.map(written, (jnp.asarray(layers), masks))
   own = every[0]

@@ -195,37 +195,28 @@ def write(
   edits: Edits = NO_EDITS,
   dummy: int | None = None,
 ) -> jax.Array:
-  """Writes greedily under edits; without, as `decoding.generate`.
+  """Writes greedily under edits, or reads all off at once.
 
   Args:
     decoder: the model.
     params: of one seed.
     prompts: int [B, P].
     steps: tokens to write, S.
-    edits: of activations over P + S - 1 positions.
+    edits: of activations [B, T, ...], as of `decoding.generate`.
     dummy: as of `measure`.
 
   Returns:
     Tokens, int32 [B, S].
 
   Raises:
-    ValueError: as `interventions.run`.
+    ValueError: as `decoding.generate`.
   """
-  size = prompts.shape[1]
-  tokens = _read(prompts, jnp.zeros((len(prompts), steps), jnp.int32), dummy)
-  if dummy is not None:
-    logits = run(decoder, params, tokens, edits)[:, size - 1 :]
-    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-
-  def body(tokens: jax.Array, step: jax.Array):
-    logits = run(decoder, params, tokens, edits)
-    at = jax.lax.dynamic_index_in_dim(logits, size - 1 + step, 1, False)
-    token = jnp.argmax(at, axis=-1).astype(jnp.int32)
-    # The last one is not read, so there is no room for it.
-    return tokens.at[:, size + step].set(token, mode="drop"), token
-
-  _, written = jax.lax.scan(body, tokens, jnp.arange(steps))
-  return written.T
+  if dummy is None:
+    made = decoding.generate(decoder, params, prompts, steps, edits=edits)
+    return made.tokens
+  text = _read(prompts, jnp.zeros((len(prompts), steps), jnp.int32), dummy)
+  logits = run(decoder, params, text, edits)[:, prompts.shape[1] - 1 :]
+  return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 
 def swapped(
@@ -260,9 +251,12 @@ def swapped(
 
     def layer(chosen: jax.Array):
       def edit(index: int, site: str):
-        return lambda x: jnp.where(
-          here & (chosen == index), streams[site].astype(x.dtype), x
-        )
+        def change(x: jax.Array) -> jax.Array:
+          read = slice(0, x.shape[1])
+          donor = streams[site][:, read].astype(x.dtype)
+          return jnp.where(here[:, read] & (chosen == index), donor, x)
+
+        return change
 
       edits = {site: edit(index, site) for index, site in enumerate(sites)}
       text = write(decoder, params, asked.prompts, steps, edits, dummy)

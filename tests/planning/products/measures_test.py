@@ -10,6 +10,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxlook import models
+from jaxlook.decoding import generate
 from jaxlook.lookahead.edits import at, patch
 from jaxlook.lookahead.interventions import capture
 from jaxlook.models import Decoder, DecoderConfig
@@ -20,9 +21,6 @@ from tests import base
 
 _TASK = Multiplication(digits=2, pad=3)
 _SIZES = digits.Sizes(products=8, swaps=8, probes=32, beam=2)
-
-
-_write = jax.jit(plans.write, static_argnums=(0, 3))
 
 
 def _decoder(variant="causal"):
@@ -92,12 +90,11 @@ class SwapTest(base.TestCase):
 
     @jax.jit
     def written(rows):
-      tokens = jnp.pad(prompts, ((0, 0), (0, 3)))
-      _, states = capture(_decoder(), params, tokens[rows], [site])
+      _, states = capture(_decoder(), params, prompts[rows], [site])
       edits = {site: patch(states[site], at(where))}
-      return plans.write(_decoder(), params, prompts, 4, edits)
+      return generate(_decoder(), params, prompts, 4, edits=edits).tokens
 
-    plain = _write(_decoder(), params, prompts, 4)
+    plain = generate(_decoder(), params, prompts, 4).tokens
     np.testing.assert_array_equal(written(jnp.arange(8)), plain)
     self.assertGreater((written(jnp.arange(8)[::-1]) != plain).sum(), 0)
 
@@ -169,7 +166,8 @@ class MeasureTest(base.TestCase):
     task = plans.full(_TASK)
     batch = task.batch(jax.random.key(2), 8)
     width = len(plans.places(task)[plans.PROMPT])
-    written = _write(decoder, params, batch.inputs[:, :width], 4)
+    prompts = batch.inputs[:, :width]
+    written = generate(decoder, params, prompts, 4).tokens
     # The model's own answers are the truth for half of the products.
     own = jnp.where((jnp.arange(8) < 4)[:, None], written, (written + 1) % 10)
     inputs = batch.inputs.at[:, width:].set(own[:, :-1])
