@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import deferred, planning
+from experiments import deferred, planning, rhyming
 from tests import base
 from tests.experiments import running
 
@@ -90,8 +90,8 @@ class ConfigTest(base.TestCase):
       ),
       flagsaver.flagsaver(p=["0.25", "1"]),
     ):
-      config = planning.build_config()
-    names = [planning.name(each, config) for each in config.languages]
+      config = rhyming.build_config()
+    names = [rhyming.name(each, config) for each in config.languages]
     self.assertEqual(
       names,
       [
