@@ -36,7 +36,7 @@ TASK = Precache(p=0.5, terms=2, frequency=2.0, length=6)
 # The one that is quickest to compile.
 VARIANT = "self_only"
 ARMS = 12
-STEPS = 6
+STEPS = 8
 
 
 def problem(seed: int) -> Problem:
@@ -53,7 +53,7 @@ def problem(seed: int) -> Problem:
       output_features=1,
     ),
     train=TrainConfig(
-      steps=STEPS, batch_size=4, log_every=2, checkpoint_every=2, eval_batches=2
+      steps=STEPS, batch_size=4, log_every=2, checkpoint_every=4, eval_batches=2
     ),
     seeds=(seed,),
     score=lambda loss: {"loss": loss},
@@ -97,7 +97,7 @@ class Killed(Workers):
 
   def act(self, steps):
     mine = self.folder.glob(f"{self.setting}@*")
-    if steps.start >= 4 and len(list(mine)) == 1:
+    if steps.start >= 6 and len(list(mine)) == 1:
       os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -105,7 +105,7 @@ class Broken(Workers):
   """Raises an error in the middle of the arm, always."""
 
   def act(self, steps):
-    if steps.start >= 4:
+    if steps.start >= 6:
       raise RuntimeError("no such thing\nand more of it")
 
 
@@ -114,7 +114,7 @@ class Waiting(Workers):
 
   def act(self, steps):
     run = self.folder.parent / "run"
-    while steps.start >= 4 and not list(run.glob(".stop*")):
+    while steps.start >= 6 and not list(run.glob(".stop*")):
       time.sleep(0.02)
 
 
@@ -212,7 +212,7 @@ class SweepTest(base.TestCase):
       files = self.folder.glob(f"seed {seed}@*")
       begun = sorted(path.read_text() for path in files)
       # From the last checkpoint before it was killed.
-      self.assertEqual(begun, ["0", "2"] if seed == 1 else ["0"])
+      self.assertEqual(begun, ["0", "4"] if seed == 1 else ["0"])
     self.assertRegex(self.printed.getvalue(), f"seed 1 {VARIANT}: its worker")
     self.assertRegex(
       self.printed.getvalue(), f"{STEPS * ARMS}/{STEPS * ARMS} steps: "
@@ -255,7 +255,7 @@ class SweepTest(base.TestCase):
     )
     arms = self.root / "run/arms"
     self.assertLen(list(self.folder.iterdir()), 3)
-    self.assertLen(list(arms.glob("*/checkpoints/[24]")), 3)
+    self.assertLen(list(arms.glob("*/checkpoints/[246]")), 3)
     found = self.launch([problem(0)])
     self.assertTrue(Arm(found[0].root).finished)
     self.assertLen(found[0].steps, STEPS // 2)
