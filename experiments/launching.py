@@ -12,9 +12,11 @@ at last reads what they have finished, as it would read an earlier run.
 
 import contextlib
 import dataclasses
+import logging
 import math
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -171,6 +173,7 @@ def _run(
 ) -> str | None:
   """Waits until all tasks have ended; returns the first failure in one line."""
   import ray
+  from ray.exceptions import RayError
 
   failed = None
   stopping = False
@@ -181,7 +184,7 @@ def _run(
       cell = waiting.pop(task)
       try:
         wrong = ray.get(task)
-      except ray.exceptions.RayError as error:
+      except RayError as error:
         wrong = _lost(error)
       if wrong is None and (not stopping or cell.arm.finished):
         wrong = _read(store, cell, order.teacher)
@@ -214,7 +217,10 @@ def _submit(
     for name, value in os.environ.items()
     if name.startswith(("JAX_", "XLA_"))
   }
-  if not any(amount for name, amount in resources.items() if name != "CPU"):
+  if any(amount for name, amount in resources.items() if name != "CPU"):
+    # What this machine has says nothing of nodes with accelerators.
+    environment.pop("JAX_PLATFORMS", None)
+  else:
     # Or all the workers of a node would take its accelerators.
     environment.setdefault("JAX_PLATFORMS", "cpu")
   finish = ray.remote(working.finish).options(
@@ -263,10 +269,10 @@ def _read(store: Arms, cell: _Cell, teacher: SavedArm | None) -> str | None:
 
 def _lost(error: Exception) -> str:
   """In one line, what Ray says of a task that it has given up."""
-  import ray
+  from ray.exceptions import RayTaskError
 
-  lines = str(error).strip().splitlines()
-  if isinstance(error, ray.exceptions.RayTaskError):
+  lines = str(error).strip().splitlines() or [""]
+  if isinstance(error, RayTaskError):
     # The end of a traceback: the worker could not even begin.
     return lines[-1]
   return f"{type(error).__name__} after {_RETRIES} retries: {lines[0]}"
@@ -282,25 +288,30 @@ def _cluster(resources: Mapping[str, float]) -> Iterator[None]:
       "launcher", "ray is not installed: pip install jaxlook[cluster]"
     ) from error
   address = os.environ.get("RAY_ADDRESS") or "local"
-  local = {"include_dashboard": False} if address == "local" else {}
+  local = address == "local"
   # Who has connected already keeps what it has.
   mine = not ray.is_initialized()
   if mine:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with cli.naming("launcher"):
+      _reach(address)
       try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
+        ray.init(
+          address,
+          include_dashboard=False if local else None,
+          log_to_driver=False,
+          logging_level=logging.ERROR,
+        )
       except RuntimeError as error:
         raise ValueError(str(error)) from error
   try:
-    asked = ",".join(f"{name}:{least:g}" for name, least in resources.items())
+    least = {name: amount for name, amount in resources.items() if amount}
     if not any(
-      all(
-        node["Resources"].get(name, 0) >= resources[name] for name in resources
-      )
+      all(node["Resources"].get(name, 0) >= least[name] for name in least)
       for node in ray.nodes()
       if node["Alive"]
     ):
+      asked = ",".join(f"{name}:{amount:g}" for name, amount in least.items())
       if local:
         raise cli.UsageError(
           "launcher_resources", f"this machine does not have {asked}"
@@ -310,3 +321,15 @@ def _cluster(resources: Mapping[str, float]) -> Iterator[None]:
   finally:
     if mine:
       ray.shutdown()
+
+
+def _reach(address: str) -> None:
+  """Refuses a cluster that does not answer; Ray would try for minutes."""
+  match = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
+  if match:
+    try:
+      socket.create_connection((match[1], int(match[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+      raise ValueError(
+        f"no cluster at RAY_ADDRESS={address}: {error}"
+      ) from error

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import logging
 import os
 import pathlib
 import signal
@@ -10,11 +11,12 @@ import tempfile
 import threading
 import time
 import unittest
+from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
 
-from experiments import cli, launching
+from experiments import cli, launching, precache
 from jaxlook.models import DecoderConfig
 from jaxlook.runs import Arm, open_store
 from jaxlook.tasks.precache import Precache
@@ -26,6 +28,7 @@ from jaxlook.training import (
   run_arm,
 )
 from tests import base
+from tests.experiments import running
 
 try:
   import ray
@@ -35,6 +38,7 @@ except ImportError:
 TASK = Precache(p=0.5, terms=2, frequency=2.0, length=6)
 # The one that is quickest to compile.
 VARIANT = "self_only"
+WITHOUT = "needs Ray: pip install jaxlook[cluster]"
 ARMS = 12
 STEPS = 8
 
@@ -147,7 +151,19 @@ class ResourcesTest(parameterized.TestCase):
       launching.parse_resources(text)
 
 
-@unittest.skipIf(ray is None, "needs Ray: pip install jaxlook[cluster]")
+@unittest.skipIf(ray is None, WITHOUT)
+class AddressTest(running.RefusalTestCase):
+  def test_a_cluster_that_does_not_answer(self):
+    """An address without a cluster is refused at once."""
+    with mock.patch.dict(os.environ, RAY_ADDRESS="127.0.0.1:1"):
+      self.refuse(
+        precache,
+        "^--launcher: no cluster at RAY_ADDRESS=127.0.0.1:1: .* refused$",
+        launcher="ray",
+      )
+
+
+@unittest.skipIf(ray is None, WITHOUT)
 class SweepTest(base.TestCase):
   @classmethod
   def setUpClass(cls):
@@ -156,12 +172,13 @@ class SweepTest(base.TestCase):
     old = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     cls.addClassCleanup(signal.signal, signal.SIGTERM, old[0])
     cls.addClassCleanup(signal.signal, signal.SIGINT, old[1])
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
       "local",
       num_cpus=3,
       include_dashboard=False,
       log_to_driver=False,
-      logging_level="ERROR",
+      logging_level=logging.ERROR,
     )
     cls.addClassCleanup(ray.shutdown)
 
