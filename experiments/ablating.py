@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import cli, launching
+from experiments import cli, clusters, launching
 from jaxlook import ablation, figures, report, stats
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
@@ -289,7 +289,7 @@ def train(
         mesh.check(len(problem.seeds), problem.train)
   if LAUNCHER.value is not None:
     with cli.naming("launcher_resources"):
-      resources = launching.parse_resources(LAUNCHER_RESOURCES.value)
+      resources = clusters.parse_resources(LAUNCHER_RESOURCES.value)
     return launching.on_ray(store, todo, resources, teacher=teacher, mesh=mesh)
   stop = cli.Stop()
   progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))

@@ -12,19 +12,15 @@ at last reads what they have finished, as it would read an earlier run.
 
 import contextlib
 import dataclasses
-import logging
-import math
 import os
-import re
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from experiments import cli, working
+from experiments import cli, clusters, working
 from jaxlook.files import write_bytes
 from jaxlook.runs import Arm, Arms
 from jaxlook.training import (
@@ -80,34 +76,6 @@ class _Cell:
       self.report(note.step, note.losses)
 
 
-def parse_resources(text: str) -> dict[str, float]:
-  """Reads what one arm needs, from its flag form.
-
-  Args:
-    text: Ray's resources with their amounts, as `cpu:2,gpu:1` or `TPU:4`.
-
-  Returns:
-    Amounts by Ray's names, `CPU` always among them.
-
-  Raises:
-    ValueError: it is no such text, or names a resource twice.
-  """
-  found = {}
-  for part in text.split(","):
-    match = re.fullmatch(r"([\w.:-]+):(\d+(?:\.\d+)?)", part.strip())
-    if match is None:
-      raise ValueError(f"resources must be like cpu:1,gpu:0.5, not {text!r}")
-    name = match.group(1)
-    name = name.upper() if name.lower() in ("cpu", "gpu") else name
-    amount = float(match.group(2))
-    if name in found:
-      raise ValueError(f"{text!r} names {name} twice")
-    if amount > 1 and amount != math.floor(amount):
-      raise ValueError(f"{name}:{amount:g} must be whole, as above 1")
-    found[name] = amount
-  return {"CPU": 0.0} | found
-
-
 def on_ray(
   store: Arms,
   todo: Sequence[tuple[Problem, str]],
@@ -121,7 +89,7 @@ def on_ray(
   Args:
     store: the run store, which this process holds.
     todo: problem and variant of each arm.
-    resources: what one arm needs, as of `parse_resources`.
+    resources: what one arm needs, as of `clusters.parse_resources`.
     teacher: an arm whose context the variants read.
     mesh: which devices of a worker do what; its own devices by default.
 
@@ -134,7 +102,7 @@ def on_ray(
     SystemExit: an arm failed, or the run was asked to stop; the same command
       goes on from there, with or without Ray.
   """
-  with _cluster(resources):
+  with clusters.connected(resources):
     # Ray has a handler of its own for SIGTERM.
     stop = cli.Stop()
     progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
@@ -212,27 +180,8 @@ def _submit(
   """Tasks for the arms that are not finished; the others are read."""
   import ray
 
-  environment = {
-    name: value
-    for name, value in os.environ.items()
-    if name.startswith(("JAX_", "XLA_"))
-  }
-  if any(amount for name, amount in resources.items() if name != "CPU"):
-    # What this machine has says nothing of nodes with accelerators.
-    environment.pop("JAX_PLATFORMS", None)
-  else:
-    # Or all the workers of a node would take its accelerators.
-    environment.setdefault("JAX_PLATFORMS", "cpu")
   finish = ray.remote(working.finish).options(
-    num_cpus=resources["CPU"],
-    num_gpus=resources.get("GPU", 0),
-    resources={
-      name: amount
-      for name, amount in resources.items()
-      if name not in ("CPU", "GPU")
-    },
-    max_retries=_RETRIES,
-    runtime_env={"env_vars": environment},
+    max_retries=_RETRIES, **clusters.options(resources)
   )
   # Sent once, however many variants it has.
   problems = {id(cell.problem): cell.problem for cell in cells}
@@ -276,60 +225,3 @@ def _lost(error: Exception) -> str:
     # The end of a traceback: the worker could not even begin.
     return lines[-1]
   return f"{type(error).__name__} after {_RETRIES} retries: {lines[0]}"
-
-
-@contextlib.contextmanager
-def _cluster(resources: Mapping[str, float]) -> Iterator[None]:
-  """Connects to the cluster of `RAY_ADDRESS`, or starts one here."""
-  try:
-    import ray
-  except ImportError as error:
-    raise cli.UsageError(
-      "launcher", "ray is not installed: pip install jaxlook[cluster]"
-    ) from error
-  address = os.environ.get("RAY_ADDRESS") or "local"
-  local = address == "local"
-  # Who has connected already keeps what it has.
-  mine = not ray.is_initialized()
-  if mine:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with cli.naming("launcher"):
-      _reach(address)
-      try:
-        ray.init(
-          address,
-          include_dashboard=False if local else None,
-          log_to_driver=False,
-          logging_level=logging.ERROR,
-        )
-      except RuntimeError as error:
-        raise ValueError(str(error)) from error
-  try:
-    least = {name: amount for name, amount in resources.items() if amount}
-    if not any(
-      all(node["Resources"].get(name, 0) >= least[name] for name in least)
-      for node in ray.nodes()
-      if node["Alive"]
-    ):
-      asked = ",".join(f"{name}:{amount:g}" for name, amount in least.items())
-      if local:
-        raise cli.UsageError(
-          "launcher_resources", f"this machine does not have {asked}"
-        )
-      print(f"no node has {asked} now: waiting for one", flush=True)
-    yield
-  finally:
-    if mine:
-      ray.shutdown()
-
-
-def _reach(address: str) -> None:
-  """Refuses a cluster that does not answer; Ray would try for minutes."""
-  match = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
-  if match:
-    try:
-      socket.create_connection((match[1], int(match[2])), timeout=10).close()
-    except (OSError, OverflowError) as error:
-      raise ValueError(
-        f"no cluster at RAY_ADDRESS={address}: {error}"
-      ) from error

@@ -11,12 +11,10 @@ import tempfile
 import threading
 import time
 import unittest
-from unittest import mock
 
 import numpy as np
-from absl.testing import parameterized
 
-from experiments import cli, launching, precache
+from experiments import cli, launching
 from jaxlook.models import DecoderConfig
 from jaxlook.runs import Arm, open_store
 from jaxlook.tasks.precache import Precache
@@ -28,7 +26,6 @@ from jaxlook.training import (
   run_arm,
 )
 from tests import base
-from tests.experiments import running
 
 try:
   import ray
@@ -38,7 +35,6 @@ except ImportError:
 TASK = Precache(p=0.5, terms=2, frequency=2.0, length=6)
 # The one that is quickest to compile.
 VARIANT = "self_only"
-WITHOUT = "needs Ray: pip install jaxlook[cluster]"
 ARMS = 12
 STEPS = 8
 
@@ -127,43 +123,7 @@ def workers(folder: pathlib.Path) -> set[str]:
   return {path.name.partition("@")[2] for path in folder.iterdir()}
 
 
-class ResourcesTest(parameterized.TestCase):
-  def test_reads_amounts(self):
-    """Names of Ray with amounts; processors and GPUs in either case."""
-    self.assertEqual(
-      launching.parse_resources("cpu:2, GPU:0.5,TPU-v4:4"),
-      {"CPU": 2.0, "GPU": 0.5, "TPU-v4": 4.0},
-    )
-    self.assertEqual(
-      launching.parse_resources("gpu:1"), {"CPU": 0.0, "GPU": 1.0}
-    )
-
-  @parameterized.parameters(
-    ("", "must be like cpu:1"),
-    ("cpu", "must be like cpu:1"),
-    ("cpu:-1", "must be like cpu:1"),
-    ("cpu:1,CPU:2", "names CPU twice"),
-    ("gpu:1.5", "GPU:1.5 must be whole"),
-  )
-  def test_refuses(self, text, message):
-    """Bad amounts are refused with what they should be."""
-    with self.assertRaisesRegex(ValueError, message):
-      launching.parse_resources(text)
-
-
-@unittest.skipIf(ray is None, WITHOUT)
-class AddressTest(running.RefusalTestCase):
-  def test_a_cluster_that_does_not_answer(self):
-    """An address without a cluster is refused at once."""
-    with mock.patch.dict(os.environ, RAY_ADDRESS="127.0.0.1:1"):
-      self.refuse(
-        precache,
-        "^--launcher: no cluster at RAY_ADDRESS=127.0.0.1:1: .* refused$",
-        launcher="ray",
-      )
-
-
-@unittest.skipIf(ray is None, WITHOUT)
+@unittest.skipIf(ray is None, "needs Ray: pip install jaxlook[cluster]")
 class SweepTest(base.TestCase):
   @classmethod
   def setUpClass(cls):
