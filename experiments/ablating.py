@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import cli
+from experiments import cli, clusters, launching
 from jaxlook import ablation, figures, report, stats
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
@@ -67,6 +67,16 @@ MESH = flags.DEFINE_string(
   "mesh",
   None,
   "Devices, as seed:2,data:2,model:2; as many as share the seeds by default.",
+)
+LAUNCHER = flags.DEFINE_enum(
+  "launcher",
+  None,
+  ["ray"],
+  "Who trains the arms: tasks of Ray, on the cluster of RAY_ADDRESS or on this"
+  " machine; this process, one after the other, by default.",
+)
+LAUNCHER_RESOURCES = flags.DEFINE_string(
+  "launcher_resources", "cpu:1", "What an arm needs, as cpu:2,gpu:1."
 )
 LENGTH = flags.DEFINE_integer("length", None, "Positions a sequence.")
 LAYERS = flags.DEFINE_integer("layers", None, "Layers of the model.")
@@ -256,7 +266,7 @@ def train(
   todo: Sequence[tuple[Problem, str]],
   teacher: SavedArm | None = None,
 ) -> list[FinishedArm]:
-  """Trains arms in turn, or reads them where they are finished.
+  """Trains arms, in turn or as `--launcher` says, or reads finished ones.
 
   Args:
     store: the run store.
@@ -267,15 +277,20 @@ def train(
     The arms in order.
 
   Raises:
-    UsageError: `--mesh` does not fit.
+    UsageError: `--mesh`, `--launcher` or `--launcher_resources` does not fit.
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
   mesh = None
   if MESH.value is not None:
     with cli.naming("mesh"):
       mesh = parse_mesh(MESH.value)
-      for problem, _ in todo:
+      # The devices of a launcher's workers are not those here.
+      for problem, _ in todo if LAUNCHER.value is None else ():
         mesh.check(len(problem.seeds), problem.train)
+  if LAUNCHER.value is not None:
+    with cli.naming("launcher_resources"):
+      resources = clusters.parse_resources(LAUNCHER_RESOURCES.value)
+    return launching.on_ray(store, todo, resources, teacher=teacher, mesh=mesh)
   stop = cli.Stop()
   progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
 

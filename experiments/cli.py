@@ -119,10 +119,12 @@ class Progress:
   Plain lines appear on anything that is not a terminal, at most one every
   `_SECONDS` seconds. The time left comes from the time between reports of the
   same arm, so that compiling, and arms that an earlier run has trained, do not
-  distort it.
+  distort it. Of arms that are trained at the same time, `at_a_time` says how
+  many there are.
   """
 
   _SECONDS = 15.0
+  at_a_time = 1
 
   def __init__(self, total_steps: int):
     """Starts at nothing done; `total_steps` counts the steps of all arms."""
@@ -161,7 +163,7 @@ class Progress:
     self._done += steps
     if self._timed_steps:
       rate = self._timed_seconds / self._timed_steps
-      left = round(rate * (self._total - self._done))
+      left = round(rate * (self._total - self._done) / self.at_a_time)
       status += f", {left // 60} min {left % 60:02d} s left"
     if self._bar is not None:
       self._bar.update(self._task, advance=steps, description=status)

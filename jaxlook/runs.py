@@ -4,6 +4,7 @@
     ROOT/.lock              held by the process that uses the folder
     ROOT/arms/SLUG/         one variant of one task setting, all its seeds
       config.json           the arm's own config
+      .lock                 held by a worker that uses the arm; see `Arm.hold`
       checkpoints/          written by the training code (orbax), not here
       environment.json      where it was finished
       metrics.parquet       the training curves
@@ -22,6 +23,7 @@ binaries. Writers of single files are in `jaxlook.files`, the contract of the
 top result.json in `jaxlook.results`.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -100,6 +102,27 @@ class Arm:
     """
     return pq.read_table(self.root / "metrics.parquet")
 
+  @contextlib.contextmanager
+  def hold(self) -> Iterator[None]:
+    """Holds the arm for this process alone while the body runs.
+
+    Who has the store needs none of this. Processes that work for it do: one
+    that is believed lost, and replaced, may still be writing.
+
+    Yields:
+      Nothing; what a killed process left half-written is gone.
+
+    Raises:
+      ValueError: another process holds the arm.
+      OSError: the folder cannot be written.
+    """
+    lock = _lock(self.root)
+    try:
+      _sweep(self.root)
+      yield
+    finally:
+      os.close(lock)
+
   def write_result(
     self, result: Mapping[str, Any], metrics: pa.Table
   ) -> dict[str, Any]:
@@ -124,42 +147,17 @@ class Arm:
     return tree
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Store:
-  """A run folder held by this process until `close`; see `open_store`.
+@dataclasses.dataclass(frozen=True)
+class Arms:
+  """The arms of a run folder, for processes that work for its holder.
 
-  Used as `with open_store(root, config) as store:`.
+  It holds no lock, so it can be sent to them; `Store` is who holds the folder.
 
   Attributes:
-    root: the folder.
-    config: the config as its config.json holds it.
+    root: the run folder.
   """
 
   root: Path
-  config: dict[str, Any]
-  _release: weakref.finalize = dataclasses.field(init=False, repr=False)
-  lock: dataclasses.InitVar[int]
-
-  def __post_init__(self, lock: int):
-    """Ties the lock's file descriptor to the life of the store."""
-    object.__setattr__(self, "_release", weakref.finalize(self, os.close, lock))
-
-  def __enter__(self) -> "Store":
-    """Returns the store."""
-    return self
-
-  def __exit__(self, *error: object) -> None:
-    """Closes the store."""
-    self.close()
-
-  def close(self) -> None:
-    """Gives the folder free for another run; closing twice does no harm."""
-    self._release()
-
-  @property
-  def figures(self) -> Path:
-    """The folder for figures; made by whoever writes the first one."""
-    return self.root / "figures"
 
   def arm(self, name: str, config: Mapping[str, Any]) -> Arm:
     """Returns the arm of this name, made with its config.json if it is new.
@@ -184,6 +182,43 @@ class Store:
     else:
       write_json(root / _CONFIG, tree)
     return Arm(root)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Store(Arms):
+  """A run folder held by this process until `close`; see `open_store`.
+
+  Used as `with open_store(root, config) as store:`.
+
+  Attributes:
+    root: the folder.
+    config: the config as its config.json holds it.
+  """
+
+  config: dict[str, Any]
+  _release: weakref.finalize = dataclasses.field(init=False, repr=False)
+  lock: dataclasses.InitVar[int]
+
+  def __post_init__(self, lock: int):
+    """Ties the lock's file descriptor to the life of the store."""
+    object.__setattr__(self, "_release", weakref.finalize(self, os.close, lock))
+
+  def __enter__(self) -> "Store":
+    """Returns the store."""
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    """Closes the store."""
+    self.close()
+
+  def close(self) -> None:
+    """Gives the folder free for another run; closing twice does no harm."""
+    self._release()
+
+  @property
+  def figures(self) -> Path:
+    """The folder for figures; made by whoever writes the first one."""
+    return self.root / "figures"
 
   def write_result(self, result: Mapping[str, Any]) -> None:
     """Writes cells.parquet and then result.json.
@@ -246,7 +281,8 @@ def open_store(
         write_bytes(root / _PROBE, b"")
       else:
         write_json(root / _CONFIG, tree)
-      _sweep(root)
+      for folder in (root, *root.glob("arms/*")):
+        _sweep(folder)
     except BaseException:
       os.close(lock)
       raise
@@ -284,11 +320,10 @@ def _is_ours_before_config(name: str) -> bool:
   return name == _LOCK or name.endswith(TEMPORARY_SUFFIX)
 
 
-def _sweep(root: Path) -> None:
+def _sweep(folder: Path) -> None:
   """Removes the probe, and what killed processes left of their writes."""
-  for folder in (root, *root.glob("arms/*")):
-    for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-      leftover.unlink(missing_ok=True)
+  for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+    leftover.unlink(missing_ok=True)
 
 
 def _read_object(path: Path) -> dict[str, Any]:

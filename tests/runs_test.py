@@ -5,6 +5,7 @@ import gc
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -219,6 +220,21 @@ class LockTest(StoreTestCase):
     del store
     gc.collect()
     runs.open_store(self.root, _CONFIG).close()
+
+  def test_an_arm_has_one_worker(self):
+    """Who holds an arm keeps others out; what the last one left is removed."""
+    with runs.open_store(self.root, _CONFIG) as store:
+      store.arm("causal", {"a": 1})
+      sent = pickle.loads(pickle.dumps(runs.Arms(self.root)))
+      arm = sent.arm("causal", {"a": 1})
+      left = arm.root / ".result.json.12ab.jaxlook-tmp"
+      left.write_text("{")
+      with arm.hold():
+        self.assertFalse(left.exists())
+        with self.assertRaisesRegex(ValueError, r"causal is in use by another"):
+          arm.hold().__enter__()
+      with arm.hold():
+        pass
 
   def test_a_refusal_leaves_no_descriptor(self):
     """Refused opens do not pile up open files."""

@@ -88,6 +88,11 @@ class Text:
         f" {least * (self.length + 1)} tokens, not {len(tokens)}"
       )
 
+  def __reduce__(self):
+    """Goes to another process without its memory maps, which maps anew."""
+    values = (getattr(self, field.name) for field in dataclasses.fields(self))
+    return Text, tuple(values)
+
   @property
   def vocab_size(self) -> int:
     """Number of token ids."""

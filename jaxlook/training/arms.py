@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from jaxlook.attention.masks import Barrier
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.runs import Arm, Store
+from jaxlook.runs import Arm, Arms
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training.config import TrainConfig
 from jaxlook.training.loop import (
@@ -173,8 +173,40 @@ class FinishedArm:
   losses: np.ndarray
 
 
+def begin_arm(
+  store: Arms, problem: Problem, variant: str, teacher: SavedArm | None = None
+) -> Arm:
+  """The arm of a problem and a variant in a store, begun where it is new.
+
+  Args:
+    store: the run store, or its arms for a process that works for its holder.
+    problem: what to train on.
+    variant: the attention's flag form.
+    teacher: as of `run_arm`.
+
+  Returns:
+    The arm, with its config; nothing is trained or computed.
+
+  Raises:
+    ValueError: the store holds this arm with another config.
+  """
+  return store.arm(
+    " ".join(part for part in (problem.setting, variant) if part),
+    {
+      "variant": variant,
+      "setting": problem.setting,
+      "task": problem.about,
+      "model": dataclasses.asdict(problem.model),
+      "train": dataclasses.asdict(problem.train),
+      "seeds": problem.seeds,
+    }
+    | ({"teacher": teacher.variant} if teacher else {})
+    | ({"barrier": problem.barrier} if problem.barrier else {}),
+  )
+
+
 def run_arm(
-  store: Store,
+  store: Arms,
   problem: Problem,
   variant: str,
   *,
@@ -186,7 +218,7 @@ def run_arm(
   """Trains, evaluates and stores an arm, or reads it where it is finished.
 
   Args:
-    store: the run store.
+    store: as of `begin_arm`.
     problem: what to train on.
     variant: the attention's flag form.
     teacher: an arm of the same seeds, whose context the variant reads.
@@ -202,19 +234,7 @@ def run_arm(
     Stopped: `should_stop` said so; a rerun goes on from there.
     ValueError: the store holds this arm with another config.
   """
-  arm = store.arm(
-    " ".join(part for part in (problem.setting, variant) if part),
-    {
-      "variant": variant,
-      "setting": problem.setting,
-      "task": problem.about,
-      "model": dataclasses.asdict(problem.model),
-      "train": dataclasses.asdict(problem.train),
-      "seeds": problem.seeds,
-    }
-    | ({"teacher": teacher.variant} if teacher else {})
-    | ({"barrier": problem.barrier} if problem.barrier else {}),
-  )
+  arm = begin_arm(store, problem, variant, teacher)
   trained_before = arm.finished
   if trained_before:
     cells, table = arm.result()["cells"], arm.metrics()

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
@@ -47,3 +48,22 @@ class ProgressTest(base.TestCase):
     self.assertStartsWith(last, "20/20 steps: myopic/kv, step 10")
     self.assertIn("diverged", last)
     self.assertEndsWith(last, "0 min 00 s left")
+
+  def test_time_left_of_arms_at_the_same_time(self):
+    """Of arms that share the time each takes as long, and all half of it."""
+    lefts = []
+    for at_a_time in (1, 2):
+      written = io.StringIO()
+      with (
+        contextlib.redirect_stdout(written),
+        mock.patch.object(cli.Progress, "_SECONDS", 0.0),
+        mock.patch.object(cli.time, "monotonic", side_effect=range(0, 99, 10)),
+      ):
+        progress = cli.Progress(total_steps=20)
+        progress.at_a_time = at_a_time
+        report = progress.arm("causal")
+        for step in (5, 10):
+          report(step, np.array([0.5]))
+      lefts.append(written.getvalue().splitlines()[-1])
+    self.assertEndsWith(lefts[0], ", 0 min 40 s left")
+    self.assertEndsWith(lefts[1], ", 0 min 20 s left")

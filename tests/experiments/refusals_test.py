@@ -1,5 +1,8 @@
 """Bad input to the ablations, refused before anything is compiled."""
 
+import sys
+from unittest import mock
+
 from absl.testing import parameterized
 
 from experiments import induction, language, multiplication, precache
@@ -27,6 +30,10 @@ class RefusalTest(running.RefusalTestCase):
     ({"loss_tokens": 8}, "^--loss_tokens: loss_tokens needs a task of tokens"),
     ({"mesh": "two"}, "^--mesh: mesh must be like seed:2,data:2"),
     ({"mesh": "data:99"}, "^--mesh: mesh of 99 devices needs more than"),
+    (
+      {"launcher": "ray", "launcher_resources": "one"},
+      "^--launcher_resources: resources must be like cpu:1",
+    ),
     ({"length": 0}, "^--length: length must be at least 1"),
     ({"terms": 0}, "^--terms: terms must lie in 1..7"),
     ({"frequency": -1.0}, "^--frequency: frequency must be positive"),
@@ -40,6 +47,11 @@ class RefusalTest(running.RefusalTestCase):
   def test_precache(self, values, message):
     """Each bad value is one line that names its flag."""
     self.refuse(precache, message, **values)
+
+  def test_a_launcher_that_is_not_installed(self):
+    """Without the extra the launcher is refused with what to install."""
+    with mock.patch.dict(sys.modules, {"ray": None}):
+      self.refuse(precache, r"^--launcher: .*jaxlook\[cluster", launcher="ray")
 
   def test_another_config_in_out(self):
     """A run folder of another config is not overwritten."""

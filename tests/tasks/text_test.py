@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import pickle
 import sys
 import tempfile
 from unittest import mock
@@ -207,6 +208,16 @@ class WindowsTest(TextTestCase):
         self.task.windows(0, range(1), size)
     with self.assertRaisesRegex(ValueError, "count must be at least 1, not 0"):
       self.task.validation_windows(0)
+
+  def test_goes_to_another_process_without_its_tokens(self):
+    """A copy by pickle names the files, and reads the same windows."""
+    task = text.Text(self.token_file(50_000), None, 9)
+    windows = task.windows(0, range(3), 4)
+    sent = pickle.dumps(task)
+    self.assertLess(len(sent), 1_000)
+    copy = pickle.loads(sent)
+    self.assertEqual(copy, task)
+    np.testing.assert_array_equal(copy.windows(0, range(3), 4), windows)
 
   def test_names_the_missing_extra(self):
     """Without `grain` validation windows can be read, training ones not."""

@@ -1,0 +1,145 @@
+"""Clusters of Ray: which one, and what a task of it needs and is given.
+
+Not a binary: `experiments.launching` runs tasks on what this connects to.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from experiments import cli
+
+
+def parse_resources(text: str) -> dict[str, float]:
+  """Reads what one arm needs, from its flag form.
+
+  Args:
+    text: Ray's resources with their amounts, as `cpu:2,gpu:1` or `TPU:4`.
+
+  Returns:
+    Amounts by Ray's names, `CPU` always among them.
+
+  Raises:
+    ValueError: it is no such text, or names a resource twice.
+  """
+  found = {}
+  for part in text.split(","):
+    match = re.fullmatch(r"([\w.:-]+):(\d+(?:\.\d+)?)", part.strip())
+    if match is None:
+      raise ValueError(f"resources must be like cpu:1,gpu:0.5, not {text!r}")
+    name = match.group(1)
+    name = name.upper() if name.lower() in ("cpu", "gpu") else name
+    amount = float(match.group(2))
+    if name in found:
+      raise ValueError(f"{text!r} names {name} twice")
+    if amount > 1 and amount != math.floor(amount):
+      raise ValueError(f"{name}:{amount:g} must be whole, as above 1")
+    found[name] = amount
+  return {"CPU": 0.0} | found
+
+
+def options(resources: Mapping[str, float]) -> dict[str, Any]:
+  """What `ray.remote` is to be told of tasks with these resources.
+
+  Args:
+    resources: as of `parse_resources`.
+
+  Returns:
+    Its options: the resources, and the environment that JAX and XLA read.
+  """
+  environment = {
+    name: value
+    for name, value in os.environ.items()
+    if name.startswith(("JAX_", "XLA_"))
+  }
+  others = {
+    name: amount
+    for name, amount in resources.items()
+    if name not in ("CPU", "GPU")
+  }
+  if resources.get("GPU") or any(others.values()):
+    # What this machine has says nothing of nodes with accelerators.
+    environment.pop("JAX_PLATFORMS", None)
+  else:
+    # Or all the workers of a node would take its accelerators.
+    environment.setdefault("JAX_PLATFORMS", "cpu")
+  return {
+    "num_cpus": resources["CPU"],
+    "num_gpus": resources.get("GPU", 0),
+    "resources": others,
+    "runtime_env": {"env_vars": environment},
+  }
+
+
+@contextlib.contextmanager
+def connected(resources: Mapping[str, float]) -> Iterator[None]:
+  """Connects to the cluster of `RAY_ADDRESS`, or starts one on this machine.
+
+  Args:
+    resources: what one task needs, as of `parse_resources`.
+
+  Yields:
+    Nothing. A process that was connected before stays so; others are
+    disconnected at the end, which ends a cluster that was started here.
+
+  Raises:
+    UsageError: Ray is not installed, there is no such cluster, or this machine
+      lacks the resources; others may yet get nodes that have them.
+  """
+  try:
+    import ray
+  except ImportError as error:
+    raise cli.UsageError(
+      "launcher", "ray is not installed: pip install jaxlook[cluster]"
+    ) from error
+  address = os.environ.get("RAY_ADDRESS") or "local"
+  local = address == "local"
+  # Who has connected already keeps what it has.
+  mine = not ray.is_initialized()
+  if mine:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with cli.naming("launcher"):
+      _reach(address)
+      try:
+        ray.init(
+          address,
+          include_dashboard=False if local else None,
+          log_to_driver=False,
+          logging_level=logging.ERROR,
+        )
+      except RuntimeError as error:
+        raise ValueError(str(error)) from error
+  try:
+    least = {name: amount for name, amount in resources.items() if amount}
+    if not any(
+      all(node["Resources"].get(name, 0) >= least[name] for name in least)
+      for node in ray.nodes()
+      if node["Alive"]
+    ):
+      asked = ",".join(f"{name}:{amount:g}" for name, amount in least.items())
+      if local:
+        raise cli.UsageError(
+          "launcher_resources", f"this machine does not have {asked}"
+        )
+      print(f"no node has {asked} now: waiting for one", flush=True)
+    yield
+  finally:
+    if mine:
+      ray.shutdown()
+
+
+def _reach(address: str) -> None:
+  """Refuses a cluster that does not answer; Ray would try for minutes."""
+  match = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
+  if match:
+    try:
+      socket.create_connection((match[1], int(match[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+      raise ValueError(
+        f"no cluster at RAY_ADDRESS={address}: {error}"
+      ) from error

@@ -1,0 +1,227 @@
+"""Arms as tasks of Ray, on this machine or on a cluster: `--launcher=ray`.
+
+Not a binary: `experiments.ablating` calls it. An arm is one task with its
+resources. It is given to another worker where its worker or node is lost, and
+goes on there from its last checkpoint; an error of Python is not tried again.
+
+`RAY_ADDRESS` says which cluster; without it Ray starts one on this machine. All
+nodes must see the run folder, the code and Python's packages under the same
+paths. This process holds the run folder, computes nothing while workers do, and
+at last reads what they have finished, as it would read an earlier run.
+"""
+
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments import cli, clusters, working
+from jaxlook.files import write_bytes
+from jaxlook.runs import Arm, Arms
+from jaxlook.training import (
+  FinishedArm,
+  MeshShape,
+  Problem,
+  SavedArm,
+  begin_arm,
+  run_arm,
+)
+
+_RETRIES = 3
+_POLL_SECONDS = 0.5
+# How long network file systems may go on to show what was there before.
+_VISIBLE_SECONDS = 60
+
+
+@dataclasses.dataclass
+class _Cell:
+  """An arm on its way.
+
+  Attributes:
+    problem: what it is trained on.
+    variant: the attention's flag form.
+    name: what it is called in messages.
+    arm: its place in the run store.
+    report: takes its progress.
+    worker: who works on it; empty before anyone does.
+    step: up to where progress was reported.
+    finished: what it became.
+  """
+
+  problem: Problem
+  variant: str
+  name: str
+  arm: Arm
+  report: Callable[[int, np.ndarray], None]
+  worker: str = ""
+  step: int = 0
+  finished: FinishedArm | None = None
+
+  def hear(self) -> None:
+    """Passes on what the worker says, and that it is another one."""
+    note = working.heard(self.arm)
+    if note is None:
+      return
+    if self.worker not in ("", note.worker):
+      print(f"{self.name}: its worker was lost, another goes on", flush=True)
+    self.worker = note.worker
+    # The last step is reported when the finished arm is read.
+    if self.step < note.step < self.problem.train.steps:
+      self.step = note.step
+      self.report(note.step, note.losses)
+
+
+def on_ray(
+  store: Arms,
+  todo: Sequence[tuple[Problem, str]],
+  resources: Mapping[str, float],
+  *,
+  teacher: SavedArm | None = None,
+  mesh: MeshShape | None = None,
+) -> list[FinishedArm]:
+  """Trains arms as tasks of Ray, or reads them where they are finished.
+
+  Args:
+    store: the run store, which this process holds.
+    todo: problem and variant of each arm.
+    resources: what one arm needs, as of `clusters.parse_resources`.
+    teacher: an arm whose context the variants read.
+    mesh: which devices of a worker do what; its own devices by default.
+
+  Returns:
+    The arms in order, as `run_arm` gives them.
+
+  Raises:
+    UsageError: Ray is not installed or there is no such cluster, or a cluster
+      on this machine lacks the resources.
+    SystemExit: an arm failed, or the run was asked to stop; the same command
+      goes on from there, with or without Ray.
+  """
+  with clusters.connected(resources):
+    # Ray has a handler of its own for SIGTERM.
+    stop = cli.Stop()
+    progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
+    cells = []
+    for problem, variant in todo:
+      name = " ".join(part for part in (problem.setting, variant) if part)
+      arm = begin_arm(store, problem, variant, teacher)
+      cells.append(_Cell(problem, variant, name, arm, progress.arm(name)))
+    order = working.order(store.root, teacher, mesh)
+    try:
+      with contextlib.closing(progress):
+        failed = _run(store, cells, order, resources, stop, progress)
+    finally:
+      order.stop.unlink(missing_ok=True)
+  if failed:
+    print(failed, file=sys.stderr)
+    sys.exit(1)
+  finished = [cell.finished for cell in cells if cell.finished]
+  if len(finished) < len(cells):
+    print(
+      f"stopped with {len(finished)} of {len(cells)} arms finished; the same"
+      f" command with --out={store.root} goes on from there",
+      file=sys.stderr,
+    )
+    sys.exit(stop.status)
+  return finished
+
+
+def _run(
+  store: Arms,
+  cells: Sequence[_Cell],
+  order: working.Order,
+  resources: Mapping[str, float],
+  stop: cli.Stop,
+  progress: cli.Progress,
+) -> str | None:
+  """Waits until all tasks have ended; returns the first failure in one line."""
+  import ray
+  from ray.exceptions import RayError
+
+  failed = None
+  stopping = False
+  waiting = _submit(store, cells, order, resources)
+  while waiting:
+    ended, _ = ray.wait(list(waiting), timeout=_POLL_SECONDS)
+    for task in ended:
+      cell = waiting.pop(task)
+      try:
+        wrong = ray.get(task)
+      except RayError as error:
+        wrong = _lost(error)
+      if wrong is None and (not stopping or cell.arm.finished):
+        wrong = _read(store, cell, order.teacher)
+      failed = failed or (wrong and f"{cell.name}: {wrong}")
+    for cell in waiting.values():
+      cell.hear()
+    at_work = [task for task, cell in waiting.items() if cell.worker]
+    progress.at_a_time = max(1, len(at_work))
+    if (stop() or failed) and not stopping:
+      stopping = True
+      # Those at work come to a checkpoint; the others are not begun.
+      write_bytes(order.stop, b"")
+      for task in set(waiting) - set(at_work):
+        ray.cancel(task)
+        del waiting[task]
+  return failed
+
+
+def _submit(
+  store: Arms,
+  cells: Sequence[_Cell],
+  order: working.Order,
+  resources: Mapping[str, float],
+) -> dict[Any, _Cell]:
+  """Tasks for the arms that are not finished; the others are read."""
+  import ray
+
+  finish = ray.remote(working.finish).options(
+    max_retries=_RETRIES, **clusters.options(resources)
+  )
+  # Sent once, however many variants it has.
+  problems = {id(cell.problem): cell.problem for cell in cells}
+  sent = {key: ray.put(problem) for key, problem in problems.items()}
+  sent_order = ray.put(order)
+  tasks = {}
+  for cell in cells:
+    if cell.arm.finished:
+      _read(store, cell, order.teacher)
+    else:
+      task = finish.remote(sent_order, sent[id(cell.problem)], cell.variant)
+      tasks[task] = cell
+  return tasks
+
+
+def _read(store: Arms, cell: _Cell, teacher: SavedArm | None) -> str | None:
+  """Reads a finished arm, once this machine sees that it is.
+
+  Returns:
+    None, or in one line that it is not to be seen.
+  """
+  deadline = time.monotonic() + _VISIBLE_SECONDS
+  while not cell.arm.finished:
+    if time.monotonic() > deadline:
+      return f"a worker finished it, but not in the {cell.arm.root} seen here"
+    time.sleep(_POLL_SECONDS)
+    # Asks a network file system for what is there now.
+    os.listdir(cell.arm.root)
+  cell.finished = run_arm(
+    store, cell.problem, cell.variant, teacher=teacher, report=cell.report
+  )
+  return None
+
+
+def _lost(error: Exception) -> str:
+  """In one line, what Ray says of a task that it has given up."""
+  from ray.exceptions import RayTaskError
+
+  lines = str(error).strip().splitlines() or [""]
+  if isinstance(error, RayTaskError):
+    # The end of a traceback: the worker could not even begin.
+    return lines[-1]
+  return f"{type(error).__name__} after {_RETRIES} retries: {lines[0]}"

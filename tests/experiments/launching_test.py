@@ -1,0 +1,247 @@
+"""Arms as tasks of Ray: lost workers, errors, stopping."""
+
+import contextlib
+import dataclasses
+import io
+import logging
+import os
+import pathlib
+import signal
+import tempfile
+import threading
+import time
+import unittest
+
+import numpy as np
+
+from experiments import cli, launching
+from jaxlook.models import DecoderConfig
+from jaxlook.runs import Arm, open_store
+from jaxlook.tasks.precache import Precache
+from jaxlook.training import (
+  FinishedArm,
+  Problem,
+  TrainConfig,
+  read_arm,
+  run_arm,
+)
+from tests import base
+
+try:
+  import ray
+except ImportError:
+  ray = None
+
+TASK = Precache(p=0.5, terms=2, frequency=2.0, length=6)
+# The one that is quickest to compile.
+VARIANT = "self_only"
+ARMS = 12
+STEPS = 8
+
+
+def problem(seed: int) -> Problem:
+  """A few steps with one seed, so that all arms are one compiled program."""
+  return Problem(
+    setting=f"seed {seed}",
+    task=TASK,
+    model=DecoderConfig(
+      layers=1,
+      width=8,
+      heads=2,
+      max_length=6,
+      input_features=2,
+      output_features=1,
+    ),
+    train=TrainConfig(
+      steps=STEPS, batch_size=4, log_every=2, checkpoint_every=4, eval_batches=2
+    ),
+    seeds=(seed,),
+    score=lambda loss: {"loss": loss},
+    about=dataclasses.asdict(TASK),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+  """A feed of nothing, by which a test sees who works, and where it acts.
+
+  Attributes:
+    folder: gets a file `SETTING@PROCESS` from each worker of an arm, with the
+      step that it began at.
+    setting: of the arm.
+    together: workers that the first arms wait for.
+  """
+
+  folder: pathlib.Path
+  setting: str
+  together: int = 1
+
+  def __call__(self, steps: range) -> np.ndarray:
+    mine = self.folder / f"{self.setting}@{os.getpid()}"
+    if not mine.exists():
+      mine.write_text(str(steps.start))
+    deadline = time.monotonic() + 60
+    while len(workers(self.folder)) < self.together:
+      if time.monotonic() > deadline:
+        raise TimeoutError("the other workers did not come")
+      time.sleep(0.02)
+    self.act(steps)
+    return np.zeros((len(steps), 1, 1), np.float32)
+
+  def act(self, steps: range) -> None:
+    """What else happens before these steps."""
+
+
+class Killed(Workers):
+  """Kills its worker in the middle of the arm, the first time."""
+
+  def act(self, steps):
+    mine = self.folder.glob(f"{self.setting}@*")
+    if steps.start >= 6 and len(list(mine)) == 1:
+      os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Broken(Workers):
+  """Raises an error in the middle of the arm, always."""
+
+  def act(self, steps):
+    if steps.start >= 6:
+      raise RuntimeError("no such thing\nand more of it")
+
+
+class Waiting(Workers):
+  """Waits in the middle of the arm until workers have been told to stop."""
+
+  def act(self, steps):
+    run = self.folder.parent / "run"
+    while steps.start >= 6 and not list(run.glob(".stop*")):
+      time.sleep(0.02)
+
+
+def workers(folder: pathlib.Path) -> set[str]:
+  """The processes that have worked on any arm."""
+  return {path.name.partition("@")[2] for path in folder.iterdir()}
+
+
+@unittest.skipIf(ray is None, "needs Ray: pip install jaxlook[cluster]")
+class SweepTest(base.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    # Ray and the launcher install handlers.
+    old = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    cls.addClassCleanup(signal.signal, signal.SIGTERM, old[0])
+    cls.addClassCleanup(signal.signal, signal.SIGINT, old[1])
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+      "local",
+      num_cpus=3,
+      include_dashboard=False,
+      log_to_driver=False,
+      logging_level=logging.ERROR,
+    )
+    cls.addClassCleanup(ray.shutdown)
+
+  def setUp(self):
+    super().setUp()
+    root = self.enterContext(tempfile.TemporaryDirectory())
+    self.root = pathlib.Path(root)
+    self.folder = self.root / "workers"
+    self.folder.mkdir()
+
+  def launch(self, problems) -> list[FinishedArm]:
+    """Runs a sweep on three workers, into the folder `run`."""
+    self.printed, self.refused = io.StringIO(), io.StringIO()
+    with (
+      open_store(self.root / "run", {"sweep": ARMS}) as store,
+      contextlib.redirect_stdout(self.printed),
+      contextlib.redirect_stderr(self.refused),
+    ):
+      todo = [(problem, VARIANT) for problem in problems]
+      return launching.on_ray(store, todo, {"CPU": 1.0})
+
+  def fed(self, seed: int, feed: type[Workers], **values) -> Problem:
+    """A problem with a feed that acts."""
+    plain = problem(seed)
+    return dataclasses.replace(
+      plain, feed=feed(self.folder, plain.setting, **values)
+    )
+
+  def test_a_sweep_that_loses_a_worker_equals_one_in_turn(self):
+    """Three workers, 12 arms, one SIGKILL: the same to the last bit."""
+    with open_store(self.root / "turn", {"sweep": ARMS}) as store:
+      expected = [
+        run_arm(store, problem(seed), VARIANT) for seed in range(ARMS)
+      ]
+    found = self.launch(
+      self.fed(seed, Killed if seed == 1 else Workers, together=3)
+      for seed in range(ARMS)
+    )
+    self.assertLen(found, ARMS)
+    for one, other in zip(found, expected, strict=True):
+      self.assertEqual(one.cells, other.cells)
+      np.testing.assert_array_equal(one.losses, other.losses)
+      np.testing.assert_array_equal(one.steps, other.steps)
+      params = read_arm(one.root).params(), read_arm(other.root).params()
+      self.assert_close(*params, atol=0.0)
+    self.assertGreaterEqual(len(workers(self.folder)), 3)
+    for seed in range(ARMS):
+      files = self.folder.glob(f"seed {seed}@*")
+      begun = sorted(path.read_text() for path in files)
+      # From the last checkpoint before it was killed.
+      self.assertEqual(begun, ["0", "4"] if seed == 1 else ["0"])
+    self.assertRegex(self.printed.getvalue(), f"seed 1 {VARIANT}: its worker")
+    self.assertRegex(
+      self.printed.getvalue(), f"{STEPS * ARMS}/{STEPS * ARMS} steps: "
+    )
+    self.assertEmpty(list((self.root / "run").rglob("*.jaxlook-tmp")))
+
+  def test_an_error_is_one_line_and_not_tried_again(self):
+    """Where one arm fails the others stop; the traceback is kept."""
+    with self.assertRaises(SystemExit) as caught:
+      self.launch([self.fed(0, Waiting), self.fed(1, Broken)])
+    self.assertEqual(caught.exception.code, 1)
+    line = self.refused.getvalue()
+    self.assertRegex(
+      line,
+      rf"^seed 1 {VARIANT}: RuntimeError: no such thing \(.*error.txt\)\n$",
+    )
+    path = self.root / f"run/arms/seed~1~{VARIANT}/error.txt"
+    self.assertIn("in act", path.read_text())
+    self.assertLen(list(self.folder.glob("seed 1@*")), 1)
+
+  def test_a_signal_stops_workers_at_a_checkpoint(self):
+    """Those at work save, the rest is not begun, and the sweep goes on."""
+    problems = [self.fed(seed, Waiting, together=3) for seed in range(ARMS)]
+    # As on a command line, but harmless should the sweep be over.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def end():
+      while len(workers(self.folder)) < 3:
+        time.sleep(0.02)
+      os.kill(os.getpid(), signal.SIGTERM)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    with self.assertRaises(SystemExit) as caught:
+      self.launch(problems)
+    ending.join()
+    self.assertEqual(caught.exception.code, 128 + signal.SIGTERM)
+    self.assertStartsWith(
+      self.refused.getvalue(), f"stopped with 0 of {ARMS} arms finished; the"
+    )
+    arms = self.root / "run/arms"
+    self.assertLen(list(self.folder.iterdir()), 3)
+    self.assertLen(list(arms.glob("*/checkpoints/[246]")), 3)
+    found = self.launch([problem(0)])
+    self.assertTrue(Arm(found[0].root).finished)
+    self.assertLen(found[0].steps, STEPS // 2)
+
+  def test_a_machine_without_the_resources(self):
+    """A machine that lacks what is asked for is not waited for."""
+    with open_store(self.root / "run", {"sweep": 1}) as store:
+      with self.assertRaisesRegex(
+        cli.UsageError, "^--launcher_resources: this machine .* CPU:4$"
+      ):
+        launching.on_ray(store, [(problem(0), VARIANT)], {"CPU": 4.0})
+    self.assertFalse((self.root / "run/arms").exists())
