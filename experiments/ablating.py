@@ -15,11 +15,11 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import cli
+from experiments import cli, distributed
 from jaxlook import ablation, figures, report, stats
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
-from jaxlook.runs import Store, open_store
+from jaxlook.runs import Store, follow_store, open_store
 from jaxlook.training import (
   FinishedArm,
   Problem,
@@ -27,6 +27,7 @@ from jaxlook.training import (
   Stopped,
   TrainConfig,
   parse_mesh,
+  processes,
   run_arm,
 )
 
@@ -72,6 +73,8 @@ LENGTH = flags.DEFINE_integer("length", None, "Positions a sequence.")
 LAYERS = flags.DEFINE_integer("layers", None, "Layers of the model.")
 WIDTH = flags.DEFINE_integer("width", None, "Width of the residual stream.")
 HEADS = flags.DEFINE_integer("heads", None, "Attention heads a layer.")
+
+flags.adopt_module_key_flags(distributed)
 
 
 def resolve(presets: Mapping[str, Any], **values: Any) -> Any:
@@ -247,21 +250,29 @@ def opened(name: str, config: Mapping[str, Any]) -> Store:
   if PRESET.value == "smoke":
     # Most of a smoke run is compiling, and optimisations double that.
     jax.config.update("jax_disable_most_optimizations", True)
+  out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
   with cli.naming("out"):
-    return open_store(Path(OUT.value or f"runs/{name}-{PRESET.value}"), config)
+    return processes.led(
+      lambda: open_store(out, config), lambda: follow_store(out, config)
+    )
 
 
 def train(
   store: Store,
   todo: Sequence[tuple[Problem, str]],
   teacher: SavedArm | None = None,
+  *,
+  more: bool = False,
 ) -> list[FinishedArm]:
   """Trains arms in turn, or reads them where they are finished.
+
+  Of several processes the first alone returns, unless there is more to train.
 
   Args:
     store: the run store.
     todo: problem and variant of each arm.
     teacher: an arm whose context the variants read.
+    more: whether this is called again.
 
   Returns:
     The arms in order.
@@ -283,7 +294,7 @@ def train(
     name = " ".join(part for part in (problem.setting, variant) if part)
     reporter = progress.arm(name)
     try:
-      if stop():
+      if processes.most(stop()):
         raise Stopped(0)
       return run_arm(
         store,
@@ -296,15 +307,19 @@ def train(
       )
     except Stopped as stopped:
       progress.close()
-      print(
-        f"{name} {stopped}; the same command with --out={store.root} goes on"
-        " from there",
-        file=sys.stderr,
-      )
-      sys.exit(stop.status)
+      if processes.leads():
+        print(
+          f"{name} {stopped}; the same command with --out={store.root} goes on"
+          " from there",
+          file=sys.stderr,
+        )
+      sys.exit(processes.most(stop.status))
 
   with contextlib.closing(progress):
-    return [one(problem, variant) for problem, variant in todo]
+    trained = [one(problem, variant) for problem, variant in todo]
+  if not more:
+    distributed.go_alone()
+  return trained
 
 
 def _write(
