@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -151,7 +152,7 @@ def lost(error: BaseException) -> bool:
   )
 
 
-def devices() -> list[jax.Device]:
+def devices() -> list[Any]:
   """The devices of all processes, those of the first one first."""
   return jax.devices() if joined() else jax.local_devices()
 
@@ -222,7 +223,7 @@ def put(tree: Any, shardings: Any) -> Any:
     if isinstance(x, jax.Array):
       if not x.is_fully_addressable:
         return jax.device_put(x, sharding)
-      if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+      if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = np.asarray(x)
     return jax.make_array_from_callback(x.shape, sharding, lambda at: x[at])
 

@@ -108,12 +108,8 @@ def main() -> None:
   first = not (pathlib.Path(OUT.value) / "stopped").exists()
   if first:
     write("talk", talk())
-    for name, mesh in (
-      ("data", MeshShape(data=2)),
-      ("model", MeshShape(model=2)),
-    ):
-      trained = train(DECODER, TASK, CONFIG, SEEDS, mesh=mesh)
-      write(name, trained.losses.tolist())
+    trained = train(DECODER, TASK, CONFIG, SEEDS, mesh=MeshShape(model=2))
+    write("model", trained.losses.tolist())
   trained, seen = interrupted(first)
   folder = pathlib.Path(OUT.value) / "checkpoints"
   saved = saved_params(folder, DECODER.config, CONFIG, SEEDS)
