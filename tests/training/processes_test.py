@@ -45,6 +45,8 @@ class TogetherTest(base.TestCase):
         stderr=subprocess.PIPE,
         text=True,
       )
+      # Killed first, then waited for and its pipes closed.
+      self.addCleanup(process.__exit__, None, None, None)
       self.addCleanup(process.kill)
       started.append(process)
     return started
@@ -63,7 +65,8 @@ class TogetherTest(base.TestCase):
     until = time.monotonic() + _SECONDS
     while not (self.out / "stalled").exists():
       self.assertLess(time.monotonic(), until, "the processes do not train")
-      self.assertIsNone(left.poll(), left.stderr)
+      if left.poll() is not None:
+        self.fail(left.communicate()[1])
       time.sleep(0.1)
     killed.send_signal(signal.SIGKILL)
     _, errors = left.communicate(timeout=2 * processes.HEARTBEAT_SECONDS)
