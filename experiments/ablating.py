@@ -15,11 +15,11 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import cli, clusters, launching
+from experiments import cli, clusters, distributed, launching
 from jaxlook import ablation, figures, report, stats
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
-from jaxlook.runs import Store, open_store
+from jaxlook.runs import Store, follow_store, open_store
 from jaxlook.training import (
   FinishedArm,
   Problem,
@@ -27,6 +27,7 @@ from jaxlook.training import (
   Stopped,
   TrainConfig,
   parse_mesh,
+  processes,
   run_arm,
 )
 
@@ -82,6 +83,8 @@ LENGTH = flags.DEFINE_integer("length", None, "Positions a sequence.")
 LAYERS = flags.DEFINE_integer("layers", None, "Layers of the model.")
 WIDTH = flags.DEFINE_integer("width", None, "Width of the residual stream.")
 HEADS = flags.DEFINE_integer("heads", None, "Attention heads a layer.")
+
+flags.adopt_module_key_flags(distributed)
 
 
 def resolve(presets: Mapping[str, Any], **values: Any) -> Any:
@@ -257,21 +260,29 @@ def opened(name: str, config: Mapping[str, Any]) -> Store:
   if PRESET.value == "smoke":
     # Most of a smoke run is compiling, and optimisations double that.
     jax.config.update("jax_disable_most_optimizations", True)
+  out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
   with cli.naming("out"):
-    return open_store(Path(OUT.value or f"runs/{name}-{PRESET.value}"), config)
+    return processes.led(
+      lambda: open_store(out, config), lambda: follow_store(out, config)
+    )
 
 
 def train(
   store: Store,
   todo: Sequence[tuple[Problem, str]],
   teacher: SavedArm | None = None,
+  *,
+  more: bool = False,
 ) -> list[FinishedArm]:
   """Trains arms, in turn or as `--launcher` says, or reads finished ones.
+
+  Of several processes the first alone returns, unless there is more to train.
 
   Args:
     store: the run store.
     todo: problem and variant of each arm.
     teacher: an arm whose context the variants read.
+    more: whether this is called again.
 
   Returns:
     The arms in order.
@@ -288,6 +299,8 @@ def train(
       for problem, _ in todo if LAUNCHER.value is None else ():
         mesh.check(len(problem.seeds), problem.train)
   if LAUNCHER.value is not None:
+    if processes.joined():
+      raise cli.UsageError("launcher", "cannot be given with --distributed")
     with cli.naming("launcher_resources"):
       resources = clusters.parse_resources(LAUNCHER_RESOURCES.value)
     return launching.on_ray(store, todo, resources, teacher=teacher, mesh=mesh)
@@ -298,7 +311,7 @@ def train(
     name = " ".join(part for part in (problem.setting, variant) if part)
     reporter = progress.arm(name)
     try:
-      if stop():
+      if processes.most(stop()):
         raise Stopped(0)
       return run_arm(
         store,
@@ -311,15 +324,19 @@ def train(
       )
     except Stopped as stopped:
       progress.close()
-      print(
-        f"{name} {stopped}; the same command with --out={store.root} goes on"
-        " from there",
-        file=sys.stderr,
-      )
-      sys.exit(stop.status)
+      if processes.leads():
+        print(
+          f"{name} {stopped}; the same command with --out={store.root} goes on"
+          " from there",
+          file=sys.stderr,
+        )
+      sys.exit(processes.most(stop.status))
 
   with contextlib.closing(progress):
-    return [one(problem, variant) for problem, variant in todo]
+    trained = [one(problem, variant) for problem, variant in todo]
+  if not more:
+    distributed.go_alone()
+  return trained
 
 
 def _write(

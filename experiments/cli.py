@@ -15,6 +15,9 @@ import numpy as np
 from absl import app, flags, logging
 from rich import console, progress, table
 
+from experiments import distributed
+from jaxlook.training import processes
+
 BAD_INPUT = 2
 
 
@@ -41,6 +44,8 @@ def naming(*flag_names: str) -> Iterator[None]:
   try:
     yield
   except (ValueError, OSError, ImportError) as error:
+    if processes.lost(error):
+      raise
     field = re.match(r"\w*", str(error))
     named = field.group() if field else ""
     flag = named if named in flag_names else flag_names[0]
@@ -63,18 +68,29 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   return rest
 
 
-def run(main: Callable[[], None]) -> None:
-  """Parses flags, runs a binary's main, and turns refusals into one line."""
+def run(main: Callable[[], None], *, trains: bool = True) -> None:
+  """Parses flags, runs a binary's main, and turns refusals into one line.
+
+  Args:
+    main: the binary's.
+    trains: whether main may run in several processes: it trains by
+      `ablating.train`, or takes its models from `studying.subjects`.
+  """
 
   def guarded(_: Sequence[str]) -> None:
     # Orbax narrates every file that it writes.
     logging.set_verbosity(logging.ERROR)
     try:
+      with naming("distributed"):
+        distributed.join(trains)
       main()
     except UsageError as error:
       _refuse(str(error))
     except KeyboardInterrupt:
       sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+      distributed.end(error)
+      raise
 
   app.run(guarded, flags_parser=_parse_flags)
 

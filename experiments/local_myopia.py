@@ -70,7 +70,8 @@ def main() -> None:
     bonus_source = "jaxlook's own; the published bonus is on text"
   seeds = f"{len(problem.seeds)} seeds"
   with studying.opened(study) as store:
-    arms = ablating.train(store, [(problem, name) for name in study.variants])
+    todo = [(problem, name) for name in study.variants]
+    arms = ablating.train(store, todo, more=True)
     vanilla = studying.read(arms[0])
     local = ablating.train(
       store, [(problem, f"teacher/{stop}") for stop in STOPS], vanilla

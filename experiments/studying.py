@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from absl import flags
 
-from experiments import ablating, cli, precaching, reading
+from experiments import ablating, cli, distributed, precaching, reading
 from jaxlook import models, report, stats
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
@@ -385,6 +385,8 @@ def subjects(store: Store, study: Study) -> list[Subject]:
   Raises:
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
+  if study.loaded is not None or study.saved:
+    distributed.go_alone()
   if study.loaded is not None:
     params = jax.tree.map(lambda x: np.asarray(x)[None], study.loaded)
     return [Subject(PRETRAINED, Decoder(study.problem.model), params, (0,))]

@@ -58,9 +58,11 @@ class Arm:
 
   Attributes:
     root: the arm's folder.
+    follows: whether another process of this run writes it, this one nothing.
   """
 
   root: Path
+  follows: bool = False
 
   @property
   def checkpoints(self) -> Path:
@@ -141,6 +143,8 @@ class Arm:
       OSError: a file cannot be written; the arm stays unfinished.
     """
     tree = results.plain(result, "result")
+    if self.follows:
+      return tree
     write_json(self.root / "environment.json", environment())
     write_table(self.root / "metrics.parquet", metrics)
     write_json(self.root / _RESULT, tree)
@@ -158,6 +162,11 @@ class Arms:
   """
 
   root: Path
+
+  @property
+  def follows(self) -> bool:
+    """Whether another process of this run writes, and this one nothing."""
+    return False
 
   def arm(self, name: str, config: Mapping[str, Any]) -> Arm:
     """Returns the arm of this name, made with its config.json if it is new.
@@ -179,14 +188,17 @@ class Arms:
     root = self.root / "arms" / slug(name)
     if (root / _CONFIG).exists():
       _refuse_other_config(root, tree)
-    else:
+    elif not self.follows:
       write_json(root / _CONFIG, tree)
-    return Arm(root)
+    return Arm(root, self.follows)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Store(Arms):
   """A run folder held by this process until `close`; see `open_store`.
+
+  Of processes that train together one holds the folder; the others have a store
+  without a lock, which writes nothing; see `follow_store`.
 
   Used as `with open_store(root, config) as store:`.
 
@@ -196,12 +208,15 @@ class Store(Arms):
   """
 
   config: dict[str, Any]
-  _release: weakref.finalize = dataclasses.field(init=False, repr=False)
-  lock: dataclasses.InitVar[int]
+  _release: weakref.finalize | None = dataclasses.field(init=False, repr=False)
+  lock: dataclasses.InitVar[int | None]
 
-  def __post_init__(self, lock: int):
+  def __post_init__(self, lock: int | None):
     """Ties the lock's file descriptor to the life of the store."""
-    object.__setattr__(self, "_release", weakref.finalize(self, os.close, lock))
+    release = None
+    if lock is not None:
+      release = weakref.finalize(self, os.close, lock)
+    object.__setattr__(self, "_release", release)
 
   def __enter__(self) -> "Store":
     """Returns the store."""
@@ -213,7 +228,13 @@ class Store(Arms):
 
   def close(self) -> None:
     """Gives the folder free for another run; closing twice does no harm."""
-    self._release()
+    if self._release is not None:
+      self._release()
+
+  @property
+  def follows(self) -> bool:
+    """Whether another process of this run holds the folder and writes."""
+    return self._release is None
 
   @property
   def figures(self) -> Path:
@@ -293,6 +314,33 @@ def open_store(
       f"cannot write to the folder {root}: {error.strerror or error}"
     ) from error
   return Store(root, tree, lock=lock)
+
+
+def follow_store(
+  root: str | os.PathLike[str], config: Mapping[str, Any]
+) -> Store:
+  """A run folder that another process of this run has opened.
+
+  Args:
+    root: the folder, shared by the processes.
+    config: as of `open_store`.
+
+  Returns:
+    The store; its arms write nothing.
+
+  Raises:
+    ValueError: the config is not plain data, or the folder cannot be read or
+      has another config, as when this process was started otherwise.
+  """
+  root, tree = Path(root), results.plain(config, "config", finite=True)
+  try:
+    _refuse_other_config(root, tree)
+  except OSError as error:
+    raise ValueError(
+      f"cannot read {root}, which all processes must share:"
+      f" {error.strerror or error}"
+    ) from error
+  return Store(root, tree, lock=None)
 
 
 def _lock(root: Path) -> int:

@@ -39,7 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     version = importlib.metadata.version("jaxlib").split(".")
     quick = _QUICK.get(".".join(version[:2]), "")
     # Flags that are set already come last, for the last one counts.
-    os.environ["XLA_FLAGS"] = f"{quick} {os.environ.get('XLA_FLAGS', '')}"
+    flags = f"{quick} {os.environ.get('XLA_FLAGS', '')}"
+    # XLA takes a blank for the name of a file.
+    os.environ["XLA_FLAGS"] = flags.strip()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -327,6 +327,36 @@ class ArmTest(StoreTestCase):
     self.assertEqual(os.listdir(arm.root), ["config.json"])
 
 
+class FollowTest(StoreTestCase):
+  def test_reads_and_writes_nothing(self):
+    """A follower's arms are the leader's; only the leader's write."""
+    with runs.open_store(self.root, _CONFIG) as store:
+      follower = runs.follow_store(self.root, _CONFIG)
+      self.assertTrue(follower.follows)
+      self.assertFalse(store.follows)
+      before = self._everything()
+      arm = follower.arm("kv", {"variant": "kv"})
+      returned = arm.write_result({"cells": (1, 2)}, _METRICS)
+      self.assertEqual(self._everything(), before)
+      leading = store.arm("kv", {"variant": "kv"})
+      self.assertEqual(
+        leading.write_result({"cells": (1, 2)}, _METRICS), returned
+      )
+      self.assertTrue(arm.finished)
+      with self.assertRaisesRegex(ValueError, "another config: variant"):
+        follower.arm("kv", {"variant": "causal"})
+      follower.close()
+      self._refused("in use by another run")
+
+  def test_refusals(self):
+    """Another config, and a folder that is not shared."""
+    with self.assertRaisesRegex(ValueError, "all processes must share: No suc"):
+      runs.follow_store(self.root, _CONFIG)
+    runs.open_store(self.root, _CONFIG).close()
+    with self.assertRaisesRegex(ValueError, "another config: steps is 100"):
+      runs.follow_store(self.root, _CONFIG | {"steps": 1})
+
+
 class WriteResultTest(StoreTestCase):
   def setUp(self):
     super().setUp()

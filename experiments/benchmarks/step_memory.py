@@ -234,4 +234,4 @@ def _panel(size: Size, taken: dict[tuple[Size, str], Step]) -> figures.Curves:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  cli.run(main, trains=False)

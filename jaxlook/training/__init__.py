@@ -1,5 +1,6 @@
 """Training: all seeds of a variant at once, checkpointed and resumable."""
 
+from jaxlook.training import processes
 from jaxlook.training.arms import (
   FinishedArm,
   Problem,
@@ -39,6 +40,7 @@ __all__ = [
   "held_out_batch",
   "held_out_key",
   "parse_mesh",
+  "processes",
   "read_arm",
   "run_arm",
   "saved_params",

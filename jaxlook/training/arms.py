@@ -14,6 +14,7 @@ from jaxlook.attention.masks import Barrier
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.runs import Arm, Arms
 from jaxlook.tasks.task import Batch, Task
+from jaxlook.training import processes
 from jaxlook.training.config import TrainConfig
 from jaxlook.training.loop import (
   Feed,
@@ -217,6 +218,9 @@ def run_arm(
 ) -> FinishedArm:
   """Trains, evaluates and stores an arm, or reads it where it is finished.
 
+  Processes that train together all call this with the same; the one whose store
+  is not a follower's writes.
+
   Args:
     store: as of `begin_arm`.
     problem: what to train on.
@@ -259,6 +263,8 @@ def run_arm(
     cells = arm.write_result(
       {"cells": _cells(decoder, problem, variant, trained, read, mesh)}, table
     )["cells"]
+    # So that all processes find it, which may read it next.
+    processes.wait()
   steps = np.unique(table["step"].to_numpy())
   losses = table["loss"].to_numpy(zero_copy_only=False)
   losses = losses.reshape(len(steps), len(problem.seeds))

@@ -13,28 +13,44 @@ from orbax.checkpoint import checkpoint_managers as managers
 class Checkpoints:
   """The checkpoints in a folder, written whole or not at all.
 
-  Without a folder nothing is kept and nothing is found.
+  Without a folder nothing is kept and nothing is found. Of processes that train
+  together, all do the same with it at the same time.
   """
 
-  def __init__(self, folder: pathlib.Path | None, keep: Sequence[int] = ()):
+  def __init__(
+    self,
+    folder: pathlib.Path | None,
+    keep: Sequence[int] = (),
+    *,
+    alone: bool = False,
+  ):
     """Opens the folder, making it where it is missing.
 
     Args:
       folder: where the checkpoints are.
       keep: steps to keep beside the newest.
+      alone: whether this process reads without the others.
     """
     self._manager = None
     if folder is not None:
+      among = ocp.options.MultiprocessingOptions()
+      if alone:
+        me = jax.process_index()
+        among = ocp.options.MultiprocessingOptions(me, {me})
+        folder.mkdir(parents=True, exist_ok=True)
       self._manager = ocp.CheckpointManager(
         folder.resolve(),
         options=ocp.CheckpointManagerOptions(
           preservation_policy=managers.AnyPreservationPolicy(
             [managers.LatestN(1), managers.CustomSteps(list(keep))]
           ),
-          create=True,
+          create=not alone,
           enable_async_checkpointing=False,
+          multiprocessing_options=among,
         ),
-        item_handlers=ocp.StandardCheckpointHandler(),
+        item_handlers=ocp.StandardCheckpointHandler(
+          multiprocessing_options=among
+        ),
       )
 
   def save(self, step: int, tree: Any) -> None:

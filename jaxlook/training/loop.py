@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import PartitionSpec, SingleDeviceSharding
 
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.task import Batch, Task
+from jaxlook.training import processes
 from jaxlook.training import step as step_lib
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.config import TrainConfig
@@ -76,7 +77,7 @@ def train(
     checkpoints: a folder to save to and to resume from; None to do neither.
       A resumed run ends bit-identical to one that was never stopped.
     report: called after each chunk with the step count and the losses [E].
-    should_stop: asked after each chunk.
+    should_stop: asked after each chunk; of several processes one is enough.
     mesh: which devices do what; as many as share the seeds by default. A run
       may go on under another one, then equal up to rounding.
 
@@ -93,9 +94,9 @@ def train(
   specs = layout.specs(states)
   share = layout.share(states.params)
   states = layout.put(states, specs)
-  by_seed = NamedSharding(layout.mesh, PartitionSpec("seed"))
-  by_step_and_seed = NamedSharding(layout.mesh, PartitionSpec(None, "seed"))
-  keys, teacher = jax.device_put((keys, teacher), by_seed)
+  by_seed = PartitionSpec("seed")
+  by_step_and_seed = PartitionSpec(None, "seed")
+  keys, teacher = layout.put((keys, teacher), by_seed)
   ends = _chunk_ends(config)
   history = np.full((len(ends), len(seeds)), np.nan, np.float32)
   # Seeds never meet, so each device runs its own: attention kernels cannot be
@@ -107,10 +108,10 @@ def train(
       ),
       mesh=layout.mesh,
       in_specs=(
-        *(specs, by_seed.spec, PartitionSpec()),
-        *(by_step_and_seed.spec, by_seed.spec),
+        *(specs, by_seed, PartitionSpec()),
+        *(by_step_and_seed, by_seed),
       ),
-      out_specs=(specs, by_seed.spec),
+      out_specs=(specs, by_seed),
       check_vma=False,
     ),
     donate_argnums=0,
@@ -119,7 +120,7 @@ def train(
   def fed(row: int) -> jax.Array | None:
     if feed is None or row >= len(ends):
       return None
-    return jax.device_put(feed(_steps(ends, row)), by_step_and_seed)
+    return layout.put(feed(_steps(ends, row)), by_step_and_seed)
 
   first = 0
   with contextlib.closing(Checkpoints(checkpoints, config.keep_steps)) as saved:
@@ -133,13 +134,13 @@ def train(
     for row in range(first, len(ends)):
       steps = _steps(ends, row)
       states, losses = run_chunk(
-        states, keys.data, jnp.asarray(steps, jnp.int32), waiting, teacher
+        states, keys.data, np.asarray(steps, np.int32), waiting, teacher
       )
       # The device works on this chunk while the host reads for the next one.
       waiting = fed(row + 1)
-      history[row] = losses
+      history[row] = processes.get(losses)
       last = row + 1 == len(ends)
-      stop = should_stop() and not last
+      stop = processes.most(should_stop()) and not last
       every = config.checkpoint_every
       due = steps.start // every < steps.stop // every
       if stop or last or due or steps.stop in config.keep_steps:
@@ -151,7 +152,7 @@ def train(
     params=states.params,
     steps=np.asarray(ends),
     losses=history,
-    diverged_at=np.asarray(states.diverged_at),
+    diverged_at=processes.get(states.diverged_at),
   )
 
 
@@ -212,7 +213,9 @@ def saved_params(
     ),
     "history": np.zeros((len(_chunk_ends(config)), len(seeds)), np.float32),
   }
-  with contextlib.closing(Checkpoints(folder, config.keep_steps)) as saved:
+  with contextlib.closing(
+    Checkpoints(folder, config.keep_steps, alone=True)
+  ) as saved:
     if step is not None and step not in saved.steps():
       raise ValueError(
         f"step must be 0 or one of {saved.steps()}, whose checkpoints are in"
@@ -268,18 +271,19 @@ def evaluate(
     )
 
   specs, by_seed = layout.specs(params), PartitionSpec("seed")
+  everywhere = PartitionSpec()
   measured = jax.jit(
     jax.shard_map(
       over_batches,
       mesh=layout.mesh,
-      in_specs=((specs, by_seed), PartitionSpec(), PartitionSpec()),
+      in_specs=((specs, by_seed), everywhere, everywhere),
       out_specs=by_seed,
       check_vma=False,
     )
   )
-  params = layout.put(params, specs)
-  teacher = layout.put(teacher, jax.tree.map(lambda _: by_seed, teacher))
-  return np.asarray(measured((params, teacher), key, fed))
+  params, teacher = layout.put(params, specs), layout.put(teacher, by_seed)
+  key, fed = layout.put((key, fed), everywhere)
+  return processes.get(measured((params, teacher), key, fed))
 
 
 def mean_over_batches(

@@ -21,6 +21,7 @@ import optax
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxlook.training import processes
 from jaxlook.training.config import TrainConfig
 
 # The axes whose devices work on one batch.
@@ -57,13 +58,19 @@ class MeshShape:
     return self.data * self.model
 
   def build(self) -> Mesh:
-    """The mesh over the first local devices.
+    """The mesh over the first local devices, or over those of all processes.
 
     Raises:
-      ValueError: there are not so many.
+      ValueError: there are not so many, or some of those of several processes
+        are left over.
     """
-    devices, sizes = jax.local_devices(), dataclasses.astuple(self)
+    devices, sizes = processes.devices(), dataclasses.astuple(self)
     count = self.seed * self.parts
+    if processes.joined() and count < len(devices):
+      raise ValueError(
+        f"mesh of {count} devices leaves some of the {len(devices)} of all"
+        " processes over"
+      )
     if count > len(devices):
       raise ValueError(
         f"mesh of {count} devices needs more than the {len(devices)} here"
@@ -117,9 +124,17 @@ def parse_mesh(text: str) -> MeshShape:
 
 
 def automatic_mesh(seeds: int) -> MeshShape:
-  """As many local devices as share the seeds evenly; nothing else is split."""
-  devices = len(jax.local_devices())
-  return MeshShape(max(n for n in range(1, devices + 1) if seeds % n == 0))
+  """As many local devices as share the seeds evenly; nothing else is split.
+
+  Those of several processes are all used: as many devices as can share the
+  seeds, and those of a seed share its batch.
+  """
+  devices = len(processes.devices())
+  fits = [n for n in range(1, devices + 1) if seeds % n == 0]
+  if not processes.joined():
+    return MeshShape(max(fits))
+  seed = max(n for n in fits if devices % n == 0)
+  return MeshShape(seed, data=devices // seed)
 
 
 class Share(NamedTuple):
@@ -246,8 +261,8 @@ class Layout(NamedTuple):
     return jax.tree.map(spec, tree)
 
   def put(self, tree: Any, specs: Any) -> Any:
-    """Moves arrays to where `specs` says."""
-    return jax.device_put(
+    """Moves arrays to where `specs` says, of each or of a whole subtree."""
+    return processes.put(
       tree, jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs)
     )
 

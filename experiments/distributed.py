@@ -1,0 +1,76 @@
+"""`--distributed`: a binary in several processes, of which one speaks.
+
+The same command is started once for each process, with the same flags but for
+the process's index. All train; process 0 alone writes the run folder, which
+they share, and goes on to measure and report when the others have ended.
+"""
+
+import os
+import sys
+import traceback
+
+from absl import flags
+
+from experiments import lastwords
+from jaxlook.training import processes
+
+DISTRIBUTED = flags.DEFINE_string(
+  "distributed",
+  None,
+  "Train together with other processes: auto (SLURM, Open MPI), or"
+  " HOST:PORT,PROCESS/PROCESSES as 10.0.0.1:1234,0/2.",
+)
+
+GONE = (
+  "--distributed: another process is gone or out of reach, so this one ends;"
+  " the same command, started again for all, goes on from the last checkpoint"
+)
+
+
+def join(trains: bool) -> None:
+  """Joins the other processes, if `--distributed` says so.
+
+  Args:
+    trains: whether the binary can train in several processes.
+
+  Raises:
+    ValueError: the flag's value is none, or of no use here.
+  """
+  if DISTRIBUTED.value is None:
+    return
+  place = processes.parse_place(DISTRIBUTED.value)
+  if not trains:
+    raise ValueError("distributed is of no use here: one process does it all")
+  lastwords.through(GONE)
+  processes.join(place)
+  if not processes.leads():
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, sys.stdout.fileno())
+    os.close(silence)
+
+
+def go_alone() -> None:
+  """Ends the other processes, their work being done; process 0 goes on."""
+  if processes.joined():
+    leads = processes.leads()
+    processes.leave()
+    if not leads:
+      sys.exit(0)
+
+
+def end(error: Exception) -> None:
+  """Ends a joined process at once: the others wait for it no longer.
+
+  Args:
+    error: what ended it; said in one line if it is that another is gone.
+  """
+  if not processes.joined():
+    return
+  if processes.lost(error):
+    print(GONE, file=sys.stderr)
+  else:
+    traceback.print_exception(error)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  # Without what is done at exit, which would wait for the others.
+  os._exit(1)

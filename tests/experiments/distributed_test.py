@@ -1,0 +1,86 @@
+"""`--distributed`: refusals, and one line of what a lost process leaves.
+
+That two processes train is tested in `tests.training.processes_test`.
+"""
+
+import os
+import subprocess
+import sys
+
+from absl import flags
+from absl.testing import flagsaver, parameterized
+
+from experiments import cli, distributed, lastwords
+from tests import base
+from tests.experiments import running
+
+# As the runtime of JAX 0.10.2 says it, shortened.
+_RUNTIME = b"""\
+E1121 23:42:16.725612   31707 coordination_service_agent.cc:289] Polled an error
+F1121 23:42:16.725757   31707 client.h:80] Terminating process because the JAX
+distributed service detected fatal errors: The following tasks are unhealthy:
+1
+*** Check failure stack trace: ***
+    @     0x7fcf5ec40634  absl::lts_20260107::log_internal::LogMessage::Flush()
+"""
+
+
+class FlagTest(base.TestCase):
+  def setUp(self):
+    super().setUp()
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS(sys.argv[:1])
+
+  @parameterized.parameters(
+    ("two", True, "^--distributed: distributed must be auto or HOST:PORT,"),
+    ("host:1,3/2", True, "^--distributed: distributed has no process 3 of 2"),
+    ("host:1,0/2", False, "^--distributed: .* one process does it all"),
+  )
+  def test_refusals(self, value, trains, message):
+    """A bad value, or one that is in vain, is refused before joining."""
+    with (
+      flagsaver.flagsaver(distributed=value),
+      self.assertRaisesRegex(cli.UsageError, message),
+      cli.naming("distributed"),
+    ):
+      distributed.join(trains)
+
+  def test_no_cluster(self):
+    """Where nothing is detected, the flag is refused in one line."""
+    done = subprocess.run(
+      running.command("precache", "--preset=smoke", "--distributed=auto"),
+      cwd=running.ROOT,
+      # Without what a cluster leaves in the environment.
+      env={"PATH": os.environ["PATH"], "JAX_PLATFORMS": "cpu"},
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    self.assertEqual((done.returncode, done.stdout), (cli.BAD_INPUT, ""))
+    self.assertRegex(
+      done.stderr, "^--distributed: distributed=auto finds no cluster.*\n$"
+    )
+
+
+class LastWordsTest(base.TestCase):
+  def passed_on(self, said: bytes) -> bytes:
+    """What comes through of a process's stderr."""
+    return subprocess.run(
+      [sys.executable, "-S", lastwords.__file__, "gone"],
+      input=said,
+      capture_output=True,
+      check=True,
+    ).stderr
+
+  @parameterized.parameters(
+    (b"one\ntwo", b"one\ntwo"),
+    (b"one\n" + _RUNTIME, b"one\ngone\n"),
+    # The process was quick enough to say it itself, before or in between.
+    (b"gone\n" + _RUNTIME, b"gone\n"),
+    (_RUNTIME[:81] + b"gone\n" + _RUNTIME[81:], b"gone\n"),
+    # An error that the process outlives is passed on in the end.
+    (_RUNTIME[:81] + b"more\n", _RUNTIME[:81] + b"more\n"),
+  )
+  def test_one_line(self, said, heard):
+    """The runtime's last page becomes one line; all else is passed on."""
+    self.assertEqual(self.passed_on(said), heard)
