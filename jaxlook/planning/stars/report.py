@@ -232,7 +232,7 @@ def _by_setting(every: Every, name: str) -> figures.Curves:
   levels = {f"1/{round(1 / x)}": x for x in _chances(every)}
   return figures.Curves(
     name.replace("_", " "),
-    list(every),
+    [setting.replace(" ", "\n") for setting in every],
     "setting",
     "accuracy",
     {
