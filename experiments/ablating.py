@@ -19,6 +19,7 @@ from experiments import cli
 from jaxlook import ablation, figures, report, stats
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
+from jaxlook.models import parameter_counts
 from jaxlook.runs import Store, open_store
 from jaxlook.training import (
   FinishedArm,
@@ -47,6 +48,9 @@ ATTENTION = flags.DEFINE_multi_string(
   "An arm beside causal, as horizon:4 or causal,myopic; may be repeated.",
 )
 STEPS = flags.DEFINE_integer("steps", None, "Training steps.")
+LEARNING_RATE = flags.DEFINE_float(
+  "learning_rate", None, "Peak of the learning rate."
+)
 MICROBATCHES = flags.DEFINE_integer(
   "microbatches",
   None,
@@ -104,8 +108,8 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
     train: what a preset says, for experiments that train in several ways.
 
   Returns:
-    The same with `--steps`, `--microbatches`, `--bfloat16`, `--remat` and
-    `--loss_tokens`, where they are given.
+    The same with `--steps`, `--learning_rate`, `--microbatches`, `--bfloat16`,
+    `--remat` and `--loss_tokens`, where they are given.
 
   Raises:
     UsageError: a flag is out of range.
@@ -116,6 +120,9 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
       train = dataclasses.replace(
         train, steps=STEPS.value, keep_steps=tuple(kept)
       )
+  if LEARNING_RATE.value is not None:
+    with cli.naming("learning_rate"):
+      train = dataclasses.replace(train, learning_rate=LEARNING_RATE.value)
   if MICROBATCHES.value is not None:
     with cli.naming("microbatches"):
       train = dataclasses.replace(train, microbatches=MICROBATCHES.value)
@@ -254,14 +261,16 @@ def opened(name: str, config: Mapping[str, Any]) -> Store:
 def train(
   store: Store,
   todo: Sequence[tuple[Problem, str]],
-  teacher: SavedArm | None = None,
+  teacher: SavedArm | Mapping[str, SavedArm] | None = None,
+  later: Sequence[tuple[Problem, str]] = (),
 ) -> list[FinishedArm]:
   """Trains arms in turn, or reads them where they are finished.
 
   Args:
     store: the run store.
     todo: problem and variant of each arm.
-    teacher: an arm whose context the variants read.
+    teacher: an arm whose context the variants read, or one by setting.
+    later: arms that another call trains: the time left counts them.
 
   Returns:
     The arms in order.
@@ -277,11 +286,21 @@ def train(
       for problem, _ in todo:
         mesh.check(len(problem.seeds), problem.train)
   stop = cli.Stop()
-  progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
+  costs = {problem.setting: _step_cost(problem) for problem, _ in todo}
+  progress = cli.Progress(
+    sum(problem.train.steps for problem, _ in todo),
+    sum(
+      problem.train.steps * costs[problem.setting]
+      for problem, _ in (*todo, *later)
+    ),
+  )
 
   def one(problem: Problem, variant: str) -> FinishedArm:
     name = " ".join(part for part in (problem.setting, variant) if part)
-    reporter = progress.arm(name)
+    reporter = progress.arm(name, costs[problem.setting])
+    read = teacher
+    if isinstance(teacher, Mapping):
+      read = teacher[problem.setting]
     try:
       if stop():
         raise Stopped(0)
@@ -289,7 +308,7 @@ def train(
         store,
         problem,
         variant,
-        teacher=teacher,
+        teacher=read,
         report=reporter,
         should_stop=stop,
         mesh=mesh,
@@ -305,6 +324,12 @@ def train(
 
   with contextlib.closing(progress):
     return [one(problem, variant) for problem, variant in todo]
+
+
+def _step_cost(problem: Problem) -> float:
+  """What a step costs, but for a factor that all problems share: 6 N D."""
+  tokens = problem.train.batch_size * problem.model.max_length
+  return parameter_counts(problem.model).total * tokens
 
 
 def _write(
