@@ -27,7 +27,9 @@ from jaxlook.training import (
   SavedArm,
   Stopped,
   TrainConfig,
+  held_out_losses,
   parse_mesh,
+  read_arm,
   run_arm,
 )
 
@@ -136,13 +138,16 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
   return train
 
 
-def arms(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
+def arms(
+  default: Sequence[str], layers: int, heads: int, *, local: bool = False
+) -> tuple[str, ...]:
   """The variants to train, by their full names, causal always among them.
 
   Args:
     default: the experiment's own, where `--attention` is not given.
     layers: layers of the model.
     heads: heads a layer.
+    local: whether causal is trained first, so that it can be a teacher.
 
   Returns:
     Distinct variants, in order.
@@ -154,7 +159,8 @@ def arms(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
   for text in ATTENTION.value or default:
     with cli.naming("attention"):
       specs = parse_layers(text, layers, heads)
-    if any(spec.source == "teacher" for layer in specs for spec in layer):
+    taught = any(spec.source == "teacher" for layer in specs for spec in layer)
+    if taught and not local:
       raise cli.UsageError(
         "attention", f"{text!r} needs a teacher, and no model is trained first"
       )
@@ -207,6 +213,8 @@ class Ablation:
     baselines: by problem, the metrics of what is not trained.
     claims: what the held-out losses of a problem say, by variant and seed.
     notes: paragraphs for the report.
+    elsewhere: by name, the problem with other held-out data, to evaluate on as
+      well; for experiments of one problem. Its baselines must be there.
   """
 
   name: str
@@ -219,6 +227,7 @@ class Ablation:
   baselines: Callable[[Problem], dict[str, dict[str, float]]]
   claims: Callable[[Problem, dict[str, dict[int, float]]], list[stats.Claim]]
   notes: Sequence[str] = ()
+  elsewhere: Mapping[str, Problem] = dataclasses.field(default_factory=dict)
 
 
 def run(ablating: Ablation) -> None:
@@ -233,9 +242,44 @@ def run(ablating: Ablation) -> None:
   """
   config = {"variants": ablating.variants, **ablating.config}
   with opened(ablating.name, config) as store:
-    todo = list(itertools.product(ablating.problems, ablating.variants))
-    _write(store, ablating, train(store, todo))
+    local = [name for name in ablating.variants if "teacher" in name]
+    plain = [name for name in ablating.variants if name not in local]
+    todo = list(itertools.product(ablating.problems, plain))
+    later = list(itertools.product(ablating.problems, local))
+    arms = train(store, todo, later=later)
+    vanilla = {
+      arm.setting: read_arm(arm.root)
+      for arm in arms
+      if arm.variant == ablation.CAUSAL
+    }
+    if later:
+      arms += train(store, later, vanilla)
+    if ablating.elsewhere:
+      arms = [_evaluated(arm, vanilla, ablating.elsewhere) for arm in arms]
+    _write(store, ablating, arms)
   print(f"wrote {store.root}/report.md, result.json, cells.parquet and figures")
+
+
+def _evaluated(
+  arm: FinishedArm,
+  vanilla: Mapping[str, SavedArm],
+  elsewhere: Mapping[str, Problem],
+) -> FinishedArm:
+  """The arm with its loss on other held-out data among its metrics."""
+  saved = read_arm(arm.root)
+  teacher = vanilla[arm.setting] if "teacher" in arm.variant else None
+  cells = [dict(cell) for cell in arm.cells]
+  for name, problem in elsewhere.items():
+    losses = held_out_losses(saved, problem, teacher)
+    for cell, loss in zip(cells, losses, strict=True):
+      if cell["status"] == "done":
+        cell["metrics"] = cell["metrics"] | named(problem.score(loss), name)
+  return dataclasses.replace(arm, cells=cells)
+
+
+def named(metrics: Mapping[str, float], text: str) -> dict[str, float]:
+  """Metrics under names that say on which held-out data they were taken."""
+  return {f"{metric} on {text}": value for metric, value in metrics.items()}
 
 
 def opened(name: str, config: Mapping[str, Any]) -> Store:
@@ -410,7 +454,10 @@ def _tables(
   cells = [cell for arm in arms for cell in arm.cells]
   setting = arms[0].setting
   diverged = ablation.diverged(cells, setting)
-  titles = {"loss": f"loss, {unit}", "loss_over_p": f"loss / p, {unit}"}
+  metrics = list(next(iter(baselines.values())))
+  losses = [name for name in metrics if name.split(" on ")[0] == "loss"]
+  titles = {name: f"{name}, {unit}" for name in losses}
+  titles["loss_over_p"] = f"loss / p, {unit}"
   tables = {
     f"Held-out {titles.get(metric, metric.replace('_', ' '))}": (
       report.variant_table(
@@ -419,10 +466,13 @@ def _tables(
         {name: metrics[metric] for name, metrics in baselines.items()},
       )
     )
-    for metric in next(iter(baselines.values()))
+    for metric in metrics
   }
-  losses = ablation.by_variant(cells, "loss", setting)
-  differences = ablation.differences(losses)
-  tables["Paired differences"] = report.comparison_table(differences)
+  for name in losses:
+    differences = ablation.differences(
+      ablation.by_variant(cells, name, setting)
+    )
+    title = name.replace("loss", "Paired differences", 1)
+    tables[title] = report.comparison_table(differences)
   tables["Claims"] = report.claim_table(claims)
   return tables

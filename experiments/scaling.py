@@ -1,14 +1,17 @@
 """Does the myopia gap grow with the size of the model, and the local bonus?
 
     python -m experiments.scaling [--corpus=PATH [--valid=PATH]]
-        [--model_size=NAME,NAME,...] [--data_steps=N,N,...]
-        [--preset=smoke|cpu|paper] [--out=DIR]
+        [--model_size=NAME,NAME,... | --from=DIR --from=DIR ...]
+        [--data_steps=N,N,...] [--preset=smoke|cpu|paper]
+        [--out=DIR]
 
 Trains causal, myopic/residual, myopic/kv and the local myopic model of several
 sizes on the same windows, seed by seed, and fits gap and bonus of each seed
 against log10 of the non-embedding parameters; the verdict is read off the
 interval of the slope. With `--data_steps` it is the amount of data that
 changes: trainings of so many steps, each with a whole schedule, at one size.
+With `--from`, pretrained Pythia or GPT-2 folders are fine-tuned, as the
+published study does: all seeds start from the same weights.
 Without `--corpus` the text is generated from a small grammar.
 
 A night on two cores, to be stopped and gone on with by the same command:
@@ -54,16 +57,18 @@ def study(
 ) -> studying.Study:
   """What is trained, in the words of report and figure."""
   first = found.problems[0]
-  shapes = {each.setting: each.model for each in found.problems}
-  if sizing.DATA_STEPS.value is not None:
-    shapes = {"one size": first.model}
+  shapes = {each.setting: each for each in found.problems}
+  if found.axis == sizing.TOKENS:
+    shapes = {"one size": first}
   listed = ", ".join(
-    f"{name} ({shape.layers} layers, width {shape.width}, {shape.heads} heads)"
-    for name, shape in shapes.items()
+    f"{name} ({each.model.layers} layers, width {each.model.width},"
+    f" {each.model.heads} heads, AdamW {each.train.learning_rate:g})"
+    for name, each in shapes.items()
   )
   steps = " or ".join(
     str(steps) for steps in sorted({p.train.steps for p in found.problems})
   )
+  start = "fine-tuned from pretrained weights; " if first.start else ""
   return studying.Study(
     name="scaling",
     title=f"Myopia gap and local bonus against {found.axis}",
@@ -77,6 +82,7 @@ def study(
         each.setting: {
           "x": found.x[each.setting],
           "model": dataclasses.asdict(each.model),
+          "start": each.start.about if each.start else None,
           "train": dataclasses.asdict(each.train),
         }
         for each in found.problems
@@ -84,8 +90,8 @@ def study(
       "seeds": config.seeds,
     },
     setup=f"{reading.name()}, {text.train.tokenizer} tokens; N ="
-    f" {config.length}; {listed}; AdamW {first.train.learning_rate:g}, {steps}"
-    f" steps of {first.train.batch_size} sequences; {config.seeds} seeds",
+    f" {config.length}; {listed}; {start}{steps} steps of"
+    f" {first.train.batch_size} sequences; {config.seeds} seeds",
     unit=reading.UNIT,
     source=reading.SOURCE,
   )
@@ -104,15 +110,29 @@ def train(store, problems: tuple[Problem, ...]) -> list[FinishedArm]:
   return [*arms, *ablating.train(store, local, vanilla)]
 
 
+def notes(found: sizing.Points) -> tuple[str, ...]:
+  """What a reader has to know of the fits and of the training."""
+  rates = {each.train.learning_rate for each in found.problems}
+  said = (
+    "One learning rate serves all points."
+    if len(rates) == 1
+    else "Each size has the learning rate of its line above."
+  )
+  if found.problems[0].start is not None:
+    said = f"{said} {sizing.SAME_START}"
+  return (*scaling_report.NOTES, said)
+
+
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
   for name in ("attention", "task", "model", "step"):
     if not flags.FLAGS[name].using_default_value:
       raise cli.UsageError(name, "is given in vain: all arms are fixed")
   config = reading.build_config(PRESETS)
-  sizing.chosen(SIZES[ablating.PRESET.value])
-  text = reading.read_text(config)
-  found = sizing.points(config, text, SIZES[ablating.PRESET.value])
+  sizes = sizing.chosen(SIZES[ablating.PRESET.value])
+  sizing.check_points(config, sizes)
+  text = sizing.read_text(config, sizes)
+  found = sizing.points(config, text, sizes)
   about = study(config, text, found)
   with studying.opened(about) as store:
     arms = train(store, found.problems)
@@ -137,7 +157,7 @@ def main() -> None:
           sweep, {name: ablation.diverged(cells, name) for name in names}
         ),
         figures={_FIGURE: scaling_report.CAPTION},
-        notes=scaling_report.NOTES,
+        notes=notes(found),
       ),
     )
 

@@ -18,7 +18,6 @@ NOTES = (
   "A slope is that of a straight line through a seed's values over log10 of the"
   " horizontal axis: nats a token for ten times as much. Its interval is over"
   " seeds at these points; it says nothing of points beyond them.",
-  "One learning rate serves all points.",
 )
 CAPTION = (
   "Differences of held-out losses, paired by seed: mean and 95% t band over"

@@ -10,6 +10,7 @@ from jaxlook.models.decoder import (
 )
 from jaxlook.models.heads import Context, Past
 from jaxlook.models.named import (
+  LEARNING_RATES,
   SHAPES,
   Counts,
   named_shape,
@@ -22,6 +23,7 @@ __all__ = [
   "Counts",
   "Decoder",
   "DecoderConfig",
+  "LEARNING_RATES",
   "Past",
   "SHAPES",
   "apply",

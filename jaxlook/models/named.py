@@ -9,6 +9,7 @@ et al. 2019) and Pythia (Biderman et al. 2023, arXiv 2304.01373, table 1; the
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -107,6 +108,21 @@ def named_shape(
   return dataclasses.replace(SHAPES[name], **given)
 
 
+LEARNING_RATES: Mapping[str, float] = MappingProxyType(
+  {
+    "pythia-14m": 1e-3,
+    "pythia-31m": 1e-3,
+    "pythia-70m": 1e-3,
+    "pythia-160m": 6e-4,
+    "pythia-410m": 3e-4,
+    "pythia-1b": 3e-4,
+    "pythia-1.4b": 2e-4,
+    "pythia-2.8b": 1.6e-4,
+  }
+)
+"""Peaks with which Pythia was pretrained, from the models' cards."""
+
+
 class Counts(NamedTuple):
   """How many parameters a shape has.
 
@@ -121,6 +137,7 @@ class Counts(NamedTuple):
   non_embedding: int
 
 
+@functools.cache
 def parameter_counts(config: DecoderConfig) -> Counts:
   """Counts a shape's parameters; none is allocated.
 

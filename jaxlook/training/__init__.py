@@ -7,6 +7,7 @@ from jaxlook.training.arms import (
   baseline,
   held_out_batch,
   held_out_key,
+  held_out_losses,
   read_arm,
   run_arm,
 )
@@ -20,6 +21,7 @@ from jaxlook.training.loop import (
 )
 from jaxlook.training.memory import Memory, step_memory
 from jaxlook.training.mesh import MeshShape, parse_mesh
+from jaxlook.training.start import Start, start_from
 from jaxlook.training.step import Teacher
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
   "MeshShape",
   "Problem",
   "SavedArm",
+  "Start",
   "Stopped",
   "Teacher",
   "TrainConfig",
@@ -36,10 +39,12 @@ __all__ = [
   "evaluate",
   "held_out_batch",
   "held_out_key",
+  "held_out_losses",
   "parse_mesh",
   "read_arm",
   "run_arm",
   "saved_params",
+  "start_from",
   "step_memory",
   "train",
 ]

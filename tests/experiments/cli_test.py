@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
@@ -47,3 +48,17 @@ class ProgressTest(base.TestCase):
     self.assertStartsWith(last, "20/20 steps: myopic/kv, step 10")
     self.assertIn("diverged", last)
     self.assertEndsWith(last, "0 min 00 s left")
+
+  def test_time_left_weighs_steps_by_their_cost(self):
+    """20 seconds for 5 cheap steps; what is left costs as much as 30."""
+    written, now = io.StringIO(), iter([0.0] * 3 + [20.0] * 2)
+    with (
+      contextlib.redirect_stdout(written),
+      mock.patch.object(cli.time, "monotonic", lambda: next(now)),
+    ):
+      progress = cli.Progress(total_steps=20, total_cost=10 + 3 * 10)
+      report = progress.arm("small", step_cost=1.0)
+      report(5, np.array([0.5]))
+      report(10, np.array([0.5]))
+    self.assertIn("small, step 10", written.getvalue())
+    self.assertIn("2 min 00 s left", written.getvalue())

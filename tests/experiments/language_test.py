@@ -1,12 +1,14 @@
 """The language binary from end to end, on the generated text."""
 
+import json
 import pathlib
 import tempfile
 
 import numpy as np
 
+from jaxlook.training import start_from
 from tests import base
-from tests.experiments import running
+from tests.experiments import running, sizing_test
 
 
 class LanguageTest(base.TestCase):
@@ -48,3 +50,50 @@ class LanguageTest(base.TestCase):
     self.assertLess(metrics["causal", 0]["loss"], np.log(256.0))
     claims = {claim["id"] for claim in result["claims"]}
     self.assertEqual(claims, {"gap", "bigram"})
+
+  def test_fine_tuning_with_a_local_arm_on_several_texts(self):
+    """All seeds share a start, which the arm names; every text is scored."""
+    root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    model = sizing_test.folder(root / "tiny")
+    texts = []
+    for name in ("train", "first", "second"):
+      texts.append(root / name)
+      texts[-1].write_text(
+        f"the {name} thing that they thought of, then\n" * 200
+      )
+    arguments = (
+      "--preset=smoke",
+      f"--out={root / 'run'}",
+      f"--cache={root / 'cache'}",
+      f"--from={model}",
+      "--learning_rate=1e-3",
+      f"--corpus={texts[0]}",
+      *(f"--valid={text}" for text in texts[1:]),
+      "--attention=teacher/residual",
+      "--steps=10",
+    )
+    done = running.run("language", *arguments)
+    self.assertEqual(done.returncode, 0, done.stderr)
+    result = running.result(root / "run")
+    cells = [
+      cell for cell in result["cells"] if "counts" not in cell["variant"]
+    ]
+    self.assertEqual(
+      [(cell["variant"], cell["seed"]) for cell in cells],
+      [(v, seed) for v in ("causal", "teacher/residual") for seed in (0, 1)],
+    )
+    for cell in result["cells"]:
+      # The texts differ in a few words, and so do the losses, if little.
+      metrics = cell["metrics"]
+      self.assertNotEqual(metrics["loss"], metrics["loss on second"])
+      self.assertAlmostEqual(
+        metrics["loss"], metrics["loss on second"], delta=0.5
+      )
+    claims = {claim["id"] for claim in result["claims"]}
+    self.assertEqual(claims, {"teacher/residual/bonus"})
+    report = (root / "run/report.md").read_text()
+    self.assertIn("Paired differences on second", report)
+    self.assertIn("same pretrained weights", report)
+    config = json.loads((root / "run/arms/causal/config.json").read_text())
+    self.assertEqual(config["start"], start_from(model)[1].about)
+    self.assertEqual(config["model"]["max_length"], 20)
