@@ -4,8 +4,11 @@ import json
 import pathlib
 import tempfile
 
+# The text task imports it late: its flags would go when saved ones come back.
+import grain  # noqa: F401
 import numpy as np
 
+from experiments import language
 from jaxlook.training import start_from
 from tests import base
 from tests.experiments import running, sizing_test
@@ -51,9 +54,11 @@ class LanguageTest(base.TestCase):
     claims = {claim["id"] for claim in result["claims"]}
     self.assertEqual(claims, {"gap", "bigram"})
 
+
+class FineTuningTest(running.RefusalTestCase):
   def test_fine_tuning_with_a_local_arm_on_several_texts(self):
     """All seeds share a start, which the arm names; every text is scored."""
-    root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    root = self.root
     model = sizing_test.folder(root / "tiny")
     texts = []
     for name in ("train", "first", "second"):
@@ -61,20 +66,17 @@ class LanguageTest(base.TestCase):
       texts[-1].write_text(
         f"the {name} thing that they thought of, then\n" * 200
       )
-    arguments = (
-      "--preset=smoke",
-      f"--out={root / 'run'}",
-      f"--cache={root / 'cache'}",
-      f"--from={model}",
-      "--learning_rate=1e-3",
-      f"--corpus={texts[0]}",
-      *(f"--valid={text}" for text in texts[1:]),
-      "--attention=teacher/residual",
-      "--steps=10",
+    first, *held_out = map(str, texts)
+    result, report = self.run_here(
+      language,
+      cache=str(root / "cache"),
+      corpus=first,
+      valid=held_out,
+      attention=["teacher/residual"],
+      steps=10,
+      learning_rate=1e-3,
+      **{"from": [model]},
     )
-    done = running.run("language", *arguments)
-    self.assertEqual(done.returncode, 0, done.stderr)
-    result = running.result(root / "run")
     cells = [
       cell for cell in result["cells"] if "counts" not in cell["variant"]
     ]
@@ -91,7 +93,6 @@ class LanguageTest(base.TestCase):
       )
     claims = {claim["id"] for claim in result["claims"]}
     self.assertEqual(claims, {"teacher/residual/bonus"})
-    report = (root / "run/report.md").read_text()
     self.assertIn("Paired differences on second", report)
     self.assertIn("same pretrained weights", report)
     config = json.loads((root / "run/arms/causal/config.json").read_text())
