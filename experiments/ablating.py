@@ -339,12 +339,14 @@ def train(
     ),
   )
 
+  def read_by(problem: Problem) -> SavedArm | None:
+    if teacher is None or isinstance(teacher, SavedArm):
+      return teacher
+    return teacher[problem.setting]
+
   def one(problem: Problem, variant: str) -> FinishedArm:
     name = " ".join(part for part in (problem.setting, variant) if part)
     reporter = progress.arm(name, costs[problem.setting])
-    read = teacher
-    if isinstance(teacher, Mapping):
-      read = teacher[problem.setting]
     try:
       if stop():
         raise Stopped(0)
@@ -352,7 +354,7 @@ def train(
         store,
         problem,
         variant,
-        teacher=read,
+        teacher=read_by(problem),
         report=reporter,
         should_stop=stop,
         mesh=mesh,

@@ -248,12 +248,13 @@ def more_texts(config: Config, text: Text) -> dict[str, Text]:
   tokenizer = tokenizer_of(about(text))
   apart = text.train.documents is not None
   found: dict[str, Text] = {}
-  for path in (_VALID.value or [])[1:]:
+  first, *more = _VALID.value or [""]
+  for path in more:
     name = Path(path).name
-    if name in {*found, Path(_VALID.value[0]).name}:
+    if name in {*found, Path(first).name}:
       raise cli.UsageError("valid", f"has two texts of the name {name}")
     file = _tokenized("valid", path, tokenizer, apart)
-    check_apart(Path(_CORPUS.value), Path(path))
+    check_apart(Path(_CORPUS.value or ""), Path(path))
     with cli.naming("valid"):
       found[name] = Text(text.train, file, config.length)
   return found

@@ -206,7 +206,9 @@ def _draw_curves(axes: Axes, panel: Curves, labels: dict[str, int]) -> None:
     axes.set_xlim(left=float(np.min(at)))
   elif panel.scale == "log10":
     axes.set_xscale("log")
-    axes.set_xticks(at, [EngFormatter(places=0, sep="")(x) for x in at])
+    names = [EngFormatter(places=0, sep="")(float(x)) for x in at]
+    # Parameters and tokens are counted in billions, not in giga.
+    axes.set_xticks(at, [name.replace("G", "B") for name in names])
     axes.tick_params(axis="x", rotation=45 if len(at) > 5 else 0)
     axes.minorticks_off()
   elif panel.scale == "steps":

@@ -92,7 +92,8 @@ def line(x: np.ndarray, values: np.ndarray) -> Fit:
     )
   if not (x > 0).all() or len(np.unique(x)) < 2:
     raise ValueError(f"x must be positive and not all equal, not {x.tolist()}")
-  values = np.where(np.isfinite(values).all(axis=0)[None], values, np.nan)
+  whole = np.isfinite(values).all(axis=0, keepdims=True)
+  values = np.where(whole, values, np.nan)
   at = np.log10(x) - np.log10(x).mean()
   middle = values.mean(axis=0)
   slope = at @ values / (at @ at)
