@@ -86,6 +86,13 @@ def size() -> sizing.Size | None:
   return sizes[0] if sizes else None
 
 
+def about_size(chosen: sizing.Size | None) -> str:
+  """How the setup begins where a size was named."""
+  if chosen is None:
+    return ""
+  return f"{'fine-tuned from ' if chosen.start else ''}{chosen.name}; "
+
+
 def problem(
   config: reading.Config, text: Text, chosen: sizing.Size | None
 ) -> Problem:
@@ -137,9 +144,7 @@ def main() -> None:
       problems=[on_text],
       variants=variants,
       unit=reading.UNIT,
-      setup=f"{chosen.name}; {reading.setup(config, text)}"
-      if chosen
-      else reading.setup(config, text),
+      setup=f"{about_size(chosen)}{reading.setup(config, text)}",
       baselines=lambda _: counted,
       claims=lambda _, values: claims(counted["bigram counts"]["loss"], values),
       notes=(

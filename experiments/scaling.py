@@ -17,7 +17,7 @@ Without `--corpus` the text is generated from a small grammar.
 A night on two cores, to be stopped and gone on with by the same command:
 
     python -m experiments.scaling --corpus=BOOKS --tokenizer=bpe:4096
-        --model_size=0.2M,0.8M,3M --steps=2500 --learning_rate=2e-3
+        --model_size=0.2M,0.8M,3M --steps=2000 --learning_rate=2e-3
         --out=runs/scaling-night
 """
 
