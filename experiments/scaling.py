@@ -14,7 +14,8 @@ With `--from`, pretrained Pythia or GPT-2 folders are fine-tuned, as the
 published study does: all seeds start from the same weights.
 Without `--corpus` the text is generated from a small grammar.
 
-A night on two cores, to be stopped and gone on with by the same command:
+A night on two cores (12 hours of one core, by the time of a few steps), to be
+stopped and gone on with by the same command:
 
     python -m experiments.scaling --corpus=BOOKS --tokenizer=bpe:4096
         --model_size=0.2M,0.8M,3M --steps=2000 --learning_rate=2e-3
@@ -134,6 +135,10 @@ def main() -> None:
   text = sizing.read_text(config, sizes)
   found = sizing.points(config, text, sizes)
   about = study(config, text, found)
+  counts = {
+    name: metrics["loss"]
+    for name, metrics in reading.baselines(text, about.problem).items()
+  }
   with studying.opened(about) as store:
     arms = train(store, found.problems)
     cells = [cell for arm in arms for cell in arm.cells]
@@ -152,9 +157,11 @@ def main() -> None:
       about,
       studying.Findings(
         cells=cells,
-        claims=scaling_report.claims(sweep),
+        claims=scaling_report.claims(sweep, counts["bigram counts"]),
         tables=scaling_report.tables(
-          sweep, {name: ablation.diverged(cells, name) for name in names}
+          sweep,
+          {name: ablation.diverged(cells, name) for name in names},
+          counts,
         ),
         figures={_FIGURE: scaling_report.CAPTION},
         notes=notes(found),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxlook import figures, report, stats
-from jaxlook.ablation import source_of
+from jaxlook.ablation import CAUSAL, source_of
 from jaxlook.claims import ABOVE_0, PAIRED, Statement, judged
 from jaxlook.lookahead import scaling
 from jaxlook.lookahead.scaling import MEASURES, Sweep
@@ -15,6 +15,9 @@ WU = "Wu et al. 2024, arXiv 2404.00859, section 5"
 OURS = "jaxlook's own; not measured before, as far as we found"
 UNIT = "nats/token"
 NOTES = (
+  "A model that does not beat bigram counts need not use more than the last"
+  " token, and has little to lose by a cut then: growth from there on is in"
+  " part that of using context at all.",
   "A slope is that of a straight line through a seed's values over log10 of the"
   " horizontal axis: nats a token for ten times as much. Its interval is over"
   " seeds at these points; it says nothing of points beyond them.",
@@ -30,11 +33,12 @@ _TITLES = {
 }
 
 
-def claims(sweep: Sweep) -> list[stats.Claim]:
+def claims(sweep: Sweep, bigram: float) -> list[stats.Claim]:
   """That gap and bonus are there at every point, and grow along the sweep.
 
   Args:
     sweep: the losses.
+    bigram: the held-out loss of bigram counts.
 
   Returns:
     Those for which at least two seeds are there.
@@ -72,7 +76,23 @@ def claims(sweep: Sweep) -> list[stats.Claim]:
     ]
     if len(sweep.x) > 2:
       made.append(_line_or_power(measure, sweep))
-  return judged(made)
+  return judged([*made, *_beyond_bigrams(sweep, bigram)])
+
+
+def _beyond_bigrams(sweep: Sweep, bigram: float) -> list[Statement]:
+  """Whether a point's models use context at all: else no gap can be there."""
+  return [
+    Statement(
+      f"context/{name}",
+      f"ordinary training at {name} beats bigram counts; the estimate is their"
+      " loss minus causal's",
+      "jaxlook's own",
+      UNIT,
+      bigram - np.array(list(sweep.losses[name][CAUSAL].values())),
+      ABOVE_0,
+    )
+    for name in sweep.names
+  ]
 
 
 def _line_or_power(measure: str, sweep: Sweep) -> Statement:
@@ -92,19 +112,22 @@ def _line_or_power(measure: str, sweep: Sweep) -> Statement:
 
 
 def tables(
-  sweep: Sweep, diverged: Mapping[str, Mapping[str, Sequence[int]]]
+  sweep: Sweep,
+  diverged: Mapping[str, Mapping[str, Sequence[int]]],
+  counts: Mapping[str, float],
 ) -> dict[str, report.Rows]:
   """Losses, gap and bonus at every point, their fits, the published line.
 
   Args:
     sweep: the losses.
     diverged: by point and variant, the seeds that diverged.
+    counts: the held-out losses of what was not trained.
 
   Returns:
     Rows by title.
   """
   shown = {
-    f"Held-out loss, {UNIT}": losses(sweep, diverged),
+    f"Held-out loss, {UNIT}": losses(sweep, diverged, counts),
     "Gap and bonus, paired by seed": report.comparison_table(
       comparisons(sweep)
     ),
@@ -116,7 +139,9 @@ def tables(
 
 
 def losses(
-  sweep: Sweep, diverged: Mapping[str, Mapping[str, Sequence[int]]]
+  sweep: Sweep,
+  diverged: Mapping[str, Mapping[str, Sequence[int]]],
+  counts: Mapping[str, float],
 ) -> report.Rows:
   """One row a point and arm; as of `tables`."""
   values, lost = {}, {}
@@ -124,7 +149,7 @@ def losses(
     for variant, by_seed in sweep.losses[name].items():
       values[f"{name}, {variant}"] = by_seed
       lost[f"{name}, {variant}"] = diverged[name][variant]
-  return report.variant_table(values, lost, {})
+  return report.variant_table(values, lost, counts)
 
 
 def comparisons(sweep: Sweep) -> dict[str, stats.Comparison]:

@@ -39,7 +39,8 @@ class ScalingTest(running.RefusalTestCase):
         f"{measure}/{what}"
         for measure in ("gap/residual", "gap/kv", "bonus/residual")
         for what in ("grows", "0.9k", "3.3k")
-      },
+      }
+      | {"context/0.9k", "context/3.3k"},
     )
     self.assertIn("pythia-2.8b", report)
     self.assertIn("figures/scaling.png", report)

@@ -10,6 +10,7 @@ from tests import base
 
 X = np.array([1e3, 1e4, 1e6])
 SEEDS = (0, 1, 2, 5)
+BIGRAM = 2.6
 
 
 def sweep(gap, strict, bonus, axis="non-embedding parameters") -> Sweep:
@@ -18,7 +19,7 @@ def sweep(gap, strict, bonus, axis="non-embedding parameters") -> Sweep:
   names = ("small", "middle", "large")
   losses = {}
   for place, name in enumerate(names):
-    plain = {seed: 3.0 - 0.4 * place + rng.normal() for seed in SEEDS}
+    plain = {seed: 3.0 - 0.4 * place + rng.normal(scale=0.01) for seed in SEEDS}
     shifts = {
       "causal": 0.0,
       "myopic/residual": gap[place],
@@ -98,7 +99,7 @@ class ScalingReportTest(base.TestCase):
   def test_verdicts_are_those_that_were_built_in(self):
     """The gap grows by a line, the strict gap falls, the bonus stays."""
     made = sweep([0.1, 0.2, 0.4], [0.9, 0.5, 0.3], [0.05, 0.05, 0.05])
-    found = {claim.id: claim for claim in reports.claims(made)}
+    found = {claim.id: claim for claim in reports.claims(made, BIGRAM)}
     self.assertEqual(found[f"{GAP}/grows"].verdict, "supported")
     self.assertAlmostEqual(found[f"{GAP}/grows"].estimate, 0.1, places=2)
     self.assertEqual(found[f"{GAP}/straight"].verdict, "supported")
@@ -107,17 +108,20 @@ class ScalingReportTest(base.TestCase):
     self.assertEqual(found[f"{STRICT_GAP}/straight"].verdict, "contradicted")
     self.assertEqual(found[f"{BONUS}/grows"].verdict, "inconclusive")
     self.assertEqual(found[f"{BONUS}/large"].verdict, "supported")
+    self.assertEqual(found["context/small"].verdict, "contradicted")
+    self.assertEqual(found["context/middle"].verdict, "inconclusive")
+    self.assertEqual(found["context/large"].verdict, "supported")
     self.assertEqual({claim.n for claim in found.values()}, {4})
 
   def test_growth_with_data_is_not_published(self):
     """Nor is a published line shown beside it."""
     made = sweep([0.1] * 3, [0.2] * 3, [0.3] * 3, "training tokens")
-    found = {claim.id: claim for claim in reports.claims(made)}
+    found = {claim.id: claim for claim in reports.claims(made, BIGRAM)}
     self.assertEqual(found[f"{GAP}/grows"].source, reports.OURS)
     diverged = {
       name: {variant: [] for variant in of} for name, of in made.losses.items()
     }
-    self.assertNotIn("Published", " ".join(reports.tables(made, diverged)))
+    self.assertNotIn("Published", " ".join(reports.tables(made, diverged, {})))
 
   def test_a_fit_without_a_seed_says_so(self):
     """A seed that diverged at one size is in no fit, nor in its count."""
