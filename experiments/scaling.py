@@ -59,8 +59,8 @@ def study(
   """What is trained, in the words of report and figure."""
   first = found.problems[0]
   shapes = {each.setting: each for each in found.problems}
-  if found.axis == sizing.TOKENS:
-    shapes = {"one size": first}
+  if found.size is not None:
+    shapes = {found.size: first}
   listed = ", ".join(
     f"{name} ({each.model.layers} layers, width {each.model.width},"
     f" {each.model.heads} heads, AdamW {each.train.learning_rate:g})"

@@ -212,11 +212,13 @@ class Points:
     axis: what changes: `PARAMETERS` or `TOKENS`.
     x: how much of it there is, by setting.
     problems: one a point.
+    size: the name of the one size, where it does not change.
   """
 
   axis: str
   x: Mapping[str, float]
   problems: tuple[Problem, ...]
+  size: str | None = None
 
 
 def check_points(config: reading.Config, sizes: Sequence[Size]) -> None:
@@ -270,7 +272,7 @@ def points(config: reading.Config, text: Text, sizes: Sequence[Size]) -> Points:
   )
   tokens = base.train.batch_size * config.length
   x = {each.setting: each.train.steps * tokens for each in problems}
-  return Points(TOKENS, x, problems)
+  return Points(TOKENS, x, problems, sizes[-1].name)
 
 
 def _parameters(size: Size) -> int:

@@ -61,9 +61,11 @@ class SizingTest(running.RefusalTestCase):
       model_size=["0.9k"], data_steps=["6", "3"], corpus=self._corpus()
     )
     sizes = sizing.chosen()
-    found = sizing.points(CONFIG, sizing.read_text(CONFIG, sizes), sizes)
+    text = sizing.read_text(CONFIG, sizes)
+    found = sizing.points(CONFIG, text, sizes)
     self.assertEqual(found.x, {"3 steps": 3 * 8 * 16, "6 steps": 6 * 8 * 16})
     self.assertEqual([p.train.steps for p in found.problems], [3, 6])
+    self.assertIn("0.9k (1 layers", scaling.study(CONFIG, text, found).setup)
 
   def test_folders_are_fine_tuned_in_their_own_tokens(self):
     """Their weights, shape and positions; the tokenizer comes with them."""
