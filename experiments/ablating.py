@@ -19,6 +19,7 @@ from experiments import cli, clusters, distributed, launching
 from jaxlook import ablation, figures, report, stats
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.environment import environment
+from jaxlook.models import parameter_counts
 from jaxlook.runs import Store, follow_store, open_store
 from jaxlook.training import (
   FinishedArm,
@@ -26,8 +27,10 @@ from jaxlook.training import (
   SavedArm,
   Stopped,
   TrainConfig,
+  held_out_losses,
   parse_mesh,
   processes,
+  read_arm,
   run_arm,
 )
 
@@ -48,6 +51,9 @@ ATTENTION = flags.DEFINE_multi_string(
   "An arm beside causal, as horizon:4 or causal,myopic; may be repeated.",
 )
 STEPS = flags.DEFINE_integer("steps", None, "Training steps.")
+LEARNING_RATE = flags.DEFINE_float(
+  "learning_rate", None, "Peak of the learning rate."
+)
 MICROBATCHES = flags.DEFINE_integer(
   "microbatches",
   None,
@@ -117,8 +123,8 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
     train: what a preset says, for experiments that train in several ways.
 
   Returns:
-    The same with `--steps`, `--microbatches`, `--bfloat16`, `--remat` and
-    `--loss_tokens`, where they are given.
+    The same with `--steps`, `--learning_rate`, `--microbatches`, `--bfloat16`,
+    `--remat` and `--loss_tokens`, where they are given.
 
   Raises:
     UsageError: a flag is out of range.
@@ -129,6 +135,9 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
       train = dataclasses.replace(
         train, steps=STEPS.value, keep_steps=tuple(kept)
       )
+  if LEARNING_RATE.value is not None:
+    with cli.naming("learning_rate"):
+      train = dataclasses.replace(train, learning_rate=LEARNING_RATE.value)
   if MICROBATCHES.value is not None:
     with cli.naming("microbatches"):
       train = dataclasses.replace(train, microbatches=MICROBATCHES.value)
@@ -142,13 +151,16 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
   return train
 
 
-def arms(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
+def arms(
+  default: Sequence[str], layers: int, heads: int, *, local: bool = False
+) -> tuple[str, ...]:
   """The variants to train, by their full names, causal always among them.
 
   Args:
     default: the experiment's own, where `--attention` is not given.
     layers: layers of the model.
     heads: heads a layer.
+    local: whether causal is trained first, so that it can be a teacher.
 
   Returns:
     Distinct variants, in order.
@@ -160,7 +172,8 @@ def arms(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
   for text in ATTENTION.value or default:
     with cli.naming("attention"):
       specs = parse_layers(text, layers, heads)
-    if any(spec.source == "teacher" for layer in specs for spec in layer):
+    taught = any(spec.source == "teacher" for layer in specs for spec in layer)
+    if taught and not local:
       raise cli.UsageError(
         "attention", f"{text!r} needs a teacher, and no model is trained first"
       )
@@ -213,6 +226,8 @@ class Ablation:
     baselines: by problem, the metrics of what is not trained.
     claims: what the held-out losses of a problem say, by variant and seed.
     notes: paragraphs for the report.
+    elsewhere: by name, the problem with other held-out data, to evaluate on as
+      well; for experiments of one problem. Its baselines must be there.
   """
 
   name: str
@@ -225,6 +240,7 @@ class Ablation:
   baselines: Callable[[Problem], dict[str, dict[str, float]]]
   claims: Callable[[Problem, dict[str, dict[int, float]]], list[stats.Claim]]
   notes: Sequence[str] = ()
+  elsewhere: Mapping[str, Problem] = dataclasses.field(default_factory=dict)
 
 
 def run(ablating: Ablation) -> None:
@@ -239,9 +255,44 @@ def run(ablating: Ablation) -> None:
   """
   config = {"variants": ablating.variants, **ablating.config}
   with opened(ablating.name, config) as store:
-    todo = list(itertools.product(ablating.problems, ablating.variants))
-    _write(store, ablating, train(store, todo))
+    local = [name for name in ablating.variants if "teacher" in name]
+    plain = [name for name in ablating.variants if name not in local]
+    todo = list(itertools.product(ablating.problems, plain))
+    later = list(itertools.product(ablating.problems, local))
+    arms = train(store, todo, later=later)
+    vanilla = {
+      arm.setting: read_arm(arm.root)
+      for arm in arms
+      if arm.variant == ablation.CAUSAL
+    }
+    if later:
+      arms += train(store, later, vanilla)
+    if ablating.elsewhere:
+      arms = [_evaluated(arm, vanilla, ablating.elsewhere) for arm in arms]
+    _write(store, ablating, arms)
   print(f"wrote {store.root}/report.md, result.json, cells.parquet and figures")
+
+
+def _evaluated(
+  arm: FinishedArm,
+  vanilla: Mapping[str, SavedArm],
+  elsewhere: Mapping[str, Problem],
+) -> FinishedArm:
+  """The arm with its loss on other held-out data among its metrics."""
+  saved = read_arm(arm.root)
+  teacher = vanilla[arm.setting] if "teacher" in arm.variant else None
+  cells = [dict(cell) for cell in arm.cells]
+  for name, problem in elsewhere.items():
+    losses = held_out_losses(saved, problem, teacher)
+    for cell, loss in zip(cells, losses, strict=True):
+      if cell["status"] == "done":
+        cell["metrics"] = cell["metrics"] | named(problem.score(loss), name)
+  return dataclasses.replace(arm, cells=cells)
+
+
+def named(metrics: Mapping[str, float], text: str) -> dict[str, float]:
+  """Metrics under names that say on which held-out data they were taken."""
+  return {f"{metric} on {text}": value for metric, value in metrics.items()}
 
 
 def opened(name: str, config: Mapping[str, Any]) -> Store:
@@ -270,19 +321,18 @@ def opened(name: str, config: Mapping[str, Any]) -> Store:
 def train(
   store: Store,
   todo: Sequence[tuple[Problem, str]],
-  teacher: SavedArm | None = None,
-  *,
-  more: bool = False,
+  teacher: SavedArm | Mapping[str, SavedArm] | None = None,
+  later: Sequence[tuple[Problem, str]] = (),
 ) -> list[FinishedArm]:
   """Trains arms, in turn or as `--launcher` says, or reads finished ones.
 
-  Of several processes the first alone returns, unless there is more to train.
+  Of several processes the first alone returns, unless arms are left for later.
 
   Args:
     store: the run store.
     todo: problem and variant of each arm.
-    teacher: an arm whose context the variants read.
-    more: whether this is called again.
+    teacher: an arm whose context the variants read, or one by setting.
+    later: arms that another call trains: the time left counts them.
 
   Returns:
     The arms in order.
@@ -291,6 +341,12 @@ def train(
     UsageError: `--mesh`, `--launcher` or `--launcher_resources` does not fit.
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
+
+  def read_by(problem: Problem) -> SavedArm | None:
+    if teacher is None or isinstance(teacher, SavedArm):
+      return teacher
+    return teacher[problem.setting]
+
   mesh = None
   if MESH.value is not None:
     with cli.naming("mesh"):
@@ -303,13 +359,23 @@ def train(
       raise cli.UsageError("launcher", "cannot be given with --distributed")
     with cli.naming("launcher_resources"):
       resources = clusters.parse_resources(LAUNCHER_RESOURCES.value)
-    return launching.on_ray(store, todo, resources, teacher=teacher, mesh=mesh)
+    teachers = [read_by(problem) for problem, _ in todo]
+    return launching.on_ray(store, todo, resources, teachers, mesh)
   stop = cli.Stop()
-  progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
+  costs = {
+    problem.setting: _step_cost(problem) for problem, _ in (*todo, *later)
+  }
+  progress = cli.Progress(
+    sum(problem.train.steps for problem, _ in todo),
+    sum(
+      problem.train.steps * costs[problem.setting]
+      for problem, _ in (*todo, *later)
+    ),
+  )
 
   def one(problem: Problem, variant: str) -> FinishedArm:
     name = " ".join(part for part in (problem.setting, variant) if part)
-    reporter = progress.arm(name)
+    reporter = progress.arm(name, costs[problem.setting])
     try:
       if processes.most(stop()):
         raise Stopped(0)
@@ -317,7 +383,7 @@ def train(
         store,
         problem,
         variant,
-        teacher=teacher,
+        teacher=read_by(problem),
         report=reporter,
         should_stop=stop,
         mesh=mesh,
@@ -334,9 +400,15 @@ def train(
 
   with contextlib.closing(progress):
     trained = [one(problem, variant) for problem, variant in todo]
-  if not more:
+  if not later:
     distributed.go_alone()
   return trained
+
+
+def _step_cost(problem: Problem) -> float:
+  """What a step costs, but for a factor that all problems share: 6 N D."""
+  tokens = problem.train.batch_size * problem.model.max_length
+  return parameter_counts(problem.model).total * tokens
 
 
 def _write(
@@ -417,7 +489,10 @@ def _tables(
   cells = [cell for arm in arms for cell in arm.cells]
   setting = arms[0].setting
   diverged = ablation.diverged(cells, setting)
-  titles = {"loss": f"loss, {unit}", "loss_over_p": f"loss / p, {unit}"}
+  metrics = list(next(iter(baselines.values())))
+  losses = [name for name in metrics if name.split(" on ")[0] == "loss"]
+  titles = {name: f"{name}, {unit}" for name in losses}
+  titles["loss_over_p"] = f"loss / p, {unit}"
   tables = {
     f"Held-out {titles.get(metric, metric.replace('_', ' '))}": (
       report.variant_table(
@@ -426,10 +501,13 @@ def _tables(
         {name: metrics[metric] for name, metrics in baselines.items()},
       )
     )
-    for metric in next(iter(baselines.values()))
+    for metric in metrics
   }
-  losses = ablation.by_variant(cells, "loss", setting)
-  differences = ablation.differences(losses)
-  tables["Paired differences"] = report.comparison_table(differences)
+  for name in losses:
+    differences = ablation.differences(
+      ablation.by_variant(cells, name, setting)
+    )
+    title = name.replace("loss", "Paired differences", 1)
+    tables[title] = report.comparison_table(differences)
   tables["Claims"] = report.claim_table(claims)
   return tables

@@ -142,10 +142,17 @@ class Progress:
   _SECONDS = 15.0
   at_a_time = 1
 
-  def __init__(self, total_steps: int):
-    """Starts at nothing done; `total_steps` counts the steps of all arms."""
+  def __init__(self, total_steps: int, total_cost: float | None = None):
+    """Starts at nothing done.
+
+    Args:
+      total_steps: of all arms.
+      total_cost: of all steps, and of what else the time left should count, in
+        the unit of the arms' costs; one a step by default.
+    """
     self._total, self._done = total_steps, 0
-    self._timed_steps, self._timed_seconds = 0, 0.0
+    self._cost_left = total_steps if total_cost is None else total_cost
+    self._timed_cost, self._timed_seconds = 0.0, 0.0
     self._last_line = time.monotonic()
     self._bar = None
     if console.Console().is_terminal:
@@ -158,8 +165,18 @@ class Progress:
       self._task = self._bar.add_task("", total=total_steps)
       self._bar.start()
 
-  def arm(self, name: str) -> Callable[[int, np.ndarray], None]:
-    """The reporter of one arm, to be told its step count and losses [E]."""
+  def arm(
+    self, name: str, step_cost: float = 1.0
+  ) -> Callable[[int, np.ndarray], None]:
+    """The reporter of one arm, to be told its step count and losses [E].
+
+    Args:
+      name: the arm's.
+      step_cost: of one of its steps, in any unit that all arms share.
+
+    Returns:
+      The reporter.
+    """
     before, last = None, 0
 
     def report(step: int, losses: np.ndarray) -> None:
@@ -167,9 +184,10 @@ class Progress:
       now = time.monotonic()
       if before is not None:
         self._timed_seconds += now - before
-        self._timed_steps += step - last
+        self._timed_cost += step_cost * (step - last)
       finite = losses[np.isfinite(losses)]
       mean = f"{finite.mean():.4g}" if finite.size else "diverged"
+      self._cost_left -= step_cost * (step - last)
       self._advance(f"{name}, step {step}, loss {mean}", step - last)
       before, last = now, step
 
@@ -177,9 +195,9 @@ class Progress:
 
   def _advance(self, status: str, steps: int) -> None:
     self._done += steps
-    if self._timed_steps:
-      rate = self._timed_seconds / self._timed_steps
-      left = round(rate * (self._total - self._done) / self.at_a_time)
+    if self._timed_cost:
+      rate = self._timed_seconds / self._timed_cost
+      left = round(rate * self._cost_left / self.at_a_time)
       status += f", {left // 60} min {left % 60:02d} s left"
     if self._bar is not None:
       self._bar.update(self._task, advance=steps, description=status)

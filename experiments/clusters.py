@@ -9,6 +9,7 @@ import math
 import os
 import re
 import socket
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -106,12 +107,15 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
     with cli.naming("launcher"):
       _reach(address)
       try:
-        ray.init(
-          address,
-          include_dashboard=False if local else None,
-          log_to_driver=False,
-          logging_level=logging.ERROR,
-        )
+        with warnings.catch_warnings():
+          # Ray's own programs start by a fork, and share nothing with JAX.
+          warnings.filterwarnings("ignore", r"os\.fork\(\)", RuntimeWarning)
+          ray.init(
+            address,
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+          )
       except RuntimeError as error:
         raise ValueError(str(error)) from error
   try:

@@ -1,12 +1,21 @@
 """How much of a language model's skill needs gradient from later positions?
 
-    python -m experiments.language [--corpus=PATH [--valid=PATH]]
-        [--tokenizer=bytes|PATH] [--preset=smoke|cpu|paper] [--out=DIR]
+    python -m experiments.language [--corpus=PATH [--valid=PATH]...]
+        [--tokenizer=bytes|PATH] [--model_size=NAME | --from=DIR]
+        [--attention=FORM]... [--preset=smoke|cpu|paper] [--out=DIR]
 
 Arms: causal, myopic/residual, myopic/kv, self_only and zero_context on text,
-beside unigram and bigram counts. Prints and writes the held-out loss of every
-seed in nats a token and bits a byte, the myopia gap, and verdicts. Without
-`--corpus` the text is generated from a small grammar.
+beside unigram and bigram counts; `--attention=teacher/residual` adds the local
+myopic model, which reads the causal one's context. Prints and writes the
+held-out loss of every seed in nats a token and bits a byte, on every text of
+`--valid`, the myopia gap, and verdicts. Without `--corpus` the text is
+generated from a small grammar.
+
+`--model_size` is a shape by name, from 0.2M to pythia-2.8b. `--from` fine-tunes
+a pretrained Hugging Face folder (GPT-2, Pythia) with its own tokenizer: all
+seeds start from the same weights, at 0.4 times the learning rate of their
+pretraining, as in the published study, where `--learning_rate` does not say
+otherwise.
 """
 
 import dataclasses
@@ -14,11 +23,16 @@ import dataclasses
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, reading
+from experiments import ablating, cli, reading, sizing
 from jaxlook import ablation, stats
+from jaxlook.claims import ABOVE_0, PAIRED, Statement, changes, judged
+from jaxlook.tasks.text import Text
+from jaxlook.training import Problem
 
 flags.adopt_module_key_flags(ablating)
 flags.adopt_module_key_flags(reading)
+flags.declare_key_flag(sizing.MODEL_SIZE.name)
+flags.declare_key_flag(sizing.FROM.name)
 
 _ZERO_CONTEXT = "zero_context"
 _BIGRAM_MARGIN = 0.1
@@ -43,19 +57,71 @@ def claims(
         high=_BIGRAM_MARGIN,
       )
     )
-  return found
+  return found + judged(
+    Statement(
+      f"{local}/bonus",
+      "the local myopia bonus is positive; the estimate is causal minus"
+      f" {local}",
+      ablation.source_of(local.partition("/")[2], reading.SOURCE),
+      reading.UNIT,
+      changes(values[ablation.CAUSAL], values[local]),
+      ABOVE_0,
+      PAIRED,
+    )
+    for local in values
+    if local.startswith("teacher")
+  )
+
+
+def size() -> sizing.Size | None:
+  """The one size that a flag names, if any.
+
+  Raises:
+    UsageError: flags name several, or one that cannot be read.
+  """
+  sizes = sizing.chosen()
+  if len(sizes) > 1:
+    flag = sizing.FROM if sizing.FROM.value else sizing.MODEL_SIZE
+    raise cli.UsageError(flag.name, f"takes one here, not {len(sizes)}")
+  return sizes[0] if sizes else None
+
+
+def about_size(chosen: sizing.Size | None) -> str:
+  """How the setup begins where a size was named."""
+  if chosen is None:
+    return ""
+  return f"{'fine-tuned from ' if chosen.start else ''}{chosen.name}; "
+
+
+def problem(
+  config: reading.Config, text: Text, chosen: sizing.Size | None
+) -> Problem:
+  """The text with its model, of the named size or of the config's."""
+  if chosen is None:
+    return reading.problem(config, text)
+  return dataclasses.replace(sizing.problem(config, chosen, text), setting="")
 
 
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
   config = reading.build_config()
   reading.shape(config, vocab_size=2)
+  chosen = size()
+  if chosen is not None:
+    config = sizing.fitted(config, chosen)
   variants = ablating.arms(
-    (*ablation.LADDER, _ZERO_CONTEXT), config.layers, config.heads
+    (*ablation.LADDER, _ZERO_CONTEXT), config.layers, config.heads, local=True
   )
-  text = reading.read_text(config)
-  on_text = reading.problem(config, text)
+  text = sizing.read_text(config, [chosen] if chosen else [], several=True)
+  on_text = problem(config, text, chosen)
+  elsewhere = {
+    name: problem(config, other, chosen)
+    for name, other in reading.more_texts(config, text).items()
+  }
   counted = reading.baselines(text, on_text)
+  for name, other in elsewhere.items():
+    for count, metrics in reading.baselines(text, other).items():
+      counted[count] |= ablating.named(metrics, name)
   print(
     f"text: {reading.name()}, {text.train.length} tokens"
     f" ({text.train.tokenizer})"
@@ -67,18 +133,26 @@ def main() -> None:
       config={
         "experiment": "language",
         "text": reading.about(text),
+        "elsewhere": {
+          name: other.about["valid_sha256"] for name, other in elsewhere.items()
+        }
+        or None,
+        "model_size": chosen.name if chosen else None,
+        "start": chosen.start.about if chosen and chosen.start else None,
         **dataclasses.asdict(config),
       },
       problems=[on_text],
       variants=variants,
       unit=reading.UNIT,
-      setup=reading.setup(config, text),
+      setup=f"{about_size(chosen)}{reading.setup(config, text)}",
       baselines=lambda _: counted,
       claims=lambda _, values: claims(counted["bigram counts"]["loss"], values),
       notes=(
         f"A token holds {text.valid_bytes_per_token:.3f} bytes, averaged over"
         " the text that the held-out windows are from.",
+        *([sizing.SAME_START] if chosen and chosen.start else []),
       ),
+      elsewhere=elsewhere,
     )
   )
 

@@ -47,6 +47,7 @@ class _Cell:
     variant: the attention's flag form.
     name: what it is called in messages.
     arm: its place in the run store.
+    teacher: an arm whose context the variant reads; None unless it needs one.
     report: takes its progress.
     worker: who works on it; empty before anyone does.
     step: up to where progress was reported.
@@ -57,6 +58,7 @@ class _Cell:
   variant: str
   name: str
   arm: Arm
+  teacher: SavedArm | None
   report: Callable[[int, np.ndarray], None]
   worker: str = ""
   step: int = 0
@@ -80,8 +82,7 @@ def on_ray(
   store: Arms,
   todo: Sequence[tuple[Problem, str]],
   resources: Mapping[str, float],
-  *,
-  teacher: SavedArm | None = None,
+  teachers: Sequence[SavedArm | None] | None = None,
   mesh: MeshShape | None = None,
 ) -> list[FinishedArm]:
   """Trains arms as tasks of Ray, or reads them where they are finished.
@@ -90,7 +91,7 @@ def on_ray(
     store: the run store, which this process holds.
     todo: problem and variant of each arm.
     resources: what one arm needs, as of `clusters.parse_resources`.
-    teacher: an arm whose context the variants read.
+    teachers: of each arm, one whose context it reads; None for none.
     mesh: which devices of a worker do what; its own devices by default.
 
   Returns:
@@ -107,11 +108,14 @@ def on_ray(
     stop = cli.Stop()
     progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
     cells = []
-    for problem, variant in todo:
+    given = teachers or [None] * len(todo)
+    for (problem, variant), teacher in zip(todo, given, strict=True):
       name = " ".join(part for part in (problem.setting, variant) if part)
       arm = begin_arm(store, problem, variant, teacher)
-      cells.append(_Cell(problem, variant, name, arm, progress.arm(name)))
-    order = working.order(store.root, teacher, mesh)
+      cells.append(
+        _Cell(problem, variant, name, arm, teacher, progress.arm(name))
+      )
+    order = working.order(store.root, mesh)
     try:
       with contextlib.closing(progress):
         failed = _run(store, cells, order, resources, stop, progress)
@@ -155,7 +159,7 @@ def _run(
       except RayError as error:
         wrong = _lost(error)
       if wrong is None and (not stopping or cell.arm.finished):
-        wrong = _read(store, cell, order.teacher)
+        wrong = _read(store, cell)
       failed = failed or (wrong and f"{cell.name}: {wrong}")
     for cell in waiting.values():
       cell.hear()
@@ -190,14 +194,16 @@ def _submit(
   tasks = {}
   for cell in cells:
     if cell.arm.finished:
-      _read(store, cell, order.teacher)
+      _read(store, cell)
     else:
-      task = finish.remote(sent_order, sent[id(cell.problem)], cell.variant)
+      task = finish.remote(
+        sent_order, sent[id(cell.problem)], cell.variant, cell.teacher
+      )
       tasks[task] = cell
   return tasks
 
 
-def _read(store: Arms, cell: _Cell, teacher: SavedArm | None) -> str | None:
+def _read(store: Arms, cell: _Cell) -> str | None:
   """Reads a finished arm, once this machine sees that it is.
 
   Returns:
@@ -211,7 +217,7 @@ def _read(store: Arms, cell: _Cell, teacher: SavedArm | None) -> str | None:
     # Asks a network file system for what is there now.
     os.listdir(cell.arm.root)
   cell.finished = run_arm(
-    store, cell.problem, cell.variant, teacher=teacher, report=cell.report
+    store, cell.problem, cell.variant, teacher=cell.teacher, report=cell.report
   )
   return None
 

@@ -71,11 +71,10 @@ def main() -> None:
   seeds = f"{len(problem.seeds)} seeds"
   with studying.opened(study) as store:
     todo = [(problem, name) for name in study.variants]
-    arms = ablating.train(store, todo, more=True)
+    later = [(problem, f"teacher/{stop}") for stop in STOPS]
+    arms = ablating.train(store, todo, later=later)
     vanilla = studying.read(arms[0])
-    local = ablating.train(
-      store, [(problem, f"teacher/{stop}") for stop in STOPS], vanilla
-    )
+    local = ablating.train(store, later, vanilla)
     cells = [cell for arm in (*arms, *local) for cell in arm.cells]
     losses = ablation.by_variant(cells, "loss")
     crossings = {

@@ -33,8 +33,11 @@ _CORPUS = flags.DEFINE_string(
   "Text: a file (plain, .gz, .xz), a folder of them, or datasets:NAME with any"
   " of ,config=C ,split=S ,column=K.",
 )
-_VALID = flags.DEFINE_string(
-  "valid", None, "Held-out text; without it, the end of the corpus."
+_VALID = flags.DEFINE_multi_string(
+  "valid",
+  None,
+  "Held-out text; without it, the end of the corpus. Where an experiment takes"
+  " more of them, models are evaluated on each.",
 )
 _TOKENIZER = flags.DEFINE_string(
   "tokenizer",
@@ -151,7 +154,10 @@ def shape(config: Config, vocab_size: int) -> DecoderConfig:
 
 
 def read_text(
-  config: Config, tokenizer: str | None = None, documents: bool = False
+  config: Config,
+  tokenizer: str | None = None,
+  documents: bool = False,
+  several: bool = False,
 ) -> Text:
   """Tokenises what the flags name, or a generated text.
 
@@ -160,31 +166,21 @@ def read_text(
     tokenizer: what to use where `--tokenizer` is not given; bytes by default.
     documents: whether to keep documents apart where `--documents` does not say
       so.
+    several: whether more held-out texts than one are of use; see `more_texts`.
 
   Returns:
-    The text.
+    The text, with the first one held out.
 
   Raises:
     UsageError: a flag's value cannot be used.
   """
   cache = Path(os.path.expanduser(_CACHE.value))
-  workers = _WORKERS.value
-  if workers is None:
-    workers = os.cpu_count() or 1
+  documents = documents or _DOCUMENTS.value
+  held_out = _VALID.value or []
+  if len(held_out) > 1 and not several:
+    raise cli.UsageError("valid", f"takes one text here, not {len(held_out)}")
   with cli.naming("cache"):
     write_bytes(cache / "writable", b"")
-
-  def read(flag: str, path: str) -> TokenFile:
-    with cli.naming(flag, "workers"):
-      if not path:
-        raise ValueError("is empty; give a file or a folder")
-      return tokenize(
-        path,
-        cache,
-        loaded,
-        documents=documents or _DOCUMENTS.value,
-        workers=workers,
-      )
 
   named = _TOKENIZER.value or tokenizer or "bytes"
   trained = re.fullmatch(r"bpe:(\d+)", named)
@@ -194,7 +190,7 @@ def read_text(
 
   corpus = _CORPUS.value
   if corpus is None:
-    if _VALID.value is not None:
+    if held_out:
       raise cli.UsageError("valid", "is given without --corpus")
     if ablating.PRESET.value == "paper":
       raise cli.UsageError("corpus", "is required with --preset=paper")
@@ -206,14 +202,62 @@ def read_text(
   if trained:
     with cli.naming("tokenizer", "corpus"):
       loaded = train_bpe(corpus, cache, int(trained.group(1)))
-  train = read("corpus", corpus)
-  valid = None if _VALID.value is None else read("valid", _VALID.value)
-  if _VALID.value is not None:
-    check_apart(Path(corpus), Path(_VALID.value))
+  train = _tokenized("corpus", corpus, loaded, documents)
+  valid = None
+  if held_out:
+    valid = _tokenized("valid", held_out[0], loaded, documents)
+    check_apart(Path(corpus), Path(held_out[0]))
   with cli.naming("corpus", "valid"):
     text = Text(train, valid, config.length)
     text.windows(0, range(1), config.train.batch_size)
   return text
+
+
+def _tokenized(
+  flag: str, path: str, tokenizer: Tokenizer, documents: bool
+) -> TokenFile:
+  """A flag's text in tokens, from the cache where it is there."""
+  workers = _WORKERS.value
+  if workers is None:
+    workers = os.cpu_count() or 1
+  with cli.naming(flag, "workers"):
+    if not path:
+      raise ValueError("is empty; give a file or a folder")
+    return tokenize(
+      path,
+      os.path.expanduser(_CACHE.value),
+      tokenizer,
+      documents=documents,
+      workers=workers,
+    )
+
+
+def more_texts(config: Config, text: Text) -> dict[str, Text]:
+  """What else of `--valid` there is to evaluate on.
+
+  Args:
+    config: gives the length of the windows.
+    text: what is trained on, from `read_text`.
+
+  Returns:
+    The training text with every further text held out, by that one's name.
+
+  Raises:
+    UsageError: a text cannot be read, or two have one name.
+  """
+  tokenizer = tokenizer_of(about(text))
+  apart = text.train.documents is not None
+  found: dict[str, Text] = {}
+  first, *more = _VALID.value or [""]
+  for path in more:
+    name = Path(path).name
+    if name in {*found, Path(first).name}:
+      raise cli.UsageError("valid", f"has two texts of the name {name}")
+    file = _tokenized("valid", path, tokenizer, apart)
+    check_apart(Path(_CORPUS.value or ""), Path(path))
+    with cli.naming("valid"):
+      found[name] = Text(text.train, file, config.length)
+  return found
 
 
 def check_apart(corpus: Path, valid: Path) -> None:

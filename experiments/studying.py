@@ -25,7 +25,13 @@ from jaxlook.models import Decoder, pretrained
 from jaxlook.runs import Arm, Store
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
-from jaxlook.training import FinishedArm, Problem, SavedArm, read_arm
+from jaxlook.training import (
+  FinishedArm,
+  Problem,
+  SavedArm,
+  read_arm,
+  saved_params,
+)
 
 TASK = flags.DEFINE_enum(
   "task", "precache", ("precache", "text"), "What the models are trained on."
@@ -47,7 +53,7 @@ PRETRAINED = "pretrained"
 _SETTLED = (
   *("task", "steps", "seeds", "layers", "width", "heads"),
   *("terms", "frequency", "first", "positions"),
-  *("bfloat16", "remat", "loss_tokens"),
+  *("learning_rate", "bfloat16", "remat", "loss_tokens"),
 )
 
 _CPU, _PAPER = (precaching.PRESETS[preset] for preset in ("cpu", "paper"))
@@ -264,7 +270,8 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     if not arms:
       raise cli.UsageError("p", f"{folder} holds no arm of that setting")
   if len({arm.setting for arm in arms}) > 1:
-    raise cli.UsageError("p", f"choose one of the settings of {folder}")
+    flag = "p" if "p" in arms[0].about else "model"
+    raise cli.UsageError(flag, f"{folder} has several settings, not one")
   saved = {arm.variant: arm for arm in arms if "teacher" not in arm.variant}
   if ablating.ATTENTION.value:
     shape = arms[0].model
@@ -287,7 +294,9 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
   shape = {
     field: getattr(first.model, field) for field in ("layers", "width", "heads")
   }
-  shape |= {"length": first.model.max_length, "seeds": len(first.seeds)}
+  # A pretrained model may know more positions than it was trained on here.
+  length = first.about.get("length", first.model.max_length)
+  shape |= {"length": length, "seeds": len(first.seeds)}
   if "terms" in first.about:
     task = Precache(**first.about)
     config = precaching.Config(
@@ -309,6 +318,10 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
       **shape,
     )
     study = _on_text(name, title, tuple(saved), config, first.about)
+    # A config knows GPT-2's shapes only.
+    study = dataclasses.replace(
+      study, problem=dataclasses.replace(study.problem, model=first.model)
+    )
     if dict(first.about) != study.problem.about:
       raise cli.UsageError("corpus", f"is not the text of {folder}")
   return dataclasses.replace(
@@ -422,7 +435,12 @@ def subject(arm: SavedArm) -> Subject:
 def untrained(study: Study, of: Subject) -> Subject:
   """Fresh models of the same seeds: the control of every probe."""
   if of.arm is not None:
-    return of.at(0)
+    # Drawn from the seeds even where the arm started from pretrained weights.
+    fresh = saved_params(
+      of.arm.root, of.arm.model, of.arm.train, of.arm.seeds, step=0
+    )
+    params = _alive(fresh, of.arm, of.seeds)
+    return dataclasses.replace(of, variant=UNTRAINED, params=params)
   params = models.init(study.problem.model, jax.random.key(0))
   params = jax.tree.map(lambda x: x[None], params)
   return dataclasses.replace(of, variant=UNTRAINED, params=params)

@@ -51,7 +51,6 @@ class Order:
     folder: where relative paths start.
     stop: a file that says, once it exists, that workers are to stop.
     settings: of JAX, by name.
-    teacher: an arm whose context the variants read.
     mesh: which devices of a worker do what.
   """
 
@@ -59,7 +58,6 @@ class Order:
   folder: Path
   stop: Path
   settings: Mapping[str, Any]
-  teacher: SavedArm | None
   mesh: MeshShape | None
 
 
@@ -77,14 +75,11 @@ class Note(NamedTuple):
   losses: np.ndarray
 
 
-def order(
-  root: Path, teacher: SavedArm | None, mesh: MeshShape | None
-) -> Order:
+def order(root: Path, mesh: MeshShape | None) -> Order:
   """An order to work as this process would, in this folder.
 
   Args:
     root: the run folder.
-    teacher: as of `Order`.
     mesh: as of `Order`.
 
   Returns:
@@ -97,18 +92,20 @@ def order(
     # Network file systems may show an old file for a while.
     stop=root / f".stop-{os.getpid()}-{time.time_ns()}{TEMPORARY_SUFFIX}",
     settings={name: jax.config.values[name] for name in _SETTINGS},
-    teacher=teacher,
     mesh=mesh,
   )
 
 
-def finish(order: Order, problem: Problem, variant: str) -> str | None:
+def finish(
+  order: Order, problem: Problem, variant: str, teacher: SavedArm | None
+) -> str | None:
   """Trains an arm to its end, or to a checkpoint where it is told to stop.
 
   Args:
     order: what to work in.
     problem: what to train on.
     variant: the attention's flag form.
+    teacher: an arm whose context the variant reads; None unless it needs one.
 
   Returns:
     None; or, where an error was raised, what it says, in one line. Its
@@ -124,13 +121,13 @@ def finish(order: Order, problem: Problem, variant: str) -> str | None:
     for name, value in order.settings.items():
       jax.config.update(name, value)
     arms = Arms(order.root)
-    arm = begin_arm(arms, problem, variant, order.teacher)
+    arm = begin_arm(arms, problem, variant, teacher)
   except Exception as error:
     return _in_one_line(error)
   path = arm.root / "error.txt"
   path.unlink(missing_ok=True)
   try:
-    _train(order, arms, arm, problem, variant)
+    _train(order, arms, arm, problem, variant, teacher)
   except Exception as error:
     write_bytes(path, traceback.format_exc().encode())
     return f"{_in_one_line(error)} (the traceback is in {path})"
@@ -138,7 +135,12 @@ def finish(order: Order, problem: Problem, variant: str) -> str | None:
 
 
 def _train(
-  order: Order, arms: Arms, arm: Arm, problem: Problem, variant: str
+  order: Order,
+  arms: Arms,
+  arm: Arm,
+  problem: Problem,
+  variant: str,
+  teacher: SavedArm | None,
 ) -> None:
   """Trains the arm alone, leaving notes."""
   should_stop = order.stop.exists
@@ -148,7 +150,7 @@ def _train(
         arms,
         problem,
         variant,
-        teacher=order.teacher,
+        teacher=teacher,
         report=report,
         should_stop=should_stop,
         mesh=order.mesh,

@@ -18,6 +18,7 @@ import numpy as np
 import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from jaxlook import stats
 
@@ -45,7 +46,8 @@ class Curves:
     ylabel: what the values are, with their unit.
     curves: by label, values [R, E] for every seed; NaN where there is none.
     levels: by label, values to draw as horizontal lines.
-    scale: of x: "linear", "log", or "steps" (x are categories, evenly spaced).
+    scale: of x: "linear", "log" (to base 2, from 0 on), "log10" (sizes, each
+      with its label) or "steps" (x are categories, evenly spaced).
   """
 
   title: str
@@ -54,7 +56,7 @@ class Curves:
   ylabel: str
   curves: Mapping[str, np.ndarray]
   levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
-  scale: Literal["linear", "log", "steps"] = "linear"
+  scale: Literal["linear", "log", "log10", "steps"] = "linear"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +204,13 @@ def _draw_curves(axes: Axes, panel: Curves, labels: dict[str, int]) -> None:
   if panel.scale == "log":
     axes.set_xscale("symlog", base=2, linthresh=1)
     axes.set_xlim(left=float(np.min(at)))
+  elif panel.scale == "log10":
+    axes.set_xscale("log")
+    names = [EngFormatter(places=0, sep="")(float(x)) for x in at]
+    # Parameters and tokens are counted in billions, not in giga.
+    axes.set_xticks(at, [name.replace("G", "B") for name in names])
+    axes.tick_params(axis="x", rotation=45 if len(at) > 5 else 0)
+    axes.minorticks_off()
   elif panel.scale == "steps":
     names = [x if isinstance(x, str) else f"{x:g}" for x in panel.x]
     axes.set_xticks(at, names)

@@ -84,6 +84,17 @@ class FiguresTest(base.TestCase):
     ticks = [label.get_text() for label in axes.get_xticklabels()]
     self.assertEqual(ticks, ["p", "q"])
 
+  def test_sizes_are_labelled_where_they_lie(self):
+    """On a logarithmic axis, in thousands, millions and billions."""
+    curves = {"a": np.ones((3, 2))}
+    sizes = [13_152.0, 200_064.0, 2_517_652_480.0]
+    panel = figures.Curves("t", sizes, "x", "y", curves, scale="log10")
+    (axes,) = self._drawn([[panel]]).axes
+    self.assertEqual(axes.get_xscale(), "log")
+    np.testing.assert_array_equal(axes.get_xticks(), sizes)
+    ticks = [label.get_text() for label in axes.get_xticklabels()]
+    self.assertEqual(ticks, ["13k", "200k", "3B"])
+
   def test_a_signed_map_has_zero_in_the_middle(self):
     """And what is not a number stays blank."""
     values = np.array([[-1.0, 3.0], [np.nan, 0.0]])

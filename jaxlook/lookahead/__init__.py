@@ -17,6 +17,7 @@ from jaxlook.lookahead import (
   patching,
   placebo,
   probes,
+  scaling,
   token_classes,
   token_gap,
 )
@@ -34,6 +35,7 @@ __all__ = [
   "patching",
   "placebo",
   "probes",
+  "scaling",
   "token_classes",
   "token_gap",
 ]

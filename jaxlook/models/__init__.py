@@ -9,17 +9,29 @@ from jaxlook.models.decoder import (
   init,
 )
 from jaxlook.models.heads import Context, Past
+from jaxlook.models.named import (
+  LEARNING_RATES,
+  SHAPES,
+  Counts,
+  named_shape,
+  parameter_counts,
+)
 from jaxlook.models.sites import residual_site, residual_sites, site_names
 
 __all__ = [
   "Context",
+  "Counts",
   "Decoder",
   "DecoderConfig",
+  "LEARNING_RATES",
   "Past",
+  "SHAPES",
   "apply",
   "apply_head",
   "collect_context",
   "init",
+  "named_shape",
+  "parameter_counts",
   "residual_site",
   "residual_sites",
   "scaled_init_std",

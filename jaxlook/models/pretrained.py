@@ -94,6 +94,25 @@ def load(folder: str | os.PathLike[str]) -> Pretrained:
   return Pretrained(config, family, layout.prefix, params, settings)
 
 
+def files(folder: str | os.PathLike[str]) -> list[Path]:
+  """The files of a folder that `load` reads.
+
+  Args:
+    folder: one that `load` reads.
+
+  Returns:
+    config.json, the index of the shards if there is one, and the weights.
+
+  Raises:
+    ValueError: as `load`.
+    OSError: a file cannot be read.
+  """
+  folder = Path(folder)
+  named, entries = shards.read_entries(folder)
+  found = [folder / _CONFIG, named, *(e.file for e in entries.values())]
+  return list(dict.fromkeys(found))
+
+
 def save(
   folder: str | os.PathLike[str],
   config: DecoderConfig,

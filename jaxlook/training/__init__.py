@@ -9,6 +9,7 @@ from jaxlook.training.arms import (
   begin_arm,
   held_out_batch,
   held_out_key,
+  held_out_losses,
   read_arm,
   run_arm,
 )
@@ -22,6 +23,7 @@ from jaxlook.training.loop import (
 )
 from jaxlook.training.memory import Memory, step_memory
 from jaxlook.training.mesh import MeshShape, parse_mesh
+from jaxlook.training.start import Start, start_from
 from jaxlook.training.step import Teacher
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
   "MeshShape",
   "Problem",
   "SavedArm",
+  "Start",
   "Stopped",
   "Teacher",
   "TrainConfig",
@@ -39,11 +42,13 @@ __all__ = [
   "evaluate",
   "held_out_batch",
   "held_out_key",
+  "held_out_losses",
   "parse_mesh",
   "processes",
   "read_arm",
   "run_arm",
   "saved_params",
+  "start_from",
   "step_memory",
   "train",
 ]

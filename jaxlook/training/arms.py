@@ -25,6 +25,7 @@ from jaxlook.training.loop import (
   train,
 )
 from jaxlook.training.mesh import MeshShape
+from jaxlook.training.start import Start
 from jaxlook.training.step import Teacher
 
 
@@ -45,6 +46,7 @@ class Problem:
     held_out: held-out data from the host, [batches, ...]; None for
       generated tasks.
     barrier: of the decoder; None for none.
+    start: weights that all seeds start from; each seed's own by default.
 
   Raises:
     ValueError: `train.loss_tokens` is given for a model without logits.
@@ -60,6 +62,7 @@ class Problem:
   feed: Feed | None = None
   held_out: np.ndarray | None = None
   barrier: Barrier | None = None
+  start: Start | None = None
 
   def __post_init__(self):
     """Refuses what the model cannot be trained with."""
@@ -90,6 +93,8 @@ class SavedArm:
     train: how it was trained.
     seeds: all seeds, those that diverged, too.
     barrier: of the decoder; None for none.
+    start: what identifies the weights that all seeds started from; None where
+      each drew its own.
   """
 
   root: Path
@@ -100,6 +105,7 @@ class SavedArm:
   train: TrainConfig
   seeds: tuple[int, ...]
   barrier: Barrier | None = None
+  start: Mapping[str, Any] | None = None
 
   @property
   def decoder(self) -> Decoder:
@@ -115,6 +121,11 @@ class SavedArm:
     Raises:
       ValueError: there is no checkpoint of that step.
     """
+    if step == 0 and self.start is not None:
+      raise ValueError(
+        "step must be above 0: the pretrained weights that these models started"
+        f" from are not in {self.root}"
+      )
     return saved_params(
       self.root / "checkpoints", self.model, self.train, self.seeds, step
     )
@@ -148,6 +159,7 @@ def read_arm(root: Path) -> SavedArm:
       train=TrainConfig(**train),
       seeds=tuple(config["seeds"]),
       barrier=tuple(config["barrier"]) if "barrier" in config else None,
+      start=config.get("start"),
     )
   except (KeyError, TypeError) as error:
     raise ValueError(f"{root} is of another version: {error}") from error
@@ -202,7 +214,8 @@ def begin_arm(
       "seeds": problem.seeds,
     }
     | ({"teacher": teacher.variant} if teacher else {})
-    | ({"barrier": problem.barrier} if problem.barrier else {}),
+    | ({"barrier": problem.barrier} if problem.barrier else {})
+    | ({"start": problem.start.about} if problem.start else {}),
   )
 
 
@@ -253,6 +266,7 @@ def run_arm(
       problem.train,
       problem.seeds,
       teacher=read,
+      start=problem.start.params if problem.start else None,
       feed=problem.feed,
       checkpoints=arm.checkpoints,
       report=report,
@@ -280,6 +294,31 @@ def held_out_key() -> jax.Array:
   child of their own key; this is the last child of the key of seed 0.
   """
   return jax.random.fold_in(jax.random.key(0), 2**32 - 1)
+
+
+def held_out_losses(
+  arm: SavedArm, problem: Problem, teacher: SavedArm | None = None
+) -> list[float]:
+  """The mean loss of an arm on held-out data that it was not evaluated on.
+
+  Args:
+    arm: a finished arm.
+    problem: its problem, with the other held-out data.
+    teacher: the arm whose context the variant reads; None unless it needs one.
+
+  Returns:
+    One a seed, in the order of `arm.seeds`.
+  """
+  losses_ExT = evaluate(
+    problem.decoder(arm.variant),
+    problem.task,
+    problem.train,
+    arm.params(),
+    key=held_out_key(),
+    fed=problem.held_out,
+    teacher=Teacher(teacher.params(), teacher.decoder) if teacher else None,
+  )
+  return losses_ExT.mean(axis=1).tolist()
 
 
 def held_out_batch(problem: Problem, count: int) -> Batch:

@@ -58,6 +58,7 @@ def train(
   seeds: Sequence[int],
   *,
   teacher: Teacher | None = None,
+  start: Any = None,
   feed: Feed | None = None,
   checkpoints: pathlib.Path | None = None,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
@@ -72,6 +73,7 @@ def train(
     config: how to train.
     seeds: each decides an init and a data order, the same for all variants.
     teacher: a frozen model for each seed, whose context the variant reads.
+    start: parameters that all seeds start from; each seed's own by default.
     feed: reads what the steps of a range need from the host,
       [steps, seeds, ...]; None for generated tasks.
     checkpoints: a folder to save to and to resume from; None to do neither.
@@ -87,9 +89,10 @@ def train(
   Raises:
     Stopped: `should_stop` said so; the state is saved if `checkpoints` is set.
     ValueError: the mesh does not fit the devices, seeds or batch.
+    AssertionError: `start` does not fit the decoder.
   """
   keys = step_lib.seed_keys(seeds)
-  states = step_lib.init_states(decoder.config, config, keys.init)
+  states = step_lib.init_states(decoder.config, config, keys.init, start)
   layout = _layout(mesh, len(seeds), config)
   specs = layout.specs(states)
   share = layout.share(states.params)

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,10 @@ def seed_keys(seeds: Sequence[int]) -> SeedKeys:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def init_states(
-  model: DecoderConfig, config: TrainConfig, keys: jax.Array
+  model: DecoderConfig,
+  config: TrainConfig,
+  keys: jax.Array,
+  start: Any = None,
 ) -> State:
   """The states of all seeds before their first step.
 
@@ -71,14 +75,23 @@ def init_states(
     model: the decoder's shape.
     config: how it is trained.
     keys: the seeds' init keys [E], consumed.
+    start: parameters that all seeds start from; fresh ones of each seed by
+      default.
 
   Returns:
-    Fresh parameters and optimiser states, alive; a leading seed axis E on every
+    Parameters and fresh optimiser states, alive; a leading seed axis E on every
     array. Compiled once for all variants.
+
+  Raises:
+    AssertionError: `start` is not of the model's shape and in float32.
   """
+  if start is not None:
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+      start, jax.eval_shape(functools.partial(models.init, model), keys[0])
+    )
 
   def one(key: jax.Array) -> State:
-    params = models.init(model, key)
+    params = models.init(model, key) if start is None else start
     return State(
       params=params,
       opt_state=optimizer(config).init(params),

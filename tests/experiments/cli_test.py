@@ -67,3 +67,17 @@ class ProgressTest(base.TestCase):
       lefts.append(written.getvalue().splitlines()[-1])
     self.assertEndsWith(lefts[0], ", 0 min 40 s left")
     self.assertEndsWith(lefts[1], ", 0 min 20 s left")
+
+  def test_time_left_weighs_steps_by_their_cost(self):
+    """20 seconds for 5 steps of cost 2; what is left costs 30."""
+    written, now = io.StringIO(), iter([0.0] * 3 + [20.0] * 2)
+    with (
+      contextlib.redirect_stdout(written),
+      mock.patch.object(cli.time, "monotonic", lambda: next(now)),
+    ):
+      progress = cli.Progress(total_steps=20, total_cost=2 * 10 + 3 * 10)
+      report = progress.arm("small", step_cost=2.0)
+      report(5, np.array([0.5]))
+      report(10, np.array([0.5]))
+    self.assertIn("small, step 10", written.getvalue())
+    self.assertIn("1 min 00 s left", written.getvalue())

@@ -1,12 +1,17 @@
 """The language binary from end to end, on the generated text."""
 
+import json
 import pathlib
 import tempfile
 
+# The text task imports it late: its flags would go when saved ones come back.
+import grain  # noqa: F401
 import numpy as np
 
+from experiments import language
+from jaxlook.training import start_from
 from tests import base
-from tests.experiments import running
+from tests.experiments import running, sizing_test
 
 
 class LanguageTest(base.TestCase):
@@ -48,3 +53,48 @@ class LanguageTest(base.TestCase):
     self.assertLess(metrics["causal", 0]["loss"], np.log(256.0))
     claims = {claim["id"] for claim in result["claims"]}
     self.assertEqual(claims, {"gap", "bigram"})
+
+
+class FineTuningTest(running.RefusalTestCase):
+  def test_fine_tuning_with_a_local_arm_on_several_texts(self):
+    """All seeds share a start, which the arm names; every text is scored."""
+    root = self.root
+    model = sizing_test.folder(root / "tiny")
+    texts = []
+    for name in ("train", "first", "second"):
+      texts.append(root / name)
+      texts[-1].write_text(
+        f"the {name} thing that they thought of, then\n" * 200
+      )
+    first, *held_out = map(str, texts)
+    result, report = self.run_here(
+      language,
+      cache=str(root / "cache"),
+      corpus=first,
+      valid=held_out,
+      attention=["teacher/residual"],
+      steps=10,
+      learning_rate=1e-3,
+      **{"from": [model]},
+    )
+    cells = [
+      cell for cell in result["cells"] if "counts" not in cell["variant"]
+    ]
+    self.assertEqual(
+      [(cell["variant"], cell["seed"]) for cell in cells],
+      [(v, seed) for v in ("causal", "teacher/residual") for seed in (0, 1)],
+    )
+    for cell in result["cells"]:
+      # The texts differ in a few words, and so do the losses, if little.
+      metrics = cell["metrics"]
+      self.assertNotEqual(metrics["loss"], metrics["loss on second"])
+      self.assertAlmostEqual(
+        metrics["loss"], metrics["loss on second"], delta=0.5
+      )
+    claims = {claim["id"] for claim in result["claims"]}
+    self.assertEqual(claims, {"teacher/residual/bonus"})
+    self.assertIn("Paired differences on second", report)
+    self.assertIn("same pretrained weights", report)
+    config = json.loads((root / "run/arms/causal/config.json").read_text())
+    self.assertEqual(config["start"], start_from(model)[1].about)
+    self.assertEqual(config["model"]["max_length"], 20)

@@ -5,7 +5,13 @@ from unittest import mock
 
 from absl.testing import parameterized
 
-from experiments import induction, language, multiplication, precache
+from experiments import (
+  induction,
+  language,
+  multiplication,
+  precache,
+  scaling,
+)
 from jaxlook import files
 from tests.experiments import running
 
@@ -76,11 +82,13 @@ class RefusalTest(running.RefusalTestCase):
     corpus = self.root / "text"
     corpus.write_bytes(b"some words to read\n" * 999)
     good = {"corpus": str(corpus)}
-    self.refuse(language, "^--valid: ", valid="/nowhere", **good)
-    self.refuse(language, "^--valid: .* share files", valid=str(corpus), **good)
+    self.refuse(language, "^--valid: ", valid=["/nowhere"], **good)
+    self.refuse(
+      language, "^--valid: .* share files", valid=[str(corpus)], **good
+    )
     short = self.root / "short"
     short.write_bytes(b"short")
-    self.refuse(language, "^--valid: .* short", valid=str(short), **good)
+    self.refuse(language, "^--valid: .* short", valid=[str(short)], **good)
     self.refuse(language, "^--corpus: is empty", corpus="")
     self.refuse(language, "^--cache: ", cache="/dev/null/cache", **good)
     self.refuse(language, "^--length: ", length=0, **good)
@@ -88,7 +96,30 @@ class RefusalTest(running.RefusalTestCase):
     self.refuse(language, "^--tokenizer: ", tokenizer="/nowhere", **good)
     self.refuse(language, "^--tokenizer: .* more t", tokenizer="bpe:9", **good)
     self.refuse(language, "^--heads: ", heads=3, **good)
-    self.refuse(language, "^--valid: .* without --corpus", valid="x")
+    self.refuse(language, "^--valid: .* without --corpus", valid=["x"])
+    self.refuse(language, "^--model_size: takes one", model_size=["3M", "11M"])
+
+  @parameterized.parameters(
+    ({"model_size": ["3M"]}, "^--model_size: needs two different values"),
+    ({"model_size": ["3M", "9M"]}, "^--model_size: .* one of .*, not '9M'"),
+    ({"model_size": ["3M", "3M"]}, "^--model_size: has a name twice: 3M, 3M"),
+    ({"layers": 2}, "^--layers: is given in vain: the size 0.9k has settled"),
+    ({"attention": ["myopic"]}, "^--attention: is given in vain: all arms"),
+    ({"data_steps": ["5"]}, "^--data_steps: needs two different values"),
+    ({"data_steps": ["5", "5"]}, "^--data_steps: needs two different values"),
+    ({"data_steps": ["5", "0"]}, "^--data_steps: steps must be at least 1"),
+    ({"data_steps": ["5", "x"]}, "^--data_steps: invalid literal"),
+    ({"data_steps": ["1", "2"], "steps": 2}, "^--steps: is given in vain"),
+    (
+      {"data_steps": ["1", "2"], "model_size": ["3M", "11M"]},
+      "^--data_steps: takes one size, not 2",
+    ),
+    ({"learning_rate": 0.0}, "^--learning_rate: learning_rate must be posit"),
+    ({"valid": ["x", "y"], "corpus": "z"}, "^--valid: takes one text here"),
+  )
+  def test_scaling(self, values, message):
+    """Before any text is read."""
+    self.refuse(scaling, message, **values)
 
   @parameterized.parameters(
     ({"layers": 1}, "^--layers: must be at least 2; 1 is the control"),

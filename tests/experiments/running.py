@@ -74,6 +74,21 @@ class RefusalTestCase(base.TestCase):
     if not flags.FLAGS.is_parsed():
       flags.FLAGS(sys.argv[:1])
 
+  def run_here(self, binary, **values):
+    """Runs a binary's main in this process, which has imported all it needs.
+
+    Returns:
+      Its checked result, and its report.
+    """
+    out = self.root / "run"
+    values = {"preset": "smoke", "out": str(out)} | values
+    with (
+      flagsaver.flagsaver(**values),
+      contextlib.redirect_stdout(io.StringIO()),
+    ):
+      binary.main()
+    return result(out), (out / "report.md").read_text()
+
   def refuse(self, binary, message, **values):
     """Runs a binary's main and expects a refusal, with nothing trained."""
     values = {"preset": "smoke", "out": str(self.root / "run")} | values

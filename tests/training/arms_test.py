@@ -12,12 +12,16 @@ from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import (
   Problem,
+  Start,
   Stopped,
   TrainConfig,
   arms,
   baseline,
   evaluate,
+  held_out_losses,
+  read_arm,
   run_arm,
+  train,
 )
 from tests import base
 
@@ -128,3 +132,36 @@ class ArmTest(base.TestCase):
     zero = baseline(of, TASK.zero_loss)
     self.assertAlmostEqual(zero, float(losses.mean()), places=6)
     self.assertLess(baseline(of, TASK.trivial_loss), zero)
+
+  def test_all_seeds_start_from_given_weights(self):
+    """From seed 3's own it trains as ever; seed 0 differs in its data alone."""
+    plain = run_arm(self.store, problem(setting="plain"), "causal")
+    weights = jax.tree.map(lambda x: x[1], read_arm(plain.root).params(0))
+    tuned = dataclasses.replace(
+      problem(setting="tuned"), start=Start(weights, {"sha256": "a"})
+    )
+    with self.assertRaises(Stopped):
+      run_arm(self.store, tuned, "causal", should_stop=lambda: True)
+    arm = run_arm(self.store, tuned, "causal")
+    np.testing.assert_array_equal(arm.losses[:, 1], plain.losses[:, 1])
+    self.assertTrue((arm.losses[:, 0] != plain.losses[:, 0]).all())
+    self.assertTrue((arm.losses[:, 0] != arm.losses[:, 1]).all())
+    with self.assertRaisesRegex(ValueError, "^step must be above 0: .* pretr"):
+      read_arm(arm.root).params(0)
+    other = dataclasses.replace(tuned, start=Start(weights, {"sha256": "b"}))
+    with self.assertRaisesRegex(ValueError, 'start.sha256 is "a" there'):
+      run_arm(self.store, other, "causal")
+
+  def test_a_start_of_another_shape_is_refused(self):
+    """Before anything is compiled."""
+    of = problem()
+    wide = dataclasses.replace(of.model, width=16)
+    start = models.init(wide, jax.random.key(0))
+    with self.assertRaisesRegex(AssertionError, "shape"):
+      train(of.decoder("causal"), TASK, of.train, (0,), start=start)
+
+  def test_losses_elsewhere_are_those_of_the_cells(self):
+    """Where the other held-out data are the same."""
+    arm = run_arm(self.store, problem(), "causal")
+    found = held_out_losses(read_arm(arm.root), problem())
+    self.assertEqual(found, [cell["metrics"]["loss"] for cell in arm.cells])

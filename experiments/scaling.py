@@ -1,0 +1,173 @@
+"""Does the myopia gap grow with the size of the model, and the local bonus?
+
+    python -m experiments.scaling [--corpus=PATH [--valid=PATH]]
+        [--model_size=NAME,NAME,... | --from=DIR --from=DIR ...]
+        [--data_steps=N,N,...] [--preset=smoke|cpu|paper]
+        [--out=DIR]
+
+Trains causal, myopic/residual, myopic/kv and the local myopic model of several
+sizes on the same windows, seed by seed, and fits gap and bonus of each seed
+against log10 of the non-embedding parameters; the verdict is read off the
+interval of the slope. With `--data_steps` it is the amount of data that
+changes: trainings of so many steps, each with a whole schedule, at one size.
+With `--from`, pretrained Pythia or GPT-2 folders are fine-tuned, as the
+published study does: all seeds start from the same weights.
+Without `--corpus` the text is generated from a small grammar.
+
+A night on two cores (12 hours of one core, by the time of a few steps), to be
+stopped and gone on with by the same command:
+
+    python -m experiments.scaling --corpus=BOOKS --tokenizer=bpe:4096
+        --model_size=0.2M,0.8M,3M --steps=2000 --learning_rate=2e-3
+        --out=runs/scaling-night
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+from absl import flags
+
+from experiments import ablating, cli, reading, sizing, studying
+from jaxlook import ablation
+from jaxlook.lookahead import scaling, scaling_report
+from jaxlook.tasks.text import Text
+from jaxlook.training import FinishedArm, Problem
+
+flags.adopt_module_key_flags(ablating)
+flags.adopt_module_key_flags(reading)
+flags.adopt_module_key_flags(sizing)
+TRAINED = (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV)
+SIZES = {
+  "smoke": ("0.9k", "3.3k"),
+  "cpu": ("13k", "51k", "0.2M"),
+  "paper": ("pythia-14m", "pythia-31m", "pythia-70m", "pythia-160m"),
+}
+_CPU, _PAPER = (reading.PRESETS[preset] for preset in ("cpu", "paper"))
+PRESETS = reading.PRESETS | {
+  "cpu": dataclasses.replace(
+    _CPU, train=dataclasses.replace(_CPU.train, steps=400)
+  ),
+  "paper": dataclasses.replace(_PAPER, seeds=4),
+}
+_FIGURE = "scaling.png"
+
+
+def study(
+  config: reading.Config, text: Text, found: sizing.Points
+) -> studying.Study:
+  """What is trained, in the words of report and figure."""
+  first = found.problems[0]
+  shapes = {each.setting: each for each in found.problems}
+  if found.size is not None:
+    shapes = {found.size: first}
+  listed = ", ".join(
+    f"{name} ({each.model.layers} layers, width {each.model.width},"
+    f" {each.model.heads} heads, AdamW {each.train.learning_rate:g})"
+    for name, each in shapes.items()
+  )
+  steps = " or ".join(
+    str(steps) for steps in sorted({p.train.steps for p in found.problems})
+  )
+  start = "fine-tuned from pretrained weights; " if first.start else ""
+  return studying.Study(
+    name="scaling",
+    title=f"Myopia gap and local bonus against {found.axis}",
+    problem=first,
+    variants=(*TRAINED, scaling.LOCAL),
+    config={
+      "experiment": "scaling",
+      "text": reading.about(text),
+      "axis": found.axis,
+      "points": {
+        each.setting: {
+          "x": found.x[each.setting],
+          "model": dataclasses.asdict(each.model),
+          "start": each.start.about if each.start else None,
+          "train": dataclasses.asdict(each.train),
+        }
+        for each in found.problems
+      },
+      "seeds": config.seeds,
+    },
+    setup=f"{reading.name()}, {text.train.tokenizer} tokens; N ="
+    f" {config.length}; {listed}; {start}{steps} steps of"
+    f" {first.train.batch_size} sequences; {config.seeds} seeds",
+    unit=reading.UNIT,
+    source=reading.SOURCE,
+  )
+
+
+def train(store, problems: tuple[Problem, ...]) -> list[FinishedArm]:
+  """All arms of all points, the local ones last: they read the vanilla ones."""
+  plain = list(itertools.product(problems, TRAINED))
+  local = [(problem, scaling.LOCAL) for problem in problems]
+  arms = ablating.train(store, plain, later=local)
+  vanilla = {
+    arm.setting: studying.read(arm)
+    for arm in arms
+    if arm.variant == ablation.CAUSAL
+  }
+  return [*arms, *ablating.train(store, local, vanilla)]
+
+
+def notes(found: sizing.Points) -> tuple[str, ...]:
+  """What a reader has to know of the fits and of the training."""
+  rates = {each.train.learning_rate for each in found.problems}
+  said = (
+    "One learning rate serves all points."
+    if len(rates) == 1
+    else "Each size has the learning rate of its line above."
+  )
+  if found.problems[0].start is not None:
+    said = f"{said} {sizing.SAME_START}"
+  return (*scaling_report.NOTES, said)
+
+
+def main() -> None:
+  """Checks the flags and the text, then trains and reports."""
+  for name in ("attention", "task", "model", "step"):
+    if not flags.FLAGS[name].using_default_value:
+      raise cli.UsageError(name, "is given in vain: all arms are fixed")
+  config = reading.build_config(PRESETS)
+  sizes = sizing.chosen(SIZES[ablating.PRESET.value])
+  sizing.check_points(config, sizes)
+  text = sizing.read_text(config, sizes)
+  found = sizing.points(config, text, sizes)
+  about = study(config, text, found)
+  counts = {
+    name: metrics["loss"]
+    for name, metrics in reading.baselines(text, about.problem).items()
+  }
+  with studying.opened(about) as store:
+    arms = train(store, found.problems)
+    cells = [cell for arm in arms for cell in arm.cells]
+    names = tuple(problem.setting for problem in found.problems)
+    sweep = scaling.Sweep(
+      found.axis,
+      names,
+      np.array([found.x[name] for name in names], np.float64),
+      {name: ablation.by_variant(cells, "loss", name) for name in names},
+    )
+    scaling_report.figure(
+      store.figures / _FIGURE, sweep, title=about.title, setup=about.setup
+    )
+    studying.write(
+      store,
+      about,
+      studying.Findings(
+        cells=cells,
+        claims=scaling_report.claims(sweep, counts["bigram counts"]),
+        tables=scaling_report.tables(
+          sweep,
+          {name: ablation.diverged(cells, name) for name in names},
+          counts,
+        ),
+        figures={_FIGURE: scaling_report.CAPTION},
+        notes=notes(found),
+      ),
+    )
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,273 @@
+"""What a sweep over sizes says: claims, tables and the figure."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxlook import figures, report, stats
+from jaxlook.ablation import CAUSAL, source_of
+from jaxlook.claims import ABOVE_0, PAIRED, Statement, judged
+from jaxlook.lookahead import scaling
+from jaxlook.lookahead.scaling import MEASURES, Sweep
+
+WU = "Wu et al. 2024, arXiv 2404.00859, section 5"
+OURS = "jaxlook's own; not measured before, as far as we found"
+UNIT = "nats/token"
+NOTES = (
+  "A model that does not beat bigram counts need not use more than the last"
+  " token, and has little to lose by a cut then: growth from there on is in"
+  " part that of using context at all.",
+  "A slope is that of a straight line through a seed's values over log10 of the"
+  " horizontal axis: nats a token for ten times as much. Its interval is over"
+  " seeds at these points; it says nothing of points beyond them.",
+)
+CAPTION = (
+  "Differences of held-out losses, paired by seed: mean and 95% t band over"
+  " seeds; lines join the points and are no fits."
+)
+_TITLES = {
+  scaling.GAP: "myopic/residual - causal",
+  scaling.STRICT_GAP: "myopic/kv - causal",
+  scaling.BONUS: "causal - local, residual",
+}
+
+
+def claims(sweep: Sweep, bigram: float) -> list[stats.Claim]:
+  """That gap and bonus are there at every point, and grow along the sweep.
+
+  Args:
+    sweep: the losses.
+    bigram: the held-out loss of bigram counts.
+
+  Returns:
+    Those for which at least two seeds are there.
+  """
+  made = []
+  for measure in MEASURES:
+    kind, stop = measure.split("/")
+    values = sweep.values(measure)
+    # The published growth is the gap's with size; the bonus has one size.
+    along_size = kind == "gap" and "parameters" in sweep.axis
+    made += [
+      Statement(
+        f"{measure}/grows",
+        f"the {kind} grows with {sweep.axis}: its slope for ten times as much"
+        " is above 0",
+        source_of(stop, WU) if along_size else OURS,
+        f"{UNIT} a decade",
+        scaling.line(sweep.x, values).slope,
+        ABOVE_0,
+        PAIRED,
+      ),
+      *(
+        Statement(
+          f"{measure}/{name}",
+          f"the {kind} is positive at {name}; the estimate is"
+          f" {_TITLES[measure]}",
+          source_of(stop, WU),
+          UNIT,
+          by_seed,
+          ABOVE_0,
+          PAIRED,
+        )
+        for name, by_seed in zip(sweep.names, values, strict=True)
+      ),
+    ]
+    if len(sweep.x) > 2:
+      made.append(_line_or_power(measure, sweep))
+  return judged([*made, *_beyond_bigrams(sweep, bigram)])
+
+
+def _beyond_bigrams(sweep: Sweep, bigram: float) -> list[Statement]:
+  """Whether a point's models use context at all: else no gap can be there."""
+  return [
+    Statement(
+      f"context/{name}",
+      f"ordinary training at {name} beats bigram counts; the estimate is their"
+      " loss minus causal's",
+      "jaxlook's own",
+      UNIT,
+      bigram - np.array(list(sweep.losses[name][CAUSAL].values())),
+      ABOVE_0,
+    )
+    for name in sweep.names
+  ]
+
+
+def _line_or_power(measure: str, sweep: Sweep) -> Statement:
+  values = sweep.values(measure)
+  straight = scaling.line(sweep.x, values)
+  return Statement(
+    f"{measure}/straight",
+    f"the {measure.split('/')[0]} follows a straight line over log10 of"
+    f" {sweep.axis} more closely than a power law: the estimate is the power"
+    " law's root mean square distance minus the line's, above 0",
+    OURS,
+    UNIT,
+    scaling.power(sweep.x, values).rms - straight.rms,
+    ABOVE_0,
+    PAIRED,
+  )
+
+
+def tables(
+  sweep: Sweep,
+  diverged: Mapping[str, Mapping[str, Sequence[int]]],
+  counts: Mapping[str, float],
+) -> dict[str, report.Rows]:
+  """Losses, gap and bonus at every point, their fits, the published line.
+
+  Args:
+    sweep: the losses.
+    diverged: by point and variant, the seeds that diverged.
+    counts: the held-out losses of what was not trained.
+
+  Returns:
+    Rows by title.
+  """
+  shown = {
+    f"Held-out loss, {UNIT}": losses(sweep, diverged, counts),
+    "Gap and bonus, paired by seed": report.comparison_table(
+      comparisons(sweep)
+    ),
+    "Fits, one a seed": fits(sweep),
+  }
+  if "parameters" in sweep.axis:
+    shown["Published: Pythia, training loss, one seed a size"] = published()
+  return shown
+
+
+def losses(
+  sweep: Sweep,
+  diverged: Mapping[str, Mapping[str, Sequence[int]]],
+  counts: Mapping[str, float],
+) -> report.Rows:
+  """One row a point and arm; as of `tables`."""
+  values, lost = {}, {}
+  for name in sweep.names:
+    for variant, by_seed in sweep.losses[name].items():
+      values[f"{name}, {variant}"] = by_seed
+      lost[f"{name}, {variant}"] = diverged[name][variant]
+  return report.variant_table(values, lost, counts)
+
+
+def comparisons(sweep: Sweep) -> dict[str, stats.Comparison]:
+  """Paired differences by measure and point, where two seeds are left."""
+  return {
+    f"{measure} at {name}: {high} - {low}": stats.compare(of[high], of[low])
+    for measure, (high, low) in MEASURES.items()
+    for name, of in sweep.losses.items()
+    if len(of[high].keys() & of[low].keys()) > 1
+  }
+
+
+def fits(sweep: Sweep) -> report.Rows:
+  """One row a measure: slope, exponent, and how well each fits."""
+  rows = [
+    [
+      "measure",
+      f"slope of the line, {UNIT} a decade",
+      "exponent of the power law",
+      f"line's distance, {UNIT}",
+      f"power law's distance, {UNIT}",
+      "n, line",
+      "n, power law",
+    ]
+  ]
+  for measure in MEASURES:
+    values = sweep.values(measure)
+    straight, curved = (
+      fit(sweep.x, values) for fit in (scaling.line, scaling.power)
+    )
+    # Two points lie on any curve of two parameters.
+    over = len(sweep.x) > 2
+    rows.append(
+      [
+        measure,
+        report.mean(straight.slope),
+        report.mean(curved.slope),
+        report.mean(straight.rms) if over else "-",
+        report.mean(curved.rms) if over else "-",
+        report.count(straight.slope),
+        report.count(curved.slope),
+      ]
+    )
+  return rows
+
+
+def published() -> report.Rows:
+  """The source's losses, and the slope of its gap as far as one seed goes."""
+  x, gap = _published_gap()
+  rows = [["model", "non-embedding parameters", "vanilla", "myopic", "gap"]]
+  for (name, of), each in zip(scaling.PUBLISHED.items(), gap, strict=True):
+    losses = (f"{each:.2f}" for each in (of.vanilla, of.myopic, each))
+    rows.append([name, str(of.size), *losses])
+  *names, largest = scaling.PUBLISHED
+  for first in ("pythia-14m", "pythia-70m"):
+    start = names.index(first)
+    fit = scaling.line(x[start:], gap[start:, None])
+    rows.append(
+      [
+        f"slope a decade, {first} to {largest}",
+        *("-", "-", "-"),
+        report.number(float(fit.slope[0])),
+      ]
+    )
+  return rows
+
+
+def _published_gap() -> tuple[np.ndarray, np.ndarray]:
+  """The source's sizes [R] and gaps [R]."""
+  found = scaling.PUBLISHED.values()
+  return (
+    np.array([each.size for each in found], np.float64),
+    np.array([each.myopic - each.vanilla for each in found]),
+  )
+
+
+def figure(path: Path, sweep: Sweep, *, title: str, setup: str) -> None:
+  """Draws gap and bonus along the sweep, and the published gap.
+
+  Args:
+    path: the PNG to write.
+    sweep: the losses.
+    title: what is shown.
+    setup: text, training and seeds, in a line or two.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+
+  def panel(name: str, shown: Mapping[str, np.ndarray]) -> figures.Curves:
+    return figures.Curves(
+      name,
+      sweep.x,
+      sweep.axis,
+      UNIT,
+      shown,
+      {"no difference": 0.0},
+      scale="log10",
+    )
+
+  def curves(*measures: str) -> dict[str, np.ndarray]:
+    return {_TITLES[each]: sweep.values(each) for each in measures}
+
+  panels = [
+    panel("Myopia gap, held-out", curves(scaling.GAP, scaling.STRICT_GAP)),
+    panel("Local myopia bonus, held-out", curves(scaling.BONUS)),
+  ]
+  if "parameters" in sweep.axis:
+    x, gap = _published_gap()
+    panels.append(
+      figures.Curves(
+        "Published: Pythia, training loss",
+        x,
+        sweep.axis,
+        UNIT,
+        {"myopic - vanilla, one seed a size (Wu et al. 2024)": gap[:, None]},
+        {"no difference": 0.0},
+        scale="log10",
+      )
+    )
+  figures.panels_figure(path, [panels], title=title, setup=setup)

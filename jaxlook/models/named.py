@@ -1,0 +1,157 @@
+"""Shapes by name: small ones for two cores, GPT-2 and Pythia.
+
+A name of a small shape says how many parameters its blocks have; these shapes
+have four layers and each next one twice the width, so that four times the
+parameters are all that changes between neighbours. The others are what the
+published config.json files say (`initializer_range` included): GPT-2 (Radford
+et al. 2019) and Pythia (Biderman et al. 2023, arXiv 2304.01373, table 1; the
+14M and 31M models came later).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxlook.models.config import DecoderConfig, scaled_init_std
+from jaxlook.models.decoder import init
+
+
+def _small(layers: int, width: int, heads: int) -> DecoderConfig:
+  return DecoderConfig(
+    layers=layers,
+    width=width,
+    heads=heads,
+    max_length=64,
+    vocab_size=256,
+    init_std=scaled_init_std(width),
+  )
+
+
+def _gpt2(layers: int, width: int, heads: int) -> DecoderConfig:
+  return DecoderConfig(
+    layers=layers,
+    width=width,
+    heads=heads,
+    max_length=1024,
+    vocab_size=50_257,
+  )
+
+
+def _pythia(layers: int, width: int, heads: int) -> DecoderConfig:
+  return DecoderConfig(
+    layers=layers,
+    width=width,
+    heads=heads,
+    max_length=2048,
+    vocab_size=50_304,
+    activation="gelu",
+    positions="rotary",
+    rotary_fraction=0.25,
+    parallel_residual=True,
+    tied_head=False,
+  )
+
+
+SHAPES: Mapping[str, DecoderConfig] = MappingProxyType(
+  {
+    # One layer, for smoke runs.
+    "0.9k": _small(1, 8, 2),
+    "3.3k": _small(1, 16, 2),
+    "13k": _small(4, 16, 2),
+    "51k": _small(4, 32, 2),
+    "0.2M": _small(4, 64, 4),
+    "0.8M": _small(4, 128, 4),
+    "3M": _small(4, 256, 8),
+    "11M": _small(6, 384, 6),
+    "gpt2": _gpt2(12, 768, 12),
+    "gpt2-medium": _gpt2(24, 1024, 16),
+    "pythia-14m": _pythia(6, 128, 4),
+    "pythia-31m": _pythia(6, 256, 8),
+    "pythia-70m": _pythia(6, 512, 8),
+    "pythia-160m": _pythia(12, 768, 12),
+    "pythia-410m": _pythia(24, 1024, 16),
+    "pythia-1b": _pythia(16, 2048, 8),
+    "pythia-1.4b": _pythia(24, 2048, 16),
+    "pythia-2.8b": _pythia(32, 2560, 32),
+  }
+)
+
+
+def named_shape(
+  name: str, *, vocab_size: int | None = None, max_length: int | None = None
+) -> DecoderConfig:
+  """The shape of a name.
+
+  Args:
+    name: one of `SHAPES`.
+    vocab_size: of the tokenizer that it is to be trained with; the published
+      one by default, and bytes for the small shapes.
+    max_length: of its training sequences; the published one by default.
+
+  Returns:
+    The shape.
+
+  Raises:
+    ValueError: there is no shape of that name, or a size is out of range.
+  """
+  if name not in SHAPES:
+    raise ValueError(
+      f"model_size must be one of {', '.join(SHAPES)}, not {name!r}"
+    )
+  given = {"vocab_size": vocab_size, "max_length": max_length}
+  given = {field: size for field, size in given.items() if size is not None}
+  return dataclasses.replace(SHAPES[name], **given)
+
+
+LEARNING_RATES: Mapping[str, float] = MappingProxyType(
+  {
+    "pythia-14m": 1e-3,
+    "pythia-31m": 1e-3,
+    "pythia-70m": 1e-3,
+    "pythia-160m": 6e-4,
+    "pythia-410m": 3e-4,
+    "pythia-1b": 3e-4,
+    "pythia-1.4b": 2e-4,
+    "pythia-2.8b": 1.6e-4,
+  }
+)
+"""Peaks with which Pythia was pretrained, from the models' cards."""
+
+
+class Counts(NamedTuple):
+  """How many parameters a shape has.
+
+  Attributes:
+    total: all of them.
+    non_embedding: without the embeddings of tokens and positions and without
+      the head: what sizes are compared by (Kaplan et al. 2020, arXiv
+      2001.08361, section 2.1), with biases and LayerNorms as Pythia counts.
+  """
+
+  total: int
+  non_embedding: int
+
+
+@functools.cache
+def parameter_counts(config: DecoderConfig) -> Counts:
+  """Counts a shape's parameters; none is allocated.
+
+  Args:
+    config: the shape.
+
+  Returns:
+    The counts.
+  """
+  tree = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+  by_name = {
+    name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(part))
+    for name, part in tree.items()
+  }
+  outside = ("token_embedding", "position_embedding", "input", "head")
+  total = sum(by_name.values())
+  return Counts(total, total - sum(by_name.get(name, 0) for name in outside))

@@ -1,0 +1,53 @@
+"""Shapes by name, against the published parameter counts."""
+
+from absl.testing import parameterized
+
+from jaxlook.lookahead.scaling import PUBLISHED
+from jaxlook.models import SHAPES, named_shape, parameter_counts
+from tests import base
+
+# `model.num_parameters()` of the Hugging Face models; the "Non-Embedding
+# Params" of the Pythia model cards are with the losses published for them.
+_TOTALS = {
+  "gpt2": 124_439_808,
+  "gpt2-medium": 354_823_168,
+  "pythia-14m": 14_067_712,
+  "pythia-31m": 30_494_720,
+  "pythia-70m": 70_426_624,
+  "pythia-160m": 162_322_944,
+  "pythia-410m": 405_334_016,
+  "pythia-1b": 1_011_781_632,
+  "pythia-1.4b": 1_414_647_808,
+  "pythia-2.8b": 2_775_208_960,
+}
+_UNITS = {"k": 1e3, "M": 1e6}
+
+
+class NamedTest(base.TestCase):
+  def test_published_shapes_have_their_published_counts(self):
+    """To the last parameter; the names are all there."""
+    self.assertContainsSubset(_TOTALS, SHAPES)
+    self.assertContainsSubset(PUBLISHED, _TOTALS)
+    for name, total in _TOTALS.items():
+      counts = parameter_counts(named_shape(name))
+      self.assertEqual(counts.total, total, name)
+      if name in PUBLISHED:
+        self.assertEqual(counts.non_embedding, PUBLISHED[name].size, name)
+
+  @parameterized.parameters(*sorted(set(SHAPES) - set(_TOTALS)))
+  def test_a_small_name_says_how_many_parameters(self, name):
+    """To the digits of the name."""
+    said = float(name[:-1]) * _UNITS[name[-1]]
+    counted = parameter_counts(named_shape(name)).non_embedding
+    self.assertLess(abs(counted / said - 1.0), 0.06, counted)
+
+  def test_tokens_and_length_are_those_of_the_training(self):
+    """The tokenizer and windows change the embeddings alone."""
+    small = named_shape("0.2M", vocab_size=10, max_length=7)
+    counts = parameter_counts(small)
+    self.assertEqual(counts.non_embedding, 200_064)
+    self.assertEqual(counts.total, 200_064 + 64 * (10 + 7))
+    with self.assertRaisesRegex(
+      ValueError, "^model_size must be one of .*0.2M.*, not '0.3M'"
+    ):
+      named_shape("0.3M")
