@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 import unittest
+import warnings
 
 import numpy as np
 
@@ -133,13 +134,16 @@ class SweepTest(base.TestCase):
     cls.addClassCleanup(signal.signal, signal.SIGTERM, old[0])
     cls.addClassCleanup(signal.signal, signal.SIGINT, old[1])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(
-      "local",
-      num_cpus=3,
-      include_dashboard=False,
-      log_to_driver=False,
-      logging_level=logging.ERROR,
-    )
+    with warnings.catch_warnings():
+      # As in `clusters.connected`.
+      warnings.filterwarnings("ignore", r"os\.fork\(\)", RuntimeWarning)
+      ray.init(
+        "local",
+        num_cpus=3,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+      )
     cls.addClassCleanup(ray.shutdown)
 
   def setUp(self):
