@@ -1,14 +1,12 @@
-"""The flow that the ablations share: arms in turn, then result and report.
+"""What all binaries that train share: flags, the run folder, arms in turn.
 
-Not a binary: `experiments.precache` and `experiments.language` say what to
-train on and what to claim, this says in which order things happen.
+Not a binary.
 """
 
 import contextlib
 import dataclasses
-import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,8 @@ import jax
 from absl import flags
 
 from experiments import cli, clusters, distributed, launching
-from jaxlook import ablation, figures, report, stats
+from jaxlook import ablation
 from jaxlook.attention import layers_name, parse_layers
-from jaxlook.environment import environment
 from jaxlook.models import parameter_counts
 from jaxlook.runs import Store, follow_store, open_store
 from jaxlook.training import (
@@ -27,10 +24,8 @@ from jaxlook.training import (
   SavedArm,
   Stopped,
   TrainConfig,
-  held_out_losses,
   parse_mesh,
   processes,
-  read_arm,
   run_arm,
 )
 
@@ -211,90 +206,6 @@ def cuts(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
   return variants
 
 
-@dataclasses.dataclass(frozen=True)
-class Ablation:
-  """What an experiment hands over to be run and reported.
-
-  Attributes:
-    name: the experiment's.
-    title: of report and figures.
-    config: the resolved config, plain data.
-    problems: one for each setting.
-    variants: the arms of every problem.
-    unit: of the loss.
-    setup: one line for figures: task, model, training.
-    baselines: by problem, the metrics of what is not trained.
-    claims: what the held-out losses of a problem say, by variant and seed.
-    notes: paragraphs for the report.
-    elsewhere: by name, the problem with other held-out data, to evaluate on as
-      well; for experiments of one problem. Its baselines must be there.
-  """
-
-  name: str
-  title: str
-  config: Mapping[str, Any]
-  problems: Sequence[Problem]
-  variants: Sequence[str]
-  unit: str
-  setup: str
-  baselines: Callable[[Problem], dict[str, dict[str, float]]]
-  claims: Callable[[Problem, dict[str, dict[int, float]]], list[stats.Claim]]
-  notes: Sequence[str] = ()
-  elsewhere: Mapping[str, Problem] = dataclasses.field(default_factory=dict)
-
-
-def run(ablating: Ablation) -> None:
-  """Trains what is not trained yet, writes the results and prints the tables.
-
-  Args:
-    ablating: the experiment.
-
-  Raises:
-    UsageError: `--out` cannot hold this run.
-    SystemExit: the run was asked to stop; the same command goes on from there.
-  """
-  config = {"variants": ablating.variants, **ablating.config}
-  with opened(ablating.name, config) as store:
-    local = [name for name in ablating.variants if "teacher" in name]
-    plain = [name for name in ablating.variants if name not in local]
-    todo = list(itertools.product(ablating.problems, plain))
-    later = list(itertools.product(ablating.problems, local))
-    arms = train(store, todo, later=later)
-    vanilla = {
-      arm.setting: read_arm(arm.root)
-      for arm in arms
-      if arm.variant == ablation.CAUSAL
-    }
-    if later:
-      arms += train(store, later, vanilla)
-    if ablating.elsewhere:
-      arms = [_evaluated(arm, vanilla, ablating.elsewhere) for arm in arms]
-    _write(store, ablating, arms)
-  print(f"wrote {store.root}/report.md, result.json, cells.parquet and figures")
-
-
-def _evaluated(
-  arm: FinishedArm,
-  vanilla: Mapping[str, SavedArm],
-  elsewhere: Mapping[str, Problem],
-) -> FinishedArm:
-  """The arm with its loss on other held-out data among its metrics."""
-  saved = read_arm(arm.root)
-  teacher = vanilla[arm.setting] if "teacher" in arm.variant else None
-  cells = [dict(cell) for cell in arm.cells]
-  for name, problem in elsewhere.items():
-    losses = held_out_losses(saved, problem, teacher)
-    for cell, loss in zip(cells, losses, strict=True):
-      if cell["status"] == "done":
-        cell["metrics"] = cell["metrics"] | named(problem.score(loss), name)
-  return dataclasses.replace(arm, cells=cells)
-
-
-def named(metrics: Mapping[str, float], text: str) -> dict[str, float]:
-  """Metrics under names that say on which held-out data they were taken."""
-  return {f"{metric} on {text}": value for metric, value in metrics.items()}
-
-
 def opened(name: str, config: Mapping[str, Any]) -> Store:
   """Opens the run folder of an experiment, as `--out` and the preset say.
 
@@ -409,105 +320,3 @@ def _step_cost(problem: Problem) -> float:
   """What a step costs, but for a factor that all problems share: 6 N D."""
   tokens = problem.train.batch_size * problem.model.max_length
   return parameter_counts(problem.model).total * tokens
-
-
-def _write(
-  store: Store, ablating: Ablation, finished: Sequence[FinishedArm]
-) -> None:
-  """Figures, report and, last, the result; then the closing tables."""
-  where = environment()
-  sections = [
-    ("", f"{ablating.setup}.\n\n{report.environment_line(where)}.\n"),
-    *(("", f"{note}\n") for note in ablating.notes),
-  ]
-  cells, untrained, claims, tables = [], [], [], []
-  for problem in ablating.problems:
-    mine = [arm for arm in finished if arm.setting == problem.setting]
-    cells += [cell for arm in mine for cell in arm.cells]
-    baselines = ablating.baselines(problem)
-    untrained += [
-      {"variant": name, "seed": 0, "metrics": metrics, "status": "done"}
-      | ({"setting": problem.setting} if problem.setting else {})
-      for name, metrics in baselines.items()
-    ]
-    values = ablation.by_variant(cells, "loss", problem.setting)
-    found = ablating.claims(problem, values)
-    claims += found
-    figure = _draw(store, ablating, problem, mine, baselines)
-    shown = _tables(ablating.unit, mine, baselines, found)
-    head = f" ({problem.setting})" if problem.setting else ""
-    tables += [(f"{name}{head}", rows) for name, rows in shown.items()]
-    sections += [
-      (f"Curves{head}", f"![](figures/{figure})\n"),
-      ("", f"{ablation.disjoint(values)}\n"),
-      *((f"{n}{head}", report.markdown(rows)) for n, rows in shown.items()),
-    ]
-  report.write_report(store.root / "report.md", ablating.title, sections)
-  store.write_result(
-    {
-      "experiment": ablating.name,
-      "preset": PRESET.value,
-      "config": store.config,
-      "environment": where,
-      "cells": [*cells, *untrained],
-      "claims": [claim.as_json() for claim in claims],
-    }
-  )
-  for title, rows in tables:
-    cli.print_table(title, rows)
-
-
-def _draw(
-  store: Store,
-  ablating: Ablation,
-  problem: Problem,
-  arms: Sequence[FinishedArm],
-  baselines: Mapping[str, Mapping[str, float]],
-) -> str:
-  """Draws the figure of one setting and returns its file name."""
-  cells = [cell for arm in arms for cell in arm.cells]
-  name = f"{problem.setting or 'losses'}.png"
-  figures.ladder_figure(
-    store.figures / name,
-    curves={arm.variant: (arm.steps, arm.losses) for arm in arms},
-    finals=ablation.by_variant(cells, "loss", problem.setting),
-    baselines={name: found["loss"] for name, found in baselines.items()},
-    unit=ablating.unit,
-    title=" ".join([ablating.title, problem.setting]),
-    setup=f"{ablating.setup}; {len(problem.seeds)} seeds",
-  )
-  return name
-
-
-def _tables(
-  unit: str,
-  arms: Sequence[FinishedArm],
-  baselines: Mapping[str, Mapping[str, float]],
-  claims: Sequence[stats.Claim],
-) -> dict[str, report.Rows]:
-  """The tables of one setting by their titles."""
-  cells = [cell for arm in arms for cell in arm.cells]
-  setting = arms[0].setting
-  diverged = ablation.diverged(cells, setting)
-  metrics = list(next(iter(baselines.values())))
-  losses = [name for name in metrics if name.split(" on ")[0] == "loss"]
-  titles = {name: f"{name}, {unit}" for name in losses}
-  titles["loss_over_p"] = f"loss / p, {unit}"
-  tables = {
-    f"Held-out {titles.get(metric, metric.replace('_', ' '))}": (
-      report.variant_table(
-        ablation.by_variant(cells, metric, setting),
-        diverged,
-        {name: metrics[metric] for name, metrics in baselines.items()},
-      )
-    )
-    for metric in metrics
-  }
-  for name in losses:
-    differences = ablation.differences(
-      ablation.by_variant(cells, name, setting)
-    )
-    title = name.replace("loss", "Paired differences", 1)
-    tables[title] = report.comparison_table(differences)
-  tables["Claims"] = report.claim_table(claims)
-  return tables

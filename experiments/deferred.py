@@ -21,7 +21,7 @@ from typing import cast
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, horizon, studying
+from experiments import ablating, cli, horizon, studying, writing
 from jaxlook import ablation, report
 from jaxlook.claims import Statement, judged
 from jaxlook.lookahead import dial_report
@@ -151,7 +151,7 @@ def findings(
   problems: Sequence[Problem],
   dial: Dial,
   arms: Sequence[FinishedArm],
-) -> studying.Findings:
+) -> writing.Findings:
   """The dial at every depth: claims, tables, figures."""
   cells = [cell for arm in arms for cell in arm.cells]
   claims, tables, figures = [], {}, {}
@@ -188,7 +188,7 @@ def findings(
       f" ordinary training. No gradient reaches a pair with h < {bounds[0]}; it"
       f" reaches all pairs in one layer from h = {bounds[1]} on."
     )
-  return studying.Findings(
+  return writing.Findings(
     claims=claims, tables=tables, figures=figures, cells=cells
   )
 
@@ -224,7 +224,7 @@ def main() -> None:
   )
   with studying.opened(study) as store:
     arms = ablating.train(store, list(itertools.product(problems, variants)))
-    studying.write(store, study, findings(store, study, problems, dial, arms))
+    writing.write(store, study, findings(store, study, problems, dial, arms))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying
+from experiments import ablating, cli, studying, writing
 from jaxlook import ablation, report
 from jaxlook.lookahead import future_lens as lens
 from jaxlook.lookahead import future_pairs, future_report
@@ -186,10 +186,10 @@ def main() -> None:
       for score, compared in differences.items()
       if compared
     }
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=future_report.claims(**differences),
         tables=tables,
         figures={

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from experiments import cli, studying
+from experiments import cli, studying, writing
 from jaxlook import ablation
 from jaxlook.lookahead import anatomy_report as anatomy
 from jaxlook.lookahead import examination, geometry
@@ -112,10 +112,10 @@ def main() -> None:
     anatomy.direction_figure(folder / "directions.png", directions, **drawn)
     anatomy.edge_figure(folder / "edges.png", found, unit=study.unit, **drawn)
     seeds = {each.variant: each.seeds for each in subjects}
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=anatomy.claims(
           found,
           first.variant,

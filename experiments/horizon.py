@@ -16,7 +16,7 @@ import math
 
 from absl import flags
 
-from experiments import ablating, cli, studying
+from experiments import ablating, cli, studying, writing
 from jaxlook import ablation, report
 from jaxlook.lookahead.dial import Dial
 from jaxlook.lookahead.dial_report import claims, figure, tables
@@ -138,10 +138,10 @@ def main() -> None:
     if isinstance(problem.task, Precache):
       task = problem.task
       reach = (math.ceil(task.first / layers), task.terms)
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         cells=cells,
         claims=claims(
           chosen, values, length, reach, unit=study.unit, source=study.source

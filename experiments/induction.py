@@ -23,7 +23,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import ablating, cli, studying
+from experiments import ablating, cli, studying, writing
 from jaxlook import ablation
 from jaxlook.circuits import induction_heads
 from jaxlook.circuits.induction_report import claims, figure, tables
@@ -225,10 +225,10 @@ def main() -> None:
     )
     shallow, *rest = courses.values()
     by_variant = dict(zip(variants, rest, strict=True))
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=claims(by_variant, shallow, ablation.CAUSAL),
         tables=tables(courses),
         figures={

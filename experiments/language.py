@@ -23,7 +23,7 @@ import dataclasses
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, reading, sizing
+from experiments import ablating, cli, ladders, reading, sizing
 from jaxlook import ablation, stats
 from jaxlook.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.tasks.text import Text
@@ -121,13 +121,13 @@ def main() -> None:
   counted = reading.baselines(text, on_text)
   for name, other in elsewhere.items():
     for count, metrics in reading.baselines(text, other).items():
-      counted[count] |= ablating.named(metrics, name)
+      counted[count] |= ladders.named(metrics, name)
   print(
     f"text: {reading.name()}, {text.train.length} tokens"
     f" ({text.train.tokenizer})"
   )
-  ablating.run(
-    ablating.Ablation(
+  ladders.run(
+    ladders.Ablation(
       name="language",
       title="Language: the loss without gradient from later positions",
       config={

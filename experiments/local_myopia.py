@@ -14,7 +14,7 @@ from collections.abc import Collection
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying
+from experiments import ablating, cli, studying, writing
 from jaxlook import ablation, figures, report, stats
 from jaxlook.lookahead import local_myopia
 from jaxlook.training import SavedArm, Teacher, held_out_key
@@ -107,10 +107,10 @@ def main() -> None:
       for stop, by_seed in crossings.items()
     }
     draw(store.figures / "bonus.png", study, losses, crossings)
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         cells=cells,
         claims=claims,
         tables=tables,

@@ -16,7 +16,7 @@ import dataclasses
 
 from absl import flags
 
-from experiments import ablating, cli, reading, studying
+from experiments import ablating, cli, reading, studying, writing
 from jaxlook import ablation, figures, report
 from jaxlook.circuits import memories_report as reports
 from jaxlook.circuits import memory_pages, memory_study
@@ -120,10 +120,10 @@ def main() -> None:
         setup=f"{study.setup}; {len(found[0].seeds)} seeds, mean and 95% t"
         " band",
       )
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=reports.claims(examined, chance),
         tables=tables(examined, text, chance, show),
         figures=memory_pages.CAPTIONS,

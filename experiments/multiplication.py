@@ -27,7 +27,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying
+from experiments import ablating, cli, studying, writing
 from jaxlook import ablation
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.products import claims as digits_claims
@@ -242,10 +242,10 @@ def main() -> None:
     captions = digits_report.draw(
       store.figures, tasks, found, frequency=frequency, setup=study.setup
     )
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=digits_claims.claims(tasks, found, untrained),
         tables=digits_report.tables(tasks, found, untrained),
         figures=captions,

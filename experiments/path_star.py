@@ -27,7 +27,7 @@ from typing import cast
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying
+from experiments import ablating, cli, studying, writing
 from jaxlook import ablation, claims
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.stars import claims as stars_claims
@@ -235,10 +235,10 @@ def main() -> None:
       rows += cells(arm, found)
     seeds = tuple(range(config.seeds))
     setup = f"{study.setup}; {config.seeds} seeds"
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=claims.judged(stars_claims.statements(every)),
         tables=stars_report.tables(every),
         figures=stars_report.draw(store.figures, every, setup),

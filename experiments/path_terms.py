@@ -18,7 +18,7 @@ import dataclasses
 import jax
 from absl import flags
 
-from experiments import ablating, cli, studying
+from experiments import ablating, cli, studying, writing
 from jaxlook import figures
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits import composition, path_measures, path_report
@@ -82,10 +82,10 @@ def main() -> None:
       f" {len(found[0].seeds)} seeds",
     )
     values = path_measures.measures(found, vocab_size)
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=path_report.claims(found, vocab_size),
         tables=path_report.tables(found, vocab_size),
         figures={

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from absl import flags
 
-from experiments import ablating, cli, precaching, studying
+from experiments import ablating, cli, precaching, studying, writing
 from jaxlook import ablation, report, stats
 from jaxlook.lookahead import placebo
 from jaxlook.models import Decoder
@@ -101,10 +101,10 @@ def main() -> None:
           str(rate.n),
         ]
       )
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=[claim(kind, found) for kind, found in counts.items()],
         tables={"Cover": rows},
         figures={},

@@ -31,7 +31,7 @@ from typing import Any, cast
 import jax
 from absl import flags
 
-from experiments import ablating, cli, rhyming, studying
+from experiments import ablating, cli, rhyming, studying, writing
 from experiments.rhyming import Config
 from jaxlook import ablation
 from jaxlook.planning.couplets import claims as couplets_claims
@@ -111,7 +111,7 @@ def main() -> None:
   )
   with studying.opened(study) as store:
     arms = ablating.train(store, todo(problems, variants))
-    studying.write(store, study, findings(store, config, problems, arms))
+    writing.write(store, study, findings(store, config, problems, arms))
 
 
 def todo(
@@ -132,7 +132,7 @@ def findings(
   config: Config,
   problems: Sequence[Problem],
   arms: Sequence[FinishedArm],
-) -> studying.Findings:
+) -> writing.Findings:
   """Claims, tables and a figure of every language."""
   claims, tables, figures, cells, every = [], {}, {}, [], {}
   for problem in problems:
@@ -159,7 +159,7 @@ def findings(
       for arm in mine
       for place, cell in enumerate(arm.cells)
     ]
-  return studying.Findings(
+  return writing.Findings(
     claims=claims,
     tables=tables,
     figures=figures,

@@ -14,7 +14,7 @@ import math
 
 from absl import flags
 
-from experiments import ablating, cli, precaching
+from experiments import ablating, cli, ladders, precaching
 from jaxlook import ablation, stats
 from jaxlook.training import Problem
 
@@ -74,8 +74,8 @@ def main() -> None:
   config = precaching.build_config()
   problems = [precaching.problem(config, p) for p in config.p]
   variants = ablating.arms(ablation.LADDER, config.layers, config.heads)
-  ablating.run(
-    ablating.Ablation(
+  ladders.run(
+    ladders.Ablation(
       name="precache",
       title="Pre-caching: the loss without gradient from later positions",
       config={"experiment": "precache", **dataclasses.asdict(config)},

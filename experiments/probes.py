@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying
+from experiments import ablating, cli, studying, writing
 from jaxlook import figures, report
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.attention import parse_layers
@@ -121,7 +121,7 @@ def findings(
   found: Sequence[Probed],
   controls: Sequence[Probed],
   draw: Callable[..., None],
-) -> studying.Findings:
+) -> writing.Findings:
   """Tables, curves and claims."""
   config, known = study.problem.model, asked.baselines
   stream = residual_sites(config)
@@ -169,7 +169,7 @@ def findings(
     shown_tables[f"Paired differences of {score} at {site}"] = (
       report.comparison_table(paired)
     )
-  return studying.Findings(
+  return writing.Findings(
     claims=probe_report.claims(
       config, found, known, study.on_text, study.source
     ),
@@ -223,7 +223,7 @@ def main() -> None:
 
     told = findings(study, asked, found, controls, draw)
     told = dataclasses.replace(told, lost=studying.lost(subjects))
-    studying.write(store, study, told)
+    writing.write(store, study, told)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import itertools
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, reading, sizing, studying
+from experiments import ablating, cli, reading, sizing, studying, writing
 from jaxlook import ablation
 from jaxlook.lookahead import scaling, scaling_report
 from jaxlook.tasks.text import Text
@@ -152,10 +152,10 @@ def main() -> None:
     scaling_report.figure(
       store.figures / _FIGURE, sweep, title=about.title, setup=about.setup
     )
-    studying.write(
+    writing.write(
       store,
       about,
-      studying.Findings(
+      writing.Findings(
         cells=cells,
         claims=scaling_report.claims(sweep, counts["bigram counts"]),
         tables=scaling_report.tables(

@@ -18,7 +18,7 @@ from typing import cast
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, reading, studying
+from experiments import ablating, cli, reading, studying, writing
 from jaxlook import figures
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits import (
@@ -108,10 +108,10 @@ def main() -> None:
       title=study.title,
       setup=f"{study.setup}; {len(found[0].seeds)} seeds",
     )
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=trigram_report.claims(asked, found, studying.UNTRAINED),
         tables=trigram_tables.tables(asked, found, studying.UNTRAINED, show),
         figures={

@@ -19,7 +19,7 @@ from typing import cast
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, reading, studying
+from experiments import ablating, cli, reading, studying, writing
 from jaxlook import ablation
 from jaxlook.lookahead import token_gap, token_gap_claims
 from jaxlook.lookahead import token_gap_report as reports
@@ -99,10 +99,10 @@ def main() -> None:
       setup=f"{study.setup}; {len(found[0].seeds)} seeds, {windows[:, 1:].size}"
       " held-out tokens; mean and 95% t band",
     )
-    studying.write(
+    writing.write(
       store,
       study,
-      studying.Findings(
+      writing.Findings(
         claims=token_gap_claims.claims(gaps, of),
         tables=reports.tables(gaps, of, windows, show, _COSTLY),
         figures={_FIGURE: "The gap of held-out tokens by their kind."},

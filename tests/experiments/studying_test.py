@@ -20,6 +20,7 @@ from experiments import (
   local_myopia,
   placebo,
   studying,
+  writing,
 )
 from jaxlook.models import Decoder, DecoderConfig, init, pretrained
 from tests import base
@@ -146,8 +147,8 @@ class StudyingTest(base.TestCase):
       for seed, status in enumerate(("diverged", "done", "diverged"))
     ]
     with studying.opened(self.study) as store:
-      found = studying.Findings([], {}, {}, cells=cells, lost={"myopic": [3]})
-      studying.write(store, self.study, found)
+      found = writing.Findings([], {}, {}, cells=cells, lost={"myopic": [3]})
+      writing.write(store, self.study, found)
       told = (store.root / "report.md").read_text()
     self.assertIn("Of open causal, the seeds [0, 2] diverged", told)
     self.assertIn("Of myopic, the seeds [3] diverged", told)

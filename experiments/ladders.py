@@ -1,0 +1,208 @@
+"""Variants side by side: trained, then compared by held-out loss.
+
+Not a binary: `experiments.precache` and `experiments.language` say what to
+train on and what to claim, this says in which order things happen.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from experiments import ablating, cli
+from jaxlook import ablation, figures, report, stats
+from jaxlook.environment import environment
+from jaxlook.runs import Store
+from jaxlook.training import (
+  FinishedArm,
+  Problem,
+  SavedArm,
+  held_out_losses,
+  read_arm,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablation:
+  """What an experiment hands over to be run and reported.
+
+  Attributes:
+    name: the experiment's.
+    title: of report and figures.
+    config: the resolved config, plain data.
+    problems: one for each setting.
+    variants: the arms of every problem.
+    unit: of the loss.
+    setup: one line for figures: task, model, training.
+    baselines: by problem, the metrics of what is not trained.
+    claims: what the held-out losses of a problem say, by variant and seed.
+    notes: paragraphs for the report.
+    elsewhere: by name, the problem with other held-out data, to evaluate on as
+      well; for experiments of one problem. Its baselines must be there.
+  """
+
+  name: str
+  title: str
+  config: Mapping[str, Any]
+  problems: Sequence[Problem]
+  variants: Sequence[str]
+  unit: str
+  setup: str
+  baselines: Callable[[Problem], dict[str, dict[str, float]]]
+  claims: Callable[[Problem, dict[str, dict[int, float]]], list[stats.Claim]]
+  notes: Sequence[str] = ()
+  elsewhere: Mapping[str, Problem] = dataclasses.field(default_factory=dict)
+
+
+def run(plan: Ablation) -> None:
+  """Trains what is not trained yet, writes the results and prints the tables.
+
+  Args:
+    plan: the experiment.
+
+  Raises:
+    UsageError: `--out` cannot hold this run.
+    SystemExit: the run was asked to stop; the same command goes on from there.
+  """
+  config = {"variants": plan.variants, **plan.config}
+  with ablating.opened(plan.name, config) as store:
+    local = [name for name in plan.variants if "teacher" in name]
+    plain = [name for name in plan.variants if name not in local]
+    todo = list(itertools.product(plan.problems, plain))
+    later = list(itertools.product(plan.problems, local))
+    arms = ablating.train(store, todo, later=later)
+    vanilla = {
+      arm.setting: read_arm(arm.root)
+      for arm in arms
+      if arm.variant == ablation.CAUSAL
+    }
+    if later:
+      arms += ablating.train(store, later, vanilla)
+    if plan.elsewhere:
+      arms = [_evaluated(arm, vanilla, plan.elsewhere) for arm in arms]
+    _write(store, plan, arms)
+  print(f"wrote {store.root}/report.md, result.json, cells.parquet and figures")
+
+
+def _evaluated(
+  arm: FinishedArm,
+  vanilla: Mapping[str, SavedArm],
+  elsewhere: Mapping[str, Problem],
+) -> FinishedArm:
+  """The arm with its loss on other held-out data among its metrics."""
+  saved = read_arm(arm.root)
+  teacher = vanilla[arm.setting] if "teacher" in arm.variant else None
+  cells = [dict(cell) for cell in arm.cells]
+  for name, problem in elsewhere.items():
+    losses = held_out_losses(saved, problem, teacher)
+    for cell, loss in zip(cells, losses, strict=True):
+      if cell["status"] == "done":
+        cell["metrics"] = cell["metrics"] | named(problem.score(loss), name)
+  return dataclasses.replace(arm, cells=cells)
+
+
+def named(metrics: Mapping[str, float], text: str) -> dict[str, float]:
+  """Metrics under names that say on which held-out data they were taken."""
+  return {f"{metric} on {text}": value for metric, value in metrics.items()}
+
+
+def _write(
+  store: Store, plan: Ablation, finished: Sequence[FinishedArm]
+) -> None:
+  """Figures, report and, last, the result; then the closing tables."""
+  where = environment()
+  sections = [
+    ("", f"{plan.setup}.\n\n{report.environment_line(where)}.\n"),
+    *(("", f"{note}\n") for note in plan.notes),
+  ]
+  cells, untrained, claims, tables = [], [], [], []
+  for problem in plan.problems:
+    mine = [arm for arm in finished if arm.setting == problem.setting]
+    cells += [cell for arm in mine for cell in arm.cells]
+    baselines = plan.baselines(problem)
+    untrained += [
+      {"variant": name, "seed": 0, "metrics": metrics, "status": "done"}
+      | ({"setting": problem.setting} if problem.setting else {})
+      for name, metrics in baselines.items()
+    ]
+    values = ablation.by_variant(cells, "loss", problem.setting)
+    found = plan.claims(problem, values)
+    claims += found
+    figure = _draw(store, plan, problem, mine, baselines)
+    shown = _tables(plan.unit, mine, baselines, found)
+    head = f" ({problem.setting})" if problem.setting else ""
+    tables += [(f"{name}{head}", rows) for name, rows in shown.items()]
+    sections += [
+      (f"Curves{head}", f"![](figures/{figure})\n"),
+      ("", f"{ablation.disjoint(values)}\n"),
+      *((f"{n}{head}", report.markdown(rows)) for n, rows in shown.items()),
+    ]
+  report.write_report(store.root / "report.md", plan.title, sections)
+  store.write_result(
+    {
+      "experiment": plan.name,
+      "preset": ablating.PRESET.value,
+      "config": store.config,
+      "environment": where,
+      "cells": [*cells, *untrained],
+      "claims": [claim.as_json() for claim in claims],
+    }
+  )
+  for title, rows in tables:
+    cli.print_table(title, rows)
+
+
+def _draw(
+  store: Store,
+  plan: Ablation,
+  problem: Problem,
+  arms: Sequence[FinishedArm],
+  baselines: Mapping[str, Mapping[str, float]],
+) -> str:
+  """Draws the figure of one setting and returns its file name."""
+  cells = [cell for arm in arms for cell in arm.cells]
+  name = f"{problem.setting or 'losses'}.png"
+  figures.ladder_figure(
+    store.figures / name,
+    curves={arm.variant: (arm.steps, arm.losses) for arm in arms},
+    finals=ablation.by_variant(cells, "loss", problem.setting),
+    baselines={name: found["loss"] for name, found in baselines.items()},
+    unit=plan.unit,
+    title=" ".join([plan.title, problem.setting]),
+    setup=f"{plan.setup}; {len(problem.seeds)} seeds",
+  )
+  return name
+
+
+def _tables(
+  unit: str,
+  arms: Sequence[FinishedArm],
+  baselines: Mapping[str, Mapping[str, float]],
+  claims: Sequence[stats.Claim],
+) -> dict[str, report.Rows]:
+  """The tables of one setting by their titles."""
+  cells = [cell for arm in arms for cell in arm.cells]
+  setting = arms[0].setting
+  diverged = ablation.diverged(cells, setting)
+  metrics = list(next(iter(baselines.values())))
+  losses = [name for name in metrics if name.split(" on ")[0] == "loss"]
+  titles = {name: f"{name}, {unit}" for name in losses}
+  titles["loss_over_p"] = f"loss / p, {unit}"
+  tables = {
+    f"Held-out {titles.get(metric, metric.replace('_', ' '))}": (
+      report.variant_table(
+        ablation.by_variant(cells, metric, setting),
+        diverged,
+        {name: metrics[metric] for name, metrics in baselines.items()},
+      )
+    )
+    for metric in metrics
+  }
+  for name in losses:
+    differences = ablation.differences(
+      ablation.by_variant(cells, name, setting)
+    )
+    title = name.replace("loss", "Paired differences", 1)
+    tables[title] = report.comparison_table(differences)
+  tables["Claims"] = report.claim_table(claims)
+  return tables
