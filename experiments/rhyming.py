@@ -41,7 +41,8 @@ class Config:
     width: of its residual stream.
     heads: a layer.
     seeds: how many.
-    couplets: held-out couplets that everything but the loss is measured on.
+    couplets: held-out RHY couplets that are tested; as `Couples` says, some
+      things are measured on a part of them, others on four times as many.
     train: how it is trained.
   """
 

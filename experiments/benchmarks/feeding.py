@@ -7,7 +7,8 @@ Times, in turns, what the host does for a chunk of training steps (reading the
 windows of every seed from a memory-mapped text, with documents kept apart or
 not), those steps with their windows at hand, and both as training runs them:
 the device takes one chunk while the host reads the next. Random tokens and
-weights; float32.
+weights; float32. The text was just written, so it is read from memory and not
+from a disk.
 """
 
 import dataclasses

@@ -1,15 +1,16 @@
 """The same training step in PyTorch, in the manner of nanoGPT.
 
 What one would write in PyTorch for speed: one product for queries, keys and
-values, `scaled_dot_product_attention`, cross-entropy over the whole batch, and
-on a GPU `torch.compile`, AdamW in one kernel and, where the setting says so,
-autocast to bfloat16. Model, batch and optimiser are those of the setting, so a
-ratio of times is one of the same work.
+values, `scaled_dot_product_attention`, cross-entropy over the whole batch, AdamW
+in one kernel, `torch.compile`, and, where the setting says so, autocast to
+bfloat16. Model, batch and optimiser are those of the setting, so a ratio of
+times is one of the same work.
 
 Source of the manner: Karpathy (2022), nanoGPT.
 """
 
 import functools
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,9 @@ from experiments.benchmarks import contenders
 from experiments.benchmarks.stepping import Setting
 from jaxlook.models import DecoderConfig
 
-TORCH = "PyTorch causal"
+# Without a C++ compiler `torch.compile` has nothing to compile with on a CPU.
+COMPILES = any(map(shutil.which, ("g++", "clang++")))
+TORCH = "PyTorch causal" if COMPILES else "PyTorch causal, not compiled"
 
 
 def available(setting: Setting) -> bool:
@@ -65,7 +68,7 @@ def prepare(setting: Setting) -> Callable[[], None]:
     weight_decay=train.weight_decay,
     fused=True,
   )
-  called = torch.compile(model) if gpu else model
+  called = torch.compile(model) if COMPILES else model
   precision = functools.partial(
     torch.autocast, device, torch.bfloat16, enabled=train.bfloat16
   )

@@ -93,18 +93,21 @@ def generate(
     edits: by site, what is done to activations [B, T, ...] while prompts are
       read, T being P or more; positions from P on must stay as they are. What
       is written sees what they have left in earlier positions. With edits
-      nothing is compiled here: call it under `jax.jit`.
+      nothing is compiled here: call it under `jax.jit`. Not with `lengths`.
 
   Returns:
     The tokens with their log-probabilities.
 
   Raises:
     ValueError: no key is given where one is needed, a variant that changes the
-      forward pass is to be cached, the stop token is none, or as
-      `jaxlook.decoding.cache.check`.
+      forward pass is to be cached, the stop token is none, prompts of several
+      lengths are to be edited, or as `jaxlook.decoding.cache.check`.
   """
   cache.check(decoder.config, prompts, steps)
   check_stop(decoder, stop)
+  if edits and lengths is not None:
+    # In a shorter prompt, what is written stands where edits act.
+    raise ValueError("edits need prompts of one length: give no lengths")
   if key is None:
     if sampling.temperature > 0.0:
       raise ValueError("key is needed to draw tokens")

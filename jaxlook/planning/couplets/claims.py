@@ -264,17 +264,41 @@ def _routes(
   """
   if task.key == "tally":
     return
-  place = "NL" if task.route == "bottleneck" else "e1"
+  place, other = ("NL", "e1") if task.route == "bottleneck" else ("e1", "NL")
+  by_design = "; with a bottleneck that is so by construction"
   yield Statement(
     f"cut/{place}",
-    f"the class comes from {place} alone: cut off from it, line 2 of RHY"
-    " couplets loses all that line 1 is worth, ln 16 = 2.773 nats less 0.1, or"
-    " more; with a bottleneck that is so by construction",
+    f"the class comes from {place}: cut off from it, line 2 of RHY couplets"
+    " loses all that line 1 is worth, ln 16 = 2.773 nats less 0.1, or more"
+    f"{by_design}",
     _OURS,
     "nats/couplet",
     plain[f"cut/{place}/RHY"],
     {"low": _LN16 - 0.1},
   )
+  yield Statement(
+    f"cut/{other}",
+    f"and not from {other}: cut off from that, it loses at most 0.1{by_design}",
+    _OURS,
+    "nats/couplet",
+    plain[f"cut/{other}/RHY"],
+    {"high": 0.1},
+  )
+  if task.p < 1.0:
+    yield Statement(
+      f"cut/{place}/net",
+      "the two add up to what line 1 is worth, ln 16 within 0.1, once what the"
+      " same cuts cost FREE couplets, which need nothing of line 1, is taken"
+      " off",
+      _OURS,
+      "nats/couplet",
+      sum(
+        plain[f"cut/{each}/RHY"] - plain[f"cut/{each}/FREE"]
+        for each in (place, other)
+      ),
+      {"low": _LN16 - 0.1, "high": _LN16 + 0.1},
+      "within a seed",
+    )
   if task.route == "open":
     name = f"probe/NL/{layer}/accuracy"
     yield Statement(

@@ -36,8 +36,9 @@ class Couples(NamedTuple):
   """Held-out couplets for one language, drawn apart.
 
   Attributes:
-    tested: what everything is measured on, of both genres, in no order but
-      that; swaps take one of two, writing under them and steering one of four.
+    tested: of both genres, in no order but that, for cuts, writing and the
+      losses of FREE ones; swaps take one of two, writing under them and
+      steering one of four.
     reference: for the means of families that steering needs.
     rhyming: RHY ones only, for probes and the losses of that genre.
   """

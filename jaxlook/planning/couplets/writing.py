@@ -1,4 +1,4 @@
-"""What a model writes as line 2, and whose class that fits.
+"""Whose class fits what a model wrote as line 2.
 
 The model reads a couplet up to m1 and writes the modifiers, the article and
 e2 by itself. How often the line ends in the class r' that is meant is in the

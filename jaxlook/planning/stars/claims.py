@@ -23,6 +23,8 @@ _WEIGHTS = "Noroozizadeh et al. 2025, arXiv 2510.26745, obs. 1"
 _OURS = "jaxlook's own; not measured before, as far as we found"
 _UNIT = "share"
 MARGIN = 0.05
+# Settings in whose first step who knows the edges alone guesses the arm.
+GUESSED = (FORWARD, TEACHERLESS, MASKED)
 """How far from chance or from ordinary training counts, in shares."""
 
 PREDICTED = {"first_step": "", "path_written": "/path"}
@@ -65,12 +67,34 @@ def statements(every: Every) -> Iterator[Statement]:
     Published claims about ordinary training, then what the cuts change.
   """
   for setting, by in every.items():
+    if setting in GUESSED:
+      yield _edges(setting, by[CAUSAL])
+      if not knows_edges(by[CAUSAL]):
+        continue
     yield from _published(setting, by[CAUSAL])
     for cut in by:
       if cut != CAUSAL:
         yield from _of_cut(setting, cut, by)
     for variant in by:
       yield from _swaps(setting, variant, by[variant])
+
+
+def _edges(setting: str, found: Found) -> Statement:
+  """Whether training came as far as the question of plans."""
+  return Statement(
+    f"{setting}/edges",
+    f"{setting}: the first step is right in at least 1/d - {MARGIN}, as for who"
+    " knows the edges and guesses the arm; where ordinary training has not come"
+    " that far, nothing is claimed of plans",
+    *(_OURS, _UNIT, numbers(found)["first_step"]),
+    {"low": found.chance - MARGIN},
+  )
+
+
+def knows_edges(found: Found) -> bool:
+  """Whether first steps are right as often as guesses among the arms."""
+  first = numbers(found)["first_step"]
+  return bool(np.nanmean(first) >= found.chance - MARGIN)
 
 
 def _published(setting: str, found: Found) -> Iterator[Statement]:
