@@ -8,7 +8,7 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from absl import flags
@@ -300,17 +300,22 @@ def train(
         mesh=mesh,
       )
     except Stopped as stopped:
-      progress.close()
-      if processes.leads():
-        print(
-          f"{name} {stopped}; the same command with --out={store.root} goes on"
-          " from there",
-          file=sys.stderr,
-        )
-      sys.exit(processes.most(stop.status))
+      halt(f"{name} {stopped}")
+
+  def halt(where: str) -> NoReturn:
+    progress.close()
+    if processes.leads():
+      print(
+        f"{where}; the same command with --out={store.root} goes on from there",
+        file=sys.stderr,
+      )
+    sys.exit(processes.most(stop.status))
 
   with contextlib.closing(progress):
     trained = [one(problem, variant) for problem, variant in todo]
+    if later and processes.most(stop()):
+      # The next call would listen anew.
+      halt(f"stopped after {len(trained)} arms")
   if not later:
     distributed.go_alone()
   return trained

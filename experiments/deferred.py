@@ -8,7 +8,7 @@ read, is of no use there, and is asked for d steps later, as a sum over several
 such pairs (`jaxlook.tasks.deferred`). Trains the dial of gradient horizons for
 both stop points at two depths. Gradient from a query reaches the first block's
 output up to h (layers - 1) positions back; so the gap must be whole where that
-is below d, and must be gone from the farthest pair on. `cpu` takes about 12
+is below d, and must be gone from the farthest pair on. `cpu` takes about 10
 minutes on two cores.
 """
 

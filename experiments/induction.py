@@ -26,7 +26,12 @@ from absl import flags
 from experiments import ablating, cli, studying, writing
 from jaxlook import ablation
 from jaxlook.circuits import induction_heads
-from jaxlook.circuits.induction_report import claims, figure, tables
+from jaxlook.circuits.induction_report import (
+  claims,
+  draw_positions,
+  figure,
+  tables,
+)
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.models.config import Positions
 from jaxlook.tasks.induction import Induction
@@ -223,6 +228,11 @@ def main() -> None:
       by_distance=1 / (config.max_gap + 1),
       setup=setup,
     )
+    draw_positions(
+      *(store.figures / "positions.png", courses),
+      chance=task.chance,
+      setup=setup,
+    )
     shallow, *rest = courses.values()
     by_variant = dict(zip(variants, rest, strict=True))
     writing.write(
@@ -233,7 +243,9 @@ def main() -> None:
         tables=tables(courses),
         figures={
           "heads.png": "The best head of each model along training, and what"
-          " it buys; mean and 95% t band over seeds. Step 0 is before training."
+          " it buys; mean and 95% t band over seeds. Step 0 is before any step.",
+          "positions.png": "After training: accuracy where the past decides the"
+          " token, and loss everywhere; mean and 95% t band over seeds.",
         },
         cells=[
           cell

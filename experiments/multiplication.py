@@ -10,7 +10,7 @@ one. Trains causal and both myopic cuts on operands of up to n digits, filled up
 to n and to 2n as published, and reports loss and accuracy by digit and by
 lengths of the operands, what beam search gains, which digits a linear probe
 reads before `=`, and how often the written digits turn to another product's
-when the stream on the padding is swapped for its. `cpu` takes about 15 minutes
+when the stream on the padding is swapped for its. `cpu` takes about 8 minutes
 on two cores.
 
 `paper` has the published sizes and waits for an accelerator; with `--digits=8

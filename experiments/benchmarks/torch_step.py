@@ -1,8 +1,8 @@
 """The same training step in PyTorch, in the manner of nanoGPT.
 
 What one would write in PyTorch for speed: one product for queries, keys and
-values, `scaled_dot_product_attention`, cross-entropy over the whole batch, AdamW
-in one kernel, `torch.compile`, and, where the setting says so, autocast to
+values, `scaled_dot_product_attention`, cross-entropy over the whole batch, one
+kernel for AdamW, `torch.compile`, and, where the setting says so, autocast to
 bfloat16. Model, batch and optimiser are those of the setting, so a ratio of
 times is one of the same work.
 

@@ -33,6 +33,7 @@ class Measured(NamedTuple):
     in_context: mean loss of the second half of the positions minus that of the
       first, nats per token, [E].
     losses: mean by position, nats per token, [E, T].
+    accuracies: `accuracy` by position, [E, T]; NaN where no target is decided.
   """
 
   heads: HeadScores
@@ -41,6 +42,7 @@ class Measured(NamedTuple):
   accuracy: Any
   in_context: Any
   losses: Any
+  accuracies: Any
 
 
 def measure(
@@ -89,6 +91,7 @@ def _measure(
       jnp.mean(losses, axis=0), slice(0, half), slice(half, None)
     ),
     losses=jnp.mean(losses, axis=0),
+    accuracies=jnp.sum(right & copied, axis=0) / jnp.sum(copied, axis=0),
   )
 
 

@@ -1,5 +1,6 @@
 """What was found of induction heads: claims, tables, the figure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -234,5 +235,52 @@ def figure(
       ],
     ],
     title="Heads that look ahead for others: previous token and induction",
+    setup=setup,
+  )
+
+
+def draw_positions(
+  path: Path,
+  courses: Mapping[str, Course],
+  *,
+  chance: float,
+  setup: str,
+) -> None:
+  """Draws how well tokens are copied, and all predicted, by position.
+
+  Args:
+    path: the PNG to write.
+    courses: as of `figure`; the last step is drawn.
+    chance: as of `figure`.
+    setup: as of `figure`.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  ends = {arm: _last(course) for arm, course in courses.items()}
+  positions = np.arange(next(iter(ends.values())).losses.shape[-1])
+  figures.panels_figure(
+    path,
+    [
+      [
+        figures.Curves(
+          "Accuracy of copied tokens",
+          positions,
+          "position",
+          "share",
+          {arm: found.accuracies.T for arm, found in ends.items()},
+          levels={"guessing": math.exp(-chance)},
+        ),
+        figures.Curves(
+          "Loss of all tokens",
+          positions,
+          "position",
+          "nats/token",
+          {arm: found.losses.T for arm, found in ends.items()},
+          levels={"guessing": chance},
+        ),
+      ]
+    ],
+    title="Copying by position",
     setup=setup,
   )

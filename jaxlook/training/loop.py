@@ -92,11 +92,11 @@ def train(
     AssertionError: `start` does not fit the decoder.
   """
   keys = step_lib.seed_keys(seeds)
-  states = step_lib.init_states(decoder.config, config, keys.init, start)
   layout = _layout(mesh, len(seeds), config)
-  specs = layout.specs(states)
-  share = layout.share(states.params)
-  states = layout.put(states, specs)
+  draw = functools.partial(step_lib.init_states, decoder.config, config)
+  shapes = jax.eval_shape(draw, keys.init, start)
+  specs, share = layout.specs(shapes), layout.share(shapes.params)
+  states = layout.make(draw, specs, keys.init, start)
   by_seed = PartitionSpec("seed")
   by_step_and_seed = PartitionSpec(None, "seed")
   keys, teacher = layout.put((keys, teacher), by_seed)

@@ -12,6 +12,7 @@ cannot split, see whole sequences of one device.
 
 import dataclasses
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -262,9 +263,25 @@ class Layout(NamedTuple):
 
   def put(self, tree: Any, specs: Any) -> Any:
     """Moves arrays to where `specs` says, of each or of a whole subtree."""
-    return processes.put(
-      tree, jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs)
-    )
+    return processes.put(tree, self._shardings(specs))
+
+  def make(self, function: Callable[..., Any], specs: Any, *args: Any) -> Any:
+    """What a function gives, put to where `specs` says.
+
+    Where parameters are split within one process, no device ever holds them
+    whole.
+
+    Args:
+      function: pure; gives the tree.
+      specs: of the tree, as of `specs`.
+      *args: its arguments.
+    """
+    if self.shape.model == 1 or processes.joined():
+      return self.put(function(*args), specs)
+    return jax.jit(function, out_shardings=self._shardings(specs))(*args)
+
+  def _shardings(self, specs: Any) -> Any:
+    return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs)
 
   def _axis(self, shape: tuple[int, ...]) -> int:
     """The largest axis that `model` divides; -1 for none."""

@@ -42,6 +42,14 @@ class InductionHeadsTest(base.TestCase):
       numbers["loss"], found.losses.mean(axis=1), rtol=1e-5
     )
     np.testing.assert_allclose(numbers["loss"][1], TASK.chance, rtol=0.05)
+    # By position, weighed by how often the past decides there.
+    copied = np.asarray(TASK.copied(batch)).sum(axis=0)
+    np.testing.assert_array_equal(np.isnan(found.accuracies[0]), copied == 0)
+    np.testing.assert_allclose(
+      np.nansum(found.accuracies * copied, axis=1) / copied.sum(),
+      numbers["accuracy"],
+      rtol=1e-5,
+    )
     half = built.LENGTH // 2
     np.testing.assert_allclose(
       numbers["in_context"],

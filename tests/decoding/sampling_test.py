@@ -154,6 +154,10 @@ class GenerateTest(base.Float64TestCase):
     ({"stop": 5}, "stop must lie in 0..4, not 5"),
     ({"lengths": jnp.array([4, 0, 1])}, "lengths must lie in 1..4"),
     ({"sampling": Sampling()}, "key is needed"),
+    (
+      {"lengths": LENGTHS, "edits": {"block_0/residual": jnp.zeros_like}},
+      "edits need prompts of one length",
+    ),
     ({"decoder": Decoder(CONFIG, "window:2")}, "'window:2' changes the forw"),
     ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P. and not em"),
   )

@@ -14,6 +14,7 @@ import unittest
 import warnings
 
 import numpy as np
+import pytest
 
 from experiments import cli, launching
 from jaxlook.models import DecoderConfig
@@ -124,6 +125,7 @@ def workers(folder: pathlib.Path) -> set[str]:
   return {path.name.partition("@")[2] for path in folder.iterdir()}
 
 
+@pytest.mark.together
 @unittest.skipIf(ray is None, "needs Ray: pip install jaxlook[cluster]")
 class SweepTest(base.TestCase):
   @classmethod

@@ -32,7 +32,6 @@ class ScalingTest(running.RefusalTestCase):
       mean["myopic/kv"] - mean["causal"],
       places=6,
     )
-    # No power law through two points.
     self.assertEqual(
       set(claims),
       {

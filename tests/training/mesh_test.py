@@ -8,6 +8,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 from jax.sharding import PartitionSpec
 
@@ -18,6 +19,7 @@ from tests import base
 _TRAIN = TrainConfig(steps=1, batch_size=12)
 
 
+@pytest.mark.together
 class SplitTest(base.TestCase):
   def test_the_same_losses(self):
     """50 steps on 8 devices, under each split, are those on one device.

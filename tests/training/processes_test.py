@@ -12,6 +12,7 @@ import time
 
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from experiments import distributed
@@ -29,6 +30,7 @@ def free_port() -> int:
     return server.getsockname()[1]
 
 
+@pytest.mark.together
 class TogetherTest(base.TestCase):
   def start(self):
     """Starts the two processes."""

@@ -292,9 +292,12 @@ def _routes(
       " off",
       _OURS,
       "nats/couplet",
-      sum(
-        plain[f"cut/{each}/RHY"] - plain[f"cut/{each}/FREE"]
-        for each in (place, other)
+      np.sum(
+        [
+          plain[f"cut/{each}/RHY"] - plain[f"cut/{each}/FREE"]
+          for each in (place, other)
+        ],
+        axis=0,
       ),
       {"low": _LN16 - 0.1, "high": _LN16 + 0.1},
       "within a seed",

@@ -23,9 +23,10 @@ _WEIGHTS = "Noroozizadeh et al. 2025, arXiv 2510.26745, obs. 1"
 _OURS = "jaxlook's own; not measured before, as far as we found"
 _UNIT = "share"
 MARGIN = 0.05
-# Settings in whose first step who knows the edges alone guesses the arm.
-GUESSED = (FORWARD, TEACHERLESS, MASKED)
 """How far from chance or from ordinary training counts, in shares."""
+
+GUESSED = (FORWARD, TEACHERLESS, MASKED)
+"""Settings in whose first step who knows edges alone guesses the arm."""
 
 PREDICTED = {"first_step": "", "path_written": "/path"}
 """What no cut is to lose in the weights, and how the claim's id ends."""

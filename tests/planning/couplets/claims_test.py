@@ -102,7 +102,7 @@ class ClaimsTest(base.TestCase):
     self.assertEqual(set(verdicts.values()), {"supported"}, verdicts)
     wanted = {
       "open": ("swap/NL", "swap/U", "trap", "cut/e1", "write/ends"),
-      "bottleneck": ("swap/NL", "swap/NL/left", "cut/NL", "control/free"),
+      "bottleneck": ("swap/NL", "swap/NL/left", "cut/NL/net", "control/free"),
       "late": ("swap/NL", "control/same", "myopic/kv/swap/NL"),
       "tally": ("swap/pair ends/left", "myopic/kv/remainder", "control/idle"),
     }
@@ -119,6 +119,8 @@ class ClaimsTest(base.TestCase):
       wrong += [f"swap/{plan_place(SETTINGS[name])}", "write/ends"]
     if name in ("bottleneck", "late"):
       wrong += ["myopic/kv/gap/RHY"]
+    if name in ("open", "bottleneck"):
+      wrong += [f"cut/{'e1' if name == 'open' else 'NL'}/net"]
     for id in wrong:
       # What nobody writes has no share.
       self.assertIn(verdicts.get(id, "none"), ("contradicted", "none"), id)

@@ -100,6 +100,14 @@ class ProductsClaimsTest(base.TestCase):
       },
     )
 
+  def test_nothing_is_helped_where_nothing_is_right(self):
+    """Whole products are compared where one padding gets some of them."""
+    few = {arm: measured(arm[0], 0.01) for arm in self.published}
+    for some, wanted in ((0.01, []), (0.3, [f"W8/padding/full/{CAUSAL}"])):
+      few["pad=4", CAUSAL] = measured("pad=4", some, spread=2)
+      found = [id for id in judged(few) if "full" in id]
+      self.assertEqual(found, wanted)
+
   def test_models_that_do_not_plan(self):
     """With the table the other way round nothing is supported."""
     found = judged(

@@ -6,7 +6,13 @@ from jaxlook import claims
 from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.planning.stars import claims as stars_claims
 from jaxlook.planning.stars import plans as stars
-from jaxlook.planning.stars.settings import FORWARD, REVERSED, WEIGHTS
+from jaxlook.planning.stars.settings import (
+  FORWARD,
+  MASKED,
+  REVERSED,
+  TEACHERLESS,
+  WEIGHTS,
+)
 from tests import base
 from tests.planning.stars import made
 
@@ -25,6 +31,7 @@ class StarsClaimsTest(base.TestCase):
     self.assertEqual(
       verdicts(made.settings()),
       {
+        "forward/edges": "supported",
         "B1/first": "supported",
         "B1/later": "supported",
         f"forward/{KV}/less": "contradicted",
@@ -50,6 +57,15 @@ class StarsClaimsTest(base.TestCase):
         f"weights/swap/answer/{KV}": "supported",
       },
     )
+
+  def test_nothing_is_said_of_plans_where_edges_are_not_known(self):
+    """First steps below a guess among the arms tell of training alone."""
+    for setting in (FORWARD, TEACHERLESS, MASKED):
+      fails = made.found(0.2, 0.2, setting)
+      self.assertEqual(
+        verdicts({setting: {CAUSAL: fails, KV: fails}}),
+        {f"{setting}/edges": "contradicted"},
+      )
 
   def test_nothing_is_lost_where_nothing_was_learned(self):
     """A cut that fails with ordinary training supports no prediction."""
