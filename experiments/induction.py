@@ -243,7 +243,7 @@ def main() -> None:
         tables=tables(courses),
         figures={
           "heads.png": "The best head of each model along training, and what"
-          " it buys; mean and 95% t band over seeds. Step 0 is before any step.",
+          " it buys; mean and 95% t band over seeds. Step 0 is untrained.",
           "positions.png": "After training: accuracy where the past decides the"
           " token, and loss everywhere; mean and 95% t band over seeds.",
         },
