@@ -243,7 +243,8 @@ def train(
     store: the run store.
     todo: problem and variant of each arm.
     teacher: an arm whose context the variants read, or one by setting.
-    later: arms that another call trains: the time left counts them.
+    later: arms that another call trains. The time left counts them, and weighs
+      steps by the model's size; that of `--launcher` does neither.
 
   Returns:
     The arms in order.
