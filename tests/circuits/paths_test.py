@@ -75,7 +75,7 @@ class PathsTest(base.Float64TestCase):
       self.assertGreater(np.abs(term).max(), 1e-3)
 
   def test_float32(self):
-    """The sum of the terms, to the precision that the issue asks for."""
+    """The sum of the terms, as closely as float32 allows."""
     params = jax.tree.map(lambda x: np.asarray(x, np.float32), drawn(CONFIG))
     inputs = np.asarray(tokens(CONFIG), np.int32)
 
