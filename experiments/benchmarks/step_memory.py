@@ -23,7 +23,7 @@ from absl import flags
 
 from experiments import ablating, cli
 from experiments.benchmarks import contenders, memory, output
-from experiments.benchmarks.step_peak import Case, Step, Way, measure
+from experiments.benchmarks.step_peak import Case, Size, Step, Way, measure
 from jaxlook import figures, report
 
 flags.adopt_module_key_flags(output)
@@ -42,25 +42,6 @@ FEW_LOGITS = Way("and few logits", "auto", _TOKENS)
 AGAIN = Way("and blocks again", "auto", _TOKENS, remat=True)
 WAYS = (PLAIN, OWN, FEW_LOGITS, AGAIN)
 """How a step is taken, each way saving more than the one before."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-  """A model and a batch; fields as of `step_peak.Case`."""
-
-  layers: int
-  width: int
-  heads: int
-  length: int
-  vocab_size: int
-  batch: int
-
-  def __str__(self) -> str:
-    """The shape, in words."""
-    return (
-      f"{self.layers} layers, width {self.width}, {self.heads} heads,"
-      f" N = {self.length}, {self.vocab_size} tokens, batch {self.batch}"
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +104,7 @@ def measure_all(config: Config, most: float) -> Found:
   tick = output.progress("steps", len(cases))
   found: Found = {}
   for done, (size, way) in enumerate(cases, start=1):
-    found[size, way.name] = measure(Case(way, **dataclasses.asdict(size)), most)
+    found[size, way.name] = measure(Case(way, size), most)
     tick(done)
   return found
 

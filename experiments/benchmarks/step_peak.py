@@ -11,7 +11,7 @@ import functools
 import gc
 import json
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,11 +43,10 @@ class Way:
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
-  """A model of text to take a step of.
+class Size:
+  """A model of text and a batch.
 
   Attributes:
-    way: how.
     layers: of the model.
     width: of its residual stream.
     heads: a layer.
@@ -56,13 +55,31 @@ class Case:
     batch: sequences.
   """
 
-  way: Way
   layers: int
   width: int
   heads: int
   length: int
   vocab_size: int
   batch: int
+
+  def __str__(self) -> str:
+    """The shape, in words."""
+    return (
+      f"{self.layers} layers, width {self.width}, {self.heads} heads,"
+      f" N = {self.length}, {self.vocab_size} tokens, batch {self.batch}"
+    )
+
+
+class Case(NamedTuple):
+  """A step to take.
+
+  Attributes:
+    way: how.
+    size: of what.
+  """
+
+  way: Way
+  size: Size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,23 +119,23 @@ def measure(case: Case, most: float) -> Step | str:
   """
   found, error = memory.started(
     "experiments.benchmarks.step_peak",
-    [json.dumps({"case": dataclasses.asdict(case), "most": most})],
+    [told(case, most)],
   )
   return error if found is None else Step(**found)
 
 
 def measure_here(case: Case, most: float) -> Step:
   """Measures in this process, which should be fresh; arguments as `measure`."""
-  way = case.way
+  way, size = case
   model = DecoderConfig(
-    *(case.layers, case.width, case.heads, case.length),
-    vocab_size=case.vocab_size,
+    *(size.layers, size.width, size.heads, size.length),
+    vocab_size=size.vocab_size,
   )
   decoder = Decoder(model, "causal", way.implementation, remat=way.remat)
   train = TrainConfig(
-    steps=2, batch_size=case.batch, loss_tokens=way.loss_tokens
+    steps=2, batch_size=size.batch, loss_tokens=way.loss_tokens
   )
-  task = RandomTokens(case.vocab_size, case.length)
+  task = RandomTokens(size.vocab_size, size.length)
   found = step_memory(decoder, task, train)
   held = found.params + found.optimizer
   if (found.compiled or found.paper) > most:
@@ -159,11 +176,16 @@ def _step(decoder: Decoder, task: RandomTokens, train: TrainConfig) -> Any:
   return run
 
 
+def told(case: Case, most: float) -> str:
+  """What `measure` passes on, for `parse`."""
+  way, size = (dataclasses.asdict(each) for each in case)
+  return json.dumps({"way": way, "size": size, "most": most})
+
+
 def parse(text: str) -> tuple[Case, float]:
-  """Reads what `measure` passes on."""
+  """Reads what `told` has written."""
   given = json.loads(text)
-  case = given["case"]
-  return Case(**case | {"way": Way(**case["way"])}), given["most"]
+  return Case(Way(**given["way"]), Size(**given["size"])), given["most"]
 
 
 if __name__ == "__main__":

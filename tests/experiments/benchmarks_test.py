@@ -4,9 +4,7 @@ No time is asserted here: clocks are faked, and samples are made up.
 """
 
 import contextlib
-import dataclasses
 import io
-import json
 import pathlib
 import sys
 import tempfile
@@ -449,8 +447,7 @@ class SmokeTest(base.TestCase):
   def test_a_step_that_does_not_fit(self):
     """It is compiled, and the report says what it would have taken."""
     size = step_memory.PRESETS["smoke"].long
-    case = step_peak.Case(step_memory.PLAIN, **dataclasses.asdict(size))
-    text = json.dumps({"case": dataclasses.asdict(case), "most": 100})
+    text = step_peak.told(step_peak.Case(step_memory.PLAIN, size), 100)
     found = step_peak.measure_here(*step_peak.parse(text))
     self.assertIsNone(found.peak)
     self.assertRegex(found.method, "not taken: needs .* of 9.31e-08 GiB")

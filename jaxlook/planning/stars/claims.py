@@ -93,9 +93,8 @@ def _edges(setting: str, found: Found) -> Statement:
 
 
 def knows_edges(found: Found) -> bool:
-  """Whether first steps are right as often as guesses among the arms."""
-  first = numbers(found)["first_step"]
-  return bool(np.nanmean(first) >= found.chance - MARGIN)
+  """Whether first steps are surely right as often as guesses among arms."""
+  return _surely_above(found, "first_step", found.chance - MARGIN)
 
 
 def _published(setting: str, found: Found) -> Iterator[Statement]:
@@ -187,11 +186,14 @@ def learned(found: Found, name: str) -> bool:
     Whether its 95% interval lies more than `MARGIN` above chance; False for
     less than two seeds.
   """
+  return _surely_above(found, name, found.chance + MARGIN)
+
+
+def _surely_above(found: Found, name: str, bound: float) -> bool:
+  """Whether the whole 95% interval of a number lies above a bound."""
   values = numbers(found)[name]
   values = values[np.isfinite(values)]
-  if len(values) < 2:
-    return False
-  return stats.mean_interval(values).ci95[0] > found.chance + MARGIN
+  return len(values) > 1 and stats.mean_interval(values).ci95[0] > bound
 
 
 def said_of(name: str) -> str:
