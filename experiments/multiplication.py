@@ -77,8 +77,8 @@ NOTES = (
   " helped: 0.477 instead of 0.571 after 750 to 1,000 steps of 2,000. Few"
   " products of two numbers of three digits are learned by then, so the table"
   " of padding and myopia is of all lengths evenly; the published one is of"
-  " full length. Of those nothing is claimed of a variant that gets less than"
-  f" {digits_claims.FLOOR:.0%} of them right with either padding.",
+  " full length. Of those nothing is claimed of a variant that surely gets less"
+  f" than {digits_claims.FLOOR:.0%} of them right with either padding.",
   "Verdicts are of each claim by itself, without adjustment for their number.",
 )
 

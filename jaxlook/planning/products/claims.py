@@ -118,6 +118,12 @@ def _worded(setting: str) -> str:
   return f"padded to {pad}" if int(pad) else "not padded"
 
 
+def _above_floor(shares: np.ndarray) -> bool:
+  """Whether the whole 95% interval does not lie below `FLOOR`."""
+  shares = shares[np.isfinite(shares)]
+  return len(shares) < 2 or stats.mean_interval(shares).ci95[1] >= FLOOR
+
+
 def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   """The published direction: padding helps causal, and harms myopic."""
   bare, padded = (found[pad, variant] for pad in pads)
@@ -130,7 +136,7 @@ def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   (sign, bounds), (cost, losses) = (more, less) if better else (less, more)
   full = []
   # Of two arms that are never right, none is helped.
-  if max(np.nanmean(whole(padded)), np.nanmean(whole(bare))) >= FLOOR:
+  if any(_above_floor(whole(each)) for each in (padded, bare)):
     full.append(
       Statement(
         f"W8/padding/full/{variant}",
