@@ -273,21 +273,15 @@ def problem(config: Config, text: Text) -> Problem:
   windows = text.validation_windows(train.eval_batches * train.batch_size)
   batches = min(train.eval_batches, len(windows))
   windows = windows[: len(windows) // batches * batches]
-  seeds = tuple(range(config.seeds))
-
-  def feed(steps: range) -> np.ndarray:
-    by_seed = [text.windows(seed, steps, train.batch_size) for seed in seeds]
-    return np.stack(by_seed, axis=1)
-
   return Problem(
     setting="",
     task=text,
     model=shape(config, text.vocab_size),
     train=train,
-    seeds=seeds,
+    seeds=tuple(range(config.seeds)),
     score=functools.partial(score, text.valid or text.train),
     about=about(text),
-    feed=feed,
+    feed=text.feed(train.batch_size),
     held_out=windows.reshape(batches, -1, windows.shape[-1]),
   )
 

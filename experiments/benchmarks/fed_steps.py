@@ -95,9 +95,8 @@ def prepare(
     nonlocal start
     steps = range(start, start + config.chunk)
     start += config.chunk
-    seeds = range(config.seeds)
-    by_seed = [text.windows(seed, steps, config.batch) for seed in seeds]
-    return jax.device_put(np.stack(by_seed, axis=1))
+    feed = text.feed(config.batch)
+    return jax.device_put(feed(steps, range(config.seeds), range(config.batch)))
 
   fed = read(texts[READ])
   chunk = functools.partial(

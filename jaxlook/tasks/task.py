@@ -26,10 +26,11 @@ class Task(Protocol):
     Args:
       key: a PRNG key, consumed; the same for all variants of a seed and step.
       size: number of sequences.
-      fed: what the host read for this step; None for generated tasks.
+      fed: what the host read for this step, or a part of its rows, [B, ...],
+        which then decides the batch alone; None for generated tasks.
 
     Returns:
-      The batch of `size` sequences.
+      The batch, of `size` sequences or of as many as were fed.
     """
     ...
 

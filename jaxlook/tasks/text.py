@@ -15,6 +15,7 @@ numbers to stay inside the range.
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 
 import chex
 import jax
@@ -146,8 +147,7 @@ class Text:
       seed: seed of the order, at least 0.
       steps: the training steps to read for, at least 0.
       batch_size: windows a step, B; at most as many as there are.
-      rows: of each step, those to read, in 0..B - 1; all by default. See
-        `jaxlook.tasks.windows.host_rows`.
+      rows: of each step, those to read, in 0..B - 1; all by default.
 
     Returns:
       Tokens, int32 [len(steps), len(rows), N + 1].
@@ -182,6 +182,24 @@ class Text:
     indices = [order[step * batch_size + row] for step in steps for row in rows]
     windows = grid.read(np.array(indices, np.int64))
     return windows.reshape(len(steps), len(rows), self.length + 1)
+
+  def feed(self, batch_size: int) -> Callable[..., np.ndarray]:
+    """What `jaxlook.training.train` reads windows with; see `windows`.
+
+    Args:
+      batch_size: windows a step, B.
+
+    Returns:
+      A function of steps, seeds and rows: int32
+      [len(steps), len(seeds), len(rows), N + 1].
+    """
+    return functools.partial(self._fed, batch_size)
+
+  def _fed(
+    self, batch_size: int, steps: range, seeds: Sequence[int], rows: range
+  ) -> np.ndarray:
+    by_seed = [self.windows(seed, steps, batch_size, rows) for seed in seeds]
+    return np.stack(by_seed, axis=1)
 
   def validation_windows(self, count: int) -> np.ndarray:
     """Reads windows spread evenly over the held-out tokens, none overlapping.

@@ -1,4 +1,4 @@
-"""Windows on a fixed grid over a text's tokens, and who reads which of them."""
+"""Windows on a fixed grid over a text's tokens."""
 
 import numpy as np
 
@@ -58,27 +58,3 @@ def ends_within(ends: np.ndarray, low: int, high: int) -> np.ndarray:
   """
   inside = ends[(ends > low) & (ends < high)]
   return np.concatenate([inside, [high]]).astype(np.int64) - low
-
-
-def host_rows(batch_size: int, host: int, hosts: int) -> range:
-  """The rows of every batch that one of several hosts reads.
-
-  Args:
-    batch_size: rows a batch.
-    host: which host, from 0.
-    hosts: how many there are; divides `batch_size`.
-
-  Returns:
-    Consecutive rows; those of all hosts, joined, are the batch.
-
-  Raises:
-    ValueError: a number is out of range, or the rows cannot be shared evenly.
-  """
-  if not 0 <= host < hosts:
-    raise ValueError(f"host must lie in 0..{hosts - 1}, not {host}")
-  if batch_size % hosts:
-    raise ValueError(
-      f"hosts must divide the batch of {batch_size} rows, not be {hosts}"
-    )
-  each = batch_size // hosts
-  return range(host * each, (host + 1) * each)

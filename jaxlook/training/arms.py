@@ -17,14 +17,13 @@ from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import processes
 from jaxlook.training.config import TrainConfig
 from jaxlook.training.loop import (
-  Feed,
   Trained,
   evaluate,
   mean_over_batches,
   saved_params,
   train,
 )
-from jaxlook.training.mesh import MeshShape
+from jaxlook.training.mesh import Feed, MeshShape
 from jaxlook.training.start import Start
 from jaxlook.training.step import Teacher
 

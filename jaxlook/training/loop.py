@@ -18,10 +18,14 @@ from jaxlook.training import processes
 from jaxlook.training import step as step_lib
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.config import TrainConfig
-from jaxlook.training.mesh import Layout, MeshShape, automatic_mesh
+from jaxlook.training.mesh import (
+  FED,
+  Feed,
+  Layout,
+  MeshShape,
+  automatic_mesh,
+)
 from jaxlook.training.step import Teacher
-
-Feed = Callable[[range], np.ndarray]
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the run can go on later.
@@ -74,8 +78,8 @@ def train(
     seeds: each decides an init and a data order, the same for all variants.
     teacher: a frozen model for each seed, whose context the variant reads.
     start: parameters that all seeds start from; each seed's own by default.
-    feed: reads what the steps of a range need from the host,
-      [steps, seeds, ...]; None for generated tasks.
+    feed: reads what training steps need from the host; each process reads
+      what its own devices work on. None for generated tasks.
     checkpoints: a folder to save to and to resume from; None to do neither.
       A resumed run ends bit-identical to one that was never stopped.
     report: called after each chunk with the step count and the losses [E].
@@ -98,7 +102,6 @@ def train(
   specs, share = layout.specs(shapes), layout.share(shapes.params)
   states = layout.make(draw, specs, keys.init, start)
   by_seed = PartitionSpec("seed")
-  by_step_and_seed = PartitionSpec(None, "seed")
   keys, teacher = layout.put((keys, teacher), by_seed)
   ends = _chunk_ends(config)
   history = np.full((len(ends), len(seeds)), np.nan, np.float32)
@@ -112,7 +115,7 @@ def train(
       mesh=layout.mesh,
       in_specs=(
         *(specs, by_seed, PartitionSpec()),
-        *(by_step_and_seed, by_seed),
+        *(FED, by_seed),
       ),
       out_specs=(specs, by_seed),
       check_vma=False,
@@ -123,7 +126,7 @@ def train(
   def fed(row: int) -> jax.Array | None:
     if feed is None or row >= len(ends):
       return None
-    return layout.put(feed(_steps(ends, row)), by_step_and_seed)
+    return layout.read(feed, _steps(ends, row), seeds, config.batch_size)
 
   first = 0
   with contextlib.closing(Checkpoints(checkpoints, config.keep_steps)) as saved:

@@ -12,7 +12,7 @@ cannot split, see whole sequences of one device.
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +27,13 @@ from jaxlook.training.config import TrainConfig
 
 # The axes whose devices work on one batch.
 _BATCH = ("data", "model")
+# How what is read for a chunk of steps is split, [steps, seeds, rows, ...].
+FED = PartitionSpec(None, "seed", _BATCH)
 _GATHERED = "gathered"
+
+# Of some steps, seeds and rows of a batch: what they are trained on,
+# [steps, seeds, rows, ...]. Which others are read beside them changes nothing.
+Feed = Callable[[range, Sequence[int], range], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,6 +285,31 @@ class Layout(NamedTuple):
     if self.shape.model == 1 or processes.joined():
       return self.put(function(*args), specs)
     return jax.jit(function, out_shardings=self._shardings(specs))(*args)
+
+  def read(
+    self, feed: Feed, steps: range, seeds: Sequence[int], batch_size: int
+  ) -> jax.Array:
+    """Reads what the devices of this process work on, and nothing else.
+
+    Args:
+      feed: what reads.
+      steps: the training steps.
+      seeds: all seeds.
+      batch_size: rows a batch.
+
+    Returns:
+      What all processes have read, split as `FED` says.
+    """
+    sharding, shape = self._shardings(FED), (len(steps), len(seeds), batch_size)
+    parts = [
+      jax.device_put(feed(steps, seeds[mine], range(batch_size)[rows]), device)
+      for device, (_, mine, rows) in (
+        sharding.addressable_devices_indices_map(shape).items()
+      )
+    ]
+    return jax.make_array_from_single_device_arrays(
+      (*shape, *parts[0].shape[3:]), sharding, parts
+    )
 
   def _shardings(self, specs: Any) -> Any:
     return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs)

@@ -232,7 +232,8 @@ def train_step(
     state: the seed's state.
     data_key: the seed's data key.
     step: which step this is, int32.
-    fed: what the host read for this seed and step; None for generated tasks.
+    fed: what the host read for this seed and step, the rows of this device;
+      None for generated tasks.
     teacher: whose context the seed reads; None unless the variant needs one.
     share: what this device does; the state is its parts, and so is the result.
 
@@ -241,9 +242,11 @@ def train_step(
     on at which the seed diverged.
   """
   batch = task.batch(jax.random.fold_in(data_key, step), config.batch_size, fed)
+  if fed is None:
+    batch = share.batch(batch)
   loss, grads = loss_and_gradient(
     *(decoder, task, config.microbatches, state.params),
-    *(share.batch(batch), teacher, config.loss_tokens, share),
+    *(batch, teacher, config.loss_tokens, share),
   )
   updates, opt_state = optimizer(config, share.norm).update(
     grads, state.opt_state, state.params
@@ -282,7 +285,8 @@ def train_chunk(
     states: the states of all seeds, a leading axis E on every array.
     data_keys: the data keys, [E].
     steps: the consecutive step numbers, int32 [K].
-    fed: what the host read, [K, E, ...]; None for generated tasks.
+    fed: what the host read, [K, E, rows of this device, ...]; None for
+      generated tasks.
     teacher: the seeds' teachers; None unless the variant needs them.
     share: what this device does; the states are its parts.
 

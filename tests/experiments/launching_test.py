@@ -78,7 +78,7 @@ class Workers:
   setting: str
   together: int = 1
 
-  def __call__(self, steps: range) -> np.ndarray:
+  def __call__(self, steps, seeds, rows) -> np.ndarray:
     mine = self.folder / f"{self.setting}@{os.getpid()}"
     if not mine.exists():
       mine.write_text(str(steps.start))
@@ -88,7 +88,7 @@ class Workers:
         raise TimeoutError("the other workers did not come")
       time.sleep(0.02)
     self.act(steps)
-    return np.zeros((len(steps), 1, 1), np.float32)
+    return np.zeros((len(steps), len(seeds), len(rows), 1), np.float32)
 
   def act(self, steps: range) -> None:
     """What else happens before these steps."""

@@ -44,16 +44,6 @@ class GridTest(base.TestCase):
       found = windows.ends_within(ends, low, high)
       self.assertEqual(found.tolist(), wanted)
 
-  def test_rows_of_hosts_are_the_batch(self):
-    """Every row is one host's, in order."""
-    for hosts in (1, 2, 3, 6):
-      rows = [windows.host_rows(6, host, hosts) for host in range(hosts)]
-      self.assertEqual([row for each in rows for row in each], list(range(6)))
-    with self.assertRaisesRegex(ValueError, r"host must lie in 0\.\.1, not 2"):
-      windows.host_rows(6, 2, 2)
-    with self.assertRaisesRegex(ValueError, "batch of 6 rows, not be 4"):
-      windows.host_rows(6, 0, 4)
-
 
 if __name__ == "__main__":
   absltest.main()

@@ -30,14 +30,17 @@ class Feed:
   def __init__(self):
     self.asked = []
 
-  def __call__(self, steps):
-    self.asked.append((steps.start, steps.stop))
-    fed = np.zeros((len(steps), len(SEEDS), 2), np.float32)
+  def __call__(self, steps, seeds, rows):
+    asked = (steps.start, steps.stop)
+    # Each device asks for its own seeds.
+    if asked not in self.asked:
+      self.asked.append(asked)
+    fed = np.zeros((len(steps), len(SEEDS), len(rows), 2), np.float32)
     for k, at in enumerate(steps):
-      fed[k, :, 0] = np.sin(at + np.arange(len(SEEDS)))
+      fed[k, :, :, 0] = np.sin(at + np.arange(len(SEEDS)))[:, None]
       if at == 4:
         fed[k, 1] = step_test.INFINITE_GRADIENT
-    return fed
+    return fed[:, [SEEDS.index(seed) for seed in seeds]]
 
 
 def _train(stop_at=None, **arguments):

@@ -24,7 +24,8 @@ class SplitTest(base.TestCase):
   def test_the_same_losses(self):
     """50 steps on 8 devices, under each split, are those on one device.
 
-    So are held-out losses, and those of a run that goes on under another mesh.
+    So are held-out losses, those on a text that the host reads, and those of a
+    run that goes on under another mesh.
     """
     done = subprocess.run(
       [sys.executable, "-m", "tests.training.meshes"],
@@ -43,6 +44,11 @@ class SplitTest(base.TestCase):
     np.testing.assert_allclose(
       found["all"]["held out"], alone["held out"], rtol=1e-5
     )
+    (fed, read), (wanted, read_alone) = (
+      found[x]["fed"] for x in ("all", "one")
+    )
+    np.testing.assert_allclose(fed, wanted, rtol=1e-5)
+    self.assertEqual(read, read_alone)
     losses = np.asarray(alone["losses"])
     self.assertLess(losses[-1].max(), 0.95 * losses[0].min())
     # Every weight has an axis that divides: each device has its part of it.

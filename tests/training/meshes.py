@@ -5,6 +5,7 @@ A process of its own, because the number of devices is settled when JAX starts:
     JAX_NUM_CPU_DEVICES=8 python -m tests.training.meshes
 """
 
+import contextlib
 import json
 import pathlib
 import sys
@@ -15,6 +16,8 @@ import numpy as np
 
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.induction import Induction
+from jaxlook.tasks.text import Text
+from jaxlook.tasks.token_file import TokenFile
 from jaxlook.training import Stopped, TrainConfig, evaluate, saved_params, train
 from jaxlook.training.mesh import MeshShape
 
@@ -51,6 +54,38 @@ MESHES = {
 }
 
 
+@contextlib.contextmanager
+def text():
+  """A random text, whose windows the host reads, while it is open."""
+  tokens = np.random.default_rng(0).integers(0, 16, 5000, np.uint8)
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, "tokens")
+    tokens.tofile(path)
+    file = TokenFile(
+      path=path,
+      dtype="uint8",
+      length=len(tokens),
+      vocab_size=16,
+      num_bytes=len(tokens),
+      tokenizer="none",
+      tokenizer_sha256="",
+      sha256="",
+    )
+    yield Text(file, length=8)
+
+
+def train_on(text: Text, mesh: MeshShape) -> tuple[list[float], list[int]]:
+  """The losses on a text, and the rows of batches that were read for it."""
+  read, feed = set(), text.feed(CONFIG.batch_size)
+
+  def noted(steps, seeds, rows):
+    read.update((seed, row) for seed in seeds for row in rows)
+    return feed(steps, seeds, rows)
+
+  trained = train(DECODER, text, CONFIG, SEEDS, feed=noted, mesh=mesh)
+  return trained.losses.tolist(), sorted(read)
+
+
 def measure() -> dict[str, dict[str, list[float]]]:
   """Losses of each mesh, held out and by chunk, and shares of the weights."""
   found = {}
@@ -68,6 +103,8 @@ def measure() -> dict[str, dict[str, list[float]]]:
         mesh=mesh,
       )
       found[name]["held out"] = held_out.tolist()
+      with text() as read:
+        found[name]["fed"] = train_on(read, mesh)
   return found
 
 

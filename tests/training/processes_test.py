@@ -90,6 +90,15 @@ class TogetherTest(base.TestCase):
     # Devices along `model` share the batch, too.
     np.testing.assert_allclose(self.found("model"), alone, rtol=1e-5)
     np.testing.assert_allclose(held_out, alone_held_out, rtol=1e-5)
+    # Of a text each reads one half of every batch.
+    np.testing.assert_allclose(
+      self.found("fed"), self.found("fed alone"), rtol=1e-5
+    )
+    for index, rows in enumerate((range(8), range(8, 16))):
+      self.assertEqual(
+        self.found(f"read by {index}"),
+        [[seed, row] for seed in range(2) for row in rows],
+      )
     self.assertLess(np.max(alone[-1]), 0.95 * np.min(alone[0]))
     self._check_talk(self.found("talk"))
 

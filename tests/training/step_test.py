@@ -56,10 +56,11 @@ class Fragile:
 
   def batch(self, key, size, fed) -> Batch:
     batch = self.task.batch(key, size)
+    shift, steep = jnp.broadcast_to(fed, (size, 2)).T[..., None, None]
     # The second number is carried to the loss as one more target.
-    steep = jnp.broadcast_to(fed[1], batch.targets.shape)
+    steep = jnp.broadcast_to(steep, batch.targets.shape)
     return batch._replace(
-      targets=jnp.concatenate([batch.targets + fed[0], steep], axis=-1)
+      targets=jnp.concatenate([batch.targets + shift, steep], axis=-1)
     )
 
   def loss(self, outputs, batch):

@@ -110,6 +110,11 @@ def main() -> None:
     write("talk", talk())
     trained = train(DECODER, TASK, CONFIG, SEEDS, mesh=MeshShape(model=2))
     write("model", trained.losses.tolist())
+    with meshes.text() as text:
+      losses, read = meshes.train_on(text, MeshShape(data=2))
+    write("fed", losses)
+    path = pathlib.Path(OUT.value, f"read by {jax.process_index()}")
+    path.write_text(json.dumps(read))
   trained, seen = interrupted(first)
   folder = pathlib.Path(OUT.value) / "checkpoints"
   saved = saved_params(folder, DECODER.config, CONFIG, SEEDS)
@@ -130,6 +135,8 @@ def main() -> None:
     mesh=ALONE,
   )
   write("alone", [trained.losses.tolist(), held_out.tolist()])
+  with meshes.text() as text:
+    write("fed alone", meshes.train_on(text, ALONE)[0])
 
 
 if __name__ == "__main__":
