@@ -37,6 +37,8 @@ class Ablation:
     baselines: by problem, the metrics of what is not trained.
     claims: what the held-out losses of a problem say, by variant and seed.
     notes: paragraphs for the report.
+    across: claims about several settings, of the held-out losses by setting,
+      variant and seed.
     elsewhere: by name, the problem with other held-out data, to evaluate on as
       well; for experiments of one problem. Its baselines must be there.
   """
@@ -51,6 +53,9 @@ class Ablation:
   baselines: Callable[[Problem], dict[str, dict[str, float]]]
   claims: Callable[[Problem, dict[str, dict[int, float]]], list[stats.Claim]]
   notes: Sequence[str] = ()
+  across: Callable[
+    [dict[str, dict[str, dict[int, float]]]], list[stats.Claim]
+  ] = lambda values: []
   elsewhere: Mapping[str, Problem] = dataclasses.field(default_factory=dict)
 
 
@@ -116,6 +121,7 @@ def _write(
     *(("", f"{note}\n") for note in plan.notes),
   ]
   cells, untrained, claims, tables = [], [], [], []
+  by_setting = {}
   for problem in plan.problems:
     mine = [arm for arm in finished if arm.setting == problem.setting]
     cells += [cell for arm in mine for cell in arm.cells]
@@ -126,6 +132,7 @@ def _write(
       for name, metrics in baselines.items()
     ]
     values = ablation.by_variant(cells, "loss", problem.setting)
+    by_setting[problem.setting] = values
     found = plan.claims(problem, values)
     claims += found
     figure = _draw(store, plan, problem, mine, baselines)
@@ -137,6 +144,10 @@ def _write(
       ("", f"{ablation.disjoint(values)}\n"),
       *((f"{n}{head}", report.markdown(rows)) for n, rows in shown.items()),
     ]
+  if across := plan.across(by_setting):
+    claims += across
+    tables.append(("Claims across settings", report.claim_table(across)))
+    sections.append((tables[-1][0], f"{report.markdown(tables[-1][1])}\n"))
   report.write_report(store.root / "report.md", plan.title, sections)
   store.write_result(
     {

@@ -11,6 +11,9 @@ held-out loss of every seed in nats a token and bits a byte, on every text of
 `--valid`, the myopia gap, and verdicts. Without `--corpus` the text is
 generated from a small grammar.
 
+`--both_precisions` trains every arm in float32 and in bfloat16 and says whether
+their gaps agree: gaps may be smaller than what rounding moves.
+
 `--model_size` is a shape by name, from 0.2M to pythia-2.8b. `--from` fine-tunes
 a pretrained Hugging Face folder (GPT-2, Pythia) with its own tokenizer: all
 seeds start from the same weights, at 0.4 times the learning rate of their
@@ -34,20 +37,29 @@ flags.adopt_module_key_flags(reading)
 flags.declare_key_flag(sizing.MODEL_SIZE.name)
 flags.declare_key_flag(sizing.FROM.name)
 
+_BOTH = flags.DEFINE_bool(
+  "both_precisions",
+  False,
+  "Train the arms in float32 and in bfloat16, and compare their gaps.",
+)
+
 _ZERO_CONTEXT = "zero_context"
 _BIGRAM_MARGIN = 0.1
+_PRECISIONS = {"float32": False, "bfloat16": True}
+_PRECISION_MARGIN = 0.01
 
 
 def claims(
-  bigram: float, values: dict[str, dict[int, float]]
+  bigram: float, values: dict[str, dict[int, float]], setting: str = ""
 ) -> list[stats.Claim]:
   """The order of the ladder, and zero_context against bigram counts."""
-  found = ablation.ladder_claims(values, reading.UNIT, reading.SOURCE)
+  head = f"{setting}/" if setting else ""
+  found = ablation.ladder_claims(values, reading.UNIT, reading.SOURCE, setting)
   losses = list(values.get(_ZERO_CONTEXT, {}).values())
   if len(losses) >= 2:
     found.append(
       stats.claim(
-        "bigram",
+        f"{head}bigram",
         f"{_ZERO_CONTEXT} is within {_BIGRAM_MARGIN} nats a token of bigram"
         " counts; the estimate is its loss minus theirs",
         "jaxlook's own",
@@ -59,7 +71,7 @@ def claims(
     )
   return found + judged(
     Statement(
-      f"{local}/bonus",
+      f"{head}{local}/bonus",
       "the local myopia bonus is positive; the estimate is causal minus"
       f" {local}",
       ablation.source_of(local.partition("/")[2], reading.SOURCE),
@@ -71,6 +83,55 @@ def claims(
     for local in values
     if local.startswith("teacher")
   )
+
+
+def agreement(
+  values: dict[str, dict[str, dict[int, float]]],
+) -> list[stats.Claim]:
+  """Whether gaps are the same in both precisions, seed by seed.
+
+  Args:
+    values: held-out loss by precision, variant and seed; empty for one.
+  """
+  if set(values) != set(_PRECISIONS):
+    return []
+  narrow, wide = values["bfloat16"], values["float32"]
+
+  def gap(losses: dict[str, dict[int, float]], variant: str):
+    seeds = losses[variant].keys() & losses[ablation.CAUSAL].keys()
+    return {
+      seed: losses[variant][seed] - losses[ablation.CAUSAL][seed]
+      for seed in seeds
+    }
+
+  return judged(
+    Statement(
+      f"precision/{variant}",
+      f"{variant} minus {ablation.CAUSAL} is the same in both precisions within"
+      f" {_PRECISION_MARGIN}; the estimate is bfloat16's minus float32's",
+      "jaxlook's own",
+      reading.UNIT,
+      changes(gap(narrow, variant), gap(wide, variant)),
+      {"low": -_PRECISION_MARGIN, "high": _PRECISION_MARGIN},
+      PAIRED,
+    )
+    for variant in wide
+    if variant != ablation.CAUSAL
+  )
+
+
+def problems(on_text: Problem) -> list[Problem]:
+  """The problem, or one for each precision."""
+  if not _BOTH.value:
+    return [on_text]
+  return [
+    dataclasses.replace(
+      on_text,
+      setting=name,
+      train=dataclasses.replace(on_text.train, bfloat16=bfloat16),
+    )
+    for name, bfloat16 in _PRECISIONS.items()
+  ]
 
 
 def size() -> sizing.Size | None:
@@ -105,6 +166,8 @@ def problem(
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
   config = reading.build_config()
+  if _BOTH.value and ablating.BFLOAT16.value is not None:
+    raise cli.UsageError("both_precisions", "does not go with --bfloat16")
   reading.shape(config, vocab_size=2)
   chosen = size()
   if chosen is not None:
@@ -118,6 +181,9 @@ def main() -> None:
     name: problem(config, other, chosen)
     for name, other in reading.more_texts(config, text).items()
   }
+  by_precision = problems(on_text)
+  if elsewhere and len(by_precision) > 1:
+    raise cli.UsageError("valid", "takes one text with --both_precisions")
   counted = reading.baselines(text, on_text)
   for name, other in elsewhere.items():
     for count, metrics in reading.baselines(text, other).items():
@@ -139,14 +205,18 @@ def main() -> None:
         or None,
         "model_size": chosen.name if chosen else None,
         "start": chosen.start.about if chosen and chosen.start else None,
+        **({"precisions": list(_PRECISIONS)} if _BOTH.value else {}),
         **dataclasses.asdict(config),
       },
-      problems=[on_text],
+      problems=by_precision,
       variants=variants,
       unit=reading.UNIT,
       setup=f"{about_size(chosen)}{reading.setup(config, text)}",
       baselines=lambda _: counted,
-      claims=lambda _, values: claims(counted["bigram counts"]["loss"], values),
+      claims=lambda problem, values: claims(
+        counted["bigram counts"]["loss"], values, problem.setting
+      ),
+      across=agreement,
       notes=(
         f"A token holds {text.valid_bytes_per_token:.3f} bytes, averaged over"
         " the text that the held-out windows are from.",

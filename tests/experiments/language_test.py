@@ -55,6 +55,67 @@ class LanguageTest(base.TestCase):
     self.assertEqual(claims, {"gap", "bigram"})
 
 
+class PrecisionTest(running.RefusalTestCase):
+  def test_every_arm_in_both_precisions(self):
+    """Both are reported, rounded differently, and their gaps compared."""
+    result, report = self.run_here(
+      language,
+      cache=str(self.root / "cache"),
+      attention=["myopic/kv"],
+      steps=5,
+      both_precisions=True,
+    )
+    losses = {}
+    for cell in result["cells"]:
+      if "counts" not in cell["variant"]:
+        key = cell["setting"], cell["variant"], cell["seed"]
+        losses[key] = cell["metrics"]["loss"]
+    self.assertLen(losses, 8)
+    for (setting, *arm), loss in losses.items():
+      if setting == "float32":
+        other = losses["bfloat16", *arm]
+        self.assertNotEqual(loss, other)
+        self.assertAlmostEqual(loss, other, delta=0.05)
+    self.assertEqual(
+      [claim["id"] for claim in result["claims"]],
+      ["float32/gap", "bfloat16/gap", "precision/myopic/kv"],
+    )
+    gap = np.mean(
+      [
+        sign * (losses[setting, "myopic/kv", e] - losses[setting, "causal", e])
+        for e in (0, 1)
+        for setting, sign in (("bfloat16", 2), ("float32", -2))
+      ]
+    )
+    self.assertAlmostEqual(result["claims"][-1]["estimate"], gap, places=6)
+    self.assertIn("## Claims across settings", report)
+
+  def test_not_with_one_precision(self):
+    """Which would both be?"""
+    self.refuse(
+      language,
+      "both_precisions: does not go with --bfloat16",
+      both_precisions=True,
+      bfloat16=True,
+    )
+
+  def test_agreement_has_a_margin(self):
+    """Gaps that differ by more than 0.01 do not agree."""
+    plain = {"causal": {0: 1.0, 1: 1.1, 2: 1.2}}
+    plain["myopic/kv"] = {0: 1.5, 1: 1.6, 2: 1.7}
+    for change, verdict in ((0.004, "supported"), (0.02, "contradicted")):
+      moved = {
+        "causal": plain["causal"],
+        "myopic/kv": {
+          seed: loss + change + 1e-4 * seed
+          for seed, loss in plain["myopic/kv"].items()
+        },
+      }
+      (claim,) = language.agreement({"float32": plain, "bfloat16": moved})
+      self.assertEqual(claim.verdict, verdict)
+    self.assertEqual(language.agreement({"": plain}), [])
+
+
 class FineTuningTest(running.RefusalTestCase):
   def test_fine_tuning_with_a_local_arm_on_several_texts(self):
     """All seeds share a start, which the arm names; every text is scored."""
