@@ -65,6 +65,12 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     raise
   if len(rest) > 1:
     _refuse(f"unexpected argument {rest[1]!r}; every setting is a --flag")
+  # A module that a binary shares with others may define flags of theirs.
+  taken = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(argv[0])}
+  for module, defined in flags.FLAGS.flags_by_module_dict().items():
+    for flag in defined if module.startswith("experiments.") else ():
+      if flag.present and flag.name not in taken:
+        _refuse(f"--{flag.name}: is of no use here; see --help")
   return rest
 
 

@@ -5,6 +5,7 @@ import io
 from unittest import mock
 
 import numpy as np
+from absl import flags
 from absl.testing import parameterized
 
 from experiments import cli
@@ -31,6 +32,28 @@ class NamingTest(base.TestCase):
     with self.assertRaises(KeyError):
       with cli.naming("width"):
         raise KeyError("width")
+
+
+class FlagsTest(base.TestCase):
+  def test_a_flag_of_others_is_refused(self):
+    """One that only other binaries read would change nothing."""
+    values = flags.FlagValues()
+    for name in ("read", "shared"):
+      flags.DEFINE_integer(name, 1, "", flag_values=values)
+      values.register_flag_by_module("experiments.shared", values[name])
+    values.register_key_flag_for_module("binary", values["read"])
+    errors = io.StringIO()
+    with (
+      mock.patch.object(flags, "FLAGS", values),
+      contextlib.redirect_stderr(errors),
+    ):
+      self.assertEqual(cli._parse_flags(["binary", "--read=2"]), ["binary"])
+      with self.assertRaises(SystemExit) as caught:
+        cli._parse_flags(["binary", "--shared=1"])
+    self.assertEqual(caught.exception.code, cli.BAD_INPUT)
+    self.assertEqual(
+      errors.getvalue(), "--shared: is of no use here; see --help\n"
+    )
 
 
 class ProgressTest(base.TestCase):
