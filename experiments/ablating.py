@@ -13,10 +13,9 @@ from typing import Any, NoReturn
 import jax
 from absl import flags
 
-from experiments import cli, clusters, distributed, launching
+from experiments import cli, clusters, distributed, launching, progress
 from jaxlook import ablation
 from jaxlook.attention import layers_name, parse_layers
-from jaxlook.models import parameter_counts
 from jaxlook.runs import Store, follow_store, open_store
 from jaxlook.training import (
   FinishedArm,
@@ -243,8 +242,7 @@ def train(
     store: the run store.
     todo: problem and variant of each arm.
     teacher: an arm whose context the variants read, or one by setting.
-    later: arms that another call trains. The time left counts them, and weighs
-      steps by the model's size; that of `--launcher` does neither.
+    later: arms that another call trains; the time left counts them.
 
   Returns:
     The arms in order.
@@ -272,22 +270,13 @@ def train(
     with cli.naming("launcher_resources"):
       resources = clusters.parse_resources(LAUNCHER_RESOURCES.value)
     teachers = [read_by(problem) for problem, _ in todo]
-    return launching.on_ray(store, todo, resources, teachers, mesh)
+    return launching.on_ray(store, todo, resources, teachers, mesh, later)
   stop = cli.Stop()
-  costs = {
-    problem.setting: _step_cost(problem) for problem, _ in (*todo, *later)
-  }
-  progress = cli.Progress(
-    sum(problem.train.steps for problem, _ in todo),
-    sum(
-      problem.train.steps * costs[problem.setting]
-      for problem, _ in (*todo, *later)
-    ),
-  )
+  shown = progress.over(todo, later)
 
   def one(problem: Problem, variant: str) -> FinishedArm:
     name = " ".join(part for part in (problem.setting, variant) if part)
-    reporter = progress.arm(name, costs[problem.setting])
+    reporter = shown.arm(name, progress.step_cost(problem))
     try:
       if processes.most(stop()):
         raise Stopped(0)
@@ -304,7 +293,7 @@ def train(
       halt(f"{name} {stopped}")
 
   def halt(where: str) -> NoReturn:
-    progress.close()
+    shown.close()
     if processes.leads():
       print(
         f"{where}; the same command with --out={store.root} goes on from there",
@@ -312,7 +301,7 @@ def train(
       )
     sys.exit(processes.most(stop.status))
 
-  with contextlib.closing(progress):
+  with contextlib.closing(shown):
     trained = [one(problem, variant) for problem, variant in todo]
     if later and processes.most(stop()):
       # The next call would listen anew.
@@ -320,9 +309,3 @@ def train(
   if not later:
     distributed.go_alone()
   return trained
-
-
-def _step_cost(problem: Problem) -> float:
-  """What a step costs, but for a factor that all problems share: 6 N D."""
-  tokens = problem.train.batch_size * problem.model.max_length
-  return parameter_counts(problem.model).total * tokens

@@ -12,15 +12,13 @@ at last reads what they have finished, as it would read an earlier run.
 
 import contextlib
 import dataclasses
-import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from experiments import cli, clusters, working
+from experiments import cli, clusters, progress, working
 from jaxlook.files import write_bytes
 from jaxlook.runs import Arm, Arms
 from jaxlook.training import (
@@ -34,8 +32,6 @@ from jaxlook.training import (
 
 _RETRIES = 3
 _POLL_SECONDS = 0.5
-# How long network file systems may go on to show what was there before.
-_VISIBLE_SECONDS = 60
 
 
 @dataclasses.dataclass
@@ -84,6 +80,7 @@ def on_ray(
   resources: Mapping[str, float],
   teachers: Sequence[SavedArm | None] | None = None,
   mesh: MeshShape | None = None,
+  later: Sequence[tuple[Problem, str]] = (),
 ) -> list[FinishedArm]:
   """Trains arms as tasks of Ray, or reads them where they are finished.
 
@@ -93,6 +90,7 @@ def on_ray(
     resources: what one arm needs, as of `clusters.parse_resources`.
     teachers: of each arm, one whose context it reads; None for none.
     mesh: which devices of a worker do what; its own devices by default.
+    later: arms that another call trains; the time left counts them.
 
   Returns:
     The arms in order, as `run_arm` gives them.
@@ -106,26 +104,26 @@ def on_ray(
   with clusters.connected(resources):
     # Ray has a handler of its own for SIGTERM.
     stop = cli.Stop()
-    progress = cli.Progress(sum(problem.train.steps for problem, _ in todo))
+    shown = progress.over(todo, later)
     cells = []
     given = teachers or [None] * len(todo)
     for (problem, variant), teacher in zip(todo, given, strict=True):
       name = " ".join(part for part in (problem.setting, variant) if part)
       arm = begin_arm(store, problem, variant, teacher)
-      cells.append(
-        _Cell(problem, variant, name, arm, teacher, progress.arm(name))
-      )
+      report = shown.arm(name, progress.step_cost(problem))
+      cells.append(_Cell(problem, variant, name, arm, teacher, report))
     order = working.order(store.root, mesh)
     try:
-      with contextlib.closing(progress):
-        failed = _run(store, cells, order, resources, stop, progress)
+      with contextlib.closing(shown):
+        failed = _run(store, cells, order, resources, stop, shown)
     finally:
       order.stop.unlink(missing_ok=True)
   if failed:
     print(failed, file=sys.stderr)
     sys.exit(1)
   finished = [cell.finished for cell in cells if cell.finished]
-  if len(finished) < len(cells):
+  # The next call would listen anew.
+  if len(finished) < len(cells) or (later and stop()):
     print(
       f"stopped with {len(finished)} of {len(cells)} arms finished; the same"
       f" command with --out={store.root} goes on from there",
@@ -141,7 +139,7 @@ def _run(
   order: working.Order,
   resources: Mapping[str, float],
   stop: cli.Stop,
-  progress: cli.Progress,
+  shown: progress.Progress,
 ) -> str | None:
   """Waits until all tasks have ended; returns the first failure in one line."""
   import ray
@@ -164,7 +162,7 @@ def _run(
     for cell in waiting.values():
       cell.hear()
     at_work = [task for task, cell in waiting.items() if cell.worker]
-    progress.at_a_time = max(1, len(at_work))
+    shown.at_a_time = max(1, len(at_work))
     if (stop() or failed) and not stopping:
       stopping = True
       # Those at work come to a checkpoint; the others are not begun.
@@ -209,13 +207,10 @@ def _read(store: Arms, cell: _Cell) -> str | None:
   Returns:
     None, or in one line that it is not to be seen.
   """
-  deadline = time.monotonic() + _VISIBLE_SECONDS
-  while not cell.arm.finished:
-    if time.monotonic() > deadline:
-      return f"a worker finished it, but not in the {cell.arm.root} seen here"
-    time.sleep(_POLL_SECONDS)
-    # Asks a network file system for what is there now.
-    os.listdir(cell.arm.root)
+  try:
+    cell.arm.await_result()
+  except ValueError as error:
+    return str(error)
   cell.finished = run_arm(
     store, cell.problem, cell.variant, teacher=cell.teacher, report=cell.report
   )

@@ -28,6 +28,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,6 +96,25 @@ class Arm:
       ValueError: result.json does not hold a JSON object.
     """
     return _read_object(self.root / _RESULT)
+
+  def await_result(self, seconds: float = 60.0) -> None:
+    """Waits until this process sees the result that another one has written.
+
+    Network file systems may go on for a while to show what was there before.
+
+    Args:
+      seconds: for how long.
+
+    Raises:
+      ValueError: the result is not to be seen.
+    """
+    deadline = time.monotonic() + seconds
+    while not self.finished:
+      if time.monotonic() > deadline:
+        raise ValueError(f"{self.root} holds no result that can be seen here")
+      time.sleep(0.2)
+      # Asks the file system for what is there now.
+      os.listdir(self.root)
 
   def metrics(self) -> pa.Table:
     """Returns the training curves of a finished arm.

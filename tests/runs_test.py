@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from unittest import mock
 
@@ -272,6 +273,17 @@ class ArmTest(StoreTestCase):
     )
     environment = json.loads((arm.root / "environment.json").read_text())
     self.assertIn("jax", environment)
+
+  def test_another_process_s_result_may_come_late(self):
+    """It is waited for, but not for ever."""
+    arm = self.store.arm("causal", {})
+    with self.assertRaisesRegex(ValueError, "no result that can be seen here"):
+      arm.await_result(0.0)
+    late = threading.Timer(0.3, arm.write_result, ({"loss": 1}, _METRICS))
+    late.start()
+    arm.await_result()
+    self.assertEqual(arm.result(), {"loss": 1})
+    late.join()
 
   def test_result_is_written_last(self):
     """Cut off at any rename, an arm is unfinished and can be finished."""

@@ -251,8 +251,10 @@ def run_arm(
     ValueError: the store holds this arm with another config.
   """
   arm = begin_arm(store, problem, variant, teacher)
-  trained_before = arm.finished
+  # Processes may see different files for a while; the one that writes knows.
+  trained_before = bool(processes.most(processes.leads() and arm.finished))
   if trained_before:
+    arm.await_result()
     cells, table = arm.result()["cells"], arm.metrics()
   else:
     decoder = problem.decoder(variant)
@@ -278,6 +280,7 @@ def run_arm(
     )["cells"]
     # So that all processes find it, which may read it next.
     processes.wait()
+    arm.await_result()
   steps = np.unique(table["step"].to_numpy())
   losses = table["loss"].to_numpy(zero_copy_only=False)
   losses = losses.reshape(len(steps), len(problem.seeds))

@@ -1,10 +1,9 @@
-"""Refusals in one line, and progress."""
+"""Refusals in one line."""
 
 import contextlib
 import io
 from unittest import mock
 
-import numpy as np
 from absl import flags
 from absl.testing import parameterized
 
@@ -54,53 +53,3 @@ class FlagsTest(base.TestCase):
     self.assertEqual(
       errors.getvalue(), "--shared: is of no use here; see --help\n"
     )
-
-
-class ProgressTest(base.TestCase):
-  def test_plain_lines_end_with_the_last_step(self):
-    """Off a terminal the last line says all steps are done."""
-    written = io.StringIO()
-    with contextlib.redirect_stdout(written):
-      progress = cli.Progress(total_steps=20)
-      for name in ("causal", "myopic/kv"):
-        report = progress.arm(name)
-        report(5, np.array([0.5, 0.7]))
-        report(10, np.array([np.nan, np.nan]))
-      progress.close()
-    last = written.getvalue().splitlines()[-1]
-    self.assertStartsWith(last, "20/20 steps: myopic/kv, step 10")
-    self.assertIn("diverged", last)
-    self.assertEndsWith(last, "0 min 00 s left")
-
-  def test_time_left_of_arms_at_the_same_time(self):
-    """Of arms that share the time each takes as long, and all half of it."""
-    lefts = []
-    for at_a_time in (1, 2):
-      written = io.StringIO()
-      with (
-        contextlib.redirect_stdout(written),
-        mock.patch.object(cli.Progress, "_SECONDS", 0.0),
-        mock.patch.object(cli.time, "monotonic", side_effect=range(0, 99, 10)),
-      ):
-        progress = cli.Progress(total_steps=20)
-        progress.at_a_time = at_a_time
-        report = progress.arm("causal")
-        for step in (5, 10):
-          report(step, np.array([0.5]))
-      lefts.append(written.getvalue().splitlines()[-1])
-    self.assertEndsWith(lefts[0], ", 0 min 40 s left")
-    self.assertEndsWith(lefts[1], ", 0 min 20 s left")
-
-  def test_time_left_weighs_steps_by_their_cost(self):
-    """20 seconds for 5 steps of cost 2; what is left costs 30."""
-    written, now = io.StringIO(), iter([0.0] * 3 + [20.0] * 2)
-    with (
-      contextlib.redirect_stdout(written),
-      mock.patch.object(cli.time, "monotonic", lambda: next(now)),
-    ):
-      progress = cli.Progress(total_steps=20, total_cost=2 * 10 + 3 * 10)
-      report = progress.arm("small", step_cost=2.0)
-      report(5, np.array([0.5]))
-      report(10, np.array([0.5]))
-    self.assertIn("small, step 10", written.getvalue())
-    self.assertIn("1 min 00 s left", written.getvalue())
