@@ -13,6 +13,7 @@ import tempfile
 import pytest
 
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
+_PLAIN = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 _made: list[str] = []
 
 # Kernels of the older kind, in one module a program: half the time of the
@@ -35,13 +36,15 @@ def pytest_configure(config: pytest.Config) -> None:
   os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
   os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
   # Who sets this one wants the compiler as users have it; see tests/base.py.
-  if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+  if _PLAIN not in os.environ:
     version = importlib.metadata.version("jaxlib").split(".")
     quick = _QUICK.get(".".join(version[:2]), "")
     # Flags that are set already come last, for the last one counts.
     flags = f"{quick} {os.environ.get('XLA_FLAGS', '')}"
     # XLA takes a blank for the name of a file.
     os.environ["XLA_FLAGS"] = flags.strip()
+    # For binaries that tests start.
+    os.environ[_PLAIN] = "1"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -8,7 +8,8 @@ score matrix.
 
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,18 @@ from jaxlook.attention.pairs import Pairs, width
 from jaxlook.attention.plans import MEASURED, Limits, by_step, plan, varying
 from jaxlook.attention.tiles import Panels, Tile, lowest
 
+_STATIC = ("pairs", "scale", "limits")
 
+
+def _traced_once(*static: str) -> Callable[..., Any]:
+  """Shares a trace between layers and interventions of one shape.
+
+  It is compiled as a part of whatever reads it.
+  """
+  return functools.partial(jax.jit, inline=True, static_argnames=static)
+
+
+@_traced_once(*_STATIC)
 def forward(
   query: jax.Array,
   key: jax.Array,
@@ -53,6 +65,7 @@ def forward(
   return out, jnp.swapaxes(lse[..., 0], 1, 2)
 
 
+@_traced_once(*_STATIC, "key_pairs", "value_pairs")
 def backward(
   query: jax.Array,
   key: jax.Array,
