@@ -5,6 +5,7 @@ Not a binary.
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -85,6 +86,11 @@ WIDTH = flags.DEFINE_integer("width", None, "Width of the residual stream.")
 HEADS = flags.DEFINE_integer("heads", None, "Attention heads a layer.")
 
 flags.adopt_module_key_flags(distributed)
+
+# How small models are trained, but for steps and batch.
+small_training = functools.partial(
+  TrainConfig, learning_rate=3e-3, warmup_fraction=0.05, clip_norm=1.0
+)
 
 
 def resolve(presets: Mapping[str, Any], **values: Any) -> Any:

@@ -89,30 +89,27 @@ class Config:
     )
 
 
-def _train(steps: int, batch: int = 64, rate: float = 3e-3) -> TrainConfig:
-  return TrainConfig(
-    steps=steps,
-    batch_size=batch,
-    learning_rate=rate,
-    warmup_fraction=0.05,
-    clip_norm=1.0,
-    log_every=min(50, steps // 2),
-  )
-
-
 PRESETS = {
   "smoke": Config(
-    *(0.5, 2, 1, 4, 2, 6), (2,), *(8, 2, 2), (0, 1), _train(20, 8)
+    *(0.5, 2, 1, 4, 2, 6),
+    (2,),
+    *(8, 2, 2),
+    (0, 1),
+    ablating.small_training(20, 8, log_every=10),
   ),
   "cpu": Config(
-    *(0.5, 4, 3, 4, 2, 16), (2, 3), *(32, 2, 3), (0, 1, 2, 3, 4, 6), _train(800)
+    *(0.5, 4, 3, 4, 2, 16),
+    (2, 3),
+    *(32, 2, 3),
+    (0, 1, 2, 3, 4, 6),
+    ablating.small_training(800, 64),
   ),
   "paper": Config(
     *(0.5, 16, 4, 8, 4, 64),
     (2, 3, 5),
     *(128, 4, 8),
     (0, 1, 2, 4, 5, 8, 12, 15, 16, 19, 32),
-    _train(10_000, 256, 1e-3),
+    ablating.small_training(10_000, 256, learning_rate=1e-3),
   ),
 }
 

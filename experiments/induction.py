@@ -86,33 +86,35 @@ class Config:
       return Induction(self.vocab_size, self.segment, self.max_gap, self.length)
 
 
-def _train(steps: int, every: int, kept: tuple[int, ...], batch: int = 64):
-  return TrainConfig(
-    steps=steps,
-    batch_size=batch,
-    learning_rate=3e-3,
-    warmup_fraction=0.05,
-    clip_norm=1.0,
-    log_every=every,
-    keep_steps=kept,
-  )
-
-
 # Horizons: the token before; half of the nearest repeat, which two layers can
 # add up; the nearest repeat; the farthest.
 PRESETS = {
   "smoke": Config(
-    8, 4, 2, 10, 2, 16, 2, 2, 16, (1,), _train(20, 10, (10, 20), 8)
+    8,
+    4,
+    2,
+    10,
+    2,
+    16,
+    2,
+    2,
+    16,
+    (1,),
+    ablating.small_training(20, 8, log_every=10, keep_steps=(10, 20)),
   ),
   "cpu": Config(
     *(64, 24, 8, 56, 2, 64, 4, 4, 128),
     (1, 12, 23, 31),
-    _train(800, 50, (50, 100, 150, 200, 250, 300, 400, 500, 600)),
+    ablating.small_training(
+      800, 64, keep_steps=(50, 100, 150, 200, 250, 300, 400, 500, 600)
+    ),
   ),
   "paper": Config(
     *(256, 64, 64, 192, 2, 256, 8, 8, 256),
     (1, 32, 63, 127),
-    _train(10_000, 250, tuple(range(250, 10_000, 250)), 256),
+    ablating.small_training(
+      10_000, 256, log_every=250, keep_steps=tuple(range(250, 10_000, 250))
+    ),
   ),
 }
 

@@ -107,30 +107,21 @@ class Config:
       return {f"pad={p}": Multiplication(self.digits, p) for p in self.pad}
 
 
-def _train(steps: int, batch: int, rate: float, warm: float, **more):
-  return TrainConfig(
-    steps=steps,
-    batch_size=batch,
-    learning_rate=rate,
-    warmup_fraction=warm,
-    clip_norm=1.0,
-    **more,
-  )
-
-
 PRESETS = {
   "smoke": Config(
     *(1, (0, 2), 2, 16, 2, 2),
     Sizes(products=16, swaps=8, probes=32, beam=2),
-    _train(4, 8, 3e-3, 0.05, log_every=2, eval_batches=1),
+    ablating.small_training(4, 8, log_every=2, eval_batches=1),
   ),
   "cpu": Config(
-    *(3, (3, 6), 2, 64, 4, 3), Sizes(), _train(900, 128, 3e-3, 0.05)
+    *(3, (3, 6), 2, 64, 4, 3), Sizes(), ablating.small_training(900, 128)
   ),
   "paper": Config(
     *(5, (5, 10), 12, 768, 12, 3),
     Sizes(probes=8192),
-    _train(9766, 1024, 6e-4, 0.01, microbatches=4),
+    ablating.small_training(
+      9766, 1024, learning_rate=6e-4, warmup_fraction=0.01, microbatches=4
+    ),
   ),
 }
 

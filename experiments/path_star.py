@@ -96,31 +96,25 @@ class Config:
   settings: tuple[str, ...] = SETTINGS
 
 
-def _train(steps: int, batch: int, rate: float = 3e-3) -> TrainConfig:
-  return TrainConfig(
-    steps=steps,
-    batch_size=batch,
-    learning_rate=rate,
-    warmup_fraction=0.05,
-    clip_norm=1.0,
-  )
-
-
 PRESETS = {
   "smoke": Config(
     *(Graphs(2, 3, 6, 8, 3), 1, 16, 2, 2, 8),
-    *(_train(4, 4), _train(4, 4), (FORWARD, WEIGHTS)),
+    *(
+      ablating.small_training(4, 4),
+      ablating.small_training(4, 4),
+      (FORWARD, WEIGHTS),
+    ),
   ),
   "cpu": Config(
     *(Graphs(2, 4, 12, 256, 4), 2, 64, 4, 3, 256),
-    _train(2000, 64),
-    _train(1500, 256),
+    ablating.small_training(2000, 64),
+    ablating.small_training(1500, 256),
   ),
   # As published: 200,000 graphs 100 times over; 5 x 10^4 nodes.
   "paper": Config(
     *(Graphs(2, 5, 50, 12_500, 5), 6, 384, 6, 5, 2000),
-    _train(78_000, 256, 1e-4),
-    _train(100_000, 1024, 1e-4),
+    ablating.small_training(78_000, 256, learning_rate=1e-4),
+    ablating.small_training(100_000, 1024, learning_rate=1e-4),
   ),
 }
 

@@ -100,14 +100,7 @@ PRESETS = {
     # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
     init_std=0.07,
     seeds=4,
-    train=TrainConfig(
-      steps=600,
-      batch_size=32,
-      learning_rate=3e-3,
-      warmup_fraction=0.05,
-      clip_norm=1.0,
-      eval_batches=64,
-    ),
+    train=ablating.small_training(600, 32, eval_batches=64),
   ),
   "paper": Config(
     length=64,

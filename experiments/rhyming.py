@@ -55,20 +55,6 @@ class Config:
   train: TrainConfig
 
 
-def _train(
-  steps: int, batch: int = 128, rate: float = 3e-3, parts: int = 1
-) -> TrainConfig:
-  return TrainConfig(
-    steps=steps,
-    batch_size=batch,
-    microbatches=parts,
-    learning_rate=rate,
-    warmup_fraction=0.05,
-    clip_norm=1.0,
-    log_every=min(100, steps // 2),
-  )
-
-
 def _languages(forms: Sequence[str], base: Couplets) -> tuple[Couplets, ...]:
   """The languages of forms as of `--language`, in all else like one."""
   found = []
@@ -97,26 +83,36 @@ LOOKUP = {
   "smoke": Config(
     (Couplets(p=0.5, fillers=1, modifiers=1),),
     *(2, 16, 2, 2, 64),
-    _train(20, 8),
+    ablating.small_training(20, 8, log_every=10),
   ),
-  "cpu": Config(_LOOKUP, *(2, 64, 4, 3, 1024), _train(2500)),
-  "paper": Config(_LOOKUP, *(4, 128, 8, 8, 4096), _train(10_000, 512, 1e-3)),
+  "cpu": Config(
+    _LOOKUP,
+    *(2, 64, 4, 3, 1024),
+    ablating.small_training(2500, 128, log_every=100),
+  ),
+  "paper": Config(
+    _LOOKUP,
+    *(4, 128, 8, 8, 4096),
+    ablating.small_training(10_000, 512, learning_rate=1e-3, log_every=100),
+  ),
 }
 TALLY = {
   "smoke": Config(
     (Couplets(0.5, "tally", "open", pairs=3, modifiers=1),),
     *(2, 16, 2, 2, 64),
-    _train(20, 8),
+    ablating.small_training(20, 8, log_every=10),
   ),
   "cpu": Config(
     (Couplets(0.9, "tally", "open", pairs=5),),
     *(2, 64, 4, 3, 1024),
-    _train(2500, 256, 5e-3, parts=4),
+    ablating.small_training(
+      2500, 256, learning_rate=5e-3, microbatches=4, log_every=100
+    ),
   ),
   "paper": Config(
     tuple(Couplets(0.9, "tally", "open", pairs=k) for k in (5, 9, 15)),
     *(2, 128, 8, 8, 4096),
-    _train(50_000, 512, 1e-3),
+    ablating.small_training(50_000, 512, learning_rate=1e-3, log_every=100),
   ),
 }
 
