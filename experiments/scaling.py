@@ -24,6 +24,7 @@ stopped and gone on with by the same command:
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
@@ -111,6 +112,21 @@ def train(store, problems: tuple[Problem, ...]) -> list[FinishedArm]:
   return [*arms, *ablating.train(store, local, vanilla)]
 
 
+def training_losses(
+  sweep: scaling.Sweep, arms: Sequence[FinishedArm]
+) -> scaling.Sweep:
+  """A sweep's losses at the end of training, where the seeds are alive."""
+  losses = {name: {} for name in sweep.names}
+  for arm in arms:
+    seeds = [cell["seed"] for cell in arm.cells]
+    losses[arm.setting][arm.variant] = {
+      seed: float(loss)
+      for seed, loss in zip(seeds, arm.losses[-1], strict=True)
+      if np.isfinite(loss)
+    }
+  return dataclasses.replace(sweep, losses=losses)
+
+
 def notes(found: sizing.Points) -> tuple[str, ...]:
   """What a reader has to know of the fits and of the training."""
   rates = {each.train.learning_rate for each in found.problems}
@@ -160,6 +176,7 @@ def main() -> None:
         claims=scaling_report.claims(sweep, counts["bigram counts"]),
         tables=scaling_report.tables(
           sweep,
+          training_losses(sweep, arms),
           {name: ablation.diverged(cells, name) for name in names},
           counts,
         ),

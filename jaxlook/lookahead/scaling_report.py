@@ -23,7 +23,9 @@ NOTES = (
   " seeds at these points; it says nothing of points beyond them. The power law"
   " is fitted to logarithms, so the two distances are no contest, and a seed"
   " with a value that is not above 0 has none.",
-  "The published line is of training losses, ours are held-out ones.",
+  "The published line is of training losses; ours at the end of training are"
+  " means over the last steps, as many as a row of the loss history has."
+  " Claims, fits and the figure are of held-out losses.",
 )
 CAPTION = (
   "Differences of held-out losses, paired by seed: mean and 95% t band over"
@@ -98,13 +100,15 @@ def _beyond_bigrams(sweep: Sweep, bigram: float) -> list[Statement]:
 
 def tables(
   sweep: Sweep,
+  training: Sweep,
   diverged: Mapping[str, Mapping[str, Sequence[int]]],
   counts: Mapping[str, float],
 ) -> dict[str, report.Rows]:
   """Losses, gap and bonus at every point, their fits, the published line.
 
   Args:
-    sweep: the losses.
+    sweep: the held-out losses.
+    training: the training losses at the end.
     diverged: by point and variant, the seeds that diverged.
     counts: the held-out losses of what was not trained.
 
@@ -117,6 +121,9 @@ def tables(
       comparisons(sweep)
     ),
     "Fits, one a seed": fits(sweep),
+    "Of training losses at the end, paired by seed": report.comparison_table(
+      comparisons(training)
+    ),
   }
   if "parameters" in sweep.axis:
     shown["Published: Pythia, training loss, one seed a size"] = published()

@@ -4,6 +4,8 @@ import itertools
 
 # The text task imports it late: its flags would go when saved ones come back.
 import grain  # noqa: F401
+import numpy as np
+import pyarrow.parquet as pq
 
 from experiments import scaling
 from tests.experiments import running
@@ -41,6 +43,23 @@ class ScalingTest(running.RefusalTestCase):
       }
       | {"context/0.9k", "context/3.3k"},
     )
+    # The gap of what the last steps were trained on.
+    self.assertIn("Of training losses at the end", report)
+    ends = {
+      variant: np.mean(
+        [
+          row["loss"]
+          for row in pq.read_table(
+            self.root / f"run/arms/3.3k~{variant}/metrics.parquet"
+          ).to_pylist()
+          if row["step"] == 5
+        ]
+      )
+      for variant in ("causal", "myopic+kv")
+    }
+    gap = ends["myopic+kv"] - ends["causal"]
+    line = f"gap/kv at 3.3k: myopic/kv - causal | {gap:.4g} |"
+    self.assertIn(line, report)
     self.assertIn("pythia-2.8b", report)
     self.assertIn("figures/scaling.png", report)
     self.assertTrue((self.root / "run/figures/scaling.png").exists())

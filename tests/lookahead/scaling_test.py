@@ -119,7 +119,9 @@ class ScalingReportTest(base.TestCase):
     diverged = {
       name: {variant: [] for variant in of} for name, of in made.losses.items()
     }
-    self.assertNotIn("Published", " ".join(reports.tables(made, diverged, {})))
+    self.assertNotIn(
+      "Published", " ".join(reports.tables(made, made, diverged, {}))
+    )
 
   def test_a_fit_without_a_seed_says_so(self):
     """A seed that diverged at one size is in no fit, nor in its count."""
