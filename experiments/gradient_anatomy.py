@@ -16,8 +16,8 @@ from absl import flags
 
 from experiments import cli, studying, writing
 from jaxlook import ablation
+from jaxlook.lookahead import anatomy_figures, examination, geometry
 from jaxlook.lookahead import anatomy_report as anatomy
-from jaxlook.lookahead import examination, geometry
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)
@@ -107,10 +107,14 @@ def main() -> None:
     )
     drawn = {"title": study.title, "setup": setup}
     folder = store.figures
-    anatomy.share_figure(folder / "shares.png", found, **drawn)
-    anatomy.influence_figure(folder / "influence.png", found, **drawn)
-    anatomy.direction_figure(folder / "directions.png", directions, **drawn)
-    anatomy.edge_figure(folder / "edges.png", found, unit=study.unit, **drawn)
+    anatomy_figures.share_figure(folder / "shares.png", found, **drawn)
+    anatomy_figures.influence_figure(folder / "influence.png", found, **drawn)
+    anatomy_figures.direction_figure(
+      folder / "directions.png", directions, **drawn
+    )
+    anatomy_figures.edge_figure(
+      folder / "edges.png", found, unit=study.unit, **drawn
+    )
     seeds = {each.variant: each.seeds for each in subjects}
     writing.write(
       store,
