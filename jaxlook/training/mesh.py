@@ -274,16 +274,16 @@ class Layout(NamedTuple):
   def make(self, function: Callable[..., Any], specs: Any, *args: Any) -> Any:
     """What a function gives, put to where `specs` says.
 
-    Where parameters are split within one process, no device ever holds them
-    whole.
+    Where parameters are split, no device ever holds them whole.
 
     Args:
       function: pure; gives the tree.
       specs: of the tree, as of `specs`.
-      *args: its arguments.
+      *args: its arguments, equal in all processes.
     """
-    if self.shape.model == 1 or processes.joined():
+    if self.shape.model == 1:
       return self.put(function(*args), specs)
+    args = self.put(args, PartitionSpec())
     return jax.jit(function, out_shardings=self._shardings(specs))(*args)
 
   def read(

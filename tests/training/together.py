@@ -23,6 +23,7 @@ from jaxlook.training import Stopped, evaluate, processes, saved_params, train
 from jaxlook.training.mesh import MeshShape, automatic_mesh
 from tests.training import meshes
 
+flags.adopt_module_key_flags(distributed)
 OUT = flags.DEFINE_string("out", None, "A folder that the processes share.")
 
 DECODER, TASK, SEEDS = meshes.DECODER, meshes.TASK, meshes.SEEDS
