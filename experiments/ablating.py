@@ -17,7 +17,7 @@ from absl import flags
 from experiments import cli, clusters, distributed, launching, progress
 from jaxlook import ablation
 from jaxlook.attention import layers_name, parse_layers
-from jaxlook.runs import Store, follow_store, open_store
+from jaxlook.runs import Store, Unseen, follow_store, open_store
 from jaxlook.training import (
   FinishedArm,
   Problem,
@@ -57,7 +57,7 @@ MICROBATCHES = flags.DEFINE_integer(
 BFLOAT16 = flags.DEFINE_bool(
   "bfloat16",
   None,
-  "Multiply in bfloat16 while training; parameters are float32.",
+  "Multiply in bfloat16 in training and evaluation; parameters are float32.",
 )
 REMAT = flags.DEFINE_bool(
   "remat", None, "Compute blocks again in the backward pass: less memory."
@@ -295,6 +295,8 @@ def train(
         should_stop=stop,
         mesh=mesh,
       )
+    except Unseen as error:
+      raise cli.UsageError("out", str(error)) from error
     except Stopped as stopped:
       halt(f"{name} {stopped}")
 

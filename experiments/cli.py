@@ -5,6 +5,7 @@ status 2, before anything is compiled.
 """
 
 import contextlib
+import functools
 import re
 import signal
 import sys
@@ -55,7 +56,8 @@ def _refuse(message: str) -> None:
   sys.exit(BAD_INPUT)
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(main: str, argv: Sequence[str]) -> list[str]:
+  """Parses flags of which those of the module `main` are taken."""
   try:
     rest = flags.FLAGS(list(argv))
   except flags.Error as error:
@@ -64,7 +66,11 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   if len(rest) > 1:
     _refuse(f"unexpected argument {rest[1]!r}; every setting is a --flag")
   # A module that a binary shares with others may define flags of theirs.
-  taken = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(argv[0])}
+  taken = {
+    flag.name
+    for module in (argv[0], main)
+    for flag in flags.FLAGS.get_key_flags_for_module(module)
+  }
   for module, defined in flags.FLAGS.flags_by_module_dict().items():
     for flag in defined if module.startswith("experiments.") else ():
       if flag.present and flag.name not in taken:
@@ -96,7 +102,8 @@ def run(main: Callable[[], None], *, trains: bool = True) -> None:
       distributed.end(error)
       raise
 
-  app.run(guarded, flags_parser=_parse_flags)
+  parse = functools.partial(_parse_flags, main.__module__)
+  app.run(guarded, flags_parser=parse)
 
 
 def print_table(title: str, rows: list[list[str]]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments import cli, clusters, progress, working
 from jaxlook.files import write_bytes
-from jaxlook.runs import Arm, Arms
+from jaxlook.runs import Arm, Arms, Unseen
 from jaxlook.training import (
   FinishedArm,
   MeshShape,
@@ -124,8 +124,9 @@ def on_ray(
   finished = [cell.finished for cell in cells if cell.finished]
   # The next call would listen anew.
   if len(finished) < len(cells) or (later and stop()):
+    arms = len(cells) + len(later)
     print(
-      f"stopped with {len(finished)} of {len(cells)} arms finished; the same"
+      f"stopped with {len(finished)} of {arms} arms finished; the same"
       f" command with --out={store.root} goes on from there",
       file=sys.stderr,
     )
@@ -209,7 +210,7 @@ def _read(store: Arms, cell: _Cell) -> str | None:
   """
   try:
     cell.arm.await_result()
-  except ValueError as error:
+  except Unseen as error:
     return str(error)
   cell.finished = run_arm(
     store, cell.problem, cell.variant, teacher=cell.teacher, report=cell.report

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import ablating, cli, precaching, reading, specimens, studying
+from experiments import ablating, cli, specimens, studying
 from jaxlook.circuits import microscope, page
 from jaxlook.files import write_bytes
 
@@ -27,8 +27,7 @@ _TEXT = flags.DEFINE_string("text", None, "The text to look at.")
 _TEXT_FILE = flags.DEFINE_string("text_file", None, "Or a UTF-8 file of it.")
 _SEED = flags.DEFINE_integer("seed", None, "Whose inside to show.")
 
-_KEPT = ("model", "step", "attention", "out", "tokenizer", "cache")
-for _name in _KEPT:
+for _name in ("model", "step", "attention", "out", "tokenizer", "cache"):
   flags.declare_key_flag(_name)
 
 
@@ -40,16 +39,6 @@ def read_text() -> tuple[str, str]:
     return _TEXT.value or "", "text"
   with cli.naming("text_file"):
     return Path(_TEXT_FILE.value).read_text("utf-8"), "text_file"
-
-
-def check_flags() -> None:
-  """Refuses flags of training, which the imported modules define."""
-  for module in (ablating, studying, reading, precaching):
-    for flag in flags.FLAGS.get_flags_for_module(module.__name__):
-      if flag.name not in _KEPT and flag.value != flag.default:
-        raise cli.UsageError(flag.name, "is given in vain: nothing is trained")
-  if not studying.MODEL.value:
-    raise cli.UsageError("model", "is required")
 
 
 def target() -> Path:
@@ -66,9 +55,10 @@ def target() -> Path:
 
 def main() -> None:
   """Checks the flags, takes the models apart and writes the page."""
-  check_flags()
+  if not studying.MODEL.value:
+    raise cli.UsageError("model", "is required")
   text, flag = read_text()
-  folder = Path(studying.MODEL.value or "")
+  folder = Path(studying.MODEL.value)
   found, tokenizer, trained = specimens.read(folder)
   shape = found[0].decoder.config
   with cli.naming(flag, "tokenizer"):

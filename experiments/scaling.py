@@ -142,9 +142,8 @@ def notes(found: sizing.Points) -> tuple[str, ...]:
 
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
-  for name in ("attention", "task", "model", "step"):
-    if not flags.FLAGS[name].using_default_value:
-      raise cli.UsageError(name, "is given in vain: all arms are fixed")
+  if ablating.ATTENTION.value is not None:
+    raise cli.UsageError("attention", "is given in vain: all arms are fixed")
   config = reading.build_config(PRESETS)
   sizes = sizing.chosen(SIZES[ablating.PRESET.value])
   sizing.check_points(config, sizes)

@@ -53,6 +53,10 @@ _LOCK = ".lock"
 _PROBE = f".probe{TEMPORARY_SUFFIX}"
 
 
+class Unseen(ValueError):  # noqa: N818 - it may yet appear.
+  """Another process has written a result, and this one does not see it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Arm:
   """One variant of one task setting, with all its seeds; see `Store.arm`.
@@ -106,15 +110,16 @@ class Arm:
       seconds: for how long.
 
     Raises:
-      ValueError: the result is not to be seen.
+      Unseen: it is not to be seen.
     """
     deadline = time.monotonic() + seconds
     while not self.finished:
       if time.monotonic() > deadline:
-        raise ValueError(f"{self.root} holds no result that can be seen here")
+        raise Unseen(f"{self.root} holds no result that can be seen here")
       time.sleep(0.2)
       # Asks the file system for what is there now.
-      os.listdir(self.root)
+      with contextlib.suppress(OSError):
+        os.listdir(self.root)
 
   def metrics(self) -> pa.Table:
     """Returns the training curves of a finished arm.

@@ -277,8 +277,10 @@ class ArmTest(StoreTestCase):
   def test_another_process_s_result_may_come_late(self):
     """It is waited for, but not for ever."""
     arm = self.store.arm("causal", {})
-    with self.assertRaisesRegex(ValueError, "no result that can be seen here"):
-      arm.await_result(0.0)
+    hidden = runs.Arm(self.root / "not seen yet", follows=True)
+    for each in (arm, hidden):
+      with self.assertRaisesRegex(runs.Unseen, "no result that can be seen"):
+        each.await_result(0.3)
     late = threading.Timer(0.3, arm.write_result, ({"loss": 1}, _METRICS))
     late.start()
     arm.await_result()

@@ -23,9 +23,10 @@ _STATIC = ("pairs", "scale", "limits")
 
 
 def _traced_once(*static: str) -> Callable[..., Any]:
-  """Shares a trace between layers and interventions of one shape.
+  """Traces once for all layers and interventions of a shape, and inlines that.
 
-  It is compiled as a part of whatever reads it.
+  Args:
+    *static: the arguments that are no arrays.
   """
   return functools.partial(jax.jit, inline=True, static_argnames=static)
 

@@ -121,7 +121,8 @@ def tables(
       comparisons(sweep)
     ),
     "Fits, one a seed": fits(sweep),
-    "Of training losses at the end, paired by seed": report.comparison_table(
+    f"Training loss at the end, {UNIT}": losses(training, diverged, {}),
+    "Gap and bonus in training losses, paired by seed": report.comparison_table(
       comparisons(training)
     ),
   }

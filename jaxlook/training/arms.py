@@ -248,6 +248,7 @@ def run_arm(
 
   Raises:
     Stopped: `should_stop` said so; a rerun goes on from there.
+    Unseen: the processes do not share the store's folder.
     ValueError: the store holds this arm with another config.
   """
   arm = begin_arm(store, problem, variant, teacher)

@@ -32,7 +32,7 @@ FED = PartitionSpec(None, "seed", _BATCH)
 _GATHERED = "gathered"
 
 # Of some steps, seeds and rows of a batch: what they are trained on,
-# [steps, seeds, rows, ...]. Which others are read beside them changes nothing.
+# [steps, seeds, rows, ...]. A row does not depend on what else is asked for.
 Feed = Callable[[range, Sequence[int], range], np.ndarray]
 
 

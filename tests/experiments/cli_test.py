@@ -46,9 +46,10 @@ class FlagsTest(base.TestCase):
       mock.patch.object(flags, "FLAGS", values),
       contextlib.redirect_stderr(errors),
     ):
-      self.assertEqual(cli._parse_flags(["binary", "--read=2"]), ["binary"])
+      for module, name in (("__main__", "binary"), ("binary", "wrapper")):
+        self.assertEqual(cli._parse_flags(module, [name, "--read=2"]), [name])
       with self.assertRaises(SystemExit) as caught:
-        cli._parse_flags(["binary", "--shared=1"])
+        cli._parse_flags("__main__", ["binary", "--shared=1"])
     self.assertEqual(caught.exception.code, cli.BAD_INPUT)
     self.assertEqual(
       errors.getvalue(), "--shared: is of no use here; see --help\n"

@@ -7,6 +7,7 @@ import tempfile
 # The text task imports it late: its flags would go when saved ones come back.
 import grain  # noqa: F401
 import numpy as np
+from absl.testing import parameterized
 
 from experiments import language
 from jaxlook.training import start_from
@@ -87,23 +88,30 @@ class PrecisionTest(running.RefusalTestCase):
         for setting, sign in (("bfloat16", 2), ("float32", -2))
       ]
     )
-    self.assertAlmostEqual(result["claims"][-1]["estimate"], gap, places=6)
+    wide = np.mean(
+      [
+        losses["float32", "myopic/kv", e] - losses["float32", "causal", e]
+        for e in (0, 1)
+      ]
+    )
+    self.assertAlmostEqual(
+      result["claims"][-1]["estimate"], gap / wide, delta=1e-3 * abs(gap / wide)
+    )
     self.assertIn("## Claims across settings", report)
 
-  def test_not_with_one_precision(self):
-    """Which would both be?"""
-    self.refuse(
-      language,
-      "both_precisions: does not go with --bfloat16",
-      both_precisions=True,
-      bfloat16=True,
-    )
+  @parameterized.parameters(
+    ({"bfloat16": True}, "^--both_precisions: does not go with --bfloat16"),
+    ({"valid": ["a", "b"]}, "^--valid: takes one text with --both_precisions"),
+  )
+  def test_refuses(self, values, message):
+    """Before any text is read."""
+    self.refuse(language, message, both_precisions=True, **values)
 
-  def test_agreement_has_a_margin(self):
-    """Gaps that differ by more than 0.01 do not agree."""
+  def test_agreement_is_a_share_of_the_gap(self):
+    """Of 0.5 nats more than 0.05 do not agree."""
     plain = {"causal": {0: 1.0, 1: 1.1, 2: 1.2}}
     plain["myopic/kv"] = {0: 1.5, 1: 1.6, 2: 1.7}
-    for change, verdict in ((0.004, "supported"), (0.02, "contradicted")):
+    for change, verdict in ((0.04, "supported"), (-0.06, "contradicted")):
       moved = {
         "causal": plain["causal"],
         "myopic/kv": {

@@ -111,12 +111,15 @@ class Broken(Workers):
       raise RuntimeError("no such thing\nand more of it")
 
 
+@dataclasses.dataclass(frozen=True)
 class Waiting(Workers):
-  """Waits in the middle of the arm until workers have been told to stop."""
+  """Waits from a step on until workers have been told to stop."""
+
+  since: int = 6
 
   def act(self, steps):
     run = self.folder.parent / "run"
-    while steps.start >= 6 and not list(run.glob(".stop*")):
+    while steps.start >= self.since and not list(run.glob(".stop*")):
       time.sleep(0.02)
 
 
@@ -155,7 +158,7 @@ class SweepTest(base.TestCase):
     self.folder = self.root / "workers"
     self.folder.mkdir()
 
-  def launch(self, problems) -> list[FinishedArm]:
+  def launch(self, problems, later=()) -> list[FinishedArm]:
     """Runs a sweep on three workers, into the folder `run`."""
     self.printed, self.refused = io.StringIO(), io.StringIO()
     with (
@@ -164,7 +167,24 @@ class SweepTest(base.TestCase):
       contextlib.redirect_stderr(self.refused),
     ):
       todo = [(problem, VARIANT) for problem in problems]
-      return launching.on_ray(store, todo, {"CPU": 1.0})
+      return launching.on_ray(store, todo, {"CPU": 1.0}, later=later)
+
+  def signalled(self, problems, workers_first: int, later=()) -> None:
+    """Runs a sweep that gets SIGTERM once there are so many workers."""
+    # As on a command line, but harmless should the sweep be over.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def end():
+      while len(workers(self.folder)) < workers_first:
+        time.sleep(0.02)
+      os.kill(os.getpid(), signal.SIGTERM)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    with self.assertRaises(SystemExit) as caught:
+      self.launch(problems, later)
+    ending.join()
+    self.assertEqual(caught.exception.code, 128 + signal.SIGTERM)
 
   def fed(self, seed: int, feed: type[Workers], **values) -> Problem:
     """A problem with a feed that acts."""
@@ -219,20 +239,7 @@ class SweepTest(base.TestCase):
   def test_a_signal_stops_workers_at_a_checkpoint(self):
     """Those at work save, the rest is not begun, and the sweep goes on."""
     problems = [self.fed(seed, Waiting, together=3) for seed in range(ARMS)]
-    # As on a command line, but harmless should the sweep be over.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    def end():
-      while len(workers(self.folder)) < 3:
-        time.sleep(0.02)
-      os.kill(os.getpid(), signal.SIGTERM)
-
-    ending = threading.Thread(target=end)
-    ending.start()
-    with self.assertRaises(SystemExit) as caught:
-      self.launch(problems)
-    ending.join()
-    self.assertEqual(caught.exception.code, 128 + signal.SIGTERM)
+    self.signalled(problems, 3)
     self.assertStartsWith(
       self.refused.getvalue(), f"stopped with 0 of {ARMS} arms finished; the"
     )
@@ -242,6 +249,18 @@ class SweepTest(base.TestCase):
     found = self.launch([problem(0)])
     self.assertTrue(Arm(found[0].root).finished)
     self.assertLen(found[0].steps, STEPS // 2)
+
+  def test_a_signal_before_the_next_call(self):
+    """It stops what comes later, although all arms of this call are done."""
+    plain = self.fed(0, Waiting, since=0)
+    # A stop is obeyed between chunks, of which there is one.
+    train = dataclasses.replace(plain.train, log_every=STEPS)
+    problems = [dataclasses.replace(plain, train=train)]
+    self.signalled(problems, 1, later=[(problem(1), VARIANT)])
+    self.assertStartsWith(
+      self.refused.getvalue(), "stopped with 1 of 2 arms finished; the same"
+    )
+    self.assertTrue(Arm(self.root / f"run/arms/seed~0~{VARIANT}").finished)
 
   def test_a_machine_without_the_resources(self):
     """A machine that lacks what is asked for is not waited for."""

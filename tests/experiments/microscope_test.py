@@ -37,8 +37,6 @@ class MicroscopeTest(base.TestCase):
     ({"seed": 1}, r"^--seed: seed must be one of \[0, 2\], not 1"),
     ({"step": 7}, "^--step: "),
     ({"tokenizer": "/nowhere"}, "^--tokenizer: "),
-    ({"width": 8}, "^--width: is given in vain"),
-    ({"terms": 8}, "^--terms: is given in vain"),
     ({"model": None}, "^--model: is required"),
     ({"model": "/nowhere"}, "^--model: /nowhere"),
   )

@@ -44,7 +44,7 @@ class ScalingTest(running.RefusalTestCase):
       | {"context/0.9k", "context/3.3k"},
     )
     # The gap of what the last steps were trained on.
-    self.assertIn("Of training losses at the end", report)
+    self.assertIn("Gap and bonus in training losses", report)
     ends = {
       variant: np.mean(
         [

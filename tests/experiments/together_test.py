@@ -1,4 +1,4 @@
-"""A binary whose arms read another's context, shared in every way there is."""
+"""A binary whose arms read another's context, on Ray and in two processes."""
 
 import json
 import os

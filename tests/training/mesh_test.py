@@ -37,7 +37,7 @@ class SplitTest(base.TestCase):
     self.assertEqual(done.returncode, 0, done.stderr)
     found = json.loads(done.stdout)
     alone = found["one"]
-    for name in ("all", "data", "model", "resumed"):
+    for name in ("all", "seed", "data", "model", "resumed"):
       np.testing.assert_allclose(
         found[name]["losses"], alone["losses"], rtol=1e-5, err_msg=name
       )
@@ -52,7 +52,8 @@ class SplitTest(base.TestCase):
     losses = np.asarray(alone["losses"])
     self.assertLess(losses[-1].max(), 0.95 * losses[0].min())
     # Every weight has an axis that divides: each device has its part of it.
-    for name, share in (("one", 1), ("all", 4), ("data", 1), ("model", 8)):
+    shares = {"one": 1, "all": 4, "seed": 2, "data": 1, "model": 8}
+    for name, share in shares.items():
       np.testing.assert_array_equal(found[name]["shares"], 1 / share)
 
 

@@ -49,6 +49,7 @@ SEEDS = (0, 1)
 MESHES = {
   "one": MeshShape(),
   "all": MeshShape(seed=2, data=2, model=2),
+  "seed": MeshShape(seed=2),
   "data": MeshShape(data=8),
   "model": MeshShape(model=8),
 }
@@ -76,10 +77,11 @@ def text():
 
 def train_on(text: Text, mesh: MeshShape) -> tuple[list[float], list[int]]:
   """The losses on a text, and the rows of batches that were read for it."""
-  read, feed = set(), text.feed(CONFIG.batch_size)
+  read, feed = [], text.feed(CONFIG.batch_size)
 
   def noted(steps, seeds, rows):
-    read.update((seed, row) for seed in seeds for row in rows)
+    for step in steps:
+      read.extend((step, seed, row) for seed in seeds for row in rows)
     return feed(steps, seeds, rows)
 
   trained = train(DECODER, text, CONFIG, SEEDS, feed=noted, mesh=mesh)

@@ -1,5 +1,6 @@
 """Processes that train together: the same numbers, and none waits for ever."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -97,7 +98,7 @@ class TogetherTest(base.TestCase):
     for index, rows in enumerate((range(8), range(8, 16))):
       self.assertEqual(
         self.found(f"read by {index}"),
-        [[seed, row] for seed in range(2) for row in rows],
+        [list(x) for x in itertools.product(range(50), range(2), rows)],
       )
     self.assertLess(np.max(alone[-1]), 0.95 * np.min(alone[0]))
     self._check_talk(self.found("talk"))
