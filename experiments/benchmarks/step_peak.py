@@ -66,7 +66,7 @@ class Size:
     """The shape, in words."""
     return (
       f"{self.layers} layers, width {self.width}, {self.heads} heads,"
-      f" N = {self.length}, {self.vocab_size} tokens, batch {self.batch}"
+      f" N = {self.length}, vocabulary of {self.vocab_size}, batch {self.batch}"
     )
 
 
