@@ -20,6 +20,7 @@ from jaxlook.attention import layers_name, parse_layers
 from jaxlook.runs import Store, Unseen, follow_store, open_store
 from jaxlook.training import (
   FinishedArm,
+  MeshShape,
   Problem,
   SavedArm,
   Stopped,
@@ -257,30 +258,45 @@ def train(
     UsageError: `--mesh`, `--launcher` or `--launcher_resources` does not fit.
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
+  teachers = [
+    teacher[problem.setting] if isinstance(teacher, Mapping) else teacher
+    for problem, _ in todo
+  ]
+  if LAUNCHER.value is None:
+    return _in_turn(store, todo, teachers, later)
+  if processes.joined():
+    raise cli.UsageError("launcher", "cannot be given with --distributed")
+  with cli.naming("launcher_resources"):
+    resources = clusters.parse_resources(LAUNCHER_RESOURCES.value)
+  return launching.on_ray(store, todo, resources, teachers, _mesh(), later)
 
-  def read_by(problem: Problem) -> SavedArm | None:
-    if teacher is None or isinstance(teacher, SavedArm):
-      return teacher
-    return teacher[problem.setting]
 
-  mesh = None
-  if MESH.value is not None:
+def _mesh() -> MeshShape | None:
+  """What `--mesh` says."""
+  if MESH.value is None:
+    return None
+  with cli.naming("mesh"):
+    return parse_mesh(MESH.value)
+
+
+def _in_turn(
+  store: Store,
+  todo: Sequence[tuple[Problem, str]],
+  teachers: Sequence[SavedArm | None],
+  later: Sequence[tuple[Problem, str]],
+) -> list[FinishedArm]:
+  """Trains the arms one after the other, in this process and its fellows."""
+  mesh = _mesh()
+  if mesh is not None:
     with cli.naming("mesh"):
-      mesh = parse_mesh(MESH.value)
-      # The devices of a launcher's workers are not those here.
-      for problem, _ in todo if LAUNCHER.value is None else ():
+      for problem, _ in todo:
         mesh.check(len(problem.seeds), problem.train)
-  if LAUNCHER.value is not None:
-    if processes.joined():
-      raise cli.UsageError("launcher", "cannot be given with --distributed")
-    with cli.naming("launcher_resources"):
-      resources = clusters.parse_resources(LAUNCHER_RESOURCES.value)
-    teachers = [read_by(problem) for problem, _ in todo]
-    return launching.on_ray(store, todo, resources, teachers, mesh, later)
   stop = cli.Stop()
   shown = progress.over(todo, later)
 
-  def one(problem: Problem, variant: str) -> FinishedArm:
+  def one(
+    problem: Problem, variant: str, teacher: SavedArm | None
+  ) -> FinishedArm:
     name = " ".join(part for part in (problem.setting, variant) if part)
     reporter = shown.arm(name, progress.step_cost(problem))
     try:
@@ -290,7 +306,7 @@ def train(
         store,
         problem,
         variant,
-        teacher=read_by(problem),
+        teacher=teacher,
         report=reporter,
         should_stop=stop,
         mesh=mesh,
@@ -310,7 +326,9 @@ def train(
     sys.exit(processes.most(stop.status))
 
   with contextlib.closing(shown):
-    trained = [one(problem, variant) for problem, variant in todo]
+    trained = [
+      one(*arm, teacher) for arm, teacher in zip(todo, teachers, strict=True)
+    ]
     if later and processes.most(stop()):
       # The next call would listen anew.
       halt(f"stopped after {len(trained)} arms")
