@@ -50,6 +50,7 @@ STEPS = flags.DEFINE_integer("steps", None, "Training steps.")
 LEARNING_RATE = flags.DEFINE_float(
   "learning_rate", None, "Peak of the learning rate."
 )
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Sequences a step.")
 MICROBATCHES = flags.DEFINE_integer(
   "microbatches",
   None,
@@ -65,6 +66,11 @@ REMAT = flags.DEFINE_bool(
 )
 LOSS_TOKENS = flags.DEFINE_integer(
   "loss_tokens", None, "Tokens whose logits exist at a time; all by default."
+)
+# Each replaces the field of its name.
+_TRAINING = (
+  *(STEPS, LEARNING_RATE, BATCH_SIZE, MICROBATCHES),
+  *(BFLOAT16, REMAT, LOSS_TOKENS),
 )
 MESH = flags.DEFINE_string(
   "mesh",
@@ -124,32 +130,19 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
     train: what a preset says, for experiments that train in several ways.
 
   Returns:
-    The same with `--steps`, `--learning_rate`, `--microbatches`, `--bfloat16`,
-    `--remat` and `--loss_tokens`, where they are given.
+    The same with the values of those of `_TRAINING` that are given.
 
   Raises:
     UsageError: a flag is out of range.
   """
+  given: dict[str, Any] = {
+    flag.name: flag.value for flag in _TRAINING if flag.value is not None
+  }
   if STEPS.value is not None:
-    with cli.naming("steps"):
-      kept = [step for step in train.keep_steps if step <= STEPS.value]
-      train = dataclasses.replace(
-        train, steps=STEPS.value, keep_steps=tuple(kept)
-      )
-  if LEARNING_RATE.value is not None:
-    with cli.naming("learning_rate"):
-      train = dataclasses.replace(train, learning_rate=LEARNING_RATE.value)
-  if MICROBATCHES.value is not None:
-    with cli.naming("microbatches"):
-      train = dataclasses.replace(train, microbatches=MICROBATCHES.value)
-  if BFLOAT16.value is not None:
-    train = dataclasses.replace(train, bfloat16=BFLOAT16.value)
-  if REMAT.value is not None:
-    train = dataclasses.replace(train, remat=REMAT.value)
-  if LOSS_TOKENS.value is not None:
-    with cli.naming("loss_tokens"):
-      train = dataclasses.replace(train, loss_tokens=LOSS_TOKENS.value)
-  return train
+    kept = (step for step in train.keep_steps if step <= STEPS.value)
+    given["keep_steps"] = tuple(kept)
+  with cli.naming(*(flag.name for flag in _TRAINING)):
+    return dataclasses.replace(train, **given)
 
 
 def arms(

@@ -49,7 +49,7 @@ PRETRAINED = "pretrained"
 _SETTLED = (
   *("task", "steps", "seeds", "layers", "width", "heads"),
   *("terms", "frequency", "first", "positions"),
-  *("learning_rate", "bfloat16", "remat", "loss_tokens"),
+  *("learning_rate", "batch_size", "bfloat16", "remat", "loss_tokens"),
 )
 
 _CPU, _PAPER = (precaching.PRESETS[preset] for preset in ("cpu", "paper"))

@@ -31,6 +31,7 @@ class RefusalTest(running.RefusalTestCase):
     ({"width": 0}, "^--width: width must be at least 1"),
     ({"layers": 0}, "^--layers: layers must be at least 1"),
     ({"steps": 0}, "^--steps: steps must be at least 1"),
+    ({"batch_size": 0}, "^--batch_size: batch_size must be at least 1"),
     ({"microbatches": 3}, "^--microbatches: .* must divide batch_size=8"),
     ({"loss_tokens": 0}, "^--loss_tokens: loss_tokens must be at least 1"),
     ({"loss_tokens": 8}, "^--loss_tokens: loss_tokens needs a task of tokens"),
