@@ -14,12 +14,12 @@ With `--from`, pretrained Pythia or GPT-2 folders are fine-tuned, as the
 published study does: all seeds start from the same weights.
 Without `--corpus` the text is generated from a small grammar.
 
-A night on two cores (12 hours of one core, by the time of a few steps), to be
+A night on two cores (12 hours of one core, by the time of a fifth of it), to be
 stopped and gone on with by the same command:
 
     python -m experiments.scaling --corpus=BOOKS --tokenizer=bpe:4096
-        --model_size=0.2M,0.8M,3M --steps=2000 --learning_rate=2e-3
-        --out=runs/scaling-night
+        --model_size=0.2M,0.8M,3M --batch_size=8 --steps=8000
+        --learning_rate=2e-3 --out=runs/scaling-night
 """
 
 import dataclasses
