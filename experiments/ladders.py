@@ -179,7 +179,7 @@ def _draw(
     finals=ablation.by_variant(cells, "loss", problem.setting),
     baselines={name: found["loss"] for name, found in baselines.items()},
     unit=plan.unit,
-    title=" ".join([plan.title, problem.setting]),
+    title=", ".join(part for part in (plan.title, problem.setting) if part),
     setup=f"{plan.setup}; {len(problem.seeds)} seeds",
   )
   return name
