@@ -90,15 +90,7 @@ class Config:
 # add up; the nearest repeat; the farthest.
 PRESETS = {
   "smoke": Config(
-    8,
-    4,
-    2,
-    10,
-    2,
-    16,
-    2,
-    2,
-    16,
+    *(8, 4, 2, 10, 2, 16, 2, 2, 16),
     (1,),
     ablating.small_training(20, 8, log_every=10, keep_steps=(10, 20)),
   ),

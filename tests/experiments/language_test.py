@@ -81,21 +81,15 @@ class PrecisionTest(running.RefusalTestCase):
       [claim["id"] for claim in result["claims"]],
       ["float32/gap", "bfloat16/gap", "precision/myopic/kv"],
     )
-    gap = np.mean(
-      [
-        sign * (losses[setting, "myopic/kv", e] - losses[setting, "causal", e])
-        for e in (0, 1)
-        for setting, sign in (("bfloat16", 2), ("float32", -2))
-      ]
-    )
-    wide = np.mean(
-      [
-        losses["float32", "myopic/kv", e] - losses["float32", "causal", e]
-        for e in (0, 1)
-      ]
-    )
-    self.assertAlmostEqual(
-      result["claims"][-1]["estimate"], gap / wide, delta=1e-3 * abs(gap / wide)
+    shares = []
+    for e in (0, 1):
+      wide, narrow = (
+        losses[setting, "myopic/kv", e] - losses[setting, "causal", e]
+        for setting in ("float32", "bfloat16")
+      )
+      shares.append(narrow / wide - 1)
+    np.testing.assert_allclose(
+      result["claims"][-1]["estimate"], np.mean(shares), rtol=1e-3
     )
     self.assertIn("## Claims across settings", report)
 
