@@ -95,6 +95,21 @@ class AblationTest(base.TestCase):
       [claim.verdict for claim in claims[:3]], ["contradicted"] * 3
     )
 
+  @parameterized.parameters(
+    (0.1, "supported"),
+    (0.0, "supported"),
+    (-0.1, "contradicted"),
+  )
+  def test_the_floor_is_not_below_the_cut_model(self, above, expected):
+    """Attention to oneself alone may cost nothing, but cannot gain."""
+    cut = LOSSES["myopic/kv"]
+    losses = {"myopic/kv": cut, "self_only": [loss + above for loss in cut]}
+    values = ablation.by_variant(cells(losses), "loss")
+    (floor,) = ablation.ladder_claims(values, "nats", "here")
+    self.assertEqual(floor.id, "floor")
+    self.assertAlmostEqual(floor.estimate, above)
+    self.assertEqual(floor.verdict, expected)
+
   def test_disjoint_intervals_are_said(self):
     """Three arms far apart are disjoint; reversed or close ones are not."""
     values = ablation.by_variant(cells(LOSSES), "loss")

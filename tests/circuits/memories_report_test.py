@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from jaxlook.circuits import memories, memories_report, memory_pages
 from jaxlook.circuits import memory_study as study
@@ -19,8 +19,9 @@ CHANCE = {
 MEASURES = (
   *memories.SHARES,
   *(agreeing(kind) for kind in KINDS),
-  *(agreeing("first", whose) for whose in (study.OTHERS, study.COMMONEST)),
-  *(study.RANK, study.LIVE, study.AMONG_CONFIDENT),
+  *(agreeing(kind, study.OTHERS) for kind in KINDS),
+  agreeing("first", study.COMMONEST),
+  *(study.RANK, study.RANK_OTHERS, study.LIVE, study.AMONG_CONFIDENT),
   *CHANCE,
 )
 
@@ -71,6 +72,29 @@ class ClaimsTest(base.TestCase):
     )
     self.assertEqual(rise.verdict, "contradicted")
 
+  @parameterized.parameters((0.1, 0.6), (0.9, -0.2))
+  def test_endings_are_held_against_chance(self, by_chance, expected):
+    """Endings of two tokens, shared by 0.2 and 1.2, count beyond chance."""
+    chance = CHANCE | {ending(2, "coverage"): by_chance}
+    (claim,) = (
+      claim
+      for claim in memories_report.claims([examined("causal")], chance)
+      if claim.id == "G1/endings"
+    )
+    self.assertAlmostEqual(claim.estimate, expected)
+
+  def test_chance_is_reported(self):
+    """The last row of a table, and rows of the measurements without a seed."""
+    name = ending(1, "number")
+    found, chance = [examined("causal")], CHANCE | {name: 0.7}
+    *_, last = memories_report.layer_table(found, {"number": name}, chance)
+    self.assertEqual(last, ["-", memories_report.RANDOM, "0.7", "-"])
+    rows = memories_report.measurements(found, chance).to_pylist()
+    values = {
+      row["measure"]: row["value"] for row in rows if row["seed"] is None
+    }
+    self.assertContainsSubset(chance.items(), values.items())
+
   def test_what_cannot_be_claimed(self):
     """Nothing of one seed; nothing about depth of one layer."""
     one = examined("causal", seeds=(3,))
@@ -87,6 +111,28 @@ class ClaimsTest(base.TestCase):
 
 
 class PagesTest(base.TestCase):
+  def test_curves_have_their_controls(self):
+    """Chance for endings; for agreement the first variant's other neurons."""
+    chance = CHANCE | {ending(n, "coverage"): n / 8 for n in (1, 2, 3)}
+    controls = (
+      *(agreeing(kind, study.OTHERS) for kind in ("first", "any")),
+      study.RANK_OTHERS,
+    )
+    changed = {name: [n, 0.5] for n, name in enumerate(controls)}
+    found = [examined("causal", changed), examined("myopic/kv")]
+    panels = memory_pages.panels(found, chance)
+    (endings,), (agreed,) = panels["patterns.png"], panels["agreement.png"]
+    self.assertEqual(
+      [panel.levels for panel in endings],
+      [{memories_report.RANDOM: level} for level in (1 / 8, 2 / 8, 3 / 8)],
+    )
+    for panel, name in zip(agreed, controls, strict=True):
+      self.assertLen(panel.curves, 3)
+      np.testing.assert_array_equal(
+        panel.curves["causal, other neurons' triggers"],
+        found[0].found.by_layer[name].T,
+      )
+
   def test_value_table(self):
     """Ends of prefixes with what follows; neurons that never fire are none."""
     words = ["|", " a", "\n", "`", "\x03"]

@@ -9,6 +9,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.circuits import memories, memory_study
 from jaxlook.circuits.memory_study import agreeing, ending
+from jaxlook.circuits.memory_values import KINDS
 from jaxlook.lookahead import interventions
 from jaxlook.models import Decoder, DecoderConfig, init, residual_site
 from tests import base
@@ -110,6 +111,49 @@ class BuiltTest(base.Float64TestCase):
     # A tenth of four values is one: the larger one, which agrees.
     best = memory_study.confident_agreement("first")
     self.assert_close(found.overall[best], np.array([1.0]))
+
+  def test_controls_are_of_other_neurons(self):
+    """Each value says what follows its own trigger, and no other one."""
+    # Neuron n fires at token n, and says n + 1, which always follows.
+    windows = (np.arange(9)[:, None] + np.arange(6)) % 5
+    setup = memory_study.Setup(windows=9, batch=2, top=3, tokens=1)
+    text = memory_study.corpus(windows[:, :-1], windows[:, 1:], setup)
+    params, one_hot = built(), jnp.eye(6)
+    params["block_0"]["mlp"] = {
+      "up": {"kernel": one_hot[:, :4], "bias": jnp.full(4, -1.0)},
+      "down": {"kernel": one_hot[1:5], "bias": jnp.zeros(6)},
+    }
+    params = jax.tree.map(lambda x: x[None], params)
+    found = memory_study.examine(Decoder(BUILT), params, text, setup)
+    expected = {memory_study.LIVE: 1.0, memory_study.RANK: 0.0} | {
+      agreeing(kind, whose): share
+      for kind in KINDS
+      for whose, share in ((memory_study.OWN, 1.0), (memory_study.OTHERS, 0.0))
+    }
+    # Behind the value's own token all others tie: second of 5.
+    expected[memory_study.RANK_OTHERS] = 1 / 4
+    for name, value in expected.items():
+      self.assert_close(found.by_layer[name], np.array([[value]]))
+
+  def test_chance_is_that_of_random_prefixes(self):
+    """Of prefixes 0, 00, 1 and 10, three of four end in 0, none in the same 2.
+
+    Three draws are a pattern if they end alike. Equal prefixes are one.
+    """
+    windows = np.array([[0, 0, 1], [1, 0, 1], [1, 0, 1]])
+    setup = memory_study.Setup(windows=3, batch=1)
+    text = memory_study.corpus(windows[:, :-1], windows[:, 1:], setup)
+    chance = memory_study.random_patterns(text, 3)
+    all_0, all_1 = (3 / 4) ** 3, (1 / 4) ** 3
+    expected = {
+      ending(1, "coverage"): all_0 + all_1,
+      ending(1, "number"): all_0 + all_1,
+      ending(1, "purity"): 2 / 3 + (all_0 + all_1) / 3,
+      ending(2, "coverage"): 4 * all_1,
+    }
+    for name, value in expected.items():
+      # Four standard errors of 2048 draws.
+      self.assertAlmostEqual(chance[name], value, delta=4 * 0.5 / 2048**0.5)
 
   def test_no_batch(self):
     """Too little text for one batch is refused."""

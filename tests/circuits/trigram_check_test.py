@@ -91,6 +91,26 @@ class SummaryTest(base.TestCase):
     other = measures.metrics(self.plan, self.found[1])
     self.assertLess(other[0][measures.RANK_LISTED], -0.8)
 
+  def test_shares_and_means(self):
+    """Of four entries the text tells of three, of four heads two copy."""
+    copying = np.array([[0.5, -0.3, 0.2, 0.0], [-0.4, -0.2, -0.1, 0.3]])
+    counts = [
+      each._replace(seen=each.seen * np.array([1, 0, 1, 1]))
+      for each in self.found[0].counts
+    ]
+    found = self.found[0]._replace(copying=copying, counts=counts)
+    first, second = measures.metrics(self.plan, found).values()
+    # Left are A -> X and B -> Y, which are true, and B -> X.
+    self.assertAlmostEqual(first[measures.TESTABLE], 3 / 4)
+    self.assertAlmostEqual(first[measures.LISTED], 2 / 3)
+    # What the text cannot tell of has its effect all the same.
+    self.assertAlmostEqual(first[measures.EFFECT], (4 + 1 + 2 + 3) / 4)
+    self.assertAlmostEqual(second[measures.EFFECT], (4 + 1 + 2 + 5) / 4)
+    self.assertAlmostEqual(first[measures.COPYING], 0.1)
+    self.assertAlmostEqual(second[measures.COPYING], -0.1)
+    self.assertAlmostEqual(first[measures.POSITIVE], 2 / 4)
+    self.assertAlmostEqual(second[measures.POSITIVE], 1 / 4)
+
   def test_what_the_text_cannot_tell_of_is_left_out(self):
     silent = self.found[0]._replace(
       counts=[

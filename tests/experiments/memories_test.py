@@ -14,7 +14,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cli, memories
-from jaxlook.circuits.memory_study import agreeing
+from jaxlook.circuits.memories_report import RANDOM
+from jaxlook.circuits.memory_study import agreeing, ending
 from tests import base
 from tests.experiments import running
 
@@ -51,6 +52,14 @@ class MemoriesTest(base.TestCase):
     rises = [cell[named[1]] - cell[named[0]] for cell in first]
     self.assertAlmostEqual(rise["estimate"], np.mean(rises), places=6)
     rows = pq.read_table(out / "measurements.parquet").to_pylist()
+    chance = {r["measure"]: r["value"] for r in rows if r["variant"] == RANDOM}
+    self.assertGreater(chance[ending(1, "coverage")], 0.0)
+    (endings,) = (c for c in result["claims"] if c["id"] == "G1/endings")
+    two = ending(2, "coverage")
+    shares = [cell[f"{two}/layer{layer}"] for cell in first for layer in (0, 1)]
+    self.assertAlmostEqual(
+      endings["estimate"], np.mean(shares) - chance[two], places=6
+    )
     places = {(row["variant"], row["layer"]) for row in rows}
     self.assertContainsSubset(
       {(variant, layer) for variant in variants for layer in (0, 1)}, places

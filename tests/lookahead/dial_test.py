@@ -81,15 +81,15 @@ class DialTest(base.TestCase):
 
 
 class DialReportTest(base.TestCase):
-  def _claims(self, middle):
+  def _claims(self, middle, horizons=(1, 4)):
     """Claims of a dial 0, 1, 4, 8 whose gap closes as `middle` says."""
     rows = {"causal": [0.0, 0.01, 0.02]}
     for stop in dial.STOPS:
       rows[f"horizon:0/{stop}"] = [1.0, 1.01, 1.03]
-      for h, share in zip((1, 4), middle, strict=True):
+      for h, share in zip(horizons, middle, strict=True):
         rows[f"horizon:{h}/{stop}"] = [1.0 - share, 1.01 - share, 1.02 - share]
     found = dial_report.claims(
-      Dial(horizons=(0, 1, 4)),
+      Dial(horizons=(0, *horizons)),
       _values(rows),
       9,
       (2, 4),
@@ -112,6 +112,24 @@ class DialReportTest(base.TestCase):
     self.assertEqual(early["residual/short1"], "contradicted")
     late = self._claims((0.0, 0.5))
     self.assertEqual(late["residual/horizon"], "contradicted")
+
+  @parameterized.named_parameters(
+    ("below", (0.97, 0.98, 0.99), "contradicted"),
+    ("between_1_and_2", (0.8, 0.97, 0.98), "supported"),
+    ("at_the_upper_end", (0.0, 0.0, 0.97), "supported"),
+    ("above", (0.0, 0.0, 0.8), "contradicted"),
+  )
+  def test_the_reach_has_two_ends(self, middle, expected):
+    """A reach of [2, 4]: h = 2 is in it, 1 is not; 4 is in it, 8 is not.
+
+    On the line between two h, 2 is reached from above 1 on.
+    """
+    found = self._claims(middle, horizons=(1, 2, 4))
+    for stop in dial.STOPS:
+      self.assertEqual(found[f"{stop}/smallest"], expected)
+      self.assertEqual(found[f"{stop}/horizon"], expected)
+      self.assertIn(f"{stop}/short1", found)
+      self.assertNotIn(f"{stop}/short2", found)
 
   def test_one_seed_makes_no_claim(self):
     """Without an interval there is no verdict."""

@@ -1,5 +1,6 @@
 """Meshes: the same losses under every split, and what is no mesh."""
 
+import functools
 import json
 import os
 import subprocess
@@ -12,10 +13,24 @@ import pytest
 from absl.testing import absltest, parameterized
 from jax.sharding import PartitionSpec
 
-from jaxlook.training import TrainConfig, mesh
-from jaxlook.training.mesh import Layout, MeshShape, parse_mesh
+from jaxlook import models
+from jaxlook.models import Decoder
+from jaxlook.tasks.precache import Precache
+from jaxlook.training import TrainConfig, mesh, step
+from jaxlook.training.mesh import Layout, MeshShape, Share, parse_mesh
 from tests import base
 
+TASK = Precache(p=0.5, terms=2, frequency=3.0, length=4)
+MODEL = models.DecoderConfig(
+  layers=1,
+  width=4,
+  heads=2,
+  max_length=4,
+  input_features=2,
+  output_features=1,
+  mlp_width=0,
+  init_std=0.3,
+)
 _TRAIN = TrainConfig(steps=1, batch_size=12)
 
 
@@ -55,6 +70,54 @@ class SplitTest(base.TestCase):
     shares = {"one": 1, "all": 4, "seed": 2, "data": 1, "model": 8}
     for name, share in shares.items():
       np.testing.assert_array_equal(found[name]["shares"], 1 / share)
+
+
+class GradientTest(base.Float64TestCase):
+  @parameterized.parameters(
+    (MeshShape(data=2), 1), (MeshShape(model=2), 1), (MeshShape(model=2), 3)
+  )
+  def test_two_devices_give_what_one_gives(self, shape, microbatches):
+    """Loss, gradient and norm are those of the whole batch on one device."""
+    key = jax.random.key(0)
+    batch, params = TASK.batch(key, 6), models.init(MODEL, key)
+    params = jax.tree.map(lambda x: np.float64(x)[None], params)
+    layout = Layout(shape, shape.build())
+    specs, share = layout.specs(params), layout.share(params)
+    # What is split and what is not, the head's bias, are averaged differently.
+    whole = [axis < 0 for axis in jax.tree.leaves(share.axes)]
+    self.assertEqual(sum(whole), 1 if shape.model > 1 else len(whole))
+
+    def measure(share, microbatches, params):
+      loss, grads = step.loss_and_gradient(
+        *(Decoder(MODEL), TASK, microbatches, params, share.batch(batch)),
+        share=share,
+      )
+      return (loss, share.norm(grads)), grads
+
+    together = jax.shard_map(
+      jax.vmap(functools.partial(measure, share, microbatches)),
+      mesh=layout.mesh,
+      in_specs=(specs,),
+      out_specs=(PartitionSpec("seed"), specs),
+      check_vma=False,
+    )
+    alone = jax.vmap(functools.partial(measure, Share(), 1))
+    found, expected = (
+      jax.tree.map(np.asarray, jax.jit(f)(params)) for f in (together, alone)
+    )
+    self.assert_close(found, expected)
+
+  def test_sums_over_model_become_means(self):
+    """Of data:2,model:3: a split gradient comes summed over the three."""
+    each = np.random.default_rng(0).normal(size=(2, 3, 4))
+    sums = np.broadcast_to(each.sum(axis=1, keepdims=True), each.shape)
+    share = Share(MeshShape(data=2, model=3), {"split": 0, "whole": -1})
+    # Vectorised axes stand for six devices.
+    along_model = jax.vmap(share.mean_gradient, axis_name="model")
+    along_both = jax.vmap(along_model, axis_name="data")
+    found = along_both({"split": sums, "whole": each})
+    expected = np.broadcast_to(each.mean(axis=(0, 1)), each.shape)
+    self.assert_close(found, {"split": expected, "whole": expected})
 
 
 class ShapeTest(base.TestCase):
