@@ -15,9 +15,9 @@ import jax
 from absl import flags
 
 from experiments import cli, clusters, distributed, launching, progress
-from jaxlook import ablation
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.runs import Store, Unseen, follow_store, open_store
+from jaxlook.stats import myopia_gap
 from jaxlook.training import (
   FinishedArm,
   MeshShape,
@@ -172,7 +172,7 @@ def arms(
         "attention", f"{text!r} needs a teacher, and no model is trained first"
       )
     names.append(layers_name(specs))
-  return tuple(dict.fromkeys([ablation.CAUSAL, *names]))
+  return tuple(dict.fromkeys([myopia_gap.CAUSAL, *names]))
 
 
 def cuts(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:

@@ -22,13 +22,14 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, horizon, studying, writing
-from jaxlook import ablation, report
-from jaxlook.claims import Statement, judged
+from jaxlook import report
 from jaxlook.lookahead import dial_report
 from jaxlook.lookahead.dial import STOPS, Dial, Values
 from jaxlook.lookahead.dial import horizon as horizon_name
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.runs import Store
+from jaxlook.stats import myopia_gap
+from jaxlook.stats.claims import Statement, judged
 from jaxlook.tasks.deferred import Deferred
 from jaxlook.training import FinishedArm, Problem, TrainConfig
 
@@ -127,7 +128,7 @@ def _statements(
   setting: str, losses: Values, chance: float
 ) -> Iterator[Statement]:
   """Ordinary training learns the task, and myopic training nothing of it."""
-  bounds = {ablation.CAUSAL: ("learned", "at most a tenth", {"high": 0.1})}
+  bounds = {myopia_gap.CAUSAL: ("learned", "at most a tenth", {"high": 0.1})}
   for stop in STOPS:
     whole = (f"{stop}/whole", "at least nine tenths", {"low": 0.9})
     bounds[horizon_name(0, stop)] = whole
@@ -154,7 +155,7 @@ def findings(
   claims, tables, figures = [], {}, {}
   for problem in problems:
     layers, length = problem.model.layers, problem.model.max_length
-    losses = ablation.by_variant(cells, "loss_over_asked", problem.setting)
+    losses = myopia_gap.by_variant(cells, "loss_over_asked", problem.setting)
     unit = "nats/asked token"
     task = cast(Deferred, problem.task)
     bounds = reach(task, layers)
@@ -168,7 +169,7 @@ def findings(
     found = dial_report.tables(dial, losses, length, layers, unit)
     found[f"Held-out loss, {unit}"] = report.variant_table(
       losses,
-      ablation.diverged(cells, problem.setting),
+      myopia_gap.diverged(cells, problem.setting),
       {"chance": task.asked_chance},
     )
     tables |= {

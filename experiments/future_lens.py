@@ -21,10 +21,11 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import ablation, report
+from jaxlook import report
 from jaxlook.lookahead import future_lens as lens
 from jaxlook.lookahead import future_pairs, future_report
 from jaxlook.lookahead.interventions import forward_only
+from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 
 flags.adopt_module_key_flags(studying)
@@ -147,7 +148,7 @@ def main() -> None:
   study = studying.build(
     "future_lens",
     "The future lens: later tokens from one hidden state",
-    (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV),
+    (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
   )
   if not isinstance(study.problem.task, Text):
     raise cli.UsageError("model", "was trained on no text: there are no tokens")

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from absl import flags
 
 from experiments import cli, studying, writing
-from jaxlook import ablation
 from jaxlook.lookahead import anatomy_figures, examination, geometry
 from jaxlook.lookahead import anatomy_report as anatomy
+from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)
@@ -25,7 +25,7 @@ flags.adopt_module_key_flags(studying)
 _SEQUENCES = flags.DEFINE_integer(
   "sequences", None, "Held-out sequences to measure on.", lower_bound=1
 )
-ARMS = (ablation.CAUSAL, ablation.KV)
+ARMS = (myopia_gap.CAUSAL, myopia_gap.KV)
 
 
 def keeping(presets: Mapping, kept: Mapping[str, tuple[int, ...]]) -> dict:

@@ -17,9 +17,10 @@ import math
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import ablation, report
+from jaxlook import report
 from jaxlook.lookahead.dial import Dial
 from jaxlook.lookahead.dial_report import claims, figure, tables
+from jaxlook.stats import myopia_gap
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import TrainConfig
 
@@ -124,7 +125,7 @@ def main() -> None:
     todo = [(problem, variant) for variant in study.variants]
     arms = ablating.train(store, todo)
     cells = [cell for arm in arms for cell in arm.cells]
-    values = ablation.by_variant(cells, "loss")
+    values = myopia_gap.by_variant(cells, "loss")
     seeds = f"{len(problem.seeds)} seeds"
     figure(
       store.figures / "dial.png",
@@ -149,7 +150,7 @@ def main() -> None:
         tables=tables(chosen, values, length, layers, study.unit)
         | {
           f"Held-out loss of every arm, {study.unit}": report.variant_table(
-            values, ablation.diverged(cells), {}
+            values, myopia_gap.diverged(cells), {}
           )
         },
         figures={

@@ -24,7 +24,6 @@ from typing import Any
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import ablation
 from jaxlook.circuits import induction_heads
 from jaxlook.circuits.induction_report import (
   claims,
@@ -34,6 +33,7 @@ from jaxlook.circuits.induction_report import (
 )
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.models.config import Positions
+from jaxlook.stats import myopia_gap
 from jaxlook.tasks.induction import Induction
 from jaxlook.training import (
   FinishedArm,
@@ -187,7 +187,7 @@ def main() -> None:
     raise cli.UsageError("layers", "must be at least 2; 1 is the control")
   dial = [f"horizon:{h}" for h in config.horizons]
   variants = ablating.arms(
-    [ablation.RESIDUAL, ablation.KV, *dial], config.layers, config.heads
+    [myopia_gap.RESIDUAL, myopia_gap.KV, *dial], config.layers, config.heads
   )
   one, deep = problems(config)
   task = config.task()
@@ -208,7 +208,7 @@ def main() -> None:
     source="",
   )
   with studying.opened(study) as store:
-    todo = [(one, ablation.CAUSAL), *((deep, each) for each in variants)]
+    todo = [(one, myopia_gap.CAUSAL), *((deep, each) for each in variants)]
     arms = ablating.train(store, todo)
     courses = {
       arm.setting or arm.variant: follow(task, problem, arm, config.sequences)
@@ -233,7 +233,7 @@ def main() -> None:
       store,
       study,
       writing.Findings(
-        claims=claims(by_variant, shallow, ablation.CAUSAL),
+        claims=claims(by_variant, shallow, myopia_gap.CAUSAL),
         tables=tables(courses),
         figures={
           "heads.png": "The best head of each model along training, and what"

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments import ablating, cli
-from jaxlook import ablation, figures, report, stats
+from jaxlook import figures, report, stats
 from jaxlook.environment import environment
 from jaxlook.runs import Store
+from jaxlook.stats import myopia_gap
 from jaxlook.training import (
   FinishedArm,
   Problem,
@@ -79,7 +80,7 @@ def run(plan: Ablation) -> None:
     vanilla = {
       arm.setting: read_arm(arm.root)
       for arm in arms
-      if arm.variant == ablation.CAUSAL
+      if arm.variant == myopia_gap.CAUSAL
     }
     if later:
       arms += ablating.train(store, later, vanilla)
@@ -131,7 +132,7 @@ def _write(
       | ({"setting": problem.setting} if problem.setting else {})
       for name, metrics in baselines.items()
     ]
-    values = ablation.by_variant(cells, "loss", problem.setting)
+    values = myopia_gap.by_variant(cells, "loss", problem.setting)
     by_setting[problem.setting] = values
     found = plan.claims(problem, values)
     claims += found
@@ -141,7 +142,7 @@ def _write(
     tables += [(f"{name}{head}", rows) for name, rows in shown.items()]
     sections += [
       (f"Curves{head}", f"![](figures/{figure})\n"),
-      ("", f"{ablation.disjoint(values)}\n"),
+      ("", f"{myopia_gap.disjoint(values)}\n"),
       *((f"{n}{head}", report.markdown(rows)) for n, rows in shown.items()),
     ]
   if across := plan.across(by_setting):
@@ -176,7 +177,7 @@ def _draw(
   figures.ladder_figure(
     store.figures / name,
     curves={arm.variant: (arm.steps, arm.losses) for arm in arms},
-    finals=ablation.by_variant(cells, "loss", problem.setting),
+    finals=myopia_gap.by_variant(cells, "loss", problem.setting),
     baselines={name: found["loss"] for name, found in baselines.items()},
     unit=plan.unit,
     title=", ".join(part for part in (plan.title, problem.setting) if part),
@@ -194,7 +195,7 @@ def _tables(
   """The tables of one setting by their titles."""
   cells = [cell for arm in arms for cell in arm.cells]
   setting = arms[0].setting
-  diverged = ablation.diverged(cells, setting)
+  diverged = myopia_gap.diverged(cells, setting)
   metrics = list(next(iter(baselines.values())))
   losses = [name for name in metrics if name.split(" on ")[0] == "loss"]
   titles = {name: f"{name}, {unit}" for name in losses}
@@ -202,7 +203,7 @@ def _tables(
   tables = {
     f"Held-out {titles.get(metric, metric.replace('_', ' '))}": (
       report.variant_table(
-        ablation.by_variant(cells, metric, setting),
+        myopia_gap.by_variant(cells, metric, setting),
         diverged,
         {name: metrics[metric] for name, metrics in baselines.items()},
       )
@@ -210,8 +211,8 @@ def _tables(
     for metric in metrics
   }
   for name in losses:
-    differences = ablation.differences(
-      ablation.by_variant(cells, name, setting)
+    differences = myopia_gap.differences(
+      myopia_gap.by_variant(cells, name, setting)
     )
     title = name.replace("loss", "Paired differences", 1)
     tables[title] = report.comparison_table(differences)

@@ -27,8 +27,9 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, ladders, reading, sizing
-from jaxlook import ablation, stats
-from jaxlook.claims import ABOVE_0, PAIRED, Statement, changes, judged
+from jaxlook import stats
+from jaxlook.stats import myopia_gap
+from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.tasks.text import Text
 from jaxlook.training import Problem
 
@@ -54,7 +55,9 @@ def claims(
 ) -> list[stats.Claim]:
   """The order of the ladder, and zero_context against bigram counts."""
   head = f"{setting}/" if setting else ""
-  found = ablation.ladder_claims(values, reading.UNIT, reading.SOURCE, setting)
+  found = myopia_gap.ladder_claims(
+    values, reading.UNIT, reading.SOURCE, setting
+  )
   losses = list(values.get(_ZERO_CONTEXT, {}).values())
   if len(losses) >= 2:
     found.append(
@@ -74,9 +77,9 @@ def claims(
       f"{head}{local}/bonus",
       "the local myopia bonus is positive; the estimate is causal minus"
       f" {local}",
-      ablation.source_of(local.partition("/")[2], reading.SOURCE),
+      myopia_gap.source_of(local.partition("/")[2], reading.SOURCE),
       reading.UNIT,
-      changes(values[ablation.CAUSAL], values[local]),
+      changes(values[myopia_gap.CAUSAL], values[local]),
       ABOVE_0,
       PAIRED,
     )
@@ -100,7 +103,7 @@ def agreement(
     arms = [
       values[precision][each]
       for precision in _PRECISIONS
-      for each in (variant, ablation.CAUSAL)
+      for each in (variant, myopia_gap.CAUSAL)
     ]
     seeds = sorted(set.intersection(*(set(arm) for arm in arms)))
     of = np.array([[arm[seed] for seed in seeds] for arm in arms])
@@ -112,7 +115,7 @@ def agreement(
   return judged(
     Statement(
       f"precision/{variant}",
-      f"{variant} minus {ablation.CAUSAL} is the same in both precisions within"
+      f"{variant} minus {myopia_gap.CAUSAL} is the same in both precisions within"
       f" {_PRECISION_SHARE:.0%}; the estimate is bfloat16's over float32's,"
       " minus 1",
       "jaxlook's own",
@@ -122,7 +125,7 @@ def agreement(
       PAIRED,
     )
     for variant in values["float32"]
-    if variant != ablation.CAUSAL
+    if variant != myopia_gap.CAUSAL
   )
 
 
@@ -181,7 +184,7 @@ def main() -> None:
   if chosen is not None:
     config = sizing.fitted(config, chosen)
   variants = ablating.arms(
-    (*ablation.LADDER, _ZERO_CONTEXT), config.layers, config.heads, local=True
+    (*myopia_gap.LADDER, _ZERO_CONTEXT), config.layers, config.heads, local=True
   )
   text = sizing.read_text(config, [chosen] if chosen else [], several=True)
   on_text = problem(config, text, chosen)

@@ -15,14 +15,15 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import ablation, figures, report, stats
+from jaxlook import figures, report, stats
 from jaxlook.lookahead import local_myopia
+from jaxlook.stats import myopia_gap
 from jaxlook.training import SavedArm, Teacher, held_out_key
 
 flags.adopt_module_key_flags(studying)
 
 STOPS = ("residual", "kv")
-TRAINED = (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV)
+TRAINED = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
 
 
 def teacher_of(arm: SavedArm, teacher: Teacher | None = None) -> Teacher:
@@ -76,13 +77,13 @@ def main() -> None:
     vanilla = studying.read(arms[0])
     local = ablating.train(store, later, vanilla)
     cells = [cell for arm in (*arms, *local) for cell in arm.cells]
-    losses = ablation.by_variant(cells, "loss")
+    losses = myopia_gap.by_variant(cells, "loss")
     crossings = {
       stop: crossed(
         study,
         vanilla,
         studying.read(arm),
-        losses[ablation.CAUSAL].keys() & losses[arm.variant].keys(),
+        losses[myopia_gap.CAUSAL].keys() & losses[arm.variant].keys(),
       )
       for stop, arm in zip(STOPS, local, strict=True)
     }
@@ -95,7 +96,7 @@ def main() -> None:
     ]
     tables = {
       f"Held-out loss, {unit}": report.variant_table(
-        losses, ablation.diverged(cells), {}
+        losses, myopia_gap.diverged(cells), {}
       ),
       "Gap and bonus, paired by seed": report.comparison_table(
         differences(losses)
@@ -130,8 +131,8 @@ def differences(losses) -> dict[str, stats.Comparison]:
   """Gap and bonus of both stop points, where two seeds are left."""
   pairs = {}
   for stop in STOPS:
-    pairs[f"gap, {stop}"] = (f"myopic/{stop}", ablation.CAUSAL)
-    pairs[f"bonus, {stop}"] = (ablation.CAUSAL, f"teacher/{stop}")
+    pairs[f"gap, {stop}"] = (f"myopic/{stop}", myopia_gap.CAUSAL)
+    pairs[f"bonus, {stop}"] = (myopia_gap.CAUSAL, f"teacher/{stop}")
   return {
     f"{name}: {high} - {low}": stats.compare(losses[high], losses[low])
     for name, (high, low) in pairs.items()
@@ -147,7 +148,7 @@ def draw(path, study, losses, crossings) -> None:
     stop: np.array(
       [
         [losses[name].get(seed, np.nan) for seed in study.problem.seeds]
-        for name in (f"myopic/{stop}", ablation.CAUSAL, f"teacher/{stop}")
+        for name in (f"myopic/{stop}", myopia_gap.CAUSAL, f"teacher/{stop}")
       ]
     )
     for stop in STOPS

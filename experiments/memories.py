@@ -17,10 +17,11 @@ import dataclasses
 from absl import flags
 
 from experiments import ablating, cli, reading, studying, writing
-from jaxlook import ablation, figures, report
+from jaxlook import figures, report
 from jaxlook.circuits import memories_report as reports
 from jaxlook.circuits import memory_pages, memory_study
 from jaxlook.lookahead.interventions import forward_only
+from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)
@@ -94,7 +95,7 @@ def main() -> None:
   study = studying.build(
     "memories",
     "Feed-forward layers as key-value memories",
-    (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV),
+    (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
     precache=None,
     text=TEXT,
   )

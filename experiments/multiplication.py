@@ -28,12 +28,12 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import ablation
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.products import claims as digits_claims
 from jaxlook.planning.products import measures as digits
 from jaxlook.planning.products import report as digits_report
 from jaxlook.planning.products.measures import Measured, Sizes
+from jaxlook.stats import myopia_gap
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.training import (
   FinishedArm,
@@ -194,7 +194,7 @@ def main() -> None:
       " layer, padding has read nothing that a swap could bring",
     )
   variants = ablating.cuts(
-    [ablation.RESIDUAL, ablation.KV], config.layers, config.heads
+    [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
   )
   settings = problems(config)
   tasks = config.tasks()
@@ -222,7 +222,7 @@ def main() -> None:
     }
     untrained = {
       setting: measure(
-        arms[setting, ablation.CAUSAL], task, config.sizes, step=0
+        arms[setting, myopia_gap.CAUSAL], task, config.sizes, step=0
       )
       for setting, task in tasks.items()
     }

@@ -28,7 +28,6 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import ablation, claims
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.stars import claims as stars_claims
 from jaxlook.planning.stars import report as stars_report
@@ -44,6 +43,7 @@ from jaxlook.planning.stars.settings import (
   Star,
   examine,
 )
+from jaxlook.stats import claims, myopia_gap
 from jaxlook.training import FinishedArm, Problem, TrainConfig, held_out_key
 
 flags.adopt_module_key_flags(ablating)
@@ -200,7 +200,7 @@ def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = build_config()
   variants = ablating.cuts(
-    [ablation.RESIDUAL, ablation.KV], config.layers, config.heads
+    [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
   )
   todo = to_train(config, variants)
   graphs, train = config.graphs, config.train

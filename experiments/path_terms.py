@@ -20,8 +20,8 @@ from absl import flags
 
 from experiments import ablating, cli, studying, writing
 from jaxlook import figures
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits import composition, path_measures, path_report
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.training import held_out_batch
 
 flags.adopt_module_key_flags(studying)

@@ -16,9 +16,10 @@ import pyarrow as pa
 from absl import flags
 
 from experiments import ablating, cli, precaching, studying, writing
-from jaxlook import ablation, report, stats
+from jaxlook import report, stats
 from jaxlook.lookahead import placebo
 from jaxlook.models import Decoder
+from jaxlook.stats import myopia_gap
 from jaxlook.training import TrainConfig
 
 _REPETITIONS = flags.DEFINE_integer(
@@ -109,7 +110,7 @@ def main() -> None:
         tables={"Cover": rows},
         figures={},
         metrics={
-          ablation.CAUSAL: {
+          myopia_gap.CAUSAL: {
             seed: {
               "loss": float(np.nanmean(losses[0, :, seed])),
               "loss_other_order": float(np.nanmean(losses[1, :, seed])),

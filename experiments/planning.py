@@ -33,7 +33,6 @@ from absl import flags
 
 from experiments import ablating, cli, rhyming, studying, writing
 from experiments.rhyming import Config
-from jaxlook import ablation
 from jaxlook.planning.couplets import claims as couplets_claims
 from jaxlook.planning.couplets import report as couplets_report
 from jaxlook.planning.couplets.examination import (
@@ -45,6 +44,7 @@ from jaxlook.planning.couplets.examination import (
   probe_numbers,
 )
 from jaxlook.runs import Store
+from jaxlook.stats import myopia_gap
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.training import FinishedArm, Problem
 
@@ -97,7 +97,7 @@ def main() -> None:
     rhyming.problem(language, config) for language in config.languages
   ]
   variants = ablating.cuts(
-    [ablation.RESIDUAL, ablation.KV], config.layers, config.heads
+    [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
   )
   study = studying.Study(
     name="planning",
@@ -121,7 +121,7 @@ def todo(
   return [
     (problem, variant)
     for problem, variant in itertools.product(problems, variants)
-    if variant == ablation.CAUSAL
+    if variant == myopia_gap.CAUSAL
     or ablating.ATTENTION.value
     or not cast(Couplets, problem.task).end_only
   ]

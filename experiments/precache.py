@@ -15,7 +15,8 @@ import math
 from absl import flags
 
 from experiments import ablating, cli, ladders, precaching
-from jaxlook import ablation, stats
+from jaxlook import stats
+from jaxlook.stats import myopia_gap
 from jaxlook.training import Problem
 
 flags.adopt_module_key_flags(ablating)
@@ -28,7 +29,7 @@ def claims(
   values: dict[str, dict[int, float]],
 ) -> list[stats.Claim]:
   """The order of the ladder and, in the published setting, its figures."""
-  found = ablation.ladder_claims(
+  found = myopia_gap.ladder_claims(
     values, precaching.UNIT, precaching.SOURCE, problem.setting
   )
   paper = precaching.PRESETS["paper"]
@@ -37,7 +38,7 @@ def claims(
   p = problem.about["p"]
   for variant, name, low, high, words, source in (
     (
-      ablation.RESIDUAL,
+      myopia_gap.RESIDUAL,
       "W4",
       0.95,
       1.27,
@@ -45,7 +46,7 @@ def claims(
       "notebook synthetic_interp of the published code",
     ),
     (
-      ablation.CAUSAL,
+      myopia_gap.CAUSAL,
       "W5",
       -math.inf,
       0.10,
@@ -73,7 +74,7 @@ def main() -> None:
   """Checks the flags, then trains and reports."""
   config = precaching.build_config()
   problems = [precaching.problem(config, p) for p in config.p]
-  variants = ablating.arms(ablation.LADDER, config.layers, config.heads)
+  variants = ablating.arms(myopia_gap.LADDER, config.layers, config.heads)
   ladders.run(
     ladders.Ablation(
       name="precache",

@@ -21,12 +21,12 @@ from absl import flags
 
 from experiments import ablating, cli, studying, writing
 from jaxlook import figures, report
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.attention import parse_layers
 from jaxlook.lookahead import probe_report, probing, targets
 from jaxlook.lookahead.probing import ACCURACY, LEAST_SQUARES, NATS, R2, Probed
 from jaxlook.models import Decoder
 from jaxlook.models.sites import residual_sites
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch

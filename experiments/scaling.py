@@ -30,15 +30,15 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, reading, sizing, studying, writing
-from jaxlook import ablation
 from jaxlook.lookahead import scaling, scaling_report
+from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.training import FinishedArm, Problem
 
 flags.adopt_module_key_flags(ablating)
 flags.adopt_module_key_flags(reading)
 flags.adopt_module_key_flags(sizing)
-TRAINED = (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV)
+TRAINED = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
 SIZES = {
   "smoke": ("0.9k", "3.3k"),
   "cpu": ("13k", "51k", "0.2M"),
@@ -107,7 +107,7 @@ def train(store, problems: tuple[Problem, ...]) -> list[FinishedArm]:
   vanilla = {
     arm.setting: studying.read(arm)
     for arm in arms
-    if arm.variant == ablation.CAUSAL
+    if arm.variant == myopia_gap.CAUSAL
   }
   return [*arms, *ablating.train(store, local, vanilla)]
 
@@ -162,7 +162,7 @@ def main() -> None:
       found.axis,
       names,
       np.array([found.x[name] for name in names], np.float64),
-      {name: ablation.by_variant(cells, "loss", name) for name in names},
+      {name: myopia_gap.by_variant(cells, "loss", name) for name in names},
     )
     scaling_report.figure(
       store.figures / _FIGURE, sweep, title=about.title, setup=about.setup
@@ -176,7 +176,7 @@ def main() -> None:
         tables=scaling_report.tables(
           sweep,
           training_losses(sweep, arms),
-          {name: ablation.diverged(cells, name) for name in names},
+          {name: myopia_gap.diverged(cells, name) for name in names},
           counts,
         ),
         figures={_FIGURE: scaling_report.CAPTION},

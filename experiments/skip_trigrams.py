@@ -20,7 +20,6 @@ from absl import flags
 
 from experiments import ablating, cli, reading, studying, writing
 from jaxlook import figures
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits import (
   trigram_check,
   trigram_measures,
@@ -28,6 +27,7 @@ from jaxlook.circuits import (
   trigram_tables,
 )
 from jaxlook.circuits.trigram_check import Scale
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 

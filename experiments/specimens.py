@@ -10,11 +10,11 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, reading, studying
-from jaxlook.ablation import CAUSAL, KV
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.circuits.microscope import Specimen
 from jaxlook.models import Decoder, pretrained
 from jaxlook.runs import Arm
+from jaxlook.stats.myopia_gap import CAUSAL, KV
 from jaxlook.tasks.tokenizer import Tokenizer, load_tokenizer
 from jaxlook.training import SavedArm, read_arm
 

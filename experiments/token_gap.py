@@ -20,10 +20,10 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, reading, studying, writing
-from jaxlook import ablation
 from jaxlook.lookahead import token_gap, token_gap_claims
 from jaxlook.lookahead import token_gap_report as reports
 from jaxlook.lookahead.token_classes import kinds
+from jaxlook.stats import myopia_gap
 from jaxlook.tasks import ngram
 from jaxlook.tasks.text import Text
 
@@ -61,20 +61,20 @@ def build() -> studying.Study:
   study = studying.build(
     "token_gap",
     "Where in text the myopia gap lies",
-    (ablation.CAUSAL, ablation.RESIDUAL, ablation.KV),
+    (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
     precache=None,
   )
   if study.loaded is not None:
     raise cli.UsageError("model", "is one model; a gap is between two arms")
   if studying.STEP.value == 0:
     raise cli.UsageError("step", "must be above 0: untrained arms are one")
-  others = [each for each in study.variants if each != ablation.CAUSAL]
-  if ablation.CAUSAL not in study.variants or not others:
+  others = [each for each in study.variants if each != myopia_gap.CAUSAL]
+  if myopia_gap.CAUSAL not in study.variants or not others:
     flag = "attention" if ablating.ATTENTION.value else "model"
     raise cli.UsageError(
       flag, f"gives {', '.join(study.variants)}; causal and another are needed"
     )
-  order = (ablation.CAUSAL, *others)
+  order = (myopia_gap.CAUSAL, *others)
   saved = {name: study.saved[name] for name in order if name in study.saved}
   return dataclasses.replace(study, variants=order, saved=saved)
 

@@ -5,7 +5,8 @@ import tempfile
 
 import numpy as np
 
-from jaxlook import ablation, report, stats
+from jaxlook import report, stats
+from jaxlook.stats import myopia_gap
 from tests import base
 
 VALUES = {"causal": {0: 0.1, 1: 0.3}, "myopic/kv": {1: 0.5}}
@@ -54,12 +55,12 @@ class TableTest(base.TestCase):
   def test_comparisons_and_claims_carry_n_and_pairing(self):
     """Every number has its interval, n, pairing and verdict."""
     values = {"causal": {0: 0.1, 1: 0.2}, "myopic/kv": {0: 0.3, 1: 0.41}}
-    rows = report.comparison_table(ablation.differences(values))
+    rows = report.comparison_table(myopia_gap.differences(values))
     found = dict(zip(rows[0], rows[1], strict=True))
     self.assertEqual(found["n"], "2")
     self.assertEqual(found["pairing"], "paired by seed")
     self.assertEqual(found["estimate"], "0.205")
-    claims = ablation.ladder_claims(values, "nats", "here")
+    claims = myopia_gap.ladder_claims(values, "nats", "here")
     rows = report.claim_table(claims)
     found = dict(zip(rows[0], rows[1], strict=True))
     self.assertEqual(found["verdict"], claims[0].verdict)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxlook import figures, report, stats
 from jaxlook.circuits import induction_heads
 from jaxlook.circuits.induction_heads import Measured
-from jaxlook.claims import BELOW_0, PAIRED, Statement, judged
+from jaxlook.stats.claims import BELOW_0, PAIRED, Statement, judged
 
 Course = Mapping[int, Measured]
 _OLSSON = "Olsson et al. 2022, arXiv 2209.11895"

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import stats
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import agreeing, ending
-from jaxlook.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.report import Rows, interval, number
+from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 
 GEVA = "Geva et al. 2021, arXiv 2012.14913"
 OWN = "jaxlook's own"

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits.path_measures import (
   BEFORE,
   DIRECT,
@@ -18,6 +17,7 @@ from jaxlook.circuits.path_measures import (
 )
 from jaxlook.figures import Curves
 from jaxlook.report import Rows, comparison_table, measure_table
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 
 _SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"
 _OWN = "jaxlook's own"

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.circuits import trigram_measures as measures
 from jaxlook.circuits.trigram_check import Checked, Plan
-from jaxlook.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.figures import Curves, Scatter
+from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 
 _SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"
 _OWN = "jaxlook's own"

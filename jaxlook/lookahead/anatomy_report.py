@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import report, stats
-from jaxlook.ablation import source_of
 from jaxlook.lookahead.examination import (
   HOWS,
   KINDS,
@@ -17,6 +16,7 @@ from jaxlook.lookahead.examination import (
   used,
 )
 from jaxlook.lookahead.geometry import STOPS
+from jaxlook.stats.myopia_gap import source_of
 
 Examinations = Mapping[str, Examination]
 Directions = Mapping[int, Mapping[str, np.ndarray]]

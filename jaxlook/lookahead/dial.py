@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.ablation import CAUSAL
 from jaxlook.attention import layers_name, parse_layers
+from jaxlook.stats.myopia_gap import CAUSAL
 
 STOPS = ("residual", "kv")
 CLOSED = 0.9

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxlook import figures, report, stats
-from jaxlook.ablation import source_of
 from jaxlook.lookahead import dial
 from jaxlook.lookahead.dial import CAUSAL, STOPS, Dial, Values
+from jaxlook.stats.myopia_gap import source_of
 
 _OURS = "jaxlook's own; the published code has no horizon"
 

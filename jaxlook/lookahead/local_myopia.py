@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.ablation import source_of
 from jaxlook.models import Decoder
+from jaxlook.stats.myopia_gap import source_of
 from jaxlook.tasks.task import Task
 from jaxlook.training import TrainConfig, evaluate
 from jaxlook.training.step import Teacher

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import stats
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL, source_of
 from jaxlook.figures import Curves
 from jaxlook.lookahead import targets
 from jaxlook.lookahead.probing import BASELINE, PROBE, SHUFFLED, Probed
@@ -16,6 +15,7 @@ from jaxlook.lookahead.targets import ACCURACY, OBSERVED, R2, Baselines
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.sites import residual_site
 from jaxlook.report import Rows, interval, number
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL, source_of
 
 _OWN = "jaxlook's own"
 _SINE = 0.8

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 
 LOCAL = "teacher/residual"
 GAP = "gap/residual"

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxlook import figures, report, stats
-from jaxlook.ablation import CAUSAL, source_of
-from jaxlook.claims import ABOVE_0, PAIRED, Statement, judged
 from jaxlook.lookahead import scaling
 from jaxlook.lookahead.scaling import MEASURES, Sweep
+from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, judged
+from jaxlook.stats.myopia_gap import CAUSAL, source_of
 
 WU = "Wu et al. 2024, arXiv 2404.00859, section 5"
 OURS = "jaxlook's own; not measured before, as far as we found"

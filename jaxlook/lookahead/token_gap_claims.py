@@ -7,11 +7,11 @@ import numpy as np
 import scipy.stats
 
 from jaxlook import stats
-from jaxlook.ablation import source_of
-from jaxlook.claims import ABOVE_0, Statement, judged
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import Kind
+from jaxlook.stats.claims import ABOVE_0, Statement, judged
+from jaxlook.stats.myopia_gap import source_of
 
 WU = "Wu et al. 2024, arXiv 2404.00859, published code, pos_v_loss.ipynb"
 OURS = "jaxlook's own; not measured before, as far as we found"

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxlook import ablation, stats
-from jaxlook.claims import ABOVE_0, BELOW_0, Statement, judged
+from jaxlook import stats
 from jaxlook.planning.products import plans
 from jaxlook.planning.products.measures import Measured
+from jaxlook.stats import myopia_gap
+from jaxlook.stats.claims import ABOVE_0, BELOW_0, Statement, judged
 from jaxlook.tasks.multiplication import Multiplication
 
 Arm = tuple[str, str]
@@ -89,7 +90,7 @@ def claims(
   """
   bare, padded = list(tasks)[0], list(tasks)[-1]
   variants = list(dict.fromkeys(variant for _, variant in found))
-  cuts = [variant for variant in variants if variant != ablation.CAUSAL]
+  cuts = [variant for variant in variants if variant != myopia_gap.CAUSAL]
   made = []
   for variant in variants:
     made += _helps(found, (bare, padded), variant)
@@ -102,13 +103,13 @@ def claims(
   for variant in cuts:
     made += _less(
       *(tasks[padded], found[padded, variant]),
-      *(found[padded, ablation.CAUSAL], variant),
+      *(found[padded, myopia_gap.CAUSAL], variant),
     )
   return judged(made)
 
 
 def _source(variant: str) -> str:
-  known = (ablation.CAUSAL, ablation.RESIDUAL)
+  known = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL)
   return _WU if variant in known else _OURS
 
 
@@ -127,7 +128,7 @@ def _above_floor(shares: np.ndarray) -> bool:
 def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   """The published direction: padding helps causal, and harms myopic."""
   bare, padded = (found[pad, variant] for pad in pads)
-  better = variant == ablation.CAUSAL
+  better = variant == myopia_gap.CAUSAL
   words = (
     f"{variant}: more padding {'helps' if better else 'harms'}; the estimate is"
   )
@@ -174,7 +175,7 @@ def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
 def _table(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   """The other sides of the 2 x 2 table, and its interaction."""
   bare, padded = pads
-  plain = ablation.CAUSAL
+  plain = myopia_gap.CAUSAL
   gaps = {
     pad: right(found[pad, plain]) - right(found[pad, variant]) for pad in pads
   }

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import models
-from jaxlook.claims import by_seed
 from jaxlook.decoding import beam_gain, beam_search, generate
 from jaxlook.lookahead.interventions import capture, forward_only
 from jaxlook.models import Decoder, residual_sites
@@ -32,6 +31,7 @@ from jaxlook.planning.products.plans import (
   probe,
   swap,
 )
+from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy

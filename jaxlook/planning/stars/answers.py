@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import decoding
-from jaxlook.claims import by_seed
 from jaxlook.lookahead import probes
 from jaxlook.lookahead.interventions import capture, forward_only, run
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.sites import NO_EDITS, Edits
 from jaxlook.planning.stars.plans import Questions
+from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.text import cross_entropy
 
 

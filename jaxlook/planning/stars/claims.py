@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.ablation import CAUSAL
-from jaxlook.claims import ABOVE_0, BELOW_0, PAIRED, Statement
 from jaxlook.planning.stars import plans as stars
 from jaxlook.planning.stars.settings import (
   FORWARD,
@@ -16,6 +14,8 @@ from jaxlook.planning.stars.settings import (
   TEACHERLESS,
   Found,
 )
+from jaxlook.stats.claims import ABOVE_0, BELOW_0, PAIRED, Statement
+from jaxlook.stats.myopia_gap import CAUSAL
 
 _STAR = "Bachmann and Nagarajan 2024, arXiv 2403.06963"
 _MASKING = "Kitouni et al. 2024, arXiv 2406.05183, fig. 5"

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import figures, report, stats
-from jaxlook.ablation import CAUSAL
 from jaxlook.planning.stars.answers import Answers
 from jaxlook.planning.stars.claims import (
   MARGIN,
@@ -19,6 +18,7 @@ from jaxlook.planning.stars.claims import (
   said_of,
 )
 from jaxlook.planning.stars.settings import IN_WEIGHTS, Found
+from jaxlook.stats.myopia_gap import CAUSAL
 
 _UNTESTED = "What cannot be tested: nothing was learned that could be lost"
 

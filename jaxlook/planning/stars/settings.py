@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, cast
 import jax
 import numpy as np
 
-from jaxlook.claims import by_seed
 from jaxlook.models import Decoder
 from jaxlook.planning.stars import plans as stars
 from jaxlook.planning.stars.answers import Answers, accuracy, measure
+from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.path_star import Direction, PathStar, Teacher, clever_hans
 from jaxlook.tasks.path_star_weights import PathStarWeights
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from jaxlook.ablation import CAUSAL, RESIDUAL
 from jaxlook.planning.products import claims as products_claims
 from jaxlook.planning.products import plans
 from jaxlook.planning.products.measures import Measured
+from jaxlook.stats.myopia_gap import CAUSAL, RESIDUAL
 from jaxlook.tasks.multiplication import Multiplication
 from tests import base
 

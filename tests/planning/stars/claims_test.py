@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from jaxlook import claims
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.planning.stars import claims as stars_claims
 from jaxlook.planning.stars import plans as stars
 from jaxlook.planning.stars.settings import (
@@ -13,6 +11,8 @@ from jaxlook.planning.stars.settings import (
   TEACHERLESS,
   WEIGHTS,
 )
+from jaxlook.stats import claims
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from tests import base
 from tests.planning.stars import made
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from jaxlook.ablation import CAUSAL, KV, RESIDUAL
 from jaxlook.planning.stars import plans as stars
 from jaxlook.planning.stars.answers import Answers
 from jaxlook.planning.stars.settings import FORWARD, REVERSED, WEIGHTS, Found
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 
 # Around 0, over three seeds.
 _NOISE = np.array([-0.001, 0.0, 0.001])

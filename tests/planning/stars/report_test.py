@@ -3,10 +3,10 @@
 import pathlib
 import tempfile
 
-from jaxlook.ablation import CAUSAL, KV
 from jaxlook.planning.stars import plans as stars
 from jaxlook.planning.stars import report as stars_report
 from jaxlook.planning.stars.settings import WEIGHTS
+from jaxlook.stats.myopia_gap import CAUSAL, KV
 from tests import base
 from tests.planning.stars import made
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxlook import stats
+from jaxlook.stats import intervals
 
 CAUSAL = "causal"
 RESIDUAL = "myopic/residual"
@@ -79,7 +79,7 @@ def diverged(
 
 def differences(
   values: Mapping[str, Values],
-) -> dict[str, stats.Comparison]:
+) -> dict[str, intervals.Comparison]:
   """Paired differences between the variants of the ladder.
 
   Args:
@@ -104,13 +104,13 @@ def differences(
     name = f"{high} - {low}"
     if part := PARTS.get((high, low)):
       name += f" ({part})"
-    found[name] = stats.compare(values[high], values[low])
+    found[name] = intervals.compare(values[high], values[low])
   return found
 
 
 def ladder_claims(
   values: Mapping[str, Values], unit: str, source: str, setting: str = ""
-) -> list[stats.Claim]:
+) -> list[intervals.Claim]:
   """The order of the ladder and the size of the gap, as claims.
 
   Args:
@@ -138,13 +138,13 @@ def ladder_claims(
     if len(shared) < 2:
       continue
     claims.append(
-      stats.claim(
+      intervals.claim(
         "/".join(part for part in (setting, name) if part),
         f"the loss of {low} {relation} that of {high}; the estimate is"
         f" {high} minus {low}, paired by seed",
         claimed,
         unit,
-        stats.compare(values[high], values[low]),
+        intervals.compare(values[high], values[low]),
         low=bound,
       )
     )
@@ -163,7 +163,9 @@ def disjoint(values: Mapping[str, Values]) -> str:
   arms = LADDER[:3]
   if any(len(values.get(arm, {})) < 2 for arm in arms):
     return ""
-  ends = [stats.mean_interval(list(values[arm].values())).ci95 for arm in arms]
+  ends = [
+    intervals.mean_interval(list(values[arm].values())).ci95 for arm in arms
+  ]
   apart = all(low[1] < high[0] for low, high in itertools.pairwise(ends))
   return (
     f"In the order {' < '.join(arms)} the 95% t intervals of the means are"

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxlook import claims
-from jaxlook.claims import Statement
+from jaxlook.stats import claims
+from jaxlook.stats.claims import Statement
 from tests import base
 
 

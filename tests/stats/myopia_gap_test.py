@@ -3,7 +3,8 @@
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook import ablation, stats
+from jaxlook import stats
+from jaxlook.stats import myopia_gap
 from tests import base
 
 
@@ -34,7 +35,7 @@ LOSSES = {
 class AblationTest(base.TestCase):
   def test_by_variant_keeps_what_is_done_of_a_setting(self):
     """Diverged seeds and other settings are left out."""
-    found = ablation.by_variant(
+    found = myopia_gap.by_variant(
       cells({"causal": [0.1, None]}, setting="a")
       + cells({"causal": [0.7]}, setting="b"),
       "loss",
@@ -44,7 +45,7 @@ class AblationTest(base.TestCase):
 
   def test_differences_split_the_gap(self):
     """Upstream and projection parts add up to the whole gap."""
-    found = ablation.differences(ablation.by_variant(cells(LOSSES), "loss"))
+    found = myopia_gap.differences(myopia_gap.by_variant(cells(LOSSES), "loss"))
     parts = {
       name.split("(")[-1].rstrip(")"): comparison.estimate
       for name, comparison in found.items()
@@ -60,8 +61,8 @@ class AblationTest(base.TestCase):
   def test_differences_pair_by_seed(self):
     """A seed that diverged in one arm leaves both."""
     losses = {"causal": [0.1, None, 0.3], "myopic/kv": [0.2, 0.9, 0.5]}
-    values = ablation.by_variant(cells(losses), "loss")
-    (comparison,) = ablation.differences(values).values()
+    values = myopia_gap.by_variant(cells(losses), "loss")
+    (comparison,) = myopia_gap.differences(values).values()
     self.assertEqual(comparison.n, 2)
     self.assertAlmostEqual(comparison.estimate, 0.15)
 
@@ -73,10 +74,10 @@ class AblationTest(base.TestCase):
   )
   def test_verdicts_come_from_intervals(self, name, expected):
     """Clear steps are supported; a step within noise is inconclusive."""
-    values = ablation.by_variant(cells(LOSSES), "loss")
+    values = myopia_gap.by_variant(cells(LOSSES), "loss")
     claims = {
       claim.id: claim
-      for claim in ablation.ladder_claims(values, "nats", "here", "p=1")
+      for claim in myopia_gap.ladder_claims(values, "nats", "here", "p=1")
     }
     self.assertLen(claims, 4)
     claim = claims[f"p=1/{name}"]
@@ -89,8 +90,8 @@ class AblationTest(base.TestCase):
       variant: [1.0 - loss for loss in by_seed]
       for variant, by_seed in LOSSES.items()
     }
-    values = ablation.by_variant(cells(upside_down), "loss")
-    claims = ablation.ladder_claims(values, "nats", "here")
+    values = myopia_gap.by_variant(cells(upside_down), "loss")
+    claims = myopia_gap.ladder_claims(values, "nats", "here")
     self.assertEqual(
       [claim.verdict for claim in claims[:3]], ["contradicted"] * 3
     )
@@ -104,24 +105,24 @@ class AblationTest(base.TestCase):
     """Attention to oneself alone may cost nothing, but cannot gain."""
     cut = LOSSES["myopic/kv"]
     losses = {"myopic/kv": cut, "self_only": [loss + above for loss in cut]}
-    values = ablation.by_variant(cells(losses), "loss")
-    (floor,) = ablation.ladder_claims(values, "nats", "here")
+    values = myopia_gap.by_variant(cells(losses), "loss")
+    (floor,) = myopia_gap.ladder_claims(values, "nats", "here")
     self.assertEqual(floor.id, "floor")
     self.assertAlmostEqual(floor.estimate, above)
     self.assertEqual(floor.verdict, expected)
 
   def test_disjoint_intervals_are_said(self):
     """Three arms far apart are disjoint; reversed or close ones are not."""
-    values = ablation.by_variant(cells(LOSSES), "loss")
-    self.assertEndsWith(ablation.disjoint(values), "means are disjoint.")
+    values = myopia_gap.by_variant(cells(LOSSES), "loss")
+    self.assertEndsWith(myopia_gap.disjoint(values), "means are disjoint.")
     close = dict(values) | {"myopic/residual": values["causal"]}
-    self.assertIn("not disjoint", ablation.disjoint(close))
-    self.assertEqual(ablation.disjoint({}), "")
+    self.assertIn("not disjoint", myopia_gap.disjoint(close))
+    self.assertEqual(myopia_gap.disjoint({}), "")
 
   def test_missing_arms_make_no_claims(self):
     """What was not trained for two seeds is not claimed."""
-    values = ablation.by_variant(
+    values = myopia_gap.by_variant(
       cells({"causal": [0.1, 0.2], "myopic/kv": [0.3, None]}), "loss"
     )
-    self.assertEmpty(ablation.ladder_claims(values, "nats", "here"))
-    self.assertEmpty(ablation.differences(values))
+    self.assertEmpty(myopia_gap.ladder_claims(values, "nats", "here"))
+    self.assertEmpty(myopia_gap.differences(values))

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from jaxlook import stats
+from jaxlook.stats import intervals
 
 _Tree = TypeVar("_Tree")
 
@@ -53,11 +53,11 @@ def changes(a: Mapping[int, float], b: Mapping[int, float]) -> np.ndarray:
   Returns:
     Float64 [n] in ascending seed order; n may be 0.
   """
-  first, second = stats.paired_by_seed(a, b)
+  first, second = intervals.paired_by_seed(a, b)
   return first - second
 
 
-def judged(statements: Iterable[Statement]) -> list[stats.Claim]:
+def judged(statements: Iterable[Statement]) -> list[intervals.Claim]:
   """The claims with their intervals and verdicts.
 
   Args:
@@ -73,9 +73,9 @@ def judged(statements: Iterable[Statement]) -> list[stats.Claim]:
   for each in statements:
     alive = each.values[np.isfinite(each.values)]
     if len(alive) > 1:
-      interval = stats.mean_interval(alive, pairing=each.pairing)
+      interval = intervals.mean_interval(alive, pairing=each.pairing)
       found.append(
-        stats.claim(
+        intervals.claim(
           *(each.id, each.statement, each.source, each.unit, interval),
           **each.bounds,
         )
