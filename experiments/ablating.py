@@ -16,7 +16,7 @@ from absl import flags
 
 from experiments import cli, clusters, distributed, launching, progress
 from jaxlook.attention import layers_name, parse_layers
-from jaxlook.runs import Store, Unseen, follow_store, open_store
+from jaxlook.runs.store import Store, Unseen, follow_store, open_store
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
   FinishedArm,

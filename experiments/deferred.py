@@ -27,7 +27,7 @@ from jaxlook.lookahead import dial_report
 from jaxlook.lookahead.dial import STOPS, Dial, Values
 from jaxlook.lookahead.dial import horizon as horizon_name
 from jaxlook.models import DecoderConfig, scaled_init_std
-from jaxlook.runs import Store
+from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
 from jaxlook.stats.claims import Statement, judged
 from jaxlook.tasks.deferred import Deferred

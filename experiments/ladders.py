@@ -11,8 +11,8 @@ from typing import Any
 
 from experiments import ablating, cli
 from jaxlook import figures, report, stats
-from jaxlook.environment import environment
-from jaxlook.runs import Store
+from jaxlook.runs.environment import environment
+from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
   FinishedArm,

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from experiments import cli, clusters, progress, working
-from jaxlook.files import write_bytes
-from jaxlook.runs import Arm, Arms, Unseen
+from jaxlook.runs.atomic_files import write_bytes
+from jaxlook.runs.store import Arm, Arms, Unseen
 from jaxlook.training import (
   FinishedArm,
   MeshShape,

@@ -21,7 +21,7 @@ from absl import flags
 
 from experiments import ablating, cli, specimens, studying
 from jaxlook.circuits import microscope, page
-from jaxlook.files import write_bytes
+from jaxlook.runs.atomic_files import write_bytes
 
 _TEXT = flags.DEFINE_string("text", None, "The text to look at.")
 _TEXT_FILE = flags.DEFINE_string("text_file", None, "Or a UTF-8 file of it.")

@@ -43,7 +43,7 @@ from jaxlook.planning.couplets.examination import (
   probe,
   probe_numbers,
 )
-from jaxlook.runs import Store
+from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.training import FinishedArm, Problem

@@ -17,8 +17,8 @@ from absl import flags
 
 import jaxlook
 from experiments import ablating, cli
-from jaxlook.files import write_bytes
 from jaxlook.models import DecoderConfig
+from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.tasks import ngram
 from jaxlook.tasks.bpe import find_bpe, train_bpe
 from jaxlook.tasks.corpus import TokenFile, tokenize

@@ -13,7 +13,7 @@ from experiments import ablating, cli, reading, studying
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.circuits.microscope import Specimen
 from jaxlook.models import Decoder, pretrained
-from jaxlook.runs import Arm
+from jaxlook.runs.store import Arm
 from jaxlook.stats.myopia_gap import CAUSAL, KV
 from jaxlook.tasks.tokenizer import Tokenizer, load_tokenizer
 from jaxlook.training import SavedArm, read_arm

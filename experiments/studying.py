@@ -18,7 +18,7 @@ from experiments import ablating, cli, distributed, precaching, reading
 from jaxlook import models
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.models import Decoder, pretrained
-from jaxlook.runs import Arm, Store
+from jaxlook.runs.store import Arm, Store
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
 from jaxlook.training import (

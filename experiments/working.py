@@ -22,8 +22,8 @@ import jax
 import numpy as np
 from absl import logging
 
-from jaxlook.files import TEMPORARY_SUFFIX, write_bytes
-from jaxlook.runs import Arm, Arms
+from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX, write_bytes
+from jaxlook.runs.store import Arm, Arms
 from jaxlook.training import (
   MeshShape,
   Problem,

@@ -14,9 +14,9 @@ import pyarrow as pa
 from experiments import ablating, cli
 from experiments.studying import Study
 from jaxlook import report, stats
-from jaxlook.environment import environment
-from jaxlook.files import write_bytes, write_table
-from jaxlook.runs import Store
+from jaxlook.runs.atomic_files import write_bytes, write_table
+from jaxlook.runs.environment import environment
+from jaxlook.runs.store import Store
 
 
 @dataclasses.dataclass(frozen=True)

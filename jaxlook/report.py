@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.files import write_bytes
+from jaxlook.runs.atomic_files import write_bytes
 
 Rows = list[list[str]]
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}

@@ -16,7 +16,7 @@ from experiments.benchmarks import (
 from experiments.benchmarks.measuring import Found
 from experiments.benchmarks.timing import Samples
 from jaxlook import report
-from jaxlook.runs import Store
+from jaxlook.runs.store import Store
 
 FIGURE = "attention.png"
 TITLE = "One attention, forward and backward"

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlook.files import write_bytes
-from jaxlook.runs import Store
+from jaxlook.runs.atomic_files import write_bytes
+from jaxlook.runs.store import Store
 
 _MARKERS = "osD^vPX*<>"
 

@@ -13,9 +13,9 @@ from rich import console
 from experiments import ablating, cli
 from experiments.benchmarks.timing import Samples
 from jaxlook import report, stats
-from jaxlook.environment import environment
-from jaxlook.files import write_table
-from jaxlook.runs import Store
+from jaxlook.runs.atomic_files import write_table
+from jaxlook.runs.environment import environment
+from jaxlook.runs.store import Store
 
 ROUNDS = flags.DEFINE_integer(
   "rounds", None, "Rounds; each runs every contender.", lower_bound=2

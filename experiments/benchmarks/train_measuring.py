@@ -17,7 +17,7 @@ from experiments.benchmarks import (
 from experiments.benchmarks.pieces import Piece
 from experiments.benchmarks.stepping import Setting
 from experiments.benchmarks.timing import Samples
-from jaxlook.runs import Store
+from jaxlook.runs.store import Store
 
 TITLE = "A whole training step"
 FIGURE = "seeds.png"

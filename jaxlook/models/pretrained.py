@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxlook.files import TEMPORARY_SUFFIX
 from jaxlook.models import shards
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.decoder import Params
@@ -28,6 +27,7 @@ from jaxlook.models.layout import (
   to_checkpoint,
 )
 from jaxlook.models.settings import Settings, read_settings, write_settings
+from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
 
 _CONFIG = "config.json"
 

@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jaxlook.files import write_bytes
+from jaxlook.runs.atomic_files import write_bytes
 
 _MODEL = "model.safetensors"
 _INDEX = "model.safetensors.index.json"

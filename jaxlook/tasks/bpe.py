@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from jaxlook.files import write_bytes
+from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.tasks.corpus import open_source, read_text, source_state
 from jaxlook.tasks.tokenizer import Tokenizer, load_tokenizer, split_pieces
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxlook.files import write_bytes
+from jaxlook.runs.atomic_files import write_bytes
 
 _SUFFIX = ".tokens"
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from jaxlook.attention.masks import Barrier
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.runs import Arm, Arms
+from jaxlook.runs.store import Arm, Arms
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import processes
 from jaxlook.training.config import TrainConfig

@@ -18,7 +18,7 @@ import pytest
 
 from experiments import cli, launching
 from jaxlook.models import DecoderConfig
-from jaxlook.runs import Arm, open_store
+from jaxlook.runs.store import Arm, open_store
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import (
   FinishedArm,

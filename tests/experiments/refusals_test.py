@@ -12,7 +12,7 @@ from experiments import (
   precache,
   scaling,
 )
-from jaxlook import files
+from jaxlook.runs import atomic_files
 from tests.experiments import running
 
 
@@ -62,7 +62,7 @@ class RefusalTest(running.RefusalTestCase):
 
   def test_another_config_in_out(self):
     """A run folder of another config is not overwritten."""
-    files.write_json(self.root / "config.json", {"experiment": "other"})
+    atomic_files.write_json(self.root / "config.json", {"experiment": "other"})
     self.refuse(precache, "^--out: .* another config", out=str(self.root))
 
   @parameterized.parameters(

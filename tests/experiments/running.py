@@ -13,7 +13,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cli
-from jaxlook.results import validate_result
+from jaxlook.runs.result_schema import validate_result
 from tests import base
 
 ROOT = pathlib.Path(__file__).parents[2]

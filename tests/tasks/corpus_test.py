@@ -21,7 +21,7 @@ import numpy as np
 from absl.testing import parameterized
 from hypothesis import strategies as st
 
-from jaxlook.files import TEMPORARY_SUFFIX
+from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
 from jaxlook.tasks import corpus, tokenizer
 from jaxlook.tasks.tokenizer import load_tokenizer
 from tests import base

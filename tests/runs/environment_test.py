@@ -1,4 +1,4 @@
-"""Tests of jaxlook.environment: versions, devices, commit."""
+"""Tests of jaxlook.runs.environment: versions, devices, commit."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from absl.testing import absltest
 
-from jaxlook import environment as module
-from jaxlook.environment import environment
+from jaxlook.runs import environment as module
+from jaxlook.runs.environment import environment
 from tests import base
 
 

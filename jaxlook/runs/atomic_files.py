@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxlook import results
+from jaxlook.runs import result_schema
 
 TEMPORARY_SUFFIX = ".jaxlook-tmp"
 """How the hidden files end that a killed write leaves behind."""
@@ -66,14 +66,14 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
   Args:
     path: the file, replaced if it exists.
-    value: what `jaxlook.results.plain` takes. By its rule a float that is not
+    value: what `jaxlook.runs.result_schema.plain` takes. By its rule a float that is not
       finite is written as null, since JSON has neither NaN nor infinity.
 
   Raises:
     ValueError: the value holds something JSON cannot; nothing is written.
     OSError: the file cannot be written.
   """
-  text = json.dumps(results.plain(value), allow_nan=False, indent=2)
+  text = json.dumps(result_schema.plain(value), allow_nan=False, indent=2)
   write_bytes(path, f"{text}\n".encode())
 
 

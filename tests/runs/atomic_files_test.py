@@ -1,4 +1,4 @@
-"""Tests of jaxlook.files: whole or not at all, and one name per text."""
+"""Tests of jaxlook.runs.atomic_files: whole or not at all, and one name per text."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from absl.testing import absltest, parameterized
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jaxlook import files
+from jaxlook.runs import atomic_files
 from tests import base
 
 _MANY = settings(max_examples=300, deadline=None)
@@ -27,9 +27,9 @@ _TEXTS = st.text("aA1/:+@~^% .-=,_\n\x00é%2f", min_size=1, max_size=6)
 def _every_write():
   table = pa.table({"loss": [0.5, None]})
   return (
-    ("bytes", lambda path: files.write_bytes(path, b"new")),
-    ("json", lambda path: files.write_json(path, {"new": 1})),
-    ("table", lambda path: files.write_table(path, table)),
+    ("bytes", lambda path: atomic_files.write_bytes(path, b"new")),
+    ("json", lambda path: atomic_files.write_json(path, {"new": 1})),
+    ("table", lambda path: atomic_files.write_table(path, table)),
   )
 
 
@@ -80,20 +80,20 @@ class WriteTest(base.TestCase):
       mock.patch.object(os, "fsync", record_fsync),
       mock.patch.object(os, "replace", record_replace),
     ):
-      files.write_bytes(self.path, b"new")
+      atomic_files.write_bytes(self.path, b"new")
     self.assertEqual(calls, ["sync file", "rename", "sync folder"])
 
   def test_makes_folders_and_replaces(self):
     """Missing folders are made; a second write replaces the first."""
     path = self.folder / "a" / "b" / "file"
-    files.write_bytes(path, b"first, longer")
-    files.write_bytes(path, b"second")
+    atomic_files.write_bytes(path, b"first, longer")
+    atomic_files.write_bytes(path, b"second")
     self.assertEqual(path.read_bytes(), b"second")
     self.assertEqual(os.listdir(path.parent), ["file"])
 
   def test_others_may_read_it(self):
     """A file has the mode that the umask gives, like any other."""
-    files.write_bytes(self.path, b"")
+    atomic_files.write_bytes(self.path, b"")
     (self.folder / "plain").write_bytes(b"")
     self.assertEqual(
       self.path.stat().st_mode, (self.folder / "plain").stat().st_mode
@@ -107,7 +107,7 @@ class WriteTest(base.TestCase):
       "array": np.arange(2),
       "tuple": (1, "é", None, True),
     }
-    files.write_json(self.path, value)
+    atomic_files.write_json(self.path, value)
 
     def refuse(constant):
       self.fail(f"{constant} is not JSON")
@@ -125,13 +125,13 @@ class WriteTest(base.TestCase):
   def test_json_refuses_before_it_writes(self):
     """What JSON cannot hold is named, and no file appears."""
     with self.assertRaisesRegex(ValueError, r"value\.a\[1\]: .* got set$"):
-      files.write_json(self.path, {"a": [0, {1}]})
+      atomic_files.write_json(self.path, {"a": [0, {1}]})
     self.assertEqual(os.listdir(self.folder), [])
 
   def test_table_round_trip(self):
     """A table reads back as it was, nulls and all."""
     table = pa.table({"step": [1, 2], "loss": [0.5, None]})
-    files.write_table(self.path, table)
+    atomic_files.write_table(self.path, table)
     self.assertTrue(pq.read_table(self.path).equals(table))
 
   @parameterized.named_parameters(*_every_write())
@@ -158,7 +158,7 @@ class SlugTest(base.TestCase):
     ("é", "%c3%a9"),
   )
   def test_readable(self, text, expected):
-    self.assertEqual(files.slug(text), expected)
+    self.assertEqual(atomic_files.slug(text), expected)
 
   @_MANY
   @given(_TEXTS, _TEXTS)
@@ -167,31 +167,31 @@ class SlugTest(base.TestCase):
   @example("\ud800", "?")
   def test_distinct_texts_have_distinct_names(self, one, other):
     """Equal names mean equal texts, also where case does not count."""
-    same = files.slug(one).lower() == files.slug(other).lower()
+    same = atomic_files.slug(one).lower() == atomic_files.slug(other).lower()
     self.assertEqual(same, one == other)
 
   @_MANY
   @given(st.text(min_size=1, max_size=200))
   def test_makes_one_file(self, text):
     """Every name is one visible, short, ASCII path component."""
-    name = files.slug(text)
+    name = atomic_files.slug(text)
     self.assertRegex(name, r"^[a-z0-9_=,+@~^%][a-z0-9._=,+@~^%-]{0,119}$")
 
   def test_long_texts_stay_apart(self):
     """Long texts that differ anywhere differ by digest; no short text hits."""
     layers = ",".join(["horizon:4"] * 48)
     names = {
-      files.slug(text)
+      atomic_files.slug(text)
       for text in (layers, f"{layers},causal", layers.replace("4", "5", 1))
     }
     self.assertLen(names, 3)
     for name in names:
       self.assertLen(name, 120)
-      self.assertNotEqual(files.slug(name), name)
+      self.assertNotEqual(atomic_files.slug(name), name)
 
   def test_refuses_nothing(self):
     with self.assertRaisesRegex(ValueError, "a text that is not empty"):
-      files.slug("")
+      atomic_files.slug("")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tests of jaxlook.results: plain data, the contract, the table of cells."""
+"""Tests of jaxlook.runs.result_schema: plain data, the contract, the table of cells."""
 
 import copy
 import json
@@ -12,7 +12,8 @@ from absl.testing import absltest, parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlook import results, stats
+from jaxlook import stats
+from jaxlook.runs import result_schema
 from tests import base
 
 _JSON = st.recursive(
@@ -63,14 +64,14 @@ class PlainTest(base.TestCase):
   @given(_JSON)
   def test_is_what_a_reader_gets_back(self, value):
     """Writing plain data as strict JSON and reading it changes nothing."""
-    tree = results.plain(value)
+    tree = result_schema.plain(value)
     text = json.dumps(tree, allow_nan=False)
     self.assertEqual(json.loads(text), tree)
-    self.assertEqual(results.plain(tree), tree)
+    self.assertEqual(result_schema.plain(tree), tree)
 
   def test_arrays_and_scalars(self):
     """NumPy and JAX values become Python numbers of the same value."""
-    found = results.plain(
+    found = result_schema.plain(
       {
         "numpy": np.array([[1.5, math.nan]]),
         "jax": jnp.array([1, 2]),
@@ -108,15 +109,17 @@ class PlainTest(base.TestCase):
   )
   def test_refuses(self, value, finite, message):
     with self.assertRaisesRegex(ValueError, message):
-      results.plain(value, finite=finite)
+      result_schema.plain(value, finite=finite)
 
 
 class ValidateResultTest(base.TestCase):
   def test_accepts_before_and_after_writing(self):
     """The contract holds for a result and for what JSON makes of it."""
     result = _result()
-    results.validate_result(result)
-    results.validate_result(json.loads(json.dumps(results.plain(result))))
+    result_schema.validate_result(result)
+    result_schema.validate_result(
+      json.loads(json.dumps(result_schema.plain(result)))
+    )
 
   def test_accepts_an_inconclusive_claim_without_evidence(self):
     """An estimate that is not finite goes with "inconclusive"."""
@@ -125,7 +128,7 @@ class ValidateResultTest(base.TestCase):
     result["claims"] = [
       stats.claim("gap", "", "", "", nothing, low=0.0).as_json()
     ]
-    results.validate_result(result)
+    result_schema.validate_result(result)
 
   def test_every_key_is_needed(self):
     """Leaving out any key of the contract is refused by its path."""
@@ -140,7 +143,7 @@ class ValidateResultTest(base.TestCase):
       result = _result()
       _walk(result, path[:-1]).pop(path[-1])
       with self.assertRaisesRegex(ValueError, rf"{path[-1]}: is missing$"):
-        results.validate_result(result)
+        result_schema.validate_result(result)
 
   def test_no_other_key_is_taken(self):
     """A key outside the contract is refused by its path."""
@@ -148,7 +151,7 @@ class ValidateResultTest(base.TestCase):
       result = _result()
       _walk(result, path)["extra"] = 1
       with self.assertRaisesRegex(ValueError, r"extra: is not part of the"):
-        results.validate_result(result)
+        result_schema.validate_result(result)
 
   @parameterized.parameters(
     (("experiment",), 1, "result.experiment: expected str, got 1"),
@@ -206,25 +209,25 @@ class ValidateResultTest(base.TestCase):
     result = _result()
     _walk(result, path[:-1])[path[-1]] = value
     with self.assertRaisesRegex(ValueError, message):
-      results.validate_result(result)
+      result_schema.validate_result(result)
 
   def test_refuses_doubles(self):
     """A cell or a claim that appears twice is refused; a setting parts two."""
     result = _result()
     double = copy.deepcopy(result["cells"][1])
     result["cells"].append({**double, "setting": "p=1"})
-    results.validate_result(result)
+    result_schema.validate_result(result)
     result["cells"].append(double)
     with self.assertRaisesRegex(
       ValueError, r"cells\[3\]: a second cell of variant 'myopic', seed 1"
     ):
-      results.validate_result(result)
+      result_schema.validate_result(result)
     result = _result()
     result["claims"] *= 2
     with self.assertRaisesRegex(
       ValueError, r"claims\[1\].id: a second claim 'gap'"
     ):
-      results.validate_result(result)
+      result_schema.validate_result(result)
 
 
 class CellsTableTest(base.TestCase):
@@ -240,15 +243,15 @@ class CellsTableTest(base.TestCase):
         "r2": pa.array([0.25, None], pa.float64()),
       }
     )
-    found = results.cells_table(_result()["cells"])
+    found = result_schema.cells_table(_result()["cells"])
     self.assertTrue(found.equals(expected), found)
 
   def test_same_after_writing(self):
     """A rerun that reads its cells back gets the same table."""
     cells = _result()["cells"]
-    again = json.loads(json.dumps(results.plain(cells)))
+    again = json.loads(json.dumps(result_schema.plain(cells)))
     self.assertTrue(
-      results.cells_table(again).equals(results.cells_table(cells))
+      result_schema.cells_table(again).equals(result_schema.cells_table(cells))
     )
 
   def test_setting_is_optional(self):
@@ -258,19 +261,21 @@ class CellsTableTest(base.TestCase):
       {"variant": "a", "seed": seed, "metrics": {"hits": n}, "status": "done"}
       for seed, n in enumerate((3, 2**53 + 1))
     ]
-    found = results.cells_table(cells)
+    found = result_schema.cells_table(cells)
     self.assertEqual(found.column_names, ["variant", "seed", "status", "hits"])
     self.assertEqual(found["hits"].type, pa.float64())
 
   def test_empty(self):
     """No cells give an empty table that still has its columns."""
-    found = results.cells_table([])
+    found = result_schema.cells_table([])
     self.assertEqual(found.column_names, ["variant", "seed", "status"])
     self.assertEqual(found.num_rows, 0)
 
   def test_refuses(self):
     with self.assertRaisesRegex(ValueError, r"^cells\[0\].seed: is missing"):
-      results.cells_table([{"variant": "a", "metrics": {}, "status": "done"}])
+      result_schema.cells_table(
+        [{"variant": "a", "metrics": {}, "status": "done"}]
+      )
 
 
 def _walk(tree: Any, path: tuple[str | int, ...]) -> Any:

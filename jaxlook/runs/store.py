@@ -19,8 +19,8 @@ The lock is `flock`'s, which the system drops with the process: a killed run
 leaves none behind. This makes the module one for POSIX systems.
 
 The library only returns and stores; what a reader sees of it is up to the
-binaries. Writers of single files are in `jaxlook.files`, the contract of the
-top result.json in `jaxlook.results`.
+binaries. Writers of single files are in `jaxlook.runs.atomic_files`, the contract of the
+top result.json in `jaxlook.runs.result_schema`.
 """
 
 import contextlib
@@ -37,15 +37,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxlook import results
-from jaxlook.environment import environment
-from jaxlook.files import (
+from jaxlook.runs import result_schema
+from jaxlook.runs.atomic_files import (
   TEMPORARY_SUFFIX,
   slug,
   write_bytes,
   write_json,
   write_table,
 )
+from jaxlook.runs.environment import environment
 
 _CONFIG = "config.json"
 _RESULT = "result.json"
@@ -167,7 +167,7 @@ class Arm:
       ValueError: the result holds something JSON cannot.
       OSError: a file cannot be written; the arm stays unfinished.
     """
-    tree = results.plain(result, "result")
+    tree = result_schema.plain(result, "result")
     if self.follows:
       return tree
     write_json(self.root / "environment.json", environment())
@@ -209,7 +209,7 @@ class Arms:
         was begun with another config; then resuming would mix the two.
       OSError: the folder cannot be written.
     """
-    tree = results.plain(config, "config", finite=True)
+    tree = result_schema.plain(config, "config", finite=True)
     root = self.root / "arms" / slug(name)
     if (root / _CONFIG).exists():
       _refuse_other_config(root, tree)
@@ -270,7 +270,7 @@ class Store(Arms):
     """Writes cells.parquet and then result.json.
 
     Args:
-      result: follows the contract in `jaxlook.results`; its config is the
+      result: follows the contract in `jaxlook.runs.result_schema`; its config is the
         store's.
 
     Raises:
@@ -278,11 +278,11 @@ class Store(Arms):
         nothing is written.
       OSError: a file cannot be written.
     """
-    results.validate_result(result)
-    tree = results.plain(result)
+    result_schema.validate_result(result)
+    tree = result_schema.plain(result)
     for change in _changes(self.config, tree["config"], "result.config"):
       raise ValueError(f"the store's config differs: {change}")
-    table = results.cells_table(tree["cells"])
+    table = result_schema.cells_table(tree["cells"])
     write_table(self.root / "cells.parquet", table)
     write_json(self.root / _RESULT, tree)
 
@@ -307,7 +307,7 @@ def open_store(
       line, and a folder that is not ours is left as it was.
   """
   root = Path(root)
-  tree = results.plain(config, "config", finite=True)
+  tree = result_schema.plain(config, "config", finite=True)
   try:
     root.mkdir(parents=True, exist_ok=True)
     names = os.listdir(root)
@@ -357,7 +357,7 @@ def follow_store(
     ValueError: the config is not plain data, or the folder cannot be read or
       has another config, as when this process was started otherwise.
   """
-  root, tree = Path(root), results.plain(config, "config", finite=True)
+  root, tree = Path(root), result_schema.plain(config, "config", finite=True)
   try:
     _refuse_other_config(root, tree)
   except OSError as error:

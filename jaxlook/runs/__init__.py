@@ -1,0 +1,19 @@
+"""Run folders: what a run writes, and how it is read again."""
+
+from jaxlook.runs.store import (
+  Arm,
+  Arms,
+  Store,
+  Unseen,
+  follow_store,
+  open_store,
+)
+
+__all__ = [
+  "Arm",
+  "Arms",
+  "Store",
+  "Unseen",
+  "follow_store",
+  "open_store",
+]
