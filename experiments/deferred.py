@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, horizon, studying, writing
-from jaxlook import report
+from jaxlook import reporting
 from jaxlook.lookahead import dial_report
 from jaxlook.lookahead.dial import STOPS, Dial, Values
 from jaxlook.lookahead.dial import horizon as horizon_name
@@ -167,7 +167,7 @@ def findings(
     )
     claims += judged(_statements(problem.setting, losses, task.asked_chance))
     found = dial_report.tables(dial, losses, length, layers, unit)
-    found[f"Held-out loss, {unit}"] = report.variant_table(
+    found[f"Held-out loss, {unit}"] = reporting.variant_table(
       losses,
       myopia_gap.diverged(cells, problem.setting),
       {"chance": task.asked_chance},

@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import report
+from jaxlook import reporting
 from jaxlook.lookahead import future_lens as lens
 from jaxlook.lookahead import future_pairs, future_report
 from jaxlook.lookahead.interventions import forward_only
@@ -182,7 +182,7 @@ def main() -> None:
     }
     tables |= {
       f"Differences of {score} at tau = {future_report.TAU}": (
-        report.comparison_table(compared)
+        reporting.comparison_table(compared)
       )
       for score, compared in differences.items()
       if compared

@@ -17,7 +17,7 @@ import math
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import report
+from jaxlook import reporting
 from jaxlook.lookahead.dial import Dial
 from jaxlook.lookahead.dial_report import claims, figure, tables
 from jaxlook.stats import myopia_gap
@@ -149,7 +149,7 @@ def main() -> None:
         ),
         tables=tables(chosen, values, length, layers, study.unit)
         | {
-          f"Held-out loss of every arm, {study.unit}": report.variant_table(
+          f"Held-out loss of every arm, {study.unit}": reporting.variant_table(
             values, myopia_gap.diverged(cells), {}
           )
         },

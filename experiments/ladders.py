@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments import ablating, cli
-from jaxlook import figures, report, stats
+from jaxlook import reporting, stats
+from jaxlook.reporting import figures
 from jaxlook.runs.environment import environment
 from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
@@ -118,7 +119,7 @@ def _write(
   """Figures, report and, last, the result; then the closing tables."""
   where = environment()
   sections = [
-    ("", f"{plan.setup}.\n\n{report.environment_line(where)}.\n"),
+    ("", f"{plan.setup}.\n\n{reporting.environment_line(where)}.\n"),
     *(("", f"{note}\n") for note in plan.notes),
   ]
   cells, untrained, claims, tables = [], [], [], []
@@ -143,13 +144,13 @@ def _write(
     sections += [
       (f"Curves{head}", f"![](figures/{figure})\n"),
       ("", f"{myopia_gap.disjoint(values)}\n"),
-      *((f"{n}{head}", report.markdown(rows)) for n, rows in shown.items()),
+      *((f"{n}{head}", reporting.markdown(rows)) for n, rows in shown.items()),
     ]
   if across := plan.across(by_setting):
     claims += across
-    tables.append(("Claims across settings", report.claim_table(across)))
-    sections.append((tables[-1][0], f"{report.markdown(tables[-1][1])}\n"))
-  report.write_report(store.root / "report.md", plan.title, sections)
+    tables.append(("Claims across settings", reporting.claim_table(across)))
+    sections.append((tables[-1][0], f"{reporting.markdown(tables[-1][1])}\n"))
+  reporting.write_report(store.root / "report.md", plan.title, sections)
   store.write_result(
     {
       "experiment": plan.name,
@@ -191,7 +192,7 @@ def _tables(
   arms: Sequence[FinishedArm],
   baselines: Mapping[str, Mapping[str, float]],
   claims: Sequence[stats.Claim],
-) -> dict[str, report.Rows]:
+) -> dict[str, reporting.Rows]:
   """The tables of one setting by their titles."""
   cells = [cell for arm in arms for cell in arm.cells]
   setting = arms[0].setting
@@ -202,7 +203,7 @@ def _tables(
   titles["loss_over_p"] = f"loss / p, {unit}"
   tables = {
     f"Held-out {titles.get(metric, metric.replace('_', ' '))}": (
-      report.variant_table(
+      reporting.variant_table(
         myopia_gap.by_variant(cells, metric, setting),
         diverged,
         {name: metrics[metric] for name, metrics in baselines.items()},
@@ -215,6 +216,6 @@ def _tables(
       myopia_gap.by_variant(cells, name, setting)
     )
     title = name.replace("loss", "Paired differences", 1)
-    tables[title] = report.comparison_table(differences)
-  tables["Claims"] = report.claim_table(claims)
+    tables[title] = reporting.comparison_table(differences)
+  tables["Claims"] = reporting.claim_table(claims)
   return tables

@@ -15,8 +15,9 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import figures, report, stats
+from jaxlook import reporting, stats
 from jaxlook.lookahead import local_myopia
+from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 from jaxlook.training import SavedArm, Teacher, held_out_key
 
@@ -95,14 +96,14 @@ def main() -> None:
       )
     ]
     tables = {
-      f"Held-out loss, {unit}": report.variant_table(
+      f"Held-out loss, {unit}": reporting.variant_table(
         losses, myopia_gap.diverged(cells), {}
       ),
-      "Gap and bonus, paired by seed": report.comparison_table(
+      "Gap and bonus, paired by seed": reporting.comparison_table(
         differences(losses)
       ),
     } | {
-      f"Crossed evaluations, stop point {stop}, {unit}": report.variant_table(
+      f"Crossed evaluations, stop point {stop}, {unit}": reporting.variant_table(
         by_seed, {}, {}
       )
       for stop, by_seed in crossings.items()

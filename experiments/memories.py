@@ -17,10 +17,11 @@ import dataclasses
 from absl import flags
 
 from experiments import ablating, cli, reading, studying, writing
-from jaxlook import figures, report
+from jaxlook import reporting
 from jaxlook.circuits import memories_report as reports
 from jaxlook.circuits import memory_pages, memory_study
 from jaxlook.lookahead.interventions import forward_only
+from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
@@ -61,7 +62,7 @@ def examine(study, setup, text, found) -> list[reports.Examined]:
   ]
 
 
-def tables(examined, text, chance, show) -> dict[str, report.Rows]:
+def tables(examined, text, chance, show) -> dict[str, reporting.Rows]:
   """All tables by title."""
   found = {
     "Agreement of values with the tokens that follow their triggers": (
@@ -78,7 +79,7 @@ def tables(examined, text, chance, show) -> dict[str, report.Rows]:
   paired = reports.differences(examined)
   if paired:
     title = "Paired differences, means over layers where none is named"
-    found[title] = report.comparison_table(paired)
+    found[title] = reporting.comparison_table(paired)
   for each in examined:
     if each.variant == studying.UNTRAINED:
       continue

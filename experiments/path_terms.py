@@ -19,8 +19,8 @@ import jax
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import figures
 from jaxlook.circuits import composition, path_measures, path_report
+from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.training import held_out_batch
 

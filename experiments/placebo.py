@@ -16,7 +16,7 @@ import pyarrow as pa
 from absl import flags
 
 from experiments import ablating, cli, precaching, studying, writing
-from jaxlook import report, stats
+from jaxlook import reporting, stats
 from jaxlook.lookahead import placebo
 from jaxlook.models import Decoder
 from jaxlook.stats import myopia_gap
@@ -97,8 +97,8 @@ def main() -> None:
         [
           kind,
           *map(str, (found.covered, found.above, found.below)),
-          report.number(rate.estimate),
-          report.interval(rate.ci95),
+          reporting.number(rate.estimate),
+          reporting.interval(rate.ci95),
           str(rate.n),
         ]
       )

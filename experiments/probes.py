@@ -20,12 +20,13 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook import figures, report
+from jaxlook import reporting
 from jaxlook.attention import parse_layers
 from jaxlook.lookahead import probe_report, probing, targets
 from jaxlook.lookahead.probing import ACCURACY, LEAST_SQUARES, NATS, R2, Probed
 from jaxlook.models import Decoder
 from jaxlook.models.sites import residual_sites
+from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
@@ -167,7 +168,7 @@ def findings(
   paired = probe_report.differences(found, score, site, keyed)
   if paired:
     shown_tables[f"Paired differences of {score} at {site}"] = (
-      report.comparison_table(paired)
+      reporting.comparison_table(paired)
     )
   return writing.Findings(
     claims=probe_report.claims(

@@ -19,7 +19,6 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, reading, studying, writing
-from jaxlook import figures
 from jaxlook.circuits import (
   trigram_check,
   trigram_measures,
@@ -27,6 +26,7 @@ from jaxlook.circuits import (
   trigram_tables,
 )
 from jaxlook.circuits.trigram_check import Scale
+from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from experiments import ablating, cli
 from experiments.studying import Study
-from jaxlook import report, stats
+from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_bytes, write_table
 from jaxlook.runs.environment import environment
 from jaxlook.runs.store import Store
@@ -36,7 +36,7 @@ class Findings:
   """
 
   claims: Sequence[stats.Claim]
-  tables: Mapping[str, report.Rows]
+  tables: Mapping[str, reporting.Rows]
   figures: Mapping[str, str]
   metrics: Mapping[str, Mapping[int, Mapping[str, float]]] = dataclasses.field(
     default_factory=dict
@@ -69,7 +69,7 @@ def write(store: Store, study: Study, found: Findings) -> None:
   where = environment()
   tables = dict(found.tables)
   if found.claims:
-    tables["Claims"] = report.claim_table(found.claims)
+    tables["Claims"] = reporting.claim_table(found.claims)
   cells = [
     *found.cells,
     *(
@@ -84,7 +84,7 @@ def write(store: Store, study: Study, found: Findings) -> None:
     ),
   ]
   sections = [
-    ("", f"{study.setup}.\n\n{report.environment_line(where)}.\n"),
+    ("", f"{study.setup}.\n\n{reporting.environment_line(where)}.\n"),
     *(("", f"{note}\n") for note in found.notes),
     *(
       (
@@ -97,9 +97,9 @@ def write(store: Store, study: Study, found: Findings) -> None:
       ("", f"![](figures/{file})\n\n*{caption}*\n")
       for file, caption in found.figures.items()
     ),
-    *((name, report.markdown(rows)) for name, rows in tables.items()),
+    *((name, reporting.markdown(rows)) for name, rows in tables.items()),
   ]
-  report.write_report(store.root / "report.md", study.title, sections)
+  reporting.write_report(store.root / "report.md", study.title, sections)
   written = "report.md, result.json, cells.parquet and figures"
   if found.measurements is not None:
     write_table(store.root / "measurements.parquet", found.measurements)

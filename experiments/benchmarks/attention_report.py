@@ -15,7 +15,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.measuring import Found
 from experiments.benchmarks.timing import Samples
-from jaxlook import report
+from jaxlook import reporting
 from jaxlook.runs.store import Store
 
 FIGURE = "attention.png"
@@ -83,7 +83,7 @@ def benchmark(
 
 def times_table(
   samples: dict[str, Samples], temps: dict[str, int | None]
-) -> report.Rows:
+) -> reporting.Rows:
   """One row a contender, with ratios to those that others compare with."""
   bases = [name for name in _BASES if name in samples]
   rows = [
@@ -99,14 +99,14 @@ def times_table(
       for base in bases
     ]
     temp = temps.get(name)
-    shown = "-" if temp is None else report.number(temp / targets.MIB)
+    shown = "-" if temp is None else reporting.number(temp / targets.MIB)
     rows.append(
       [name, *output.time_columns(mine), shown, *ratios, str(len(mine.seconds))]
     )
   return rows
 
 
-def memory_table(found: Found) -> report.Rows:
+def memory_table(found: Found) -> reporting.Rows:
   """One row a shape and contender, with the range over processes."""
   rows = [["shape", "contender", "median", "range", "temporary", "n", "method"]]
   for shape, by_name in found.peaks.items():
@@ -118,9 +118,9 @@ def memory_table(found: Found) -> report.Rows:
         [
           str(shape),
           name,
-          report.number(float(np.median(mib))) if len(peaks) else "-",
-          report.interval((mib.min(), mib.max())) if len(peaks) else "-",
-          "-" if temp is None else report.number(temp / targets.MIB),
+          reporting.number(float(np.median(mib))) if len(peaks) else "-",
+          reporting.interval((mib.min(), mib.max())) if len(peaks) else "-",
+          "-" if temp is None else reporting.number(temp / targets.MIB),
           str(len(peaks)),
           first["method"],
         ]

@@ -20,8 +20,9 @@ from absl import flags
 from experiments import ablating, cli
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.timing import Samples
-from jaxlook import decoding, figures, models, stats
+from jaxlook import decoding, models, stats
 from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.reporting import figures
 
 flags.adopt_module_key_flags(output)
 

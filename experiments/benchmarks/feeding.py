@@ -28,8 +28,9 @@ from experiments.benchmarks.fed_steps import (
   Found,
   measure,
 )
-from jaxlook import figures, stats
+from jaxlook import stats
 from jaxlook.models import DecoderConfig
+from jaxlook.reporting import figures
 
 flags.adopt_module_key_flags(output)
 

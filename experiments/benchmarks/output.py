@@ -12,7 +12,7 @@ from rich import console
 
 from experiments import ablating, cli
 from experiments.benchmarks.timing import Samples
-from jaxlook import report, stats
+from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_table
 from jaxlook.runs.environment import environment
 from jaxlook.runs.store import Store
@@ -47,7 +47,7 @@ class Benchmark:
   title: str
   setup: str
   notes: Sequence[str]
-  tables: Mapping[str, report.Rows]
+  tables: Mapping[str, reporting.Rows]
   captions: Mapping[str, str]
   cells: Sequence[Mapping[str, Any]]
   claims: Sequence[stats.Claim]
@@ -58,15 +58,15 @@ def write(store: Store, found: Benchmark) -> None:
   """Writes report, measurements and, last, the result; prints the tables."""
   where = environment()
   sections = [
-    ("", f"{found.setup}.\n\n{report.environment_line(where)}.\n"),
+    ("", f"{found.setup}.\n\n{reporting.environment_line(where)}.\n"),
     *(("", f"{note}\n") for note in found.notes),
     *(
       ("", f"![](figures/{file})\n\n*{caption}*\n")
       for file, caption in found.captions.items()
     ),
-    *((name, report.markdown(rows)) for name, rows in found.tables.items()),
+    *((name, reporting.markdown(rows)) for name, rows in found.tables.items()),
   ]
-  report.write_report(store.root / "report.md", found.title, sections)
+  reporting.write_report(store.root / "report.md", found.title, sections)
   write_table(store.root / "measurements.parquet", found.measurements)
   store.write_result(
     {
@@ -138,8 +138,8 @@ def time_columns(found: Samples) -> list[str]:
   """Median, quartiles and busy cores of a contender, for a table."""
   low, high = (1e3 * end for end in found.quartiles)
   return [
-    report.number(1e3 * found.median),
-    f"{report.number(low)} .. {report.number(high)}",
+    reporting.number(1e3 * found.median),
+    f"{reporting.number(low)} .. {reporting.number(high)}",
     f"{found.busy_cores:.2f}",
   ]
 
@@ -172,9 +172,11 @@ def cell(
 
 def ratio_text(found: stats.Interval) -> str:
   """A ratio with its interval, for a table."""
-  return f"{report.number(found.estimate)} {interval_text(found.ci95)}"
+  return f"{reporting.number(found.estimate)} {interval_text(found.ci95)}"
 
 
 def interval_text(ends: tuple[float, float]) -> str:
   """An interval, or that there were too few samples for one."""
-  return report.interval(ends) if np.isfinite(ends).all() else "(few samples)"
+  return (
+    reporting.interval(ends) if np.isfinite(ends).all() else "(few samples)"
+  )

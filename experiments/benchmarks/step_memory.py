@@ -24,7 +24,8 @@ from absl import flags
 from experiments import ablating, cli
 from experiments.benchmarks import contenders, memory, output
 from experiments.benchmarks.step_peak import Case, Size, Step, Way, measure
-from jaxlook import figures, report
+from jaxlook import reporting
+from jaxlook.reporting import figures
 
 flags.adopt_module_key_flags(output)
 flags.declare_key_flag("length")
@@ -109,7 +110,7 @@ def measure_all(config: Config, most: float) -> Found:
   return found
 
 
-def table(found: Found) -> report.Rows:
+def table(found: Found) -> reporting.Rows:
   """One row a size and way."""
   rows = [
     ["model", "way", "parameters", "gradient", "optimiser", "activations"]

@@ -13,7 +13,7 @@ import numpy as np
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.contenders import Shape
 from experiments.benchmarks.timing import Samples
-from jaxlook import report, stats
+from jaxlook import reporting, stats
 
 MIB = 2**20
 SOURCE = "a target of this project"
@@ -148,7 +148,7 @@ def _mean_ratio(over: np.ndarray, under: np.ndarray) -> stats.Interval:
   )
 
 
-def table(claims: Sequence[stats.Claim]) -> report.Rows:
+def table(claims: Sequence[stats.Claim]) -> reporting.Rows:
   """One row a target, reached or missed."""
   words = {
     "supported": "reached",
@@ -159,7 +159,7 @@ def table(claims: Sequence[stats.Claim]) -> report.Rows:
   return rows + [
     [
       claim.id,
-      f"{report.number(claim.estimate)} {claim.unit}",
+      f"{reporting.number(claim.estimate)} {claim.unit}",
       output.interval_text(claim.ci95),
       str(claim.n),
       claim.verdict,

@@ -11,7 +11,7 @@ from experiments.benchmarks.pieces import Piece
 from experiments.benchmarks.stepping import CAUSAL, Setting, rate
 from experiments.benchmarks.timing import Samples
 from experiments.benchmarks.torch_step import TORCH
-from jaxlook import report, stats
+from jaxlook import reporting, stats
 
 Times = Mapping[str, Samples]
 SeedTimes = Mapping[tuple[str, int], Samples]
@@ -31,7 +31,7 @@ def own_rate(parts: Sequence[Piece], times: Times) -> float:
 
 def steps_table(
   setting: Setting, parts: Sequence[Piece], times: Times
-) -> report.Rows:
+) -> reporting.Rows:
   """One row a variant, and the published figures."""
   own = own_rate(parts, times)
   rows = [
@@ -48,7 +48,7 @@ def steps_table(
       [variant, *output.time_columns(mine)]
       + [output.ratio_text(rate(setting, mine))]
       + ["1" if variant == CAUSAL else output.ratio_text(ratio)]
-      + [report.number(flops / 1e9), report.number(achieved)]
+      + [reporting.number(flops / 1e9), reporting.number(achieved)]
       + [f"{achieved / own:.0%}", str(len(mine.seconds))]
     )
   for name, figure in zip(
@@ -62,7 +62,7 @@ def steps_table(
 
 def parts_table(
   setting: Setting, parts: Sequence[Piece], times: Times
-) -> report.Rows:
+) -> reporting.Rows:
   """Where the time of a step goes, and what is left unexplained."""
   steps = {variant: times[variant].seconds for variant in setting.variants}
   rows = [
@@ -79,9 +79,9 @@ def parts_table(
     ]
     each = 1e3 * mine.median
     rows.append(
-      [p.name, str(p.repeats), report.number(each)]
-      + [report.number(p.repeats * each)]
-      + [report.number(gflops(p.flops, mine)) if p.flops else "-", *shares]
+      [p.name, str(p.repeats), reporting.number(each)]
+      + [reporting.number(p.repeats * each)]
+      + [reporting.number(gflops(p.flops, mine)) if p.flops else "-", *shares]
     )
   left = [unexplained(parts, times, variant) for variant in setting.variants]
   return [
@@ -115,23 +115,23 @@ def _belongs(piece: Piece, variant: str) -> bool:
 
 def rates_table(
   setting: Setting, parts: Sequence[Piece], times: Times
-) -> report.Rows:
+) -> reporting.Rows:
   """The rate of matrix products: at the model's shapes, and at a square."""
   rows = [
     ["matrix products", "GFLOP/s"],
     [
       f"those of {setting.name} with weights",
-      report.number(own_rate(parts, times)),
+      reporting.number(own_rate(parts, times)),
     ],
   ]
   return rows + [
-    [name, report.number(gflops(pieces.SQUARE_FLOPS, times[name]))]
+    [name, reporting.number(gflops(pieces.SQUARE_FLOPS, times[name]))]
     for name in pieces.SQUARES.values()
     if name in times
   ]
 
 
-def seeds_table(setting: Setting, times: SeedTimes) -> report.Rows:
+def seeds_table(setting: Setting, times: SeedTimes) -> reporting.Rows:
   """One row a variant and number of seeds."""
   rows = [
     ["variant", "seeds", "median ms", "quartiles ms", "busy cores"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxlook import figures, report, stats
+from jaxlook import reporting, stats
 from jaxlook.circuits import induction_heads
 from jaxlook.circuits.induction_heads import Measured
+from jaxlook.reporting import figures
 from jaxlook.stats.claims import BELOW_0, PAIRED, Statement, judged
 
 Course = Mapping[int, Measured]
@@ -151,7 +152,7 @@ def _last(course: Course) -> Measured:
   return course[max(course)]
 
 
-def tables(courses: Mapping[str, Course]) -> dict[str, report.Rows]:
+def tables(courses: Mapping[str, Course]) -> dict[str, reporting.Rows]:
   """The end of training by arm, and the step at which heads appear.
 
   Args:
@@ -165,7 +166,7 @@ def tables(courses: Mapping[str, Course]) -> dict[str, report.Rows]:
     found = induction_heads.summary(_last(course))
     alive = np.isfinite(found["loss"])
     end.append(
-      [arm, *(report.mean(found[name][alive]) for name in _TITLES)]
+      [arm, *(reporting.mean(found[name][alive]) for name in _TITLES)]
       + [str(alive.sum())]
     )
   when = [["arm", "first recorded step above 0.5, by seed"]]

@@ -11,7 +11,7 @@ from jaxlook import stats
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import agreeing, ending
-from jaxlook.report import Rows, interval, number
+from jaxlook.reporting.tables import Rows, interval, number
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 

@@ -9,9 +9,9 @@ from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memories_report import ENDINGS, RANDOM, Examined
 from jaxlook.circuits.memory_study import Corpus, Found, agreeing, ending
 from jaxlook.circuits.memory_triggers import REPEATED
-from jaxlook.figures import Curves
 from jaxlook.models import DecoderConfig
-from jaxlook.report import Rows, code, number
+from jaxlook.reporting.figures import Curves
+from jaxlook.reporting.tables import Rows, code, number
 
 Show = Callable[[Sequence[int]], list[str]]
 

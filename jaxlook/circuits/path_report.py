@@ -15,8 +15,8 @@ from jaxlook.circuits.path_measures import (
   measures,
   order_name,
 )
-from jaxlook.figures import Curves
-from jaxlook.report import Rows, comparison_table, measure_table
+from jaxlook.reporting.figures import Curves
+from jaxlook.reporting.tables import Rows, comparison_table, measure_table
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 
 _SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"

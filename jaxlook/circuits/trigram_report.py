@@ -8,7 +8,7 @@ import numpy as np
 from jaxlook import stats
 from jaxlook.circuits import trigram_measures as measures
 from jaxlook.circuits.trigram_check import Checked, Plan
-from jaxlook.figures import Curves, Scatter
+from jaxlook.reporting.figures import Curves, Scatter
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 

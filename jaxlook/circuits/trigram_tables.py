@@ -8,7 +8,12 @@ import numpy as np
 from jaxlook import stats
 from jaxlook.circuits import trigram_measures as measures
 from jaxlook.circuits.trigram_check import Checked, Plan
-from jaxlook.report import Rows, comparison_table, measure_table, number
+from jaxlook.reporting.tables import (
+  Rows,
+  comparison_table,
+  measure_table,
+  number,
+)
 
 Show = Callable[[Sequence[int]], list[str]]
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxlook import figures
 from jaxlook.lookahead.anatomy_report import (
   CUT,
   NAMES,
@@ -13,6 +12,7 @@ from jaxlook.lookahead.anatomy_report import (
 )
 from jaxlook.lookahead.examination import HOWS, KINDS, shares, used
 from jaxlook.lookahead.geometry import STOPS
+from jaxlook.reporting import figures
 
 _PARTS = ("myopic", "future", "mixed")
 

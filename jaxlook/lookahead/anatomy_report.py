@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jaxlook import report, stats
+from jaxlook import reporting, stats
 from jaxlook.lookahead.examination import (
   HOWS,
   KINDS,
@@ -178,7 +178,7 @@ CUT = {
 
 def tables(
   found: Examinations, directions: Directions, unit: str
-) -> dict[str, report.Rows]:
+) -> dict[str, reporting.Rows]:
   """Future-directed shares, usefulness of edges, and directions by step.
 
   Args:
@@ -225,7 +225,7 @@ def tables(
       ]
       count = len(measures[f"{stop}/cos_myopic_future"])
       by_step.append([stop, str(step), *row, str(count)])
-  share = report.number(counted_share(length))
+  share = reporting.number(counted_share(length))
   return {
     "Future-directed share of the gradient, all heads (of the pairs of query"
     f" and key, {share} are future-directed)": future,
@@ -250,9 +250,9 @@ def _cells(values_E: np.ndarray) -> list[str]:
   if not len(finite):
     return ["-", "-"]
   if len(finite) == 1:
-    return [report.number(float(finite[0])), "-"]
+    return [reporting.number(float(finite[0])), "-"]
   summary = stats.mean_interval(finite)
-  return [report.number(summary.estimate), report.interval(summary.ci95)]
+  return [reporting.number(summary.estimate), reporting.interval(summary.ci95)]
 
 
 def metrics(found: Examination, seeds: Sequence[int]) -> dict[int, Any]:

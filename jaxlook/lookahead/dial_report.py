@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxlook import figures, report, stats
+from jaxlook import reporting, stats
 from jaxlook.lookahead import dial
 from jaxlook.lookahead.dial import CAUSAL, STOPS, Dial, Values
+from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import source_of
 
 _OURS = "jaxlook's own; the published code has no horizon"
@@ -120,7 +121,7 @@ def claims(
 
 def tables(
   chosen: Dial, values: Values, length: int, layers: int, unit: str
-) -> dict[str, report.Rows]:
+) -> dict[str, reporting.Rows]:
   """The fraction closed by every arm, and the horizon that closes 90%.
 
   Args:
@@ -185,8 +186,8 @@ def _shown(found: stats.Interval | None) -> list[str]:
   if found is None:
     return ["-", "-", "-"]
   return [
-    report.number(found.estimate),
-    report.interval(found.ci95),
+    reporting.number(found.estimate),
+    reporting.interval(found.ci95),
     str(found.n),
   ]
 

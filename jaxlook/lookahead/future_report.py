@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jaxlook import figures, report, stats
+from jaxlook import reporting, stats
 from jaxlook.lookahead import future_lens as lens
+from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 
 PAL = "Pal et al. 2023, arXiv 2311.04897, section 4"
@@ -126,7 +127,7 @@ def claims(
   ]
 
 
-def score_table(measured: lens.Measured, horizon: int) -> report.Rows:
+def score_table(measured: lens.Measured, horizon: int) -> reporting.Rows:
   """One row a tau and method, with both scores."""
   rows = [
     ["tau", "method", "layer", "accuracy", "95% t", "agreement", "95% t", "n"]
@@ -139,8 +140,8 @@ def score_table(measured: lens.Measured, horizon: int) -> report.Rows:
         many = len(values) > 1
         ends = stats.mean_interval(values).ci95 if many else None
         cells += [
-          report.number(float(values.mean())),
-          report.interval(ends) if ends else "-",
+          reporting.number(float(values.mean())),
+          reporting.interval(ends) if ends else "-",
         ]
       layer = "-" if found.layer is None else str(found.layer)
       n = str(len(found.accuracy))

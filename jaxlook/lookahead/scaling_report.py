@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxlook import figures, report, stats
+from jaxlook import reporting, stats
 from jaxlook.lookahead import scaling
 from jaxlook.lookahead.scaling import MEASURES, Sweep
+from jaxlook.reporting import figures
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, judged
 from jaxlook.stats.myopia_gap import CAUSAL, source_of
 
@@ -103,7 +104,7 @@ def tables(
   training: Sweep,
   diverged: Mapping[str, Mapping[str, Sequence[int]]],
   counts: Mapping[str, float],
-) -> dict[str, report.Rows]:
+) -> dict[str, reporting.Rows]:
   """Losses, gap and bonus at every point, their fits, the published line.
 
   Args:
@@ -117,12 +118,12 @@ def tables(
   """
   shown = {
     f"Held-out loss, {UNIT}": losses(sweep, diverged, counts),
-    "Gap and bonus, paired by seed": report.comparison_table(
+    "Gap and bonus, paired by seed": reporting.comparison_table(
       comparisons(sweep)
     ),
     "Fits, one a seed": fits(sweep),
     f"Training loss at the end, {UNIT}": losses(training, diverged, {}),
-    "Gap and bonus in training losses, paired by seed": report.comparison_table(
+    "Gap and bonus in training losses, paired by seed": reporting.comparison_table(
       comparisons(training)
     ),
   }
@@ -135,14 +136,14 @@ def losses(
   sweep: Sweep,
   diverged: Mapping[str, Mapping[str, Sequence[int]]],
   counts: Mapping[str, float],
-) -> report.Rows:
+) -> reporting.Rows:
   """One row a point and arm; as of `tables`."""
   values, lost = {}, {}
   for name in sweep.names:
     for variant, by_seed in sweep.losses[name].items():
       values[f"{name}, {variant}"] = by_seed
       lost[f"{name}, {variant}"] = diverged[name][variant]
-  return report.variant_table(values, lost, counts)
+  return reporting.variant_table(values, lost, counts)
 
 
 def comparisons(sweep: Sweep) -> dict[str, stats.Comparison]:
@@ -155,7 +156,7 @@ def comparisons(sweep: Sweep) -> dict[str, stats.Comparison]:
   }
 
 
-def fits(sweep: Sweep) -> report.Rows:
+def fits(sweep: Sweep) -> reporting.Rows:
   """One row a measure: slope, exponent, and how well each fits."""
   rows = [
     [
@@ -178,18 +179,18 @@ def fits(sweep: Sweep) -> report.Rows:
     rows.append(
       [
         measure,
-        report.mean(straight.slope),
-        report.mean(curved.slope),
-        report.mean(straight.rms) if over else "-",
-        report.mean(curved.rms) if over else "-",
-        report.count(straight.slope),
-        report.count(curved.slope),
+        reporting.mean(straight.slope),
+        reporting.mean(curved.slope),
+        reporting.mean(straight.rms) if over else "-",
+        reporting.mean(curved.rms) if over else "-",
+        reporting.count(straight.slope),
+        reporting.count(curved.slope),
       ]
     )
   return rows
 
 
-def published() -> report.Rows:
+def published() -> reporting.Rows:
   """The source's losses, and the slope of its gap as far as one seed goes."""
   x, gap = _published_gap()
   rows = [["model", "non-embedding parameters", "vanilla", "myopic", "gap"]]
@@ -204,7 +205,7 @@ def published() -> report.Rows:
       [
         f"slope a decade, {first} to {largest}",
         *("-", "-", "-"),
-        report.number(float(fit.slope[0])),
+        reporting.number(float(fit.slope[0])),
       ]
     )
   return rows

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jaxlook import figures, report, stats
+from jaxlook import reporting, stats
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import Kind
 from jaxlook.lookahead.token_gap_claims import UNIT, Gap
+from jaxlook.reporting import figures
 
 _BEFORE, _AFTER = 48, 20  # Characters around a token that are shown.
 
@@ -41,7 +42,7 @@ def tables(
   windows: np.ndarray,
   show: Show,
   costly: int,
-) -> dict[str, report.Rows]:
+) -> dict[str, reporting.Rows]:
   """All tables by title: classes, then the most costly tokens.
 
   Args:
@@ -65,7 +66,7 @@ def tables(
   return found
 
 
-def class_table(each: Gap, kinds: Mapping[str, Kind]) -> report.Rows:
+def class_table(each: Gap, kinds: Mapping[str, Kind]) -> reporting.Rows:
   """One row a class: its share of tokens, losses, gap and part of the gap.
 
   Args:
@@ -85,7 +86,7 @@ def class_table(each: Gap, kinds: Mapping[str, Kind]) -> report.Rows:
     for place, label in enumerate(kind.classes):
       rows.append(
         [
-          *(kind.name, label, report.number(share[place])),
+          *(kind.name, label, reporting.number(share[place])),
           str(round(share[place] * kind.of.size)),
           *_estimate(plain[:, place]),
           *_estimate(gap[:, place]),
@@ -103,15 +104,15 @@ def class_table(each: Gap, kinds: Mapping[str, Kind]) -> report.Rows:
 
 def _estimate(values: np.ndarray) -> list[str]:
   """Mean and interval over seeds; no interval of one."""
-  mean = report.number(float(values.mean()))
+  mean = reporting.number(float(values.mean()))
   if len(values) < 2:
     return [mean, "-"]
-  return [mean, report.interval(stats.mean_interval(values).ci95)]
+  return [mean, reporting.interval(stats.mean_interval(values).ci95)]
 
 
 def costly_table(
   each: Gap, windows: np.ndarray, show: Show, count: int
-) -> report.Rows:
+) -> reporting.Rows:
   """The tokens with the largest gap, in their context.
 
   Args:
@@ -134,11 +135,11 @@ def costly_table(
     plain = each.plain[half:, window, position]
     rows.append(
       [
-        report.code("".join(shown[: position + 1]), _BEFORE),
-        report.code(shown[position + 1]),
-        report.code("".join(shown[position + 2 :])[:_AFTER]),
-        report.number(float(found.chosen[place])),
-        report.number(float(plain.mean())),
+        reporting.code("".join(shown[: position + 1]), _BEFORE),
+        reporting.code(shown[position + 1]),
+        reporting.code("".join(shown[position + 2 :])[:_AFTER]),
+        reporting.number(float(found.chosen[place])),
+        reporting.number(float(plain.mean())),
         *_estimate(found.gap[:, place]),
         str(len(found.gap)),
       ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jaxlook import figures, report
+from jaxlook import reporting
 from jaxlook.planning.couplets import places
 from jaxlook.planning.couplets.claims import ByVariant, decided, modifiers
 from jaxlook.planning.couplets.examination import (
@@ -17,6 +17,7 @@ from jaxlook.planning.couplets.examination import (
   probed_places,
 )
 from jaxlook.planning.couplets.pairs import OTHER
+from jaxlook.reporting import figures
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets import Couplets
 
@@ -28,7 +29,7 @@ def tables(
   found: ByVariant,
   untrained: Numbers,
   layers: int,
-) -> dict[str, report.Rows]:
+) -> dict[str, reporting.Rows]:
   """The tables of one language by their titles.
 
   Args:
@@ -56,7 +57,7 @@ def tables(
   return made
 
 
-def _losses(task: Couplets, found: ByVariant, genre: str) -> report.Rows:
+def _losses(task: Couplets, found: ByVariant, genre: str) -> reporting.Rows:
   classes = [*modifiers(task), "art", "e2"]
   rows = [["", *classes, "line 2", "n"]]
   for reader in oracle.READERS if genre == "RHY" else ("blind",):
@@ -64,16 +65,16 @@ def _losses(task: Couplets, found: ByVariant, genre: str) -> report.Rows:
     values = [exact[c] for c in classes]
     rows.append(
       [f"{reader} (exact)"]
-      + [report.number(x) for x in (*values, sum(values))]
+      + [reporting.number(x) for x in (*values, sum(values))]
       + ["-"]
     )
   for variant, mine in found.items():
     each = [mine[f"loss/{genre}/{c}"] for c in (*classes, "line 2")]
-    rows.append([variant, *map(report.mean, each), report.count(each[0])])
+    rows.append([variant, *map(reporting.mean, each), reporting.count(each[0])])
   return rows
 
 
-def _written(found: ByVariant) -> report.Rows:
+def _written(found: ByVariant) -> reporting.Rows:
   names = {
     "rhymes": "ends in the rhyme",
     "leads": "m1 leads to it",
@@ -85,13 +86,13 @@ def _written(found: ByVariant) -> report.Rows:
   rows = [["variant", *names.values(), "n"]]
   for variant, mine in found.items():
     each = [mine[f"write/{name}"] for name in names]
-    rows.append([variant, *map(report.mean, each), report.count(each[0])])
+    rows.append([variant, *map(reporting.mean, each), reporting.count(each[0])])
   return rows
 
 
 def _swap_table(
   task: Couplets, mine: Numbers, untrained: Numbers, layers: int
-) -> report.Rows:
+) -> reporting.Rows:
   head = ["place", "into layer"]
   head += [f"{name}: moved / left" for name in _PARTS.values()]
   head += ["m1: shift", "written: ends in r'", "modifiers that decide: for r'"]
@@ -103,14 +104,16 @@ def _swap_table(
       for part in _PARTS:
         row.append(
           " / ".join(
-            report.mean(mine[f"swap/{OTHER}/{at}/{part}/{field}/RHY"])
+            reporting.mean(mine[f"swap/{OTHER}/{at}/{part}/{field}/RHY"])
             for field in ("moved", "left")
           )
         )
-      row.append(report.mean(mine[f"swap/{OTHER}/{at}/topic/shift/RHY"]))
+      row.append(reporting.mean(mine[f"swap/{OTHER}/{at}/topic/shift/RHY"]))
       if f"rewrite/{OTHER}/{at}/ending/target/RHY" in mine:
-        row.append(report.mean(mine[f"rewrite/{OTHER}/{at}/ending/target/RHY"]))
-        row.append(report.mean(decided(mine, f"{OTHER}/{at}", "middle")))
+        row.append(
+          reporting.mean(mine[f"rewrite/{OTHER}/{at}/ending/target/RHY"])
+        )
+        row.append(reporting.mean(decided(mine, f"{OTHER}/{at}", "middle")))
       else:
         row += ["-"] * 2
       for numbers, kind in (
@@ -119,12 +122,12 @@ def _swap_table(
         (untrained, "probe"),
       ):
         name = f"{kind}/{at}/accuracy"
-        row.append(report.mean(numbers[name]) if name in numbers else "-")
+        row.append(reporting.mean(numbers[name]) if name in numbers else "-")
       rows.append(row)
   return rows
 
 
-def _controls(task: Couplets, found: ByVariant, layers: int) -> report.Rows:
+def _controls(task: Couplets, found: ByVariant, layers: int) -> reporting.Rows:
   controls = {
     "other class": ("other class", "moved", "RHY"),
     "same class": ("same class", "moved", "RHY"),
@@ -141,14 +144,14 @@ def _controls(task: Couplets, found: ByVariant, layers: int) -> report.Rows:
           mine[f"swap/{kind}/{at}/{field}/{genre}"]
           for kind, field, genre in controls.values()
         ]
-        row = [variant, place.name, str(layer), *map(report.mean, each)]
-        rows.append([*row, report.count(each[0])])
+        row = [variant, place.name, str(layer), *map(reporting.mean, each)]
+        rows.append([*row, reporting.count(each[0])])
   return rows
 
 
 def _steering(
   task: Couplets, found: ByVariant, kind: str, layers: int
-) -> report.Rows:
+) -> reporting.Rows:
   head = ["variant", "place", "into layer", "strength"]
   head += ["m1: moved / left", "written: ends in r'"]
   head += ["modifiers that decide: for r'", "n"]
@@ -163,22 +166,22 @@ def _steering(
           )
           rows.append(
             [variant, place.name, str(layer), f"{strength:g}"]
-            + [f"{report.mean(moved)} / {report.mean(left)}"]
-            + [report.mean(mine[f"resteer/{at}/ending/target/RHY"])]
-            + [report.mean(decided(mine, at, "middle", "resteer"))]
-            + [report.count(moved)]
+            + [f"{reporting.mean(moved)} / {reporting.mean(left)}"]
+            + [reporting.mean(mine[f"resteer/{at}/ending/target/RHY"])]
+            + [reporting.mean(decided(mine, at, "middle", "resteer"))]
+            + [reporting.count(moved)]
           )
   return rows
 
 
-def _cuts(task: Couplets, found: ByVariant) -> report.Rows:
+def _cuts(task: Couplets, found: ByVariant) -> reporting.Rows:
   genres = ("RHY", "FREE") if task.p < 1.0 else ("RHY",)
   rows = [["place", *(f"{v}, {g}" for v in found for g in genres)]]
   for place in places.places(task)[1:]:
     rows.append(
       [place.name]
       + [
-        report.mean(mine[f"cut/{place.name}/{genre}"])
+        reporting.mean(mine[f"cut/{place.name}/{genre}"])
         for mine in found.values()
         for genre in genres
       ]

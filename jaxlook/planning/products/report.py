@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jaxlook import figures, report, stats
+from jaxlook import reporting, stats
 from jaxlook.planning.products import plans
 from jaxlook.planning.products.claims import Arm, metrics, whole
 from jaxlook.planning.products.measures import Measured
+from jaxlook.reporting import figures
 from jaxlook.tasks.multiplication import Multiplication
 
 _SHARE = "share of products"
@@ -21,7 +22,7 @@ def tables(
   tasks: Mapping[str, Multiplication],
   found: Mapping[Arm, Measured],
   untrained: Mapping[str, Measured],
-) -> dict[str, report.Rows]:
+) -> dict[str, reporting.Rows]:
   """Products, their digits, lengths, swaps and probes, by arm.
 
   Args:
@@ -56,7 +57,7 @@ def tables(
   }
 
 
-def _by_digit(found: Mapping[Arm, Measured], part: str) -> report.Rows:
+def _by_digit(found: Mapping[Arm, Measured], part: str) -> reporting.Rows:
   count = getattr(next(iter(found.values())), part).shape[1]
   rows = [["setting", "variant", *(f"c_{k}" for k in range(count)), "n"]]
   for (setting, variant), each in found.items():
@@ -66,7 +67,7 @@ def _by_digit(found: Mapping[Arm, Measured], part: str) -> report.Rows:
   return rows
 
 
-def _lengths(found: Mapping[Arm, Measured], size: int) -> report.Rows:
+def _lengths(found: Mapping[Arm, Measured], size: int) -> reporting.Rows:
   pairs = list(itertools.product(range(size), repeat=2))
   heads = [f"{a + 1} x {b + 1}" for a, b in pairs]
   rows = [["setting", "variant", *heads, "n"]]
@@ -76,7 +77,7 @@ def _lengths(found: Mapping[Arm, Measured], size: int) -> report.Rows:
   return rows
 
 
-def _swaps(tasks, found: Mapping[Arm, Measured]) -> report.Rows:
+def _swaps(tasks, found: Mapping[Arm, Measured]) -> reporting.Rows:
   rows = [["setting", "variant", "into layer", "place", "moved", "left", "n"]]
   for (setting, variant), each in found.items():
     moved, left = each.effect("moved"), each.effect("left")
@@ -88,7 +89,7 @@ def _swaps(tasks, found: Mapping[Arm, Measured]) -> report.Rows:
   return rows
 
 
-def _probes(tasks, found, untrained) -> report.Rows:
+def _probes(tasks, found, untrained) -> reporting.Rows:
   rows = [["setting", "variant", "place", "probe", "untrained", "shuffled"]]
   rows[0].append("n")
   for (setting, variant), each in found.items():
@@ -110,7 +111,7 @@ def _shown(values: np.ndarray) -> str:
   if len(values) < 2:
     return "-"
   found = stats.mean_interval(values)
-  return f"{report.number(found.estimate)} {report.interval(found.ci95)}"
+  return f"{reporting.number(found.estimate)} {reporting.interval(found.ci95)}"
 
 
 def _count(values: np.ndarray) -> str:
@@ -213,7 +214,7 @@ def draw(
     "digits.png": f"Accuracy on operands of full length, and loss over all"
     f" lengths, by digit of the answer, the lowest first; {mean}. Who knows"
     " only how often each digit stands where has losses of "
-    + ", ".join(report.number(float(each)) for each in frequency)
+    + ", ".join(reporting.number(float(each)) for each in frequency)
     + " nats.",
     "lengths.png": "Share of whole products right, mean over seeds.",
     "plans.png": "Above: share of the digits that turn to the donor's when the"

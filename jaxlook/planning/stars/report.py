@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jaxlook import figures, report, stats
+from jaxlook import reporting, stats
 from jaxlook.planning.stars.answers import Answers
 from jaxlook.planning.stars.claims import (
   MARGIN,
@@ -18,12 +18,13 @@ from jaxlook.planning.stars.claims import (
   said_of,
 )
 from jaxlook.planning.stars.settings import IN_WEIGHTS, Found
+from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL
 
 _UNTESTED = "What cannot be tested: nothing was learned that could be lost"
 
 
-def tables(every: Every) -> dict[str, report.Rows]:
+def tables(every: Every) -> dict[str, reporting.Rows]:
   """Accuracy, loss by step, probes and swaps.
 
   Args:
@@ -42,7 +43,7 @@ def tables(every: Every) -> dict[str, report.Rows]:
   return made | ({_UNTESTED: untested} if len(untested) > 1 else {})
 
 
-def _untested(every: Every) -> report.Rows:
+def _untested(every: Every) -> reporting.Rows:
   """Predictions that a failure of ordinary training leaves without a test."""
   rows = [["claim", "why", f"{CAUSAL}", "1/d", "n"]]
   for setting, by in every.items():
@@ -52,7 +53,7 @@ def _untested(every: Every) -> report.Rows:
         if cut == CAUSAL or learned(plain, name):
           continue
         why = f"{CAUSAL}, {said_of(name)}: not {MARGIN} above chance"
-        shown = [_shown(numbers(plain)[name]), report.number(plain.chance)]
+        shown = [_shown(numbers(plain)[name]), reporting.number(plain.chance)]
         rows.append(
           [f"B4/{setting}/{cut}/no_loss{end}", why, *shown, _n(plain)]
         )
@@ -65,7 +66,7 @@ def _rows(every: Every) -> Iterator[tuple[str, str, Found]]:
       yield setting, variant, found
 
 
-def _accuracy(every: Every) -> report.Rows:
+def _accuracy(every: Every) -> reporting.Rows:
   names = (
     *("first_step", "later_steps", "path_forced", "path_written"),
     *("path_beamed", "beam_gain"),
@@ -80,12 +81,12 @@ def _accuracy(every: Every) -> report.Rows:
       seen = _shown(found.seen[:, found.first])
     each = [_shown(mine[name]) for name in names]
     rows.append(
-      [setting, variant, *each, seen, report.number(found.chance), _n(found)]
+      [setting, variant, *each, seen, reporting.number(found.chance), _n(found)]
     )
   return rows
 
 
-def _losses(every: Every) -> report.Rows:
+def _losses(every: Every) -> reporting.Rows:
   longest = max(len(found.clever_hans) for _, _, found in _rows(every))
   steps = [f"step {step}" for step in range(1, longest + 1)]
   rows = [["setting", "variant", *steps, "n"]]
@@ -93,13 +94,13 @@ def _losses(every: Every) -> report.Rows:
     each = [_shown(losses) for losses in found.answers.losses.T]
     pad = ["-"] * (longest - len(each))
     if variant == CAUSAL:
-      level = [report.number(nats) for nats in found.clever_hans]
+      level = [reporting.number(nats) for nats in found.clever_hans]
       rows.append([setting, "who follows edges alone", *level, *pad, "-"])
     rows.append([setting, variant, *each, *pad, _n(found)])
   return rows
 
 
-def _probes(every: Every) -> report.Rows:
+def _probes(every: Every) -> reporting.Rows:
   head = ["probe", "shuffled", "untrained"]
   rows = [["setting", "variant", "target", "before block", *head, "n"]]
   for setting, variant, found in _rows(every):
@@ -121,7 +122,7 @@ def _probed(answers: Answers, target: str) -> tuple[np.ndarray, np.ndarray]:
   return answers.arm_probe, answers.arm_shuffled
 
 
-def _moved(every: Every) -> report.Rows:
+def _moved(every: Every) -> reporting.Rows:
   layers = next(_rows(every))[2].answers.moved.shape[2]
   heads = [f"before block {layer}" for layer in range(layers - 1)]
   rows = [["setting", "variant", "donor: place", *heads, "at the end", "n"]]
@@ -146,7 +147,7 @@ def _shown(values: np.ndarray) -> str:
   if len(alive) < 2:
     return "-"
   mean = stats.mean_interval(alive)
-  return f"{report.number(mean.estimate)} {report.interval(mean.ci95)}"
+  return f"{reporting.number(mean.estimate)} {reporting.interval(mean.ci95)}"
 
 
 def measurements(every: Every, seeds: Sequence[int]) -> pa.Table:

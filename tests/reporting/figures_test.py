@@ -7,7 +7,8 @@ from unittest import mock
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxlook import figures, stats
+from jaxlook import stats
+from jaxlook.reporting import figures
 from tests import base
 
 

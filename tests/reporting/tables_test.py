@@ -5,7 +5,7 @@ import tempfile
 
 import numpy as np
 
-from jaxlook import report, stats
+from jaxlook import reporting, stats
 from jaxlook.stats import myopia_gap
 from tests import base
 
@@ -15,10 +15,10 @@ VALUES = {"causal": {0: 0.1, 1: 0.3}, "myopic/kv": {1: 0.5}}
 class TableTest(base.TestCase):
   def test_variant_table_shows_every_seed(self):
     """Mean, interval, n, each seed and those lost; baselines have none."""
-    head, causal, myopic, zero = report.variant_table(
+    head, causal, myopic, zero = reporting.variant_table(
       VALUES, {"myopic/kv": [0]}, {"zero": 1.25}
     )
-    ends = report.interval(stats.mean_interval([0.1, 0.3]).ci95)
+    ends = reporting.interval(stats.mean_interval([0.1, 0.3]).ci95)
     self.assertEqual(
       dict(zip(head, causal, strict=True)),
       {
@@ -36,13 +36,13 @@ class TableTest(base.TestCase):
 
   def test_a_variant_without_seeds_has_no_mean(self):
     """If all seeds diverged there is nothing to average."""
-    row = report.variant_table({"causal": {}}, {"causal": [0, 1]}, {})[1]
+    row = reporting.variant_table({"causal": {}}, {"causal": [0, 1]}, {})[1]
     self.assertEqual(row, ["causal", "-", "-", "0", "none", "", "0, 1"])
 
   def test_measure_table_shows_every_seed(self):
     """A row a measure and variant; no interval and no mean from nothing."""
-    rows = report.measure_table({"loss": VALUES, "share": {"causal": {}}})
-    ends = report.interval(stats.mean_interval([0.1, 0.3]).ci95)
+    rows = reporting.measure_table({"loss": VALUES, "share": {"causal": {}}})
+    ends = reporting.interval(stats.mean_interval([0.1, 0.3]).ci95)
     self.assertEqual(
       rows[1:],
       [
@@ -55,31 +55,31 @@ class TableTest(base.TestCase):
   def test_comparisons_and_claims_carry_n_and_pairing(self):
     """Every number has its interval, n, pairing and verdict."""
     values = {"causal": {0: 0.1, 1: 0.2}, "myopic/kv": {0: 0.3, 1: 0.41}}
-    rows = report.comparison_table(myopia_gap.differences(values))
+    rows = reporting.comparison_table(myopia_gap.differences(values))
     found = dict(zip(rows[0], rows[1], strict=True))
     self.assertEqual(found["n"], "2")
     self.assertEqual(found["pairing"], "paired by seed")
     self.assertEqual(found["estimate"], "0.205")
     claims = myopia_gap.ladder_claims(values, "nats", "here")
-    rows = report.claim_table(claims)
+    rows = reporting.claim_table(claims)
     found = dict(zip(rows[0], rows[1], strict=True))
     self.assertEqual(found["verdict"], claims[0].verdict)
     self.assertEqual(found["estimate"], "0.205 nats")
 
   def test_markdown_is_a_table(self):
     """Header, rule and rows, cells between bars."""
-    text = report.markdown([["a", "b"], ["1", "2"]])
+    text = reporting.markdown([["a", "b"], ["1", "2"]])
     self.assertEqual(text, "| a | b |\n| --- | --- |\n| 1 | 2 |\n")
 
 
 class MeanTest(base.TestCase):
   def test_seeds_that_are_there(self):
     """Diverged seeds are left out, and one seed has no interval."""
-    ends = report.interval(stats.mean_interval([0.1, 0.3]).ci95)
+    ends = reporting.interval(stats.mean_interval([0.1, 0.3]).ci95)
     values = np.array([0.1, np.nan, 0.3])
-    self.assertEqual(report.mean(values), f"0.2 {ends}")
-    self.assertEqual(report.count(values), "2")
-    self.assertEqual(report.mean(values[:2]), "-")
+    self.assertEqual(reporting.mean(values), f"0.2 {ends}")
+    self.assertEqual(reporting.count(values), "2")
+    self.assertEqual(reporting.mean(values[:2]), "-")
 
 
 class FileTest(base.TestCase):
@@ -91,5 +91,5 @@ class FileTest(base.TestCase):
   def test_report_has_its_sections(self):
     """A title, headed sections, and paragraphs without a head."""
     path = self.folder / "report.md"
-    report.write_report(path, "Title", [("", "intro\n"), ("Head", "body\n")])
+    reporting.write_report(path, "Title", [("", "intro\n"), ("Head", "body\n")])
     self.assertEqual(path.read_text(), "# Title\n\nintro\n\n## Head\n\nbody\n")
