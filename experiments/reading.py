@@ -19,12 +19,12 @@ import jaxlook
 from experiments import ablating, cli
 from jaxlook.models import DecoderConfig
 from jaxlook.runs.atomic_files import write_bytes
-from jaxlook.tasks import ngram
-from jaxlook.tasks.bpe import find_bpe, train_bpe
-from jaxlook.tasks.corpus import TokenFile, tokenize
-from jaxlook.tasks.generated import generated_text
 from jaxlook.tasks.text import Text, bits_per_byte
-from jaxlook.tasks.tokenizer import Tokenizer, load_tokenizer
+from jaxlook.text import ngram
+from jaxlook.text.bpe import find_bpe, train_bpe
+from jaxlook.text.corpus import TokenFile, tokenize
+from jaxlook.text.generated import generated_text
+from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
 from jaxlook.training import Problem, TrainConfig
 
 _CORPUS = flags.DEFINE_string(

@@ -20,7 +20,7 @@ from jaxlook.models import (
   parameter_counts,
 )
 from jaxlook.tasks.text import Text
-from jaxlook.tasks.tokenizer import load_tokenizer
+from jaxlook.text.tokenizer import load_tokenizer
 from jaxlook.training import Problem, Start, TrainConfig, start_from
 
 MODEL_SIZE = flags.DEFINE_list(

@@ -15,7 +15,7 @@ from jaxlook.circuits.microscope import Specimen
 from jaxlook.models import Decoder, pretrained
 from jaxlook.runs.store import Arm
 from jaxlook.stats.myopia_gap import CAUSAL, KV
-from jaxlook.tasks.tokenizer import Tokenizer, load_tokenizer
+from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
 from jaxlook.training import SavedArm, read_arm
 
 Found = tuple[list[Specimen], Tokenizer, str]

@@ -24,8 +24,8 @@ from jaxlook.lookahead import token_gap, token_gap_claims
 from jaxlook.lookahead import token_gap_report as reports
 from jaxlook.lookahead.token_classes import kinds
 from jaxlook.stats import myopia_gap
-from jaxlook.tasks import ngram
 from jaxlook.tasks.text import Text
+from jaxlook.text import ngram
 
 flags.adopt_module_key_flags(studying)
 

@@ -16,7 +16,7 @@ from experiments.benchmarks import output, timing
 from experiments.benchmarks.timing import Samples
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.text import Text
-from jaxlook.tasks.token_file import TokenFile
+from jaxlook.text.token_file import TokenFile
 from jaxlook.training import TrainConfig
 from jaxlook.training import step as step_lib
 

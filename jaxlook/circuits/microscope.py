@@ -22,7 +22,7 @@ from jaxlook.circuits.weights import unembedding
 from jaxlook.lookahead.interventions import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
-from jaxlook.tasks.tokenizer import Tokenizer
+from jaxlook.text.tokenizer import Tokenizer
 
 TOP = 6
 """How many next tokens, neurons, triggers and written tokens are kept."""

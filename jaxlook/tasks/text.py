@@ -25,8 +25,8 @@ import optax
 
 from jaxlook.tasks.logits import Unread, losses_in_parts
 from jaxlook.tasks.task import Batch
-from jaxlook.tasks.token_file import TokenFile
-from jaxlook.tasks.windows import Grid, ends_within
+from jaxlook.text.token_file import TokenFile
+from jaxlook.text.windows import Grid, ends_within
 
 
 @dataclasses.dataclass(frozen=True)

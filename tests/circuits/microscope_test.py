@@ -11,7 +11,7 @@ from jaxlook.circuits import lens, microscope, weights
 from jaxlook.lookahead import influence, interventions
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.text import cross_entropy
-from jaxlook.tasks.tokenizer import load_tokenizer
+from jaxlook.text.tokenizer import load_tokenizer
 from tests import base
 from tests.models.checkpoints import random_params
 

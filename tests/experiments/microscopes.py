@@ -18,7 +18,7 @@ from absl.testing import flagsaver
 from experiments import microscope
 from jaxlook.models import DecoderConfig
 from jaxlook.runs.store import open_store
-from jaxlook.tasks.tokenizer import load_tokenizer
+from jaxlook.text.tokenizer import load_tokenizer
 from jaxlook.training import TrainConfig, step
 from jaxlook.training.checkpoints import Checkpoints
 

@@ -17,7 +17,7 @@ from absl.testing import absltest, parameterized
 from hypothesis import strategies as st
 
 from jaxlook.tasks import text
-from jaxlook.tasks.token_file import TokenFile
+from jaxlook.text.token_file import TokenFile
 from tests import base
 
 _F32 = 1e-5  # Absolute, on losses of a few nats: float32 rounding.

@@ -17,7 +17,7 @@ import numpy as np
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.induction import Induction
 from jaxlook.tasks.text import Text
-from jaxlook.tasks.token_file import TokenFile
+from jaxlook.text.token_file import TokenFile
 from jaxlook.training import Stopped, TrainConfig, evaluate, saved_params, train
 from jaxlook.training.mesh import MeshShape
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from jaxlook.runs.atomic_files import write_bytes
-from jaxlook.tasks.corpus import open_source, read_text, source_state
-from jaxlook.tasks.tokenizer import Tokenizer, load_tokenizer, split_pieces
+from jaxlook.text.corpus import open_source, read_text, source_state
+from jaxlook.text.tokenizer import Tokenizer, load_tokenizer, split_pieces
 
 _FORMAT = 1  # Raise it when the tokenizer of a given text changes.
 _BYTES = 256
@@ -23,10 +23,10 @@ def train_bpe(
 
   Every byte is a token, so that any text can be spelled; the others are merges
   by frequency inside the words of GPT-2's pre-tokeniser. The file is found
-  again as `jaxlook.tasks.corpus.tokenize` finds its own.
+  again as `jaxlook.text.corpus.tokenize` finds its own.
 
   Args:
-    path: the text; see `jaxlook.tasks.corpus.read_text`.
+    path: the text; see `jaxlook.text.corpus.read_text`.
     cache_dir: where the tokenizer's file goes; made if missing.
     vocab_size: number of tokens, at least 257; fewer where the text has no
       more merges to offer.

@@ -22,8 +22,8 @@ from absl.testing import parameterized
 from hypothesis import strategies as st
 
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
-from jaxlook.tasks import corpus, tokenizer
-from jaxlook.tasks.tokenizer import load_tokenizer
+from jaxlook.text import corpus, tokenizer
+from jaxlook.text.tokenizer import load_tokenizer
 from tests import base
 
 _GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"

@@ -8,9 +8,10 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from jaxlook.tasks import bpe, corpus, encoding
-from jaxlook.tasks.tokenizer import load_tokenizer
-from tests.tasks.corpus_test import _SAMPLE, CorpusTestCase
+from jaxlook.text import bpe, corpus
+from jaxlook.text import encode as encoding
+from jaxlook.text.tokenizer import load_tokenizer
+from tests.text.corpus_test import _SAMPLE, CorpusTestCase
 
 
 class EncodeTest(CorpusTestCase):

@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from hypothesis import strategies as st
 
-from jaxlook.tasks import ngram
+from jaxlook.text import ngram
 from tests import base
 
 _V = 5

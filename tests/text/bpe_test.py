@@ -6,8 +6,8 @@ from unittest import mock
 
 from absl.testing import absltest
 
-from jaxlook.tasks import bpe, corpus, tokenizer
-from tests.tasks.corpus_test import _SAMPLE, CorpusTestCase
+from jaxlook.text import bpe, corpus, tokenizer
+from tests.text.corpus_test import _SAMPLE, CorpusTestCase
 
 _TEXT = _SAMPLE * 20
 

@@ -5,7 +5,7 @@ import numpy as np
 from absl.testing import absltest
 from hypothesis import strategies as st
 
-from jaxlook.tasks import windows
+from jaxlook.text import windows
 from tests import base
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest
 from hypothesis import strategies as st
 
-from jaxlook.tasks import generated, ngram
+from jaxlook.text import generated, ngram
 from tests import base
 
 

@@ -21,11 +21,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jaxlook.tasks import encoding, token_file
-from jaxlook.tasks.rows import PREFIX, open_rows
-from jaxlook.tasks.token_file import TokenFile
-from jaxlook.tasks.token_file import find as _find
-from jaxlook.tasks.tokenizer import Tokenizer
+from jaxlook.text import encode, token_file
+from jaxlook.text.hf_datasets import PREFIX, open_rows
+from jaxlook.text.token_file import TokenFile
+from jaxlook.text.token_file import find as _find
+from jaxlook.text.tokenizer import Tokenizer
 
 DOCUMENT_BREAK = "\n\n"  # Between documents that are not kept apart.
 _FORMAT = 2  # Raise it when the tokens of a given text, or a manifest, change.
@@ -192,7 +192,7 @@ def tokenize(
   def parts() -> Iterator[np.ndarray]:
     length = 0
     few = sum(size for _, size, _ in state) < _WORTH_PROCESSES
-    for found in encoding.encode(
+    for found in encode.encode(
       read.documents(), tokenizer, dtype, 1 if few else workers
     ):
       ends.extend(length + end for end in found.ends)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxlook.tasks.tokenizer import BYTES, EncodePieces, Tokenizer, split_pieces
+from jaxlook.text.tokenizer import BYTES, EncodePieces, Tokenizer, split_pieces
 
 _BATCH = 1 << 20  # Characters that a process is given at a time.
 _WAITING = 2  # Batches a process that wait for it; bounds memory.

@@ -10,8 +10,8 @@ import tokenizers
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, processors, trainers
 
-from jaxlook.tasks import tokenizer
-from tests.tasks.corpus_test import _SAMPLE, _TEXTS, CorpusTestCase, tokenize
+from jaxlook.text import tokenizer
+from tests.text.corpus_test import _SAMPLE, _TEXTS, CorpusTestCase, tokenize
 
 _GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"
 

@@ -10,9 +10,9 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
-from jaxlook.tasks import corpus
-from jaxlook.tasks.tokenizer import load_tokenizer
-from tests.tasks.corpus_test import _SAMPLE, CorpusTestCase, tokenize
+from jaxlook.text import corpus
+from jaxlook.text.tokenizer import load_tokenizer
+from tests.text.corpus_test import _SAMPLE, CorpusTestCase, tokenize
 
 
 class FindTest(CorpusTestCase):

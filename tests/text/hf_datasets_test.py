@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.feather as feather
 from absl.testing import absltest, parameterized
 
-from jaxlook.tasks import corpus, rows
-from tests.tasks.corpus_test import CorpusTestCase, tokenize
+from jaxlook.text import corpus, hf_datasets
+from tests.text.corpus_test import CorpusTestCase, tokenize
 
 _TEXTS = ["one", "", None, "é two\n\nb", "three"]
 _INSTALLED = importlib.util.find_spec("datasets") is not None
@@ -113,14 +113,16 @@ class RealRowsTest(CorpusTestCase):
       ("both,column=words", "one|é two\n\nb|three"),
       ("both,column=words,split=test", "one"),
     ):
-      spec = f"{rows.PREFIX}{self.folder / spec}"
-      source = rows.open_rows(spec)
+      spec = f"{hf_datasets.PREFIX}{self.folder / spec}"
+      source = hf_datasets.open_rows(spec)
       found = ["".join(document) for document in source.documents(1)]
       self.assertEqual("|".join(found), wanted)
       apart = tokenize(spec, self.cache, documents=True)
       self.assertEqual(apart.documents, len(found))
     with self.assertRaisesRegex(ValueError, "no split 'x', only train, test"):
-      rows.open_rows(f"{rows.PREFIX}{self.folder / 'both'},split=x")
+      hf_datasets.open_rows(
+        f"{hf_datasets.PREFIX}{self.folder / 'both'},split=x"
+      )
 
 
 if __name__ == "__main__":
