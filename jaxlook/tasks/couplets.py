@@ -40,7 +40,7 @@ from jaxlook.attention import masks, parse
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets_oracle import Reader
-from jaxlook.tasks.logits import Unread
+from jaxlook.tasks.losses import Unread
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 

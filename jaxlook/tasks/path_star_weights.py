@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.tasks.logits import Unread
+from jaxlook.tasks.losses import Unread
 from jaxlook.tasks.path_star import (
   Direction,
   Teacher,

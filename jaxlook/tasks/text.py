@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxlook.tasks.logits import Unread, losses_in_parts
+from jaxlook.tasks.losses import Unread, losses_in_parts
 from jaxlook.tasks.task import Batch
 from jaxlook.text.token_file import TokenFile
 from jaxlook.text.windows import Grid, ends_within

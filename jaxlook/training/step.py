@@ -18,7 +18,7 @@ import optax
 
 from jaxlook import models
 from jaxlook.models import Context, Decoder, DecoderConfig
-from jaxlook.tasks.logits import Unread
+from jaxlook.tasks.losses import Unread
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training.config import TrainConfig, optimizer
 from jaxlook.training.mesh import Share

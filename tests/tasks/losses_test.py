@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import models
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.tasks.logits import Unread
+from jaxlook.tasks.losses import Unread
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.training import step
