@@ -4,11 +4,11 @@
         [--out=DIR] [--rounds=9]
 
 Times causal and myopic attention in plain JAX, forward and backward, under
-`jaxlook.attention.plans.MEASURED` and under limits that differ in one number,
+`jaxlook.attention.block_sizes.MEASURED` and under limits that differ in one number,
 all in turns, and says by which factor each changes the time. A number that is
 clearly below 1 at the shapes you care for belongs into `MEASURED`; then run it
 again, for the numbers depend on each other. `cpu` is for a processor; `paper`
-wants a GPU and starts from `jaxlook.attention.devices.WIDE`. Not refitted: from
+wants a GPU and starts from `jaxlook.attention.dispatch.WIDE`. Not refitted: from
 which length on kernels run there (`devices`), and which windows are narrow
 (`band`).
 """
@@ -25,10 +25,10 @@ from experiments import ablating, cli
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.timing import Samples
-from jaxlook.attention import panels
-from jaxlook.attention.devices import WIDE
+from jaxlook.attention import blockwise
+from jaxlook.attention.block_sizes import MEASURED, Limits
+from jaxlook.attention.dispatch import WIDE
 from jaxlook.attention.pairs import Pairs
-from jaxlook.attention.plans import MEASURED, Limits
 
 flags.adopt_module_key_flags(output)
 
@@ -108,8 +108,8 @@ def prepare(shape: Shape, own: str, limits: Limits) -> Callable[[], None]:
   )
 
   def both(query, key, value, grad):
-    out, lse = panels.forward(query, key, value, **static)
-    return out, panels.backward(
+    out, lse = blockwise.forward(query, key, value, **static)
+    return out, blockwise.backward(
       *(query, key, value, out, lse, grad),
       key_pairs=(learns,),
       value_pairs=(learns,),

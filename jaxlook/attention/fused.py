@@ -26,7 +26,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlook.attention import devices, pairs
+from jaxlook.attention import dispatch, pairs
 from jaxlook.attention.pairs import Pairs
 from jaxlook.attention.reference import Pair, context_pair
 from jaxlook.attention.spec import Spec
@@ -128,7 +128,7 @@ def _attend(
 
 def _attend_forward(route, scale, query, sources):
   parts = [
-    devices.forward(query, *_whole(source), pairs=read, scale=scale)
+    dispatch.forward(query, *_whole(source), pairs=read, scale=scale)
     for source, read in zip(sources, route.reads, strict=True)
     if read
   ]
@@ -178,7 +178,7 @@ def _gradients(
       [role for role in roles if learns[role]]
       for learns in (route.keys, route.values)
     )
-    more, *found = devices.backward(
+    more, *found = dispatch.backward(
       query,
       *_whole(sources[part]),
       out,

@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxlook
-from jaxlook.attention import panels, plans
+from jaxlook.attention import block_sizes, blockwise
 from tests import base
 from tests.attention import common
 
@@ -203,10 +203,10 @@ class TransformedTest(base.TestCase):
   def setUp(self):
     super().setUp()
     # Several panels and tiles of a length for which one would do.
-    small = plans.Limits(one_panel=4, rows=4, columns=4, long_bytes=300)
+    small = block_sizes.Limits(one_panel=4, rows=4, columns=4, long_bytes=300)
     for name in ("forward", "backward"):
-      function = functools.partial(getattr(panels, name), limits=small)
-      self.enter_context(mock.patch.object(panels, name, function))
+      function = functools.partial(getattr(blockwise, name), limits=small)
+      self.enter_context(mock.patch.object(blockwise, name, function))
     self.arrays = common.inputs(59, (4, 9, 2, 4))
     self.own = tuple(self.arrays[name] for name in ("query", "key", "value"))
 

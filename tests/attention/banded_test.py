@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.attention import band
+from jaxlook.attention import banded
 from tests import base
 from tests.attention.formulas import SCALE, dense, dense_gradients, inputs
 
@@ -30,7 +30,7 @@ class BandTest(base.Float64TestCase):
     query, key, value, grad = inputs(length)
     out, lse = dense(query, key, value, ((0, length - 1),))
     delta = np.sum(out * grad, axis=-1, keepdims=True)
-    to_query, to_key, to_value = band.backward(
+    to_query, to_key, to_value = banded.backward(
       SCALE * turned(query),
       *(turned(key), turned(value)),
       *(jnp.asarray(lse)[..., None], turned(delta), turned(grad)),
@@ -47,7 +47,7 @@ class BandTest(base.Float64TestCase):
   def test_one_distance_is_read_by_shifting(self, distance):
     """The output is the value there, the log-sum-exp its score."""
     query, key, value, _ = inputs(7)
-    out, lse = band.read_one(
+    out, lse = banded.read_one(
       SCALE * turned(query), turned(key), turned(value), distance
     )
     expected, expected_lse = dense(query, key, value, ((distance, distance),))
@@ -65,7 +65,7 @@ class BandTest(base.Float64TestCase):
   )
   def test_suits_where_it_is_cheaper(self, pairs, length, suits):
     """A single distance always; few of many; never two ranges."""
-    self.assertEqual(band.suits(pairs, length), suits)
+    self.assertEqual(banded.suits(pairs, length), suits)
 
   @parameterized.parameters(-9, -2, 0, 3, 7, 20)
   def test_shift(self, distance):
@@ -75,5 +75,5 @@ class BandTest(base.Float64TestCase):
       float(t - distance + 1) if 0 <= t - distance < 7 else 0.0
       for t in range(7)
     ]
-    found = band.shift(jnp.asarray(x), distance)
+    found = banded.shift(jnp.asarray(x), distance)
     np.testing.assert_array_equal(found.ravel(), expected)

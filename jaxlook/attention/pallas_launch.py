@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from jaxlook.attention.kernels import (
+from jaxlook.attention.pairs import Pairs
+from jaxlook.attention.pallas_kernels import (
   LEAST,
   Platform,
   Tiling,
@@ -31,7 +32,6 @@ from jaxlook.attention.kernels import (
   key_value_kernel,
   query_kernel,
 )
-from jaxlook.attention.pairs import Pairs
 
 
 def forward(

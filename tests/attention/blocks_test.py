@@ -3,9 +3,9 @@
 import numpy as np
 from absl.testing import parameterized
 
+from jaxlook.attention.block_sizes import Limits
+from jaxlook.attention.blocks import Panels
 from jaxlook.attention.pairs import chosen
-from jaxlook.attention.plans import Limits
-from jaxlook.attention.tiles import Panels
 from tests import base
 
 

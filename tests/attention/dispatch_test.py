@@ -9,7 +9,7 @@ from absl.testing import parameterized
 from jax import export
 
 import jaxlook
-from jaxlook.attention import accelerated, devices, panels
+from jaxlook.attention import blockwise, dispatch, pallas_launch
 from tests import base
 from tests.attention import common
 
@@ -29,8 +29,8 @@ class ChoiceTest(base.TestCase):
     """By dtype, length and what fits a TPU; plain JAX elsewhere."""
     query = jax.ShapeDtypeStruct((1, length, 2, 64), dtype)
     for name in ("forward", "backward"):
-      path = devices.accelerator_path(name, backend, query)
-      module = accelerated if kernels else panels
+      path = dispatch.accelerator_path(name, backend, query)
+      module = pallas_launch if kernels else blockwise
       self.assertIs(path.func, getattr(module, name))
 
   def test_a_tpu_gets_the_kernels(self):
@@ -58,11 +58,11 @@ class KernelsTest(base.Float64TestCase):
     arrays = common.inputs(61, (1, 9, 2, 4))
 
     def interpreted(name, arrays, static):
-      run = getattr(accelerated, name)
+      run = getattr(pallas_launch, name)
       return run(*arrays, **static, interpret=True)
 
     # Not the cached function, which has the usual path compiled in.
     run = functools.partial(common.compute, jaxlook.parse(spec))
-    with mock.patch.object(devices, "_run", interpreted):
+    with mock.patch.object(dispatch, "_run", interpreted):
       found = jax.jit(functools.partial(run, implementation="fused"))(arrays)
     self.assert_close(found, run(arrays, implementation="reference"))

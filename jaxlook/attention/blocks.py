@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxlook.attention.block_sizes import Limits
 from jaxlook.attention.pairs import Pairs, chosen, width
-from jaxlook.attention.plans import Limits
 
 Carry = TypeVar("Carry")
 

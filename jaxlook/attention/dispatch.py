@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jax import custom_batching, lax
 
-from jaxlook.attention import accelerated, panels
+from jaxlook.attention import blockwise, pallas_launch
+from jaxlook.attention.block_sizes import Limits
 from jaxlook.attention.pairs import Pairs
-from jaxlook.attention.plans import Limits
 
 # Chosen by the size of the devices' memory and cores, not yet measured there.
 WIDE = Limits(
@@ -65,7 +65,7 @@ _ONCE = (
 
 
 def _run(name: str, arrays: tuple[jax.Array, ...], static: dict[str, Any]):
-  here = _folding(functools.partial(getattr(panels, name), **static))
+  here = _folding(functools.partial(getattr(blockwise, name), **static))
   backend = jax.default_backend()
   if backend == "cpu":
     return here(*arrays)
@@ -127,5 +127,5 @@ def accelerator_path(
     "tpu": query.dtype in (jnp.bfloat16, jnp.float32) and whole <= _TPU_BYTES,
   }
   if suits.get(backend, False) and length >= _KERNELS_FROM:
-    return functools.partial(getattr(accelerated, name), platform=backend)
-  return functools.partial(getattr(panels, name), limits=WIDE)
+    return functools.partial(getattr(pallas_launch, name), platform=backend)
+  return functools.partial(getattr(blockwise, name), limits=WIDE)

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.attention import panels
-from jaxlook.attention.plans import Limits
+from jaxlook.attention import blockwise
+from jaxlook.attention.block_sizes import Limits
 from tests import base
 from tests.attention.formulas import (
   SCALE,
@@ -54,7 +54,7 @@ class PanelsTest(base.Float64TestCase):
 
     @jax.jit
     def both(*arrays):
-      return panels.forward(*arrays[:3], **static), panels.backward(
+      return blockwise.forward(*arrays[:3], **static), blockwise.backward(
         *arrays,
         key_pairs=(pairs, pairs[-1:]),
         value_pairs=(pairs[-1:],),
@@ -76,7 +76,7 @@ class PanelsTest(base.Float64TestCase):
     query, key, value, grad = inputs(9, batch=1)
     arrays = query, key, value, *dense(query, key, value, ((0, 8),)), grad
     run = functools.partial(
-      panels.backward,
+      blockwise.backward,
       pairs=((0, 8),),
       scale=SCALE,
       key_pairs=(),
@@ -95,7 +95,7 @@ class PanelsTest(base.Float64TestCase):
 
     def matmuls(keys, values):
       run = functools.partial(
-        panels.backward,
+        blockwise.backward,
         pairs=CAUSAL,
         scale=SCALE,
         key_pairs=keys,
@@ -112,7 +112,7 @@ class PanelsTest(base.Float64TestCase):
     """NaN beyond a narrow set's reach do not show: nobody looked there."""
     query, key, value, _ = inputs(64)
     key[:, :16], value[:, :16] = np.nan, np.nan
-    out, _ = panels.forward(
+    out, _ = blockwise.forward(
       query, key, value, pairs=((0, 3),), scale=SCALE, limits=TILES
     )
     expected, _ = dense(query[:, 32:], key[:, 32:], value[:, 32:], ((0, 3),))

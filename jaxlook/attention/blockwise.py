@@ -14,10 +14,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlook.attention import band
+from jaxlook.attention import banded
+from jaxlook.attention.block_sizes import (
+  MEASURED,
+  Limits,
+  by_step,
+  plan,
+  varying,
+)
+from jaxlook.attention.blocks import Panels, Tile, lowest
 from jaxlook.attention.pairs import Pairs, width
-from jaxlook.attention.plans import MEASURED, Limits, by_step, plan, varying
-from jaxlook.attention.tiles import Panels, Tile, lowest
 
 _STATIC = ("pairs", "scale", "limits")
 
@@ -150,7 +156,7 @@ def _forward(
     return panel.put(carry[0], out), panel.put(carry[1], peak + jnp.log(total))
 
   if width(panels.pairs) == 1:
-    out, lse = band.read_one(query, key, value, panels.pairs[0][0])
+    out, lse = banded.read_one(query, key, value, panels.pairs[0][0])
   else:
     blank = jnp.zeros_like(query), jnp.full_like(query[..., :1], -jnp.inf)
     blank = tuple(varying(x, (query, key, value)) for x in blank)
@@ -191,7 +197,7 @@ def _backward(
   # Narrow sets by the band; wider ones by scores of their own, if few enough;
   # the rest share the scores that the queries' gradient needs.
   every = dict.fromkeys((panels.pairs, *key_pairs, *value_pairs))
-  narrow = {each for each in every if band.suits(each, panels.length)}
+  narrow = {each for each in every if banded.suits(each, panels.length)}
   alone = {each for each in every if panels.pays_alone(each)}
   alone -= narrow | {panels.pairs}
   shared = every.keys() - narrow - alone
@@ -203,7 +209,7 @@ def _backward(
     to_keys |= keys
     to_values |= values
   for some in narrow:
-    to_query_here, to_keys[some], to_values[some] = band.backward(
+    to_query_here, to_keys[some], to_values[some] = banded.backward(
       *arrays, pairs=some
     )
     if some == panels.pairs:

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.attention import plans
-from jaxlook.attention.plans import Limits
+from jaxlook.attention import block_sizes
+from jaxlook.attention.block_sizes import Limits
 from tests import base
 
 
@@ -20,7 +20,7 @@ class PlanTest(base.TestCase):
   def test_steps_divide_the_work_and_fit(self, shape, rows, scores):
     """Whole divisors of batch and heads, rows to match, within the bytes."""
     limits = Limits()
-    cut = plans.plan(shape, ((0, shape[1] - 1),), limits)
+    cut = block_sizes.plan(shape, ((0, shape[1] - 1),), limits)
     self.assertEqual(cut.rows, rows)
     self.assertEqual(shape[0] % cut.batch, 0)
     self.assertEqual(shape[2] % cut.heads, 0)
@@ -29,10 +29,10 @@ class PlanTest(base.TestCase):
     self.assertLessEqual(cut.batch * cut.heads * scores, room)
 
   @parameterized.parameters(
-    plans.Plan(5, 6, 4, 1),
-    plans.Plan(5, 2, 4, 2),
-    plans.Plan(5, 6, 2, 3),
-    plans.Plan(5, 1, 1, 1),
+    block_sizes.Plan(5, 6, 4, 1),
+    block_sizes.Plan(5, 2, 4, 2),
+    block_sizes.Plan(5, 6, 2, 3),
+    block_sizes.Plan(5, 1, 1, 1),
   )
   def test_every_sequence_and_head_is_done_once(self, cut):
     """Whatever the cut, all results stand where they belong."""
@@ -44,12 +44,12 @@ class PlanTest(base.TestCase):
     def function(x, y):
       return jnp.cumsum(x * y, axis=2), y + 1.0
 
-    found = plans.by_step(function, (x, y), cut)
+    found = block_sizes.by_step(function, (x, y), cut)
     self.assert_close(found[0], jnp.cumsum(x * y, axis=1), atol=1e-6)
     self.assert_close(found[1], y + 1.0, atol=0.0)
 
   def test_varying_keeps_values(self):
     """Nothing is added to a constant, not even by what is not finite."""
     x = jnp.full((2, 3), -jnp.inf)
-    found = plans.varying(x, [jnp.full((1, 2), jnp.nan)])
+    found = block_sizes.varying(x, [jnp.full((1, 2), jnp.nan)])
     np.testing.assert_array_equal(found, x)

@@ -2,7 +2,7 @@
 
 A program takes one block of one group through the blocks that its pairs reach,
 so that a band of width w costs O(T w) and the causal triangle half of the
-square. `jaxlook.attention.accelerated` launches them.
+square. `jaxlook.attention.pallas_launch` launches them.
 
 Dots accumulate in float32. Float32 operands are multiplied in full precision
 (`Precision.HIGHEST`: IEEE in Triton, fp32 contraction in Mosaic), whatever

@@ -16,7 +16,7 @@ from jax.sharding import (
   use_abstract_mesh,
 )
 
-from jaxlook.attention import accelerated
+from jaxlook.attention import pallas_launch
 from tests import base
 from tests.attention.formulas import (
   SCALE,
@@ -43,8 +43,10 @@ CASES = (
 # What Triton and Mosaic compile, by the name of the platform in JAX.
 TARGETS = {"cuda": "__gpu$xla.gpu.triton", "tpu": "tpu_custom_call"}
 
-forward = functools.partial(accelerated.forward, scale=SCALE, interpret=True)
-backward = functools.partial(accelerated.backward, scale=SCALE, interpret=True)
+forward = functools.partial(pallas_launch.forward, scale=SCALE, interpret=True)
+backward = functools.partial(
+  pallas_launch.backward, scale=SCALE, interpret=True
+)
 
 
 @functools.partial(jax.jit, static_argnames=("pairs", "blocks"))
@@ -234,7 +236,7 @@ class DtypeTest(base.TestCase):
     """With one line, before a compiler says it in a hundred."""
     x = jax.ShapeDtypeStruct((1, 4, 1, 8), dtype)
     run = functools.partial(
-      accelerated.forward, pairs=((0, 3),), scale=1.0, platform=platform
+      pallas_launch.forward, pairs=((0, 3),), scale=1.0, platform=platform
     )
     with jax.enable_x64(True):
       with self.assertRaisesRegex(ValueError, f"no {dtype} .* on {platform}"):
@@ -255,7 +257,7 @@ class LoweringTest(base.TestCase):
 
     @jax.vmap
     def run(query, key, value, grad):
-      out, lse = accelerated.forward(
+      out, lse = pallas_launch.forward(
         query, key, value, pairs=pairs, scale=SCALE, platform=platform
       )
       return backward(
