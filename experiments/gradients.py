@@ -19,9 +19,9 @@ from absl import flags
 import jaxlook
 from experiments import cli
 from jaxlook.attention import parse_layers
-from jaxlook.models import Decoder, DecoderConfig, collect_context, pretrained
+from jaxlook.models import Decoder, DecoderConfig, collect_context, huggingface
 from jaxlook.models.gradients import check_tokens, loss_and_gradients
-from jaxlook.models.shards import write_tensors
+from jaxlook.models.huggingface.safetensors_files import write_tensors
 
 _MODEL = flags.DEFINE_string("model", None, "Folder of the pretrained model.")
 _TOKENS = flags.DEFINE_string("tokens", None, "A .npy file [batch, length].")
@@ -76,7 +76,7 @@ def main() -> None:
   with cli.naming("tokens"):
     tokens = read_tokens(Path(_TOKENS.value or ""))
   with cli.naming("model"):
-    model = pretrained.load(folder)
+    model = huggingface.load(folder)
   with cli.naming("attention"):
     specs = parse_layers(spec, model.config.layers, model.config.heads)
   with cli.naming("tokens"):
@@ -89,7 +89,7 @@ def main() -> None:
   teacher = None
   if _TEACHER.value:
     with cli.naming("teacher"):
-      teacher = pretrained.load(_TEACHER.value)
+      teacher = huggingface.load(_TEACHER.value)
       check_teacher(teacher.config, model.config)
       check_tokens(teacher.config, tokens)
 
@@ -111,7 +111,7 @@ def main() -> None:
     "jaxlook": jaxlook.__version__,
   }
   with cli.naming("out"):
-    write_tensors(out, pretrained.to_checkpoint(model, gradients), said)
+    write_tensors(out, huggingface.to_checkpoint(model, gradients), said)
   print(f"{loss:.7g} nats per token")
 
 

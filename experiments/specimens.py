@@ -12,7 +12,7 @@ from absl import flags
 from experiments import ablating, cli, reading, studying
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.circuits.microscope import Specimen
-from jaxlook.models import Decoder, pretrained
+from jaxlook.models import Decoder, huggingface
 from jaxlook.runs.store import Arm
 from jaxlook.stats.myopia_gap import CAUSAL, KV
 from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
@@ -86,7 +86,7 @@ def _of_one(folder: Path) -> Found:
     if flags.FLAGS[name].value is not None:
       raise cli.UsageError(name, f"is given in vain: {folder} is one model")
   with cli.naming("model"):
-    loaded = pretrained.load(folder)
+    loaded = huggingface.load(folder)
   with cli.naming("tokenizer"):
     tokenizer = load_tokenizer(flags.FLAGS["tokenizer"].value or folder)
   params = jax.tree.map(lambda x: np.asarray(x)[None], loaded.params)

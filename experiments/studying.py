@@ -17,7 +17,7 @@ from absl import flags
 from experiments import ablating, cli, distributed, precaching, reading
 from jaxlook import models
 from jaxlook.attention import layers_name, parse_layers
-from jaxlook.models import Decoder, pretrained
+from jaxlook.models import Decoder, huggingface
 from jaxlook.runs.store import Arm, Store
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
@@ -304,7 +304,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
 def _on_pretrained(name, title, folder, presets) -> Study:
   """The one model of a Hugging Face folder."""
   with cli.naming("model"):
-    loaded = pretrained.load(folder)
+    loaded = huggingface.load(folder)
   shape = loaded.config
   config = presets[ablating.PRESET.value]
   length = ablating.LENGTH.value or min(config.length, shape.max_length)

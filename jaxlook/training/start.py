@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from jaxlook.models import pretrained
+from jaxlook.models import huggingface
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Start:
 
 def start_from(
   folder: str | os.PathLike[str],
-) -> tuple[pretrained.Pretrained, Start]:
+) -> tuple[huggingface.Pretrained, Start]:
   """Reads a pretrained folder to go on from.
 
   Args:
@@ -42,9 +42,9 @@ def start_from(
     ValueError: as `pretrained.load`.
     OSError: a file cannot be read.
   """
-  loaded = pretrained.load(folder)
+  loaded = huggingface.load(folder)
   digest = hashlib.sha256()
-  for file in pretrained.files(folder):
+  for file in huggingface.files(folder):
     digest.update(file.name.encode())
     with open(file, "rb") as content:
       digest.update(hashlib.file_digest(content, "sha256").digest())

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from jaxlook.circuits import behaviour, composition, lens, qk_ov, weights
 from jaxlook.lookahead import interventions
-from jaxlook.models import Decoder, pretrained
+from jaxlook.models import Decoder, huggingface
 from tests import base
 
 _DATA = Path(__file__).parents[1] / "testdata" / "circuits"
@@ -36,7 +36,7 @@ def recorded(name):
 @functools.cache
 def measured(name):
   """Logits, patterns [L, B, N, T, S] and logit lens of the same tokens."""
-  model = pretrained.load(_DATA / name)
+  model = huggingface.load(_DATA / name)
   decoder = Decoder(model.config, implementation="reference")
   tokens = recorded(name)["tokens"]
   sites = [
@@ -101,7 +101,7 @@ class AgreementTest(base.TestCase):
   @parameterized.product(name=_MODELS)
   def test_eigenvalues(self, name):
     """Of every head's circuits, as stored and with the LayerNorms folded in."""
-    model, wanted = pretrained.load(_DATA / name), recorded(name)
+    model, wanted = huggingface.load(_DATA / name), recorded(name)
     stored = weights.head_weights(model.config, model.params)
     folded = weights.head_weights(model.config, model.params, fold_norms=True)
     full = (model.config, model.params)
@@ -122,7 +122,7 @@ class AgreementTest(base.TestCase):
   @parameterized.product(name=_MODELS)
   def test_composition(self, name):
     """E3 of CLAIMS: the scores of all pairs of heads, of every kind."""
-    model, kinds = pretrained.load(_DATA / name), get_args(composition.Kind)
+    model, kinds = huggingface.load(_DATA / name), get_args(composition.Kind)
 
     @jax.jit
     def scores(params):

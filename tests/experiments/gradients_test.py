@@ -22,7 +22,7 @@ from absl.testing import absltest, parameterized
 
 import jaxlook
 from experiments import cli
-from jaxlook.models import Decoder, collect_context, pretrained
+from jaxlook.models import Decoder, collect_context, huggingface
 from jaxlook.models.gradients import loss_and_gradients
 from tests import base
 from tests.models.checkpoints import GPT2, NEOX, random_params
@@ -82,8 +82,8 @@ class GradientsTest(base.TestCase):
       ("narrow", narrow),
       ("short", short),
     ):
-      pretrained.save(cls.models / name, config, random_params(config))
-    pretrained.save(cls.models / "other", GPT2, random_params(GPT2, seed=1))
+      huggingface.save(cls.models / name, config, random_params(config))
+    huggingface.save(cls.models / "other", GPT2, random_params(GPT2, seed=1))
     np.save(cls.models / "tokens.npy", _TOKENS)
 
   def setUp(self):
@@ -127,7 +127,7 @@ class GradientsTest(base.TestCase):
     self.assertEqual(said["jaxlook"], jaxlook.__version__)
     np.testing.assert_allclose(float(said["loss"]), loss, rtol=RTOL)
     found = safetensors.numpy.load_file(self.out)
-    wanted = pretrained.to_checkpoint(model, wanted)
+    wanted = huggingface.to_checkpoint(model, wanted)
     self.assertEqual(set(found), set(wanted))
     for name, array in wanted.items():
       np.testing.assert_allclose(
@@ -142,7 +142,7 @@ class GradientsTest(base.TestCase):
     flags_ = self.arguments(model=str(self.models / "neox"), attention="myopic")
     done = run(*(f"--{name}={x}" for name, x in flags_.items() if x))
     self.assertEqual(done.returncode, 0, done.stderr)
-    model = pretrained.load(self.models / "neox")
+    model = huggingface.load(self.models / "neox")
     loss = self.assert_written(model, "myopic")
     self.assertRegex(done.stdout, r"^\d\.\d+ nats per token\n$")
     self.assertAlmostEqual(float(done.stdout.split()[0]), loss, delta=1e-5)
@@ -164,7 +164,7 @@ class GradientsTest(base.TestCase):
     self.out.write_text("old")
     self.main(attention="teacher", teacher=str(self.models / "other"))
     model, teacher = (
-      pretrained.load(self.models / name) for name in ("gpt2", "other")
+      huggingface.load(self.models / name) for name in ("gpt2", "other")
     )
     self.assert_written(model, "teacher", teacher)
 
@@ -307,7 +307,7 @@ class GradientsTest(base.TestCase):
     """A model of NaN is refused once its loss is known; nothing is written."""
     params = random_params(GPT2)
     params["position_embedding"][0] = np.nan
-    pretrained.save(self.root / "nan", GPT2, params)
+    huggingface.save(self.root / "nan", GPT2, params)
     with self.assertRaisesRegex(cli.UsageError, "--model: .* a loss of nan"):
       self.main(model=str(self.root / "nan"))
     shutil.rmtree(self.root / "nan")

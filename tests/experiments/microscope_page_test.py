@@ -12,7 +12,7 @@ from absl.testing import absltest
 from jaxlook import models
 from jaxlook.circuits import inside, page, weights
 from jaxlook.lookahead.interventions import forward_only
-from jaxlook.models import Decoder, pretrained
+from jaxlook.models import Decoder, huggingface
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.training import read_arm
 from tests import base
@@ -331,7 +331,7 @@ class PageTest(base.TestCase):
     """A Hugging Face folder: one strip, no difference, no choice of model."""
     folder = self.root / "gpt2"
     if not folder.exists():
-      pretrained.save(folder, MODEL, self.first[0])
+      huggingface.save(folder, MODEL, self.first[0])
     out = self.root / "single.html"
     look(self.root, model=str(folder), tokenizer="bytes", out=str(out))
     self.open(out)

@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 from tokenizers import models, pre_tokenizers
 
 from experiments import language, reading, scaling, sizing
-from jaxlook.models import DecoderConfig, named_shape, pretrained
+from jaxlook.models import DecoderConfig, huggingface, named_shape
 from jaxlook.training import Start
 from tests.experiments import running
 from tests.models import checkpoints
@@ -23,7 +23,7 @@ def folder(path: pathlib.Path, width: int = 8, length: int = 20) -> str:
   shape = DecoderConfig(
     layers=1, width=width, heads=2, max_length=length, vocab_size=300
   )
-  pretrained.save(path, shape, checkpoints.random_params(shape))
+  huggingface.save(path, shape, checkpoints.random_params(shape))
   alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
   vocabulary = {letter: at for at, letter in enumerate([*alphabet, "th"])}
   model = tokenizers.Tokenizer(models.BPE(vocabulary, [("t", "h")]))
@@ -81,10 +81,10 @@ class SizingTest(running.RefusalTestCase):
     self.assertEqual(text.vocab_size, 257)
     small, large = sizing.points(CONFIG, text, sizes).problems
     self.assertEqual((small.setting, large.setting), ("a", "b"))
-    self.assertEqual(small.model, pretrained.load(folders[1]).config)
+    self.assertEqual(small.model, huggingface.load(folders[1]).config)
     self.assertEqual(small.train.learning_rate, 2e-4)
     self.assert_close(
-      small.start.params, pretrained.load(folders[1]).params, atol=0.0
+      small.start.params, huggingface.load(folders[1]).params, atol=0.0
     )
     self.assertNotEqual(small.start.about, large.start.about)
 

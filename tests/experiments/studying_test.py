@@ -22,7 +22,7 @@ from experiments import (
   studying,
   writing,
 )
-from jaxlook.models import Decoder, DecoderConfig, init, pretrained
+from jaxlook.models import Decoder, DecoderConfig, huggingface, init
 from tests import base
 
 VARIANTS = ("causal", "myopic/kv")
@@ -109,7 +109,7 @@ class StudyingTest(base.TestCase):
     )
     params = init(shape, jax.random.key(0))
     folder = pathlib.Path(self.out) / "gpt2"
-    pretrained.save(folder, shape, params)
+    huggingface.save(folder, shape, params)
     study, (subject,) = self._subjects(
       model=str(folder), tokenizer="bytes", out=str(self.root / "pretrained")
     )
@@ -118,7 +118,7 @@ class StudyingTest(base.TestCase):
     self.assertEqual(subject.decoder, Decoder(study.problem.model))
     self.assert_close(
       jax.tree.map(lambda x: x[0], subject.params),
-      pretrained.load(folder).params,
+      huggingface.load(folder).params,
       atol=0.0,
     )
 

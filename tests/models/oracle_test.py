@@ -19,7 +19,7 @@ import numpy as np
 import safetensors.numpy
 from absl.testing import absltest, parameterized
 
-from jaxlook.models import Decoder, pretrained
+from jaxlook.models import Decoder, huggingface
 from jaxlook.models.gradients import loss_and_gradients
 from tests import base
 
@@ -45,13 +45,13 @@ def oracle_errors(case: str, implementation, folder: Path, dtype=np.float32):
   """The error of the loss, and the relative error of every gradient."""
   published = _published()
   cases = json.loads((_DATA / "gpt2" / "cases.json").read_text())
-  model = pretrained.load(folder)
+  model = huggingface.load(folder)
   decoder = Decoder(model.config, _SPECS[case], implementation)
   loss, gradients = jax.jit(loss_and_gradients, static_argnums=0)(
     decoder, jax.tree.map(dtype, model.params), published["input_ids"]
   )
   errors = {}
-  for name, found in pretrained.to_checkpoint(model, gradients).items():
+  for name, found in huggingface.to_checkpoint(model, gradients).items():
     wanted = np.float64(published[f"{case}/{name}"])
     errors[name] = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
   return abs(float(loss) - cases[case]["loss"]), errors
@@ -97,7 +97,7 @@ class OracleTest(base.TestCase):
     with self.assertRaisesRegex(
       ValueError, r"lacks transformer\.h\.0\.attn\.c_attn\.bias and 2 more"
     ):
-      pretrained.load(_DATA / "gpt2")
+      huggingface.load(_DATA / "gpt2")
 
 
 if __name__ == "__main__":

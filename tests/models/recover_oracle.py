@@ -27,8 +27,8 @@ import safetensors.numpy
 
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.gradients import next_token_loss
-from jaxlook.models.layout import from_checkpoint, layout_for
-from jaxlook.models.shards import write_tensors
+from jaxlook.models.huggingface.convert import from_checkpoint, layout_for
+from jaxlook.models.huggingface.safetensors_files import write_tensors
 
 _DATA = Path(__file__).parents[1] / "testdata"
 _LAYERS, _WIDTH, _STEPS = 3, 48, 6

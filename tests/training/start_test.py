@@ -4,7 +4,7 @@ import pathlib
 import shutil
 import tempfile
 
-from jaxlook.models import pretrained
+from jaxlook.models import huggingface
 from jaxlook.training import start_from
 from tests import base
 from tests.models import checkpoints
@@ -18,7 +18,7 @@ class StartTest(base.TestCase):
 
   def _saved(self, name, seed, **settings):
     params = checkpoints.random_params(checkpoints.GPT2, seed)
-    pretrained.save(self.root / name, checkpoints.GPT2, params, **settings)
+    huggingface.save(self.root / name, checkpoints.GPT2, params, **settings)
     return self.root / name
 
   def test_weights_and_their_hash(self):
@@ -26,7 +26,7 @@ class StartTest(base.TestCase):
     first = self._saved("first", 0)
     loaded, start = start_from(first)
     self.assertEqual(loaded.config, checkpoints.GPT2)
-    self.assert_close(start.params, pretrained.load(first).params, atol=0.0)
+    self.assert_close(start.params, huggingface.load(first).params, atol=0.0)
     copied = pathlib.Path(shutil.copytree(first, self.root / "copied"))
     (copied / "README.md").write_text("elsewhere")
     self.assertEqual(start_from(copied)[1].about, start.about)
@@ -38,7 +38,7 @@ class StartTest(base.TestCase):
     shards = sorted(folder.glob("*.safetensors"))
     self.assertGreater(len(shards), 1)
     self.assertCountEqual(
-      pretrained.files(folder),
+      huggingface.files(folder),
       [
         folder / "config.json",
         folder / "model.safetensors.index.json",

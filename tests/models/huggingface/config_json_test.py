@@ -5,7 +5,7 @@ import dataclasses
 from absl.testing import absltest, parameterized
 
 from jaxlook.models import DecoderConfig
-from jaxlook.models.settings import read_settings, write_settings
+from jaxlook.models.huggingface.config_json import read_settings, write_settings
 from tests import base
 from tests.models.checkpoints import GPT2, NEOX
 

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from jaxlook.models import families
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.decoder import Params, init
-from jaxlook.models.families import FAMILIES, Form
-from jaxlook.models.settings import check_shape
+from jaxlook.models.huggingface import tensor_names
+from jaxlook.models.huggingface.config_json import check_shape
+from jaxlook.models.huggingface.tensor_names import FAMILIES, Form
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -50,9 +50,9 @@ class Layout:
       )
 
   @property
-  def tensors(self) -> tuple[families.Tensor, ...]:
+  def tensors(self) -> tuple[tensor_names.Tensor, ...]:
     """The tensors of such a checkpoint, in the order of the forward pass."""
-    return families.tensors(self.config, FAMILIES[self.family], self.prefix)
+    return tensor_names.tensors(self.config, FAMILIES[self.family], self.prefix)
 
 
 def layout_for(config: DecoderConfig) -> Layout:

@@ -14,11 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxlook.models import shards
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.decoder import Params
-from jaxlook.models.families import FAMILIES
-from jaxlook.models.layout import (
+from jaxlook.models.huggingface import safetensors_files
+from jaxlook.models.huggingface.config_json import (
+  Settings,
+  read_settings,
+  write_settings,
+)
+from jaxlook.models.huggingface.convert import (
   Layout,
   compare,
   from_checkpoint,
@@ -26,7 +30,7 @@ from jaxlook.models.layout import (
   tensor_shapes,
   to_checkpoint,
 )
-from jaxlook.models.settings import Settings, read_settings, write_settings
+from jaxlook.models.huggingface.tensor_names import FAMILIES
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
 
 _CONFIG = "config.json"
@@ -63,10 +67,10 @@ def load(folder: str | os.PathLike[str]) -> Pretrained:
   folder = Path(folder)
   if not folder.is_dir():
     raise ValueError(f"{folder} is not a folder")
-  settings = shards.read_json(folder / _CONFIG)
-  with shards.blaming(folder / _CONFIG):
+  settings = safetensors_files.read_json(folder / _CONFIG)
+  with safetensors_files.blaming(folder / _CONFIG):
     family, config = read_settings(settings)
-  file, entries = shards.read_entries(folder)
+  file, entries = safetensors_files.read_entries(folder)
   known = FAMILIES[family]
   prefixed = any(name.startswith(known.prefix) for name in entries)
   layout = Layout(config, family, known.prefix if prefixed else "")
@@ -85,7 +89,7 @@ def load(folder: str | os.PathLike[str]) -> Pretrained:
     wanted[head] = wanted[embedding]
   shapes = {name: entry.shape for name, entry in entries.items()}
   compare(shapes, wanted, str(file))
-  tensors = shards.read_tensors(entries)
+  tensors = safetensors_files.read_tensors(entries)
   if copied and not np.array_equal(tensors.pop(head), tensors[embedding]):
     raise ValueError(
       f"{file}: {head} differs from {embedding}, although {_CONFIG} ties them"
@@ -108,7 +112,7 @@ def files(folder: str | os.PathLike[str]) -> list[Path]:
     OSError: a file cannot be read.
   """
   folder = Path(folder)
-  named, entries = shards.read_entries(folder)
+  named, entries = safetensors_files.read_entries(folder)
   found = [folder / _CONFIG, named, *(e.file for e in entries.values())]
   return list(dict.fromkeys(found))
 
@@ -151,7 +155,7 @@ def save(
     layout, base = Layout(config, like.family, like.prefix), like.settings
   tensors = to_checkpoint(layout, params)
   for name, tensor in tensors.items():
-    if tensor.dtype not in shards.DTYPES.values():
+    if tensor.dtype not in safetensors_files.DTYPES.values():
       raise ValueError(
         f"{name} is {tensor.dtype}, of which float32 would lose digits"
       )
@@ -164,8 +168,8 @@ def save(
   )
   try:
     aside.mkdir()
-    shards.write_weights(aside, tensors, max_shard_bytes)
-    shards.write_json(aside / _CONFIG, settings)
+    safetensors_files.write_weights(aside, tensors, max_shard_bytes)
+    safetensors_files.write_json(aside / _CONFIG, settings)
     os.replace(aside, folder)
   except BaseException:
     shutil.rmtree(aside, ignore_errors=True)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxlook.models.config import Activation, DecoderConfig, Positions
-from jaxlook.models.families import FAMILIES
+from jaxlook.models.huggingface.tensor_names import FAMILIES
 
 Settings = Mapping[str, Any]
 

@@ -17,7 +17,8 @@ import numpy as np
 import safetensors.numpy
 from absl.testing import absltest, parameterized
 
-from jaxlook.models import Decoder, DecoderConfig, pretrained, shards
+from jaxlook.models import Decoder, DecoderConfig, huggingface
+from jaxlook.models.huggingface import safetensors_files
 from tests import base
 from tests.models.checkpoints import GPT2, NEOX, random_params
 
@@ -64,7 +65,7 @@ class PretrainedTest(base.TestCase):
     A setting or tensor of None is removed.
     """
     params = random_params(config)
-    pretrained.save(self.folder, config, params)
+    huggingface.save(self.folder, config, params)
     file = self.folder / "model.safetensors"
     found = safetensors.numpy.load_file(file) | (tensors or {})
     found = {name: x for name, x in found.items() if x is not None}
@@ -80,14 +81,14 @@ class PretrainedTest(base.TestCase):
     """What is saved is loaded: config, names and weights to the last bit."""
     params = random_params(config)
     shutil.rmtree(self.folder, ignore_errors=True)
-    pretrained.save(
+    huggingface.save(
       self.folder, config, params, max_shard_bytes=max_shard_bytes
     )
-    loaded = pretrained.load(self.folder)
+    loaded = huggingface.load(self.folder)
     self.assertEqual(loaded.config, config)
     chex.assert_trees_all_equal(loaded.params, params, strict=True)
-    tensors = pretrained.to_checkpoint(loaded, params)
-    back = pretrained.from_checkpoint(loaded, tensors)
+    tensors = huggingface.to_checkpoint(loaded, params)
+    back = huggingface.from_checkpoint(loaded, tensors)
     chex.assert_trees_all_equal(back, params, strict=True)
 
   @parameterized.named_parameters(*_BOTH)
@@ -97,9 +98,9 @@ class PretrainedTest(base.TestCase):
     bias = np.linspace(0.0, 1.0, config.width) / 3
     bias[:3] = np.nan, -0.0, 0.0
     tree["block_1"]["attention"]["key"]["bias"] = bias
-    layout = pretrained.layout_for(config)
-    back = pretrained.from_checkpoint(
-      layout, pretrained.to_checkpoint(layout, tree)
+    layout = huggingface.layout_for(config)
+    back = huggingface.from_checkpoint(
+      layout, huggingface.to_checkpoint(layout, tree)
     )
     found = back["block_1"]["attention"]["key"]["bias"]
     self.assertEqual(found.tobytes(), bias.tobytes())
@@ -108,7 +109,7 @@ class PretrainedTest(base.TestCase):
     """Names and shapes are GPT-2's; query, key, value are side by side."""
     config = dataclasses.replace(GPT2, layers=1)
     params = random_params(config)
-    found = pretrained.to_checkpoint(pretrained.layout_for(config), params)
+    found = huggingface.to_checkpoint(huggingface.layout_for(config), params)
     self.assertEqual(
       {name: x.shape for name, x in found.items()},
       {
@@ -151,7 +152,7 @@ class PretrainedTest(base.TestCase):
     """Names and shapes are NeoX's; query, key, value alternate by head."""
     config = dataclasses.replace(NEOX, layers=1)
     params = random_params(config)
-    found = pretrained.to_checkpoint(pretrained.layout_for(config), params)
+    found = huggingface.to_checkpoint(huggingface.layout_for(config), params)
     block = "gpt_neox.layers.0."
     self.assertEqual(
       {name: x.shape for name, x in found.items()},
@@ -193,12 +194,12 @@ class PretrainedTest(base.TestCase):
     """
     for config in (GPT2, NEOX):
       columns = jax.tree.map(np.asfortranarray, random_params(config))
-      layout = pretrained.layout_for(config)
-      for name, array in pretrained.to_checkpoint(layout, columns).items():
+      layout = huggingface.layout_for(config)
+      for name, array in huggingface.to_checkpoint(layout, columns).items():
         self.assertTrue(array.flags.c_contiguous, name)
     file = self.root / "x"
     array = np.asfortranarray(np.float32([[1, 2], [3, 4]]))
-    shards.write_tensors(file, {"x": array}, {})
+    safetensors_files.write_tensors(file, {"x": array}, {})
     np.testing.assert_array_equal(safetensors.numpy.load_file(file)["x"], array)
 
   @parameterized.named_parameters(("parallel", True), ("serial", False))
@@ -208,10 +209,10 @@ class PretrainedTest(base.TestCase):
       NEOX, parallel_residual=parallel, norm_epsilon=1e-3
     )
     params = random_params(config)
-    pretrained.save(self.folder, config, params)
+    huggingface.save(self.folder, config, params)
     tokens = np.random.default_rng(1).integers(0, 17, (2, 10))
     found = Decoder(config).apply(
-      {"params": pretrained.load(self.folder).params}, tokens
+      {"params": huggingface.load(self.folder).params}, tokens
     )
     tensors = safetensors.numpy.load_file(self.folder / "model.safetensors")
     wanted = _neox(tensors, tokens, config)
@@ -223,14 +224,14 @@ class PretrainedTest(base.TestCase):
   )
   def test_dtypes(self, config, dtype):
     """Half precision is read to float32 without loss."""
-    layout = pretrained.layout_for(config)
+    layout = huggingface.layout_for(config)
     params = random_params(config)
     halves = {
       name: x.astype(dtype)
-      for name, x in pretrained.to_checkpoint(layout, params).items()
+      for name, x in huggingface.to_checkpoint(layout, params).items()
     }
     self.write(config, halves)
-    loaded = pretrained.load(self.folder)
+    loaded = huggingface.load(self.folder)
     chex.assert_trees_all_equal(
       loaded.params,
       jax.tree.map(lambda x: x.astype(dtype).astype(np.float32), params),
@@ -240,30 +241,30 @@ class PretrainedTest(base.TestCase):
   def test_bare_model(self):
     """Files without the prefix are read, and written back without it."""
     params = random_params(GPT2)
-    layout = pretrained.Layout(GPT2, "gpt2", "")
-    bare = pretrained.to_checkpoint(layout, params)
+    layout = huggingface.Layout(GPT2, "gpt2", "")
+    bare = huggingface.to_checkpoint(layout, params)
     self.assertIn("h.1.attn.c_attn.bias", bare)
     prefixed = {f"transformer.{name}": None for name in bare}
     self.write(GPT2, bare | prefixed)
-    loaded = pretrained.load(self.folder)
+    loaded = huggingface.load(self.folder)
     chex.assert_trees_all_equal(loaded.params, params)
     copy = self.root / "copy"
-    pretrained.save(copy, GPT2, params, like=loaded)
+    huggingface.save(copy, GPT2, params, like=loaded)
     written = safetensors.numpy.load_file(copy / "model.safetensors")
     self.assertEqual(set(written), set(bare))
 
   def test_keeps_settings(self):
     """Other settings of the checkpoint live on, but for the weights' dtype."""
     self.write(GPT2, eos_token_id=5, torch_dtype="float16", n_ctx=3)
-    loaded = pretrained.load(self.folder)
+    loaded = huggingface.load(self.folder)
     config = dataclasses.replace(GPT2, activation="relu")
     copy = self.root / "copy"
-    pretrained.save(copy, config, loaded.params, like=loaded)
+    huggingface.save(copy, config, loaded.params, like=loaded)
     said = json.loads((copy / "config.json").read_text())
     self.assertEqual(said["eos_token_id"], 5)
     self.assertEqual(said["torch_dtype"], "float32")
     self.assertNotIn("n_ctx", said)
-    self.assertEqual(pretrained.load(copy).config, config)
+    self.assertEqual(huggingface.load(copy).config, config)
 
   def test_ignores_buffers(self):
     """Masks and rotary tables of old files, and a tied head, are ignored."""
@@ -275,7 +276,7 @@ class PretrainedTest(base.TestCase):
       "lm_head.weight": head,
     }
     self.write(GPT2, extra)
-    pretrained.load(self.folder)
+    huggingface.load(self.folder)
     shutil.rmtree(self.folder)
     block = "gpt_neox.layers.1.attention."
     extra = {
@@ -284,7 +285,7 @@ class PretrainedTest(base.TestCase):
       f"{block}rotary_emb.inv_freq": np.ones(2, np.float32),
     }
     self.write(NEOX, extra)
-    pretrained.load(self.folder)
+    huggingface.load(self.folder)
 
   @parameterized.named_parameters(
     ("missing", {"transformer.ln_f.bias": None}, "lacks transformer.ln_f.bias"),
@@ -318,7 +319,7 @@ class PretrainedTest(base.TestCase):
     """Tensors that are not the decoder's are named, with their file."""
     self.write(GPT2, tensors)
     with self.assertRaisesRegex(ValueError, f"model.safetensors.* {message}"):
-      pretrained.load(self.folder)
+      huggingface.load(self.folder)
 
   @parameterized.named_parameters(
     ("no_folder", None, None, "model is not a folder"),
@@ -344,7 +345,7 @@ class PretrainedTest(base.TestCase):
       if content is not None:
         (self.folder / name).write_bytes(content)
     with self.assertRaisesRegex(ValueError, message) as caught:
-      pretrained.load(self.folder)
+      huggingface.load(self.folder)
     self.assertNotIn("\n", str(caught.exception))
 
   def test_refuses_truncated(self):
@@ -353,13 +354,13 @@ class PretrainedTest(base.TestCase):
     file = self.folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-4])
     with self.assertRaisesRegex(ValueError, "model.safetensors: Error"):
-      pretrained.load(self.folder)
+      huggingface.load(self.folder)
 
   def test_shards(self):
     """No shard exceeds the limit; the index names each tensor's."""
     params = random_params(NEOX)
     limit = 3 * 24 * 24 * 4 + 1
-    pretrained.save(self.folder, NEOX, params, max_shard_bytes=limit)
+    huggingface.save(self.folder, NEOX, params, max_shard_bytes=limit)
     index = json.loads(
       (self.folder / "model.safetensors.index.json").read_text()
     )
@@ -398,7 +399,7 @@ class PretrainedTest(base.TestCase):
     (self.folder / "model.safetensors").rename(self.folder / "c")
     (self.folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with self.assertRaisesRegex(ValueError, message):
-      pretrained.load(self.folder)
+      huggingface.load(self.folder)
 
   @parameterized.named_parameters(
     ("positions", {"positions": "none"}, "positions must be 'learned'"),
@@ -415,52 +416,52 @@ class PretrainedTest(base.TestCase):
     """A decoder that neither family has is refused by the field's name."""
     config = dataclasses.replace(GPT2, **changes)
     with self.assertRaisesRegex(ValueError, message):
-      pretrained.save(self.folder, config, random_params(config))
+      huggingface.save(self.folder, config, random_params(config))
     self.assertEmpty(list(self.root.iterdir()))
 
   def test_refuses_layout(self):
     """Unknown families and prefixes are refused."""
     with self.assertRaisesRegex(ValueError, "unknown family 'gpt3'"):
-      pretrained.Layout(GPT2, "gpt3", "")
+      huggingface.Layout(GPT2, "gpt3", "")
     with self.assertRaisesRegex(ValueError, "positions must be 'rotary'"):
-      pretrained.Layout(GPT2, "gpt_neox", "")
+      huggingface.Layout(GPT2, "gpt_neox", "")
     with self.assertRaisesRegex(ValueError, "prefix must be '' or 'transf"):
-      pretrained.Layout(GPT2, "gpt2", "gpt_neox.")
+      huggingface.Layout(GPT2, "gpt2", "gpt_neox.")
 
   def test_refuses_trees(self):
     """A tree or a set of tensors of another model is refused."""
-    layout = pretrained.layout_for(GPT2)
+    layout = huggingface.layout_for(GPT2)
     with self.assertRaisesRegex(ValueError, "the tree lacks block_0/"):
-      pretrained.to_checkpoint(layout, {})
+      huggingface.to_checkpoint(layout, {})
     seeds = jax.tree.map(lambda x: np.stack([x, x]), random_params(GPT2))
     with self.assertRaisesRegex(ValueError, r"the tree has .* of shape \[2, "):
-      pretrained.to_checkpoint(layout, seeds)
+      huggingface.to_checkpoint(layout, seeds)
     with self.assertRaisesRegex(ValueError, "the checkpoint lacks transf"):
-      pretrained.from_checkpoint(layout, {})
+      huggingface.from_checkpoint(layout, {})
 
   def test_refuses_saving(self):
     """Existing content, lost digits and a silly limit are refused."""
     params = random_params(GPT2)
     with self.assertRaisesRegex(ValueError, "max_shard_bytes must be >= 1"):
-      pretrained.save(self.folder, GPT2, params, max_shard_bytes=0)
+      huggingface.save(self.folder, GPT2, params, max_shard_bytes=0)
     wide = jax.tree.map(np.float64, params)
     with self.assertRaisesRegex(ValueError, "is float64, of which float32 wo"):
-      pretrained.save(self.folder, GPT2, wide)
+      huggingface.save(self.folder, GPT2, wide)
     self.folder.mkdir()
-    pretrained.save(self.folder, GPT2, params)
+    huggingface.save(self.folder, GPT2, params)
     with self.assertRaisesRegex(ValueError, "exists and is not an empty fold"):
-      pretrained.save(self.folder, GPT2, params)
+      huggingface.save(self.folder, GPT2, params)
     file = self.root / "file"
     file.touch()
     with self.assertRaisesRegex(ValueError, "exists and is not an empty fold"):
-      pretrained.save(file, GPT2, params)
+      huggingface.save(file, GPT2, params)
 
   def test_whole_or_not_at_all(self):
     """A save that fails in its second file leaves no folder behind."""
     written = mock.Mock(side_effect=OSError("disk full"))
-    with mock.patch.object(shards, "write_json", written):
+    with mock.patch.object(safetensors_files, "write_json", written):
       with self.assertRaisesRegex(OSError, "disk full"):
-        pretrained.save(self.folder, GPT2, random_params(GPT2))
+        huggingface.save(self.folder, GPT2, random_params(GPT2))
     written.assert_called_once()
     self.assertEmpty(list(self.root.iterdir()))
 
