@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxlook import models
 from jaxlook.lookahead.interventions import forward_only
 from jaxlook.models import Decoder, DecoderConfig, Past
+from jaxlook.models.attention_layer import LayerSpec
 from jaxlook.models.decoder import Params
-from jaxlook.models.heads import LayerSpec
 from jaxlook.models.sites import NO_EDITS, Edit, Edits, sown
 
 

@@ -30,8 +30,8 @@ import numpy as np
 from jaxlook.lookahead.geometry import Loss, uncut
 from jaxlook.lookahead.influence import Moved, movable
 from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.models.attention_layer import rotate
 from jaxlook.models.decoder import Params
-from jaxlook.models.heads import rotate
 
 # Shares are exact sums: reduced precision would blur what cancels.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)

@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxlook.models import Decoder, residual_site, residual_sites
 from jaxlook.models.decoder import Params
-from jaxlook.models.head import Head
+from jaxlook.models.output_head import Head
 from jaxlook.models.sites import check_sites, sown
 
 Losses = Callable[[jax.Array], jax.Array]

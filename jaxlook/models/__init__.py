@@ -1,5 +1,6 @@
 """Decoders, their shapes, and pretrained weights."""
 
+from jaxlook.models.attention_layer import Context, Past
 from jaxlook.models.config import DecoderConfig, scaled_init_std
 from jaxlook.models.decoder import (
   Decoder,
@@ -8,15 +9,14 @@ from jaxlook.models.decoder import (
   collect_context,
   init,
 )
-from jaxlook.models.heads import Context, Past
-from jaxlook.models.named import (
+from jaxlook.models.sites import residual_site, residual_sites, site_names
+from jaxlook.models.sizes import (
   LEARNING_RATES,
   SHAPES,
   Counts,
   named_shape,
   parameter_counts,
 )
-from jaxlook.models.sites import residual_site, residual_sites, site_names
 
 __all__ = [
   "Context",

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from jaxlook.attention import parse_layers
 from jaxlook.attention.attend import Implementation
 from jaxlook.attention.masks import Barrier
+from jaxlook.models.attention_layer import Attention, Context, LayerSpec, Past
 from jaxlook.models.config import DecoderConfig
-from jaxlook.models.head import Head
-from jaxlook.models.heads import Attention, Context, LayerSpec, Past
+from jaxlook.models.output_head import Head
 from jaxlook.models.sites import NO_EDITS, Edits, check_sites, sown, tap
 
 Params = Any

@@ -19,7 +19,7 @@ import jaxlook
 from jaxlook import models
 from jaxlook.attention import parse_layers
 from jaxlook.models import Decoder, DecoderConfig, collect_context
-from jaxlook.models.heads import Attention, rotate
+from jaxlook.models.attention_layer import Attention, rotate
 from tests import base
 from tests.models import untied
 from tests.models.checkpoints import random_params

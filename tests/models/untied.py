@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import jaxlook
 from jaxlook.attention.reference import attend_reference
 from jaxlook.models import DecoderConfig
-from jaxlook.models.heads import rotate
+from jaxlook.models.attention_layer import rotate
 
 _ACTIVATIONS = {
   "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
