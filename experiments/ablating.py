@@ -25,8 +25,8 @@ from jaxlook.training import (
   SavedArm,
   Stopped,
   TrainConfig,
+  multihost,
   parse_mesh,
-  processes,
   run_arm,
 )
 
@@ -223,7 +223,7 @@ def opened(name: str, config: Mapping[str, Any]) -> Store:
     jax.config.update("jax_disable_most_optimizations", True)
   out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
   with cli.naming("out"):
-    return processes.led(
+    return multihost.led(
       lambda: open_store(out, config), lambda: follow_store(out, config)
     )
 
@@ -257,7 +257,7 @@ def train(
   ]
   if LAUNCHER.value is None:
     return _in_turn(store, todo, teachers, later)
-  if processes.joined():
+  if multihost.joined():
     raise cli.UsageError("launcher", "cannot be given with --distributed")
   with cli.naming("launcher_resources"):
     resources = clusters.parse_resources(LAUNCHER_RESOURCES.value)
@@ -293,7 +293,7 @@ def _in_turn(
     name = " ".join(part for part in (problem.setting, variant) if part)
     reporter = shown.arm(name, progress.step_cost(problem))
     try:
-      if processes.most(stop()):
+      if multihost.most(stop()):
         raise Stopped(0)
       return run_arm(
         store,
@@ -311,18 +311,18 @@ def _in_turn(
 
   def halt(where: str) -> NoReturn:
     shown.close()
-    if processes.leads():
+    if multihost.leads():
       print(
         f"{where}; the same command with --out={store.root} goes on from there",
         file=sys.stderr,
       )
-    sys.exit(processes.most(stop.status))
+    sys.exit(multihost.most(stop.status))
 
   with contextlib.closing(shown):
     trained = [
       one(*arm, teacher) for arm, teacher in zip(todo, teachers, strict=True)
     ]
-    if later and processes.most(stop()):
+    if later and multihost.most(stop()):
       # The next call would listen anew.
       halt(f"stopped after {len(trained)} arms")
   if not later:

@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from rich import console, table
 
 from experiments import distributed
-from jaxlook.training import processes
+from jaxlook.training import multihost
 
 BAD_INPUT = 2
 
@@ -43,7 +43,7 @@ def naming(*flag_names: str) -> Iterator[None]:
   try:
     yield
   except (ValueError, OSError, ImportError) as error:
-    if processes.lost(error):
+    if multihost.lost(error):
       raise
     field = re.match(r"\w*", str(error))
     named = field.group() if field else ""

@@ -12,7 +12,7 @@ import traceback
 from absl import flags
 
 from experiments import lastwords
-from jaxlook.training import processes
+from jaxlook.training import multihost
 
 DISTRIBUTED = flags.DEFINE_string(
   "distributed",
@@ -38,12 +38,12 @@ def join(trains: bool) -> None:
   """
   if DISTRIBUTED.value is None:
     return
-  place = processes.parse_place(DISTRIBUTED.value)
+  place = multihost.parse_place(DISTRIBUTED.value)
   if not trains:
     raise ValueError("distributed is of no use here: one process does it all")
   lastwords.through(GONE)
-  processes.join(place)
-  if not processes.leads():
+  multihost.join(place)
+  if not multihost.leads():
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, sys.stdout.fileno())
     os.close(silence)
@@ -51,9 +51,9 @@ def join(trains: bool) -> None:
 
 def go_alone() -> None:
   """Ends the other processes, their work being done; process 0 goes on."""
-  if processes.joined():
-    leads = processes.leads()
-    processes.leave()
+  if multihost.joined():
+    leads = multihost.leads()
+    multihost.leave()
     if not leads:
       sys.exit(0)
 
@@ -64,9 +64,9 @@ def end(error: Exception) -> None:
   Args:
     error: what ended it; said in one line if it is that another is gone.
   """
-  if not processes.joined():
+  if not multihost.joined():
     return
-  if processes.lost(error):
+  if multihost.lost(error):
     print(GONE, file=sys.stderr)
   else:
     traceback.print_exception(error)

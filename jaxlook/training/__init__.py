@@ -1,6 +1,6 @@
 """Training: all seeds of a variant at once, checkpointed and resumable."""
 
-from jaxlook.training import processes
+from jaxlook.training import multihost
 from jaxlook.training.arms import (
   FinishedArm,
   Problem,
@@ -14,6 +14,7 @@ from jaxlook.training.arms import (
   run_arm,
 )
 from jaxlook.training.config import TrainConfig
+from jaxlook.training.initial_weights import Start, start_from
 from jaxlook.training.loop import (
   Stopped,
   Trained,
@@ -23,7 +24,6 @@ from jaxlook.training.loop import (
 )
 from jaxlook.training.memory import Memory, step_memory
 from jaxlook.training.mesh import MeshShape, parse_mesh
-from jaxlook.training.start import Start, start_from
 from jaxlook.training.step import Teacher
 
 __all__ = [
@@ -43,8 +43,8 @@ __all__ = [
   "held_out_batch",
   "held_out_key",
   "held_out_losses",
+  "multihost",
   "parse_mesh",
-  "processes",
   "read_arm",
   "run_arm",
   "saved_params",

@@ -14,8 +14,9 @@ from jaxlook.attention.masks import Barrier
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.runs.store import Arm, Arms
 from jaxlook.tasks.task import Batch, Task
-from jaxlook.training import processes
+from jaxlook.training import multihost
 from jaxlook.training.config import TrainConfig
+from jaxlook.training.initial_weights import Start
 from jaxlook.training.loop import (
   Trained,
   evaluate,
@@ -24,7 +25,6 @@ from jaxlook.training.loop import (
   train,
 )
 from jaxlook.training.mesh import Feed, MeshShape
-from jaxlook.training.start import Start
 from jaxlook.training.step import Teacher
 
 
@@ -253,7 +253,7 @@ def run_arm(
   """
   arm = begin_arm(store, problem, variant, teacher)
   # Processes may see different files for a while; the one that writes knows.
-  trained_before = bool(processes.most(processes.leads() and arm.finished))
+  trained_before = bool(multihost.most(multihost.leads() and arm.finished))
   if trained_before:
     arm.await_result()
     cells, table = arm.result()["cells"], arm.metrics()
@@ -280,7 +280,7 @@ def run_arm(
       {"cells": _cells(decoder, problem, variant, trained, read, mesh)}, table
     )["cells"]
     # So that all processes find it, which may read it next.
-    processes.wait()
+    multihost.wait()
     arm.await_result()
   steps = np.unique(table["step"].to_numpy())
   losses = table["loss"].to_numpy(zero_copy_only=False)

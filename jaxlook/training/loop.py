@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec, SingleDeviceSharding
 
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.task import Batch, Task
-from jaxlook.training import processes
+from jaxlook.training import multihost
 from jaxlook.training import step as step_lib
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.config import TrainConfig
@@ -144,9 +144,9 @@ def train(
       )
       # The device works on this chunk while the host reads for the next one.
       waiting = fed(row + 1)
-      history[row] = processes.get(losses)
+      history[row] = multihost.get(losses)
       last = row + 1 == len(ends)
-      stop = processes.most(should_stop()) and not last
+      stop = multihost.most(should_stop()) and not last
       every = config.checkpoint_every
       due = steps.start // every < steps.stop // every
       if stop or last or due or steps.stop in config.keep_steps:
@@ -158,7 +158,7 @@ def train(
     params=states.params,
     steps=np.asarray(ends),
     losses=history,
-    diverged_at=processes.get(states.diverged_at),
+    diverged_at=multihost.get(states.diverged_at),
   )
 
 
@@ -289,7 +289,7 @@ def evaluate(
   )
   params, teacher = layout.put(params, specs), layout.put(teacher, by_seed)
   key, fed = layout.put((key, fed), everywhere)
-  return processes.get(measured((params, teacher), key, fed))
+  return multihost.get(measured((params, teacher), key, fed))
 
 
 def mean_over_batches(

@@ -22,7 +22,7 @@ import optax
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxlook.training import processes
+from jaxlook.training import multihost
 from jaxlook.training.config import TrainConfig
 
 # The axes whose devices work on one batch.
@@ -71,9 +71,9 @@ class MeshShape:
       ValueError: there are not so many, or some of those of several processes
         are left over.
     """
-    devices, sizes = processes.devices(), dataclasses.astuple(self)
+    devices, sizes = multihost.devices(), dataclasses.astuple(self)
     count = self.seed * self.parts
-    if processes.joined() and count < len(devices):
+    if multihost.joined() and count < len(devices):
       raise ValueError(
         f"mesh of {count} devices leaves some of the {len(devices)} of all"
         " processes over"
@@ -136,9 +136,9 @@ def automatic_mesh(seeds: int) -> MeshShape:
   Those of several processes are all used: as many devices as can share the
   seeds, and those of a seed share its batch.
   """
-  devices = len(processes.devices())
+  devices = len(multihost.devices())
   fits = [n for n in range(1, devices + 1) if seeds % n == 0]
-  if not processes.joined():
+  if not multihost.joined():
     return MeshShape(max(fits))
   seed = max(n for n in fits if devices % n == 0)
   return MeshShape(seed, data=devices // seed)
@@ -269,7 +269,7 @@ class Layout(NamedTuple):
 
   def put(self, tree: Any, specs: Any) -> Any:
     """Moves arrays to where `specs` says, of each or of a whole subtree."""
-    return processes.put(tree, self._shardings(specs))
+    return multihost.put(tree, self._shardings(specs))
 
   def make(self, function: Callable[..., Any], specs: Any, *args: Any) -> Any:
     """What a function gives, put to where `specs` says.

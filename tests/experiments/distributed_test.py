@@ -1,6 +1,6 @@
 """`--distributed`: refusals, and one line of what a lost process leaves.
 
-That two processes train is tested in `tests.training.processes_test`.
+That two processes train is tested in `tests.training.multihost_test`.
 """
 
 import os

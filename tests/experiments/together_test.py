@@ -13,7 +13,7 @@ from absl.testing import absltest
 
 from tests import base
 from tests.experiments import running
-from tests.training.processes_test import free_port
+from tests.training.multihost_test import free_port
 
 try:
   import ray

@@ -19,7 +19,7 @@ from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments import cli, distributed
-from jaxlook.training import Stopped, evaluate, processes, saved_params, train
+from jaxlook.training import Stopped, evaluate, multihost, saved_params, train
 from jaxlook.training.mesh import MeshShape, automatic_mesh
 from tests.training import meshes
 
@@ -33,7 +33,7 @@ ALONE = MeshShape()
 
 def write(name: str, found: object) -> None:
   """Keeps what was found, whole, in the process that writes."""
-  if processes.leads():
+  if multihost.leads():
     path = pathlib.Path(OUT.value) / name
     path.with_suffix(".part").write_text(json.dumps(found))
     path.with_suffix(".part").rename(path)
@@ -56,18 +56,18 @@ def talk() -> dict[str, object]:
   everywhere = NamedSharding(mesh, PartitionSpec())
   keys = jax.random.split(jax.random.key(3), 4)
   numbers = np.arange(12.0).reshape(2, 6)
-  keys, (numbers, _) = processes.put(
+  keys, (numbers, _) = multihost.put(
     (keys, (numbers, None)), (here, everywhere)
   )
-  refused = refusal(processes.led, lambda: int("none"), lambda: 0)
+  refused = refusal(multihost.led, lambda: int("none"), lambda: 0)
   return {
-    "devices": [device.process_index for device in processes.devices()],
-    "most": processes.most(index + 5),
-    "drawn": processes.get(jax.vmap(jax.random.bits)(keys)).tolist(),
-    "numbers": processes.get(numbers).tolist(),
-    "led": processes.led(lambda: "leads", lambda: "follows"),
+    "devices": [device.process_index for device in multihost.devices()],
+    "most": multihost.most(index + 5),
+    "drawn": multihost.get(jax.vmap(jax.random.bits)(keys)).tolist(),
+    "numbers": multihost.get(numbers).tolist(),
+    "led": multihost.led(lambda: "leads", lambda: "follows"),
     "refused": refused,
-    "refusals": processes.most((index + 1) * ("none" in refused)),
+    "refusals": multihost.most((index + 1) * ("none" in refused)),
     "left over": refusal(ALONE.build),
     "automatic": [
       dataclasses.astuple(automatic_mesh(seeds)) for seeds in (1, 2, 3, 4)
@@ -82,7 +82,7 @@ def interrupted(first: bool):
 
   def report(step: int, losses: np.ndarray) -> None:
     seen.append(step)
-    if first and seen == [10, 20, 30] and not processes.leads():
+    if first and seen == [10, 20, 30] and not multihost.leads():
       (folder / "stalled").touch()
       time.sleep(600)
 
@@ -91,7 +91,7 @@ def interrupted(first: bool):
       *(DECODER, TASK, CONFIG, SEEDS),
       checkpoints=folder / "checkpoints",
       report=report,
-      should_stop=lambda: stop and not processes.leads(),
+      should_stop=lambda: stop and not multihost.leads(),
     )
 
   if first:
@@ -99,7 +99,7 @@ def interrupted(first: bool):
       run(stop=True)
     except Stopped as stopped:
       # Only the other process was asked to, and both have stopped.
-      write("stopped", processes.most(stopped.step))
+      write("stopped", multihost.most(stopped.step))
     seen.clear()
   return run(), seen
 
@@ -122,7 +122,7 @@ def main() -> None:
   for x, y in zip(
     jax.tree.leaves(saved), jax.tree.leaves(trained.params), strict=True
   ):
-    np.testing.assert_array_equal(x, processes.get(y))
+    np.testing.assert_array_equal(x, multihost.get(y))
   held_out = evaluate(
     *(DECODER, TASK, CONFIG, trained.params), key=jax.random.key(9)
   )

@@ -17,8 +17,8 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from experiments import distributed
-from jaxlook.training import processes
-from jaxlook.training.processes import Place, parse_place
+from jaxlook.training import multihost
+from jaxlook.training.multihost import Place, parse_place
 from tests import base
 
 # Far more than it takes: the machine may be busy.
@@ -73,7 +73,7 @@ class TogetherTest(base.TestCase):
         self.fail(left.communicate()[1])
       time.sleep(0.1)
     killed.send_signal(signal.SIGKILL)
-    _, errors = left.communicate(timeout=2 * processes.HEARTBEAT_SECONDS)
+    _, errors = left.communicate(timeout=2 * multihost.HEARTBEAT_SECONDS)
     self.assertEqual((left.returncode, errors), (1, f"{distributed.GONE}\n"))
     self.assertEqual(killed.communicate(timeout=_SECONDS)[1], "")
 
@@ -123,12 +123,12 @@ class TogetherTest(base.TestCase):
 class AloneTest(base.TestCase):
   def test_one_process_is_alone(self):
     """Without joining, nothing is asked of others."""
-    self.assertFalse(processes.joined())
-    self.assertTrue(processes.leads())
-    self.assertEqual(processes.devices(), jax.local_devices())
-    self.assertEqual(processes.most(3), 3)
-    self.assertEqual(processes.led(lambda: 1, lambda: 2), 1)
-    self.assertFalse(processes.lost(ValueError("Gloo AllGather failed")))
+    self.assertFalse(multihost.joined())
+    self.assertTrue(multihost.leads())
+    self.assertEqual(multihost.devices(), jax.local_devices())
+    self.assertEqual(multihost.most(3), 3)
+    self.assertEqual(multihost.led(lambda: 1, lambda: 2), 1)
+    self.assertFalse(multihost.lost(ValueError("Gloo AllGather failed")))
 
 
 class PlaceTest(base.TestCase):
@@ -158,8 +158,8 @@ class PlaceTest(base.TestCase):
     with socket.create_server(("", 0)) as server:
       port = server.getsockname()[1]
       with self.assertRaisesRegex(ValueError, f"cannot listen at port {port}"):
-        processes.join(Place(f"127.0.0.1:{port}", 0, 2))
-    self.assertFalse(processes.joined())
+        multihost.join(Place(f"127.0.0.1:{port}", 0, 2))
+    self.assertFalse(multihost.joined())
 
 
 if __name__ == "__main__":
