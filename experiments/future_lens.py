@@ -22,9 +22,9 @@ from absl import flags
 
 from experiments import ablating, cli, studying, writing
 from jaxlook import reporting
+from jaxlook.interventions.forward import forward_only
 from jaxlook.lookahead import future_lens as lens
 from jaxlook.lookahead import future_pairs, future_report
-from jaxlook.lookahead.interventions import forward_only
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 

@@ -20,7 +20,7 @@ from experiments import ablating, cli, reading, studying, writing
 from jaxlook import reporting
 from jaxlook.circuits import memories_report as reports
 from jaxlook.circuits import memory_pages, memory_study
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch

@@ -14,7 +14,7 @@ from jaxlook.circuits.behaviour import (
   head_scores,
   in_context_score,
 )
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.induction import Induction

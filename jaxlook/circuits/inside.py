@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.circuits.lens import logit_lens
+from jaxlook.interventions.forward import capture
 from jaxlook.lookahead.influence import influence
-from jaxlook.lookahead.interventions import capture
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.circuits.weights import unembedding
-from jaxlook.lookahead.interventions import capture
+from jaxlook.interventions.forward import capture
 from jaxlook.models import Decoder, DecoderConfig, residual_sites
 from jaxlook.models.decoder import Params
 

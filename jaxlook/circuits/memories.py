@@ -21,7 +21,7 @@ from jaxlook.circuits import lens
 from jaxlook.circuits.memory_triggers import Triggers, merge, no_triggers
 from jaxlook.circuits.memory_values import value_rows
 from jaxlook.circuits.weights import unembedding
-from jaxlook.lookahead.interventions import capture
+from jaxlook.interventions.forward import capture
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.decoder import Params
 

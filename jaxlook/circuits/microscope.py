@@ -19,7 +19,7 @@ import numpy as np
 from jaxlook import models, stats
 from jaxlook.circuits.inside import look
 from jaxlook.circuits.weights import unembedding
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.text.tokenizer import Tokenizer

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from jaxlook.circuits import composition
 from jaxlook.circuits.term_losses import TermLosses, term_losses
 from jaxlook.circuits.weights import head_weights
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Batch, Task
 

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.circuits.weights import HeadWeights, head_weights, unembedding
-from jaxlook.lookahead.interventions import capture, forward_only
+from jaxlook.interventions.forward import capture, forward_only
 from jaxlook.models import Decoder, residual_sites
 
 Head = tuple[int, int]

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.circuits.weights import embedding, head_weights, unembedding
-from jaxlook.lookahead.interventions import capture
+from jaxlook.interventions.forward import capture
 from jaxlook.models import Decoder
 
 

@@ -20,7 +20,7 @@ from jaxlook.circuits import skip_trigrams, trigram_counts
 from jaxlook.circuits.qk_ov import copying_scores
 from jaxlook.circuits.skip_trigrams import Trigrams
 from jaxlook.circuits.trigram_counts import Counts
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook import models
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder, DecoderConfig, Past
 from jaxlook.models.attention_layer import LayerSpec
 from jaxlook.models.decoder import Params

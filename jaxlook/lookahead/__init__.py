@@ -1,20 +1,15 @@
-"""Lookahead: where gradient comes from, what it buys, what states hold.
+"""Lookahead: where gradient comes from, and what it buys.
 
-Each module is one measure; `interventions` is what the others, and notebooks,
-look at and change activations with.
+Each module is one measure.
 """
 
 from jaxlook.lookahead import (
   anatomy,
   dial,
-  edges,
-  edits,
   future_lens,
   geometry,
   influence,
-  interventions,
   local_myopia,
-  patching,
   placebo,
   probes,
   scaling,
@@ -25,14 +20,10 @@ from jaxlook.lookahead import (
 __all__ = [
   "anatomy",
   "dial",
-  "edges",
-  "edits",
   "future_lens",
   "geometry",
   "influence",
-  "interventions",
   "local_myopia",
-  "patching",
   "placebo",
   "probes",
   "scaling",

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.lookahead import anatomy, edges, geometry
+from jaxlook.interventions import attention_edges
+from jaxlook.lookahead import anatomy, geometry
 from jaxlook.lookahead.influence import influence, parameter_influence, total
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Batch, Task
@@ -90,7 +91,7 @@ def _examine(
     rises={
       how: jnp.stack(
         [
-          edges.removal(
+          attention_edges.removal(
             decoder, params, batch.inputs, losses, layer=layer, how=how
           )
           for layer in range(decoder.config.layers)
@@ -152,5 +153,5 @@ def _directions(
 
 def used(rises: np.ndarray) -> Any:
   """`edges.usefulness` of every seed and layer of [E, L, T, T]."""
-  each = jax.vmap(jax.vmap(edges.usefulness))(jnp.asarray(rises))
+  each = jax.vmap(jax.vmap(attention_edges.usefulness))(jnp.asarray(rises))
   return jax.tree.map(np.asarray, each)

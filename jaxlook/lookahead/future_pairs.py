@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.interventions.forward import capture
 from jaxlook.lookahead import probes
-from jaxlook.lookahead.interventions import capture
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.decoder import Params
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlook import models
-from jaxlook.lookahead.interventions import capture, forward_only
+from jaxlook.interventions.forward import capture, forward_only
 from jaxlook.models import Decoder, residual_site
 from jaxlook.models.decoder import Params
 

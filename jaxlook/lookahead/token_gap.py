@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import models
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.lookahead.token_classes import Kind
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy

@@ -143,7 +143,7 @@ class Decoder(nn.Module):
       edits: by site, a function that gives the activation to go on with, of the
         shape and dtype of the one that it is given. A context from a stopped
         residual stream or a teacher is not a site; see
-        `jaxlook.lookahead.interventions.forward_only`.
+        `jaxlook.interventions.forward.forward_only`.
       past: of positions before the inputs, for variants whose forward pass is
         ordinary; see `jaxlook.decoding`. How long the whole is cannot be
         checked here.

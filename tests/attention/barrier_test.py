@@ -8,9 +8,8 @@ import numpy as np
 from absl.testing import parameterized
 
 import jaxlook
-from jaxlook import models
+from jaxlook import interventions, models
 from jaxlook.attention import masks
-from jaxlook.lookahead import interventions
 from jaxlook.models import Decoder, DecoderConfig
 from tests import base
 from tests.attention import common

@@ -13,8 +13,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from scipy.optimize import linear_sum_assignment
 
+from jaxlook import interventions
 from jaxlook.circuits import behaviour, composition, lens, qk_ov, weights
-from jaxlook.lookahead import interventions
 from jaxlook.models import Decoder, huggingface
 from tests import base
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from jaxlook import interventions
 from jaxlook.circuits import memories, memory_study
 from jaxlook.circuits.memory_study import agreeing, ending
 from jaxlook.circuits.memory_values import KINDS
-from jaxlook.lookahead import interventions
 from jaxlook.models import Decoder, DecoderConfig, init, residual_site
 from tests import base
 from tests.circuits.weights_test import drawn, tokens

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxlook import stats
+from jaxlook import interventions, stats
 from jaxlook.circuits import lens, microscope, weights
-from jaxlook.lookahead import influence, interventions
+from jaxlook.lookahead import influence
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.text.tokenizer import load_tokenizer

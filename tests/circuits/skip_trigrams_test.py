@@ -9,9 +9,9 @@ import numpy as np
 import scipy.stats
 from absl.testing import absltest, parameterized
 
+from jaxlook import interventions
 from jaxlook.circuits import skip_trigrams, trigram_counts
 from jaxlook.circuits.skip_trigrams import Trigrams
-from jaxlook.lookahead import interventions
 from jaxlook.models import Decoder
 from tests import base
 from tests.circuits.weights_test import CONFIG, drawn, tokens

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 from absl.testing import absltest, parameterized
 
-from jaxlook import models
+from jaxlook import interventions, models
 from jaxlook.circuits import weights
-from jaxlook.lookahead import interventions
 from jaxlook.models import Decoder, DecoderConfig
 from tests import base
 

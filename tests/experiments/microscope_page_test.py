@@ -11,7 +11,7 @@ from absl.testing import absltest
 
 from jaxlook import models
 from jaxlook.circuits import inside, page, weights
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder, huggingface
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.training import read_arm

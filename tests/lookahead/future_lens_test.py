@@ -11,9 +11,9 @@ import optax
 from absl.testing import parameterized
 
 from jaxlook import models
+from jaxlook.interventions.forward import capture
 from jaxlook.lookahead import future_lens as lens
 from jaxlook.lookahead import future_maps, future_pairs, soft_prompt
-from jaxlook.lookahead.interventions import capture
 from jaxlook.models import Decoder, DecoderConfig, residual_site
 from jaxlook.tasks.text import cross_entropy
 from tests import base

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.decoding import Sampling, generate
-from jaxlook.lookahead import edits
-from jaxlook.lookahead.interventions import capture, run
+from jaxlook.interventions import edits
+from jaxlook.interventions.forward import capture, run
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edit, Edits, residual_site

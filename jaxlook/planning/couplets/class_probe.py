@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.interventions.forward import forward_only
 from jaxlook.lookahead import probes
-from jaxlook.lookahead.interventions import forward_only
 from jaxlook.lookahead.probes import Classified
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import decoding, models
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.planning.couplets import lines
 from jaxlook.planning.couplets.places import line2

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.lookahead.edges import renormalised
-from jaxlook.lookahead.interventions import forward_only, run
+from jaxlook.interventions.attention_edges import renormalised
+from jaxlook.interventions.forward import forward_only, run
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.planning.couplets.answers import by_genre

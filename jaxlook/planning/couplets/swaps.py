@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.decoding import GREEDY, Sampling
-from jaxlook.lookahead.interventions import forward_only
+from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.planning.couplets.answers import Effect, Parts

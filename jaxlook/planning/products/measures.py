@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxlook import models
 from jaxlook.decoding import beam_gain, beam_search, generate
-from jaxlook.lookahead.interventions import capture, forward_only
+from jaxlook.interventions.forward import capture, forward_only
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.planning.products.plans import (
   PROMPT,

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.decoding import generate
+from jaxlook.interventions.edits import patch
+from jaxlook.interventions.forward import capture
 from jaxlook.lookahead import probes
-from jaxlook.lookahead.edits import patch
-from jaxlook.lookahead.interventions import capture
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.tasks.multiplication import Multiplication
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import decoding
+from jaxlook.interventions.forward import capture, forward_only, run
 from jaxlook.lookahead import probes
-from jaxlook.lookahead.interventions import capture, forward_only, run
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.sites import NO_EDITS, Edits
 from jaxlook.planning.stars.plans import Questions

@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest
 
 from jaxlook import models
-from jaxlook.lookahead.interventions import run
+from jaxlook.interventions.forward import run
 from jaxlook.planning.couplets import changes, places
 from tests import base
 from tests.planning.couplets import drawn

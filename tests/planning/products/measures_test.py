@@ -11,8 +11,8 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import models
 from jaxlook.decoding import generate
-from jaxlook.lookahead.edits import at, patch
-from jaxlook.lookahead.interventions import capture
+from jaxlook.interventions.edits import at, patch
+from jaxlook.interventions.forward import capture
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.planning.products import measures as digits
 from jaxlook.planning.products import plans

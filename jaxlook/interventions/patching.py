@@ -18,13 +18,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxlook.lookahead.edits import Picks, Where, at, patch
-from jaxlook.lookahead.interventions import (
-  Teacher,
-  capture,
-  gradients_at,
-  run,
-)
+from jaxlook.interventions.edits import Picks, Where, at, patch
+from jaxlook.interventions.forward import Teacher, capture, gradients_at, run
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, residual_sites

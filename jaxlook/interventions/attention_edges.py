@@ -18,7 +18,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxlook.lookahead.interventions import Teacher, capture, run
+from jaxlook.interventions.forward import Teacher, capture, run
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import Edits

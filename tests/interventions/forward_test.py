@@ -14,7 +14,7 @@ from absl.testing import absltest, parameterized
 
 import jaxlook
 from jaxlook import models
-from jaxlook.lookahead.edits import (
+from jaxlook.interventions.edits import (
   at,
   at_edges,
   mean,
@@ -23,7 +23,7 @@ from jaxlook.lookahead.edits import (
   steer,
   zero,
 )
-from jaxlook.lookahead.interventions import (
+from jaxlook.interventions.forward import (
   capture,
   forward_only,
   gradients_at,

@@ -9,8 +9,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxlook import models
-from jaxlook.lookahead import patching
-from jaxlook.lookahead.interventions import capture, run
+from jaxlook.interventions import patching
+from jaxlook.interventions.forward import capture, run
 from jaxlook.models import Decoder, DecoderConfig
 from tests import base
 from tests.models.checkpoints import random_params

@@ -8,9 +8,9 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxlook import models
-from jaxlook.lookahead import edges
-from jaxlook.lookahead.edits import patch
-from jaxlook.lookahead.interventions import capture, run
+from jaxlook.interventions import attention_edges
+from jaxlook.interventions.edits import patch
+from jaxlook.interventions.forward import capture, run
 from jaxlook.models import Decoder, DecoderConfig
 from tests import base
 from tests.models.checkpoints import random_params
@@ -51,7 +51,7 @@ def _given(spec):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _removal(spec, layer, how, inputs, params, teacher):
-  return edges.removal(
+  return attention_edges.removal(
     Decoder(CONFIG, spec),
     params,
     inputs,
@@ -234,11 +234,13 @@ class RemovalTest(base.Float64TestCase):
   )
   def test_refusals(self, settings, message):
     with self.assertRaisesRegex(ValueError, message):
-      edges.removal(Decoder(CONFIG), _params(), _tokens(), _loss, **settings)
+      attention_edges.removal(
+        Decoder(CONFIG), _params(), _tokens(), _loss, **settings
+      )
 
   def test_loss_must_be_by_position(self):
     with self.assertRaises(AssertionError):
-      edges.removal(
+      attention_edges.removal(
         Decoder(CONFIG), _params(), _tokens(), jnp.sum, layer=0, how="mean"
       )
 
@@ -249,7 +251,7 @@ class UsefulnessTest(base.Float64TestCase):
     """Each edge counts once: for its key, and for its distance."""
     rise = np.random.default_rng(0).normal(size=(length, length))
     # What stands at edges that do not exist must not matter.
-    found = edges.usefulness(jnp.asarray(rise))
+    found = attention_edges.usefulness(jnp.asarray(rise))
     own, future, distance = np.zeros((3, length))
     for i in range(length):
       for j in range(i + 1):
@@ -259,12 +261,12 @@ class UsefulnessTest(base.Float64TestCase):
           future[j] += rise[d, i]
         else:
           own[j] = rise[d, i]
-    self.assert_close(found, edges.Usefulness(own, future, distance))
+    self.assert_close(found, attention_edges.Usefulness(own, future, distance))
     self.assertEqual(found.future[-1], 0.0)
 
   def test_must_be_square(self):
     with self.assertRaises(AssertionError):
-      edges.usefulness(jnp.zeros((2, 3)))
+      attention_edges.usefulness(jnp.zeros((2, 3)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,25 @@
+"""Interventions: look at any activation of a model, or change it."""
+
+from jaxlook.interventions import (
+  attention_edges,
+  edits,
+  patching,
+)
+from jaxlook.interventions.forward import (
+  Teacher,
+  capture,
+  forward_only,
+  gradients_at,
+  run,
+)
+
+__all__ = [
+  "Teacher",
+  "attention_edges",
+  "capture",
+  "edits",
+  "forward_only",
+  "gradients_at",
+  "patching",
+  "run",
+]
