@@ -22,10 +22,17 @@ from absl import flags
 from experiments import ablating, cli, studying, writing
 from jaxlook import reporting
 from jaxlook.attention import parse_layers
-from jaxlook.lookahead import probe_report, probing, targets
-from jaxlook.lookahead.probing import ACCURACY, LEAST_SQUARES, NATS, R2, Probed
+from jaxlook.lookahead import probe_report
 from jaxlook.models import Decoder
 from jaxlook.models.sites import residual_sites
+from jaxlook.probing import probe_models, targets
+from jaxlook.probing.probe_models import (
+  ACCURACY,
+  LEAST_SQUARES,
+  NATS,
+  R2,
+  Probed,
+)
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.tasks.precache import Precache
@@ -69,7 +76,7 @@ PRECACHE = studying.PRECACHE | {
 }
 
 
-def plan(study: studying.Study, scale: Scale) -> probing.Plan:
+def plan(study: studying.Study, scale: Scale) -> probe_models.Plan:
   """What to probe for on the study's task."""
   task = study.problem.task
   count = scale.text if study.on_text else scale.precache
@@ -89,7 +96,7 @@ def plan(study: studying.Study, scale: Scale) -> probing.Plan:
 
 def probe_all(
   study: studying.Study,
-  asked: probing.Plan,
+  asked: probe_models.Plan,
   subjects: Sequence[studying.Subject],
 ) -> tuple[list[Probed], list[Probed]]:
   """Probes every variant, and once for each forward the untrained models."""
@@ -107,9 +114,9 @@ def probe_all(
       controls[decoder] = Probed(
         fresh.variant if kept else f"{fresh.variant} {each.variant}",
         fresh.seeds,
-        probing.probe_models(asked, decoder, fresh.params, key),
+        probe_models.probe_models(asked, decoder, fresh.params, key),
       )
-    scores = probing.probe_models(asked, decoder, each.params, key)
+    scores = probe_models.probe_models(asked, decoder, each.params, key)
     found.append(Probed(each.variant, each.seeds, scores, controls[decoder]))
   order = [subject.variant for subject in subjects]
   found.sort(key=lambda probed: order.index(probed.variant))
@@ -118,7 +125,7 @@ def probe_all(
 
 def findings(
   study: studying.Study,
-  asked: probing.Plan,
+  asked: probe_models.Plan,
   found: Sequence[Probed],
   controls: Sequence[Probed],
   draw: Callable[..., None],
@@ -126,7 +133,7 @@ def findings(
   """Tables, curves and claims."""
   config, known = study.problem.model, asked.baselines
   stream = residual_sites(config)
-  sites = sum(probing.site_groups(config), ())
+  sites = sum(probe_models.site_groups(config), ())
   inside = tuple(site for site in sites if site not in stream)
   if study.on_text:
     curve = [targets.token(tau) for tau in range(targets.AHEAD + 1)]
@@ -185,7 +192,7 @@ def findings(
   )
 
 
-def note(asked: probing.Plan) -> str:
+def note(asked: probe_models.Plan) -> str:
   """How much was fitted and scored."""
   count, places = len(asked.inputs), len(asked.positions)
   return (

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxlook import models
-from jaxlook.lookahead import probes
 from jaxlook.lookahead.future_pairs import Pairs, Setup
 from jaxlook.lookahead.soft_prompt import descend
 from jaxlook.models import Decoder, residual_site
 from jaxlook.models.decoder import Params
+from jaxlook.probing import linear
 
 _ROWS = 256  # Read at a time; bounds the memory for the logits.
 
@@ -31,7 +31,7 @@ def hidden_guesses(
   fitted: Pairs,
   others: Pairs,
   layer: jax.Array | int,
-  penalty: float = probes.PENALTY,
+  penalty: float = linear.PENALTY,
 ) -> jax.Array:
   """The linear map to the later state: fits on some pairs and decodes others.
 
@@ -50,14 +50,14 @@ def hidden_guesses(
   ridge regression in closed form.
   """
   later_shape = fitted.later.shape[1:]
-  probe = probes.fit_ridge(
+  probe = linear.fit_ridge(
     fitted.states[:, layer],
     fitted.later.reshape(len(fitted.later), -1),
     penalty=penalty,
   )
 
   def guess(state: jax.Array) -> jax.Array:
-    later_KxD = probes.predict(probe, state).reshape(later_shape)
+    later_KxD = linear.predict(probe, state).reshape(later_shape)
     return jnp.argmax(read_out(decoder, params, later_KxD), axis=-1)
 
   return jax.lax.map(guess, others.states[:, layer], batch_size=_ROWS)
@@ -88,7 +88,7 @@ def logits_guesses(
 
   Source: Pal et al. (2023), section 3.2.
   """
-  scale = probes.scaling(fitted.states[:, layer])
+  scale = linear.scaling(fitted.states[:, layer])
   z_nxD = scale(fitted.states[:, layer])
   dtype, width = z_nxD.dtype, z_nxD.shape[1]
   horizon = fitted.tokens.shape[1]

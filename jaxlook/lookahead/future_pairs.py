@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.interventions.forward import capture
-from jaxlook.lookahead import probes
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.decoder import Params
+from jaxlook.probing import linear
 
 _WINDOWS = 32  # Sequences run through the model at a time.
 
@@ -56,7 +56,7 @@ class Setup:
   map_steps: int = 300
   map_batch: int = 512
   map_rate: float = 0.03
-  penalty: float = probes.PENALTY
+  penalty: float = linear.PENALTY
 
   def __post_init__(self):
     """Refuses what cannot be fitted; the rest is refused where it is used."""

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import stats
-from jaxlook.lookahead import targets
-from jaxlook.lookahead.probing import BASELINE, PROBE, SHUFFLED, Probed
-from jaxlook.lookahead.targets import ACCURACY, OBSERVED, R2, Baselines
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.sites import residual_site
+from jaxlook.probing import targets
+from jaxlook.probing.probe_models import BASELINE, PROBE, SHUFFLED, Probed
+from jaxlook.probing.targets import ACCURACY, OBSERVED, R2, Baselines
 from jaxlook.reporting.figures import Curves
 from jaxlook.reporting.tables import Rows, interval, number
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL, source_of

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.interventions.forward import forward_only
-from jaxlook.lookahead import probes
-from jaxlook.lookahead.probes import Classified
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.planning.couplets.changes import streams
 from jaxlook.planning.couplets.places import Place, places
+from jaxlook.probing import linear
+from jaxlook.probing.linear import Classified
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
@@ -80,7 +80,7 @@ def _measure(
 
   def probed(features: jax.Array, labels: jax.Array) -> Classified:
     rows = features.reshape(len(labels), -1)
-    return probes.logistic(
+    return linear.logistic(
       *(rows[:half], labels[:half], rows[half:], labels[half:]),
       classes=language.CLASSES,
     )

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxlook.lookahead.probes import Classified
 from jaxlook.models import Decoder
 from jaxlook.planning.couplets import (
   class_probe,
@@ -20,6 +19,7 @@ from jaxlook.planning.couplets import (
 from jaxlook.planning.couplets.answers import Effect, Parts
 from jaxlook.planning.couplets.places import Place
 from jaxlook.planning.couplets.writing import Written
+from jaxlook.probing.linear import Classified
 from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch

@@ -14,8 +14,8 @@ import numpy as np
 from jaxlook.decoding import generate
 from jaxlook.interventions.edits import patch
 from jaxlook.interventions.forward import capture
-from jaxlook.lookahead import probes
 from jaxlook.models import Decoder, residual_sites
+from jaxlook.probing import linear
 from jaxlook.tasks.multiplication import Multiplication
 
 PADDING_A, PADDING_B, PROMPT = "padding of a", "padding of b", "prompt"
@@ -148,7 +148,7 @@ def probe(
   labels = jnp.concatenate([fitted, shuffled], axis=1)
   scored = jnp.concatenate([held_out, held_out], axis=1)
   found = jax.lax.map(
-    lambda x: probes.ridge_classes(
+    lambda x: linear.ridge_classes(
       x[:half], labels, x[half:], scored, classes=10
     ),
     states,

@@ -16,10 +16,10 @@ import numpy as np
 
 from jaxlook import decoding
 from jaxlook.interventions.forward import capture, forward_only, run
-from jaxlook.lookahead import probes
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.sites import NO_EDITS, Edits
 from jaxlook.planning.stars.plans import Questions
+from jaxlook.probing import linear
 from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.text import cross_entropy
 
@@ -339,9 +339,9 @@ def told(
     fitted, held_out = features
 
     def one(labels):
-      probe = probes.fit_ridge(fitted, codes[labels])
-      scores = probes.predict(probe, held_out) @ codes.T - half
-      return probes.accuracy(scores, asked)
+      probe = linear.fit_ridge(fitted, codes[labels])
+      scores = linear.predict(probe, held_out) @ codes.T - half
+      return linear.accuracy(scores, asked)
 
     return jax.lax.map(one, both)
 

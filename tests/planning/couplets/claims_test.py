@@ -3,13 +3,13 @@
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.lookahead.probes import Classified
 from jaxlook.planning.couplets import examination, places
 from jaxlook.planning.couplets.answers import Effect, Parts
 from jaxlook.planning.couplets.claims import claims, plan_place
 from jaxlook.planning.couplets.examination import Examined, main_places
 from jaxlook.planning.couplets.measures import Measured
 from jaxlook.planning.couplets.writing import Fits, Written
+from jaxlook.probing.linear import Classified
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets import Couplets
 from tests import base

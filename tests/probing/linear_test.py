@@ -7,12 +7,12 @@ import scipy.optimize
 import scipy.special
 from absl.testing import parameterized
 
-from jaxlook.lookahead import probes
+from jaxlook.probing import linear
 from tests import base
 
-_ridge = jax.jit(probes.ridge, static_argnames="penalty")
+_ridge = jax.jit(linear.ridge, static_argnames="penalty")
 _logistic = jax.jit(
-  probes.logistic, static_argnames=("classes", "steps", "penalty")
+  linear.logistic, static_argnames=("classes", "steps", "penalty")
 )
 
 
@@ -80,7 +80,7 @@ class RidgeTest(base.Float64TestCase):
     """R^2 over an axis is R^2 of each slice around the slice's own mean."""
     rng = np.random.default_rng(5)
     told, y = rng.normal(size=(2, 7, 3, 2))
-    found = probes.r_squared(told, y)
+    found = linear.r_squared(told, y)
     for p, k in np.ndindex(3, 2):
       residual = np.sum((told[:, p, k] - y[:, p, k]) ** 2)
       expected = 1 - residual / (7 * y[:, p, k].var())
@@ -89,7 +89,7 @@ class RidgeTest(base.Float64TestCase):
   def test_vmap_is_a_loop(self):
     """Seeds under vmap, as one after the other; ridge and logistic."""
     sets = [np.stack(each) for each in zip(_data(6), _data(7), strict=True)]
-    found = jax.vmap(probes.ridge)(*sets)
+    found = jax.vmap(linear.ridge)(*sets)
     by_seed = [_ridge(*(each[s] for each in sets)) for s in (0, 1)]
     self.assert_close(found, jnp.stack(by_seed), atol=1e-10)
     labels = [(each[..., 0] > 0).astype(np.int32) for each in sets[1::2]]
@@ -105,7 +105,7 @@ class RidgeTest(base.Float64TestCase):
   @parameterized.parameters(0.0, -1.0, np.inf)
   def test_refuses_penalties(self, penalty):
     with self.assertRaisesRegex(ValueError, "penalty must be positive"):
-      probes.ridge(*_data(0), penalty=penalty)
+      linear.ridge(*_data(0), penalty=penalty)
 
 
 class Float32Test(base.TestCase):
@@ -164,12 +164,12 @@ class LogisticTest(base.Float64TestCase):
     """Predicts the class with the largest regression on its indicator."""
     x, y = self._labels()
     labels = np.stack([y, 2 - y], axis=1)
-    found = probes.ridge_classes(
+    found = linear.ridge_classes(
       x[:50], labels[:50], x[50:], labels[50:], classes=3
     )
     for k in range(2):
-      probe = probes.fit_ridge(x[:50], np.eye(3)[labels[:50, k]])
-      told = np.argmax(probes.predict(probe, x[50:]), axis=1)
+      probe = linear.fit_ridge(x[:50], np.eye(3)[labels[:50, k]])
+      told = np.argmax(linear.predict(probe, x[50:]), axis=1)
       self.assertAlmostEqual(float(found[k]), np.mean(told == labels[50:, k]))
 
   @parameterized.parameters(
@@ -181,4 +181,4 @@ class LogisticTest(base.Float64TestCase):
   def test_refusals(self, settings, message):
     x, y = self._labels()
     with self.assertRaisesRegex(ValueError, message):
-      probes.logistic(x, y, x, y, **settings)
+      linear.logistic(x, y, x, y, **settings)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.lookahead import probes
+from jaxlook.probing import linear
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
 
@@ -406,7 +406,7 @@ def _told(
   fit, held_out = map(rows, halves(labels.values))
   found = jax.jit(
     jax.vmap(
-      lambda here, there: probes.logistic(
+      lambda here, there: linear.logistic(
         on, here, other, there, classes=top + 1, steps=steps
       ),
       in_axes=1,
@@ -422,7 +422,7 @@ def _observed(window_BxPxF: jax.Array, values: Targets) -> dict[str, float]:
   """R^2 of ridge probes that see a window of the inputs and no model."""
   on, other = map(rows, halves(window_BxPxF))
   fit, held_out = map(rows, halves(values.values))
-  found = jax.jit(probes.ridge)(on, fit, other, held_out)
+  found = jax.jit(linear.ridge)(on, fit, other, held_out)
   return dict(zip(values.names, map(float, found), strict=True))
 
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.lookahead import probe_report, probes, probing, targets
+from jaxlook.lookahead import probe_report
 from jaxlook.models import Decoder, DecoderConfig, init
+from jaxlook.probing import linear, probe_models, targets
 from jaxlook.tasks.precache import Precache
 from tests import base
 
@@ -174,17 +175,19 @@ class ProbingTest(base.Float64TestCase):
     ]
     params = jax.tree.map(lambda *each: jnp.stack(each), *by_seed)
     decoder = Decoder(config)
-    found = probing.probe_models(plan, decoder, params, jax.random.key(3))
-    scores = found[probing.R2]
+    found = probe_models.probe_models(plan, decoder, params, jax.random.key(3))
+    scores = found[probe_models.R2]
     names = ["block_0/residual", "residual", "block_0/attention/key"]
     names += ["block_0/attention/value", "block_0/mlp/neuron"]
     self.assertEqual(list(scores.sites), names)
     wanted = cast(targets.Targets, plan.values)
     shuffled = wanted.shuffled(jax.random.key(3))
-    read = jax.jit(probing.read_sites, static_argnums=(0, 3, 4))
-    ridge = jax.jit(probes.ridge)
+    read = jax.jit(probe_models.read_sites, static_argnums=(0, 3, 4))
+    ridge = jax.jit(linear.ridge)
     for e, one in enumerate(by_seed):
-      groups = read(decoder, one, inputs, probing.site_groups(config), range(8))
+      groups = read(
+        decoder, one, inputs, probe_models.site_groups(config), range(8)
+      )
       features = [np.asarray(x) for group in groups for x in group]
       for place, x in enumerate(features):
         x = x[:, plan.positions[0] : plan.positions[-1] + 1]
@@ -211,7 +214,7 @@ class ProbingTest(base.Float64TestCase):
     )
     windows = _text(4, 40 * 15, "ab ").reshape(40, 15).astype(np.int32)
     plan = targets.text_plan(text, windows, top=2, stride=1, steps=3)
-    counts = plan.baselines[probing.ACCURACY]["counts, token n"]
+    counts = plan.baselines[probe_models.ACCURACY]["counts, token n"]
     # The third letter is the class of all others.
     self.assertEqual(counts["token n"], 1.0)
     self.assertBetween(counts["token n+2"], 0.2, 0.5)
@@ -219,22 +222,24 @@ class ProbingTest(base.Float64TestCase):
       layers=1, width=4, heads=2, max_length=14, vocab_size=256, mlp_width=0
     )
     params = jax.tree.map(lambda x: x[None], init(config, jax.random.key(0)))
-    scores = probing.probe_models(
+    scores = probe_models.probe_models(
       plan, Decoder(config), params, jax.random.key(0)
     )
     self.assertLen(scores, 4)
-    found = probing.Probed("causal", (0,), scores)
+    found = probe_models.Probed("causal", (0,), scores)
     table = probe_report.score_table(
-      [found], plan.baselines, probing.ACCURACY, ["residual"], ["token n"]
+      [found], plan.baselines, probe_models.ACCURACY, ["residual"], ["token n"]
     )
     self.assertLen(table, 2)
     self.assertLen(table[0], len(table[1]))
     self.assertEmpty(
-      probe_report.differences([found], probing.R2, "residual", ["in a word"])
+      probe_report.differences(
+        [found], probe_models.R2, "residual", ["in a word"]
+      )
     )
     rows = probe_report.measurements([found], plan.baselines).to_pylist()
     kinds = {row["kind"] for row in rows}
     self.assertEqual(kinds, {"probe", "shuffled", "baseline"})
-    sites = {row["site"] for row in rows if row["score"] == probing.NATS}
+    sites = {row["site"] for row in rows if row["score"] == probe_models.NATS}
     # The baseline is at no site.
     self.assertEqual(sites, {"block_0/residual", "residual", None})

@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.lookahead import probes
-from jaxlook.lookahead.targets import (
+from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.models.sites import residual_sites, sown
+from jaxlook.probing import linear
+from jaxlook.probing.targets import (
   ACCURACY,
   LEAST_SQUARES,
   NATS,
@@ -26,8 +28,6 @@ from jaxlook.lookahead.targets import (
   halves,
   rows,
 )
-from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.models.sites import residual_sites, sown
 
 PROBE = "probe"
 SHUFFLED = "shuffled"
@@ -202,9 +202,9 @@ def _program(
 def _values(both_BxPxK, features_BxPxD):
   """R^2 of ridge probes at one site: of all together, and by position."""
   (on, other), (fit, held_out) = halves(features_BxPxD), halves(both_BxPxK)
-  told = probes.predict(probes.fit_ridge(rows(on), rows(fit)), other)
+  told = linear.predict(linear.fit_ridge(rows(on), rows(fit)), other)
   count = both_BxPxK.shape[-1] // 2
-  return probes.r_squared(told, held_out, axis=(0, 1)), probes.r_squared(
+  return linear.r_squared(told, held_out, axis=(0, 1)), linear.r_squared(
     told[..., :count], held_out[..., :count]
   )
 
@@ -214,10 +214,10 @@ def _labels(both_BxPxK, classes, steps, features_BxPxD):
   fit, held_out = map(rows, halves(both_BxPxK))
   on, other = map(rows, halves(features_BxPxD))
   if not steps:
-    return (probes.ridge_classes(on, fit, other, held_out, classes=classes),)
+    return (linear.ridge_classes(on, fit, other, held_out, classes=classes),)
   return tuple(
     jax.vmap(
-      lambda here, there: probes.logistic(
+      lambda here, there: linear.logistic(
         on, here, other, there, classes=classes, steps=steps
       ),
       in_axes=1,
