@@ -24,8 +24,8 @@ from absl import flags
 from experiments import ablating, cli, horizon, studying, writing
 from jaxlook import reporting
 from jaxlook.lookahead import dial_report
-from jaxlook.lookahead.dial import STOPS, Dial, Values
-from jaxlook.lookahead.dial import horizon as horizon_name
+from jaxlook.lookahead.horizon import STOPS, Dial, Values
+from jaxlook.lookahead.horizon import horizon as horizon_name
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from absl import flags
 
 from experiments import cli, studying, writing
-from jaxlook.lookahead import anatomy_figures, examination, geometry
+from jaxlook.lookahead import anatomy_figures, geometry, gradient_anatomy
 from jaxlook.lookahead import anatomy_report as anatomy
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
@@ -84,7 +84,9 @@ def main() -> None:
     first = subjects[0]
     subjects.append(studying.untrained(study, first))
     found = {
-      each.variant: examination.examine(each.decoder, task, each.params, batch)
+      each.variant: gradient_anatomy.examine(
+        each.decoder, task, each.params, batch
+      )
       for each in subjects
     }
     steps: dict[int, studying.Subject] = {0: subjects[-1]}
@@ -98,7 +100,7 @@ def main() -> None:
       # A sixteenth of training: past the warm-up, far from the end.
       early = min(step for step in steps if step * 16 >= train.steps)
     directions = {
-      step: examination.directions(each.decoder, task, each.params, batch)
+      step: gradient_anatomy.directions(each.decoder, task, each.params, batch)
       for step, each in steps.items()
     }
     setup = (

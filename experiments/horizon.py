@@ -18,8 +18,8 @@ from absl import flags
 
 from experiments import ablating, cli, studying, writing
 from jaxlook import reporting
-from jaxlook.lookahead.dial import Dial
 from jaxlook.lookahead.dial_report import claims, figure, tables
+from jaxlook.lookahead.horizon import Dial
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import TrainConfig

@@ -5,9 +5,10 @@ Each module is one measure.
 
 from jaxlook.lookahead import (
   anatomy,
-  dial,
   future_lens,
   geometry,
+  gradient_anatomy,
+  horizon,
   influence,
   local_myopia,
   placebo,
@@ -18,9 +19,10 @@ from jaxlook.lookahead import (
 
 __all__ = [
   "anatomy",
-  "dial",
   "future_lens",
   "geometry",
+  "gradient_anatomy",
+  "horizon",
   "influence",
   "local_myopia",
   "placebo",

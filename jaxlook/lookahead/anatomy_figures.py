@@ -10,8 +10,8 @@ from jaxlook.lookahead.anatomy_report import (
   Directions,
   Examinations,
 )
-from jaxlook.lookahead.examination import HOWS, KINDS, shares, used
 from jaxlook.lookahead.geometry import STOPS
+from jaxlook.lookahead.gradient_anatomy import HOWS, KINDS, shares, used
 from jaxlook.reporting import figures
 
 _PARTS = ("myopic", "future", "mixed")

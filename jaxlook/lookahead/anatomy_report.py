@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import reporting, stats
-from jaxlook.lookahead.examination import (
+from jaxlook.lookahead.geometry import STOPS
+from jaxlook.lookahead.gradient_anatomy import (
   HOWS,
   KINDS,
   Examination,
   shares,
   used,
 )
-from jaxlook.lookahead.geometry import STOPS
 from jaxlook.stats.myopia_gap import source_of
 
 Examinations = Mapping[str, Examination]

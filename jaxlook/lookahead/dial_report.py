@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxlook import reporting, stats
-from jaxlook.lookahead import dial
-from jaxlook.lookahead.dial import CAUSAL, STOPS, Dial, Values
+from jaxlook.lookahead import horizon
+from jaxlook.lookahead.horizon import CAUSAL, STOPS, Dial, Values
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import source_of
 
@@ -19,8 +19,10 @@ def _rows(
   chosen: Dial, values: Values, length: int, stop: str
 ) -> tuple[list[int], np.ndarray]:
   """The horizons up to N - 1 and their losses [R, E]."""
-  names = [dial.horizon(h, stop) for h in chosen.horizons]
-  return [*chosen.horizons, length - 1], dial.losses(values, [*names, CAUSAL])
+  names = [horizon.horizon(h, stop) for h in chosen.horizons]
+  return [*chosen.horizons, length - 1], horizon.losses(
+    values, [*names, CAUSAL]
+  )
 
 
 def claims(
@@ -52,7 +54,7 @@ def claims(
   for stop in STOPS:
     name = "/".join(word for word in (setting, stop) if word)
     horizons, losses_RxE = _rows(chosen, values, length, stop)
-    gap = dial.interval(losses_RxE[0] - losses_RxE[-1])
+    gap = horizon.interval(losses_RxE[0] - losses_RxE[-1])
     if gap is None:
       continue
     found.append(
@@ -68,13 +70,13 @@ def claims(
     )
     if reach is None:
       continue
-    closed_RxE = dial.closed(losses_RxE)
-    smallest = dial.interval(dial.smallest_closing(horizons, closed_RxE))
+    closed_RxE = horizon.closed(losses_RxE)
+    smallest = horizon.interval(horizon.smallest_closing(horizons, closed_RxE))
     if smallest is not None:
       found.append(
         stats.claim(
           f"{name}/smallest",
-          f"the smallest h of the dial that closes {dial.CLOSED:.0%} of the gap"
+          f"the smallest h of the dial that closes {horizon.CLOSED:.0%} of the gap"
           f" lies in [{reach[0]}, {reach[1]}]: from where gradient can reach"
           " the nearest source through all layers to the farthest one",
           _OURS,
@@ -84,12 +86,12 @@ def claims(
           high=reach[1],
         )
       )
-    needed = dial.interval(dial.crossing(horizons, closed_RxE))
+    needed = horizon.interval(horizon.crossing(horizons, closed_RxE))
     if needed is not None:
       found.append(
         stats.claim(
           f"{name}/horizon",
-          f"{dial.CLOSED:.0%} of the gap is closed at a horizon above"
+          f"{horizon.CLOSED:.0%} of the gap is closed at a horizon above"
           f" {reach[0] - 1}, from where no gradient reaches the nearest source,"
           f" and not above {reach[1]}, where the farthest one lies;"
           " interpolated between the dial's h. A prediction: positions between"
@@ -103,7 +105,7 @@ def claims(
       )
     short = [row for row, h in enumerate(horizons) if 0 < h < reach[0]]
     for row in short:
-      part = dial.interval(closed_RxE[row])
+      part = horizon.interval(closed_RxE[row])
       if part is not None:
         found.append(
           stats.claim(
@@ -143,41 +145,41 @@ def tables(
   for stop in STOPS:
     horizons, losses_RxE = _rows(chosen, values, length, stop)
     for name, read in (
-      ("smallest h of the dial", dial.smallest_closing),
-      ("interpolated", dial.crossing),
+      ("smallest h of the dial", horizon.smallest_closing),
+      ("interpolated", horizon.crossing),
     ):
-      found_E = read(horizons, dial.closed(losses_RxE))
+      found_E = read(horizons, horizon.closed(losses_RxE))
       each = " ".join(f"{h:.3g}" for h in found_E)
-      needed.append([stop, name, *_shown(dial.interval(found_E)), each])
+      needed.append([stop, name, *_shown(horizon.interval(found_E)), each])
     for label, name in _arms(chosen, layers, stop):
-      three = dial.losses(values, [dial.horizon(0, stop), name, CAUSAL])
+      three = horizon.losses(values, [horizon.horizon(0, stop), name, CAUSAL])
       closing.append(
-        [stop, label, *_shown(dial.interval(dial.closed(three)[1]))]
+        [stop, label, *_shown(horizon.interval(horizon.closed(three)[1]))]
       )
   return {
-    f"Horizon that closes {dial.CLOSED:.0%} of the gap, positions": needed,
+    f"Horizon that closes {horizon.CLOSED:.0%} of the gap, positions": needed,
     f"Fraction of the gap closed (losses in {unit}, paired by seed)": closing,
   }
 
 
 def _arms(chosen: Dial, layers: int, stop: str) -> Sequence[tuple[str, str]]:
   """Label and name of every arm of a stop point but h = 0."""
-  arms = [(f"h = {h}", dial.horizon(h, stop)) for h in chosen.horizons[1:]]
+  arms = [(f"h = {h}", horizon.horizon(h, stop)) for h in chosen.horizons[1:]]
   arms += [(f"leak {b:g}", f"leak:{b:g}/{stop}") for b in chosen.leaks]
   arms += [(f"only d = {d}", f"offset:{d}/{stop}") for d in chosen.offsets]
   arms += [
-    (f"h = {h} for {part} only", dial.horizon(h, stop, part))
+    (f"h = {h} for {part} only", horizon.horizon(h, stop, part))
     for part in ("keys", "values")
     for h in chosen.part_horizons
   ]
   if chosen.single_layers and layers > 1:
     arms += [
       (f"layer {layer} alone blocked", name)
-      for layer, name in dial.blocked_layers(layers, stop).items()
+      for layer, name in horizon.blocked_layers(layers, stop).items()
     ]
     arms += [
       (f"layer {layer} alone open", name)
-      for layer, name in dial.open_layers(layers, stop).items()
+      for layer, name in horizon.open_layers(layers, stop).items()
     ]
   return arms
 
@@ -220,7 +222,7 @@ def figure(
   plain = _mean(values, CAUSAL)
 
   def curves(names: Mapping[str, list[str]]) -> dict[str, np.ndarray]:
-    return {stop: dial.losses(values, names[stop]) for stop in STOPS}
+    return {stop: horizon.losses(values, names[stop]) for stop in STOPS}
 
   panels: list[figures.Curves | figures.Map] = [
     figures.Curves(
@@ -236,8 +238,8 @@ def figure(
       horizons,
       "gradient horizon h, positions",
       "fraction of the myopia gap closed",
-      {stop: dial.closed(rows) for stop, (_, rows) in by_stop.items()},
-      {f"{dial.CLOSED:.0%}": dial.CLOSED},
+      {stop: horizon.closed(rows) for stop, (_, rows) in by_stop.items()},
+      {f"{horizon.CLOSED:.0%}": horizon.CLOSED},
       scale="steps",
     ),
   ]
@@ -245,7 +247,7 @@ def figure(
   if chosen.leaks:
     names = {
       stop: [
-        dial.horizon(0, stop),
+        horizon.horizon(0, stop),
         *(f"leak:{beta:g}/{stop}" for beta in chosen.leaks),
         CAUSAL,
       ]
@@ -266,7 +268,8 @@ def figure(
       stop: [f"offset:{d}/{stop}" for d in chosen.offsets] for stop in STOPS
     }
     levels = {
-      f"{stop}, h = 0": _mean(values, dial.horizon(0, stop)) for stop in STOPS
+      f"{stop}, h = 0": _mean(values, horizon.horizon(0, stop))
+      for stop in STOPS
     }
     more.append(
       figures.Curves(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxlook.lookahead import anatomy_report
-from jaxlook.lookahead.examination import HOWS, KINDS, Examination
+from jaxlook.lookahead.gradient_anatomy import HOWS, KINDS, Examination
 from tests import base
 
 LENGTH = 4

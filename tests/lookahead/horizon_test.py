@@ -6,8 +6,8 @@ import numpy as np
 from absl.testing import parameterized
 
 from jaxlook.attention import layers_name, parse_layers
-from jaxlook.lookahead import dial, dial_report
-from jaxlook.lookahead.dial import Dial
+from jaxlook.lookahead import dial_report, horizon
+from jaxlook.lookahead.horizon import Dial
 from tests import base
 
 SMALL = Dial(horizons=(0, 1, 4), leaks=(0.5,), offsets=(2,), part_horizons=(0,))
@@ -31,8 +31,8 @@ class DialTest(base.TestCase):
 
   def test_blocked_and_open_layers_are_each_others_mirror(self):
     """In the one the layer is myopic, in the other all the others are."""
-    self.assertEqual(dial.blocked_layers(2, "kv")[0], "horizon:0/kv,causal")
-    self.assertEqual(dial.open_layers(2, "kv")[0], "causal,horizon:0/kv")
+    self.assertEqual(horizon.blocked_layers(2, "kv")[0], "horizon:0/kv,causal")
+    self.assertEqual(horizon.open_layers(2, "kv")[0], "causal,horizon:0/kv")
 
   def test_within_drops_what_a_sequence_cannot_have(self):
     """Horizon N - 1 is causal, and no distance exceeds N - 1."""
@@ -51,7 +51,7 @@ class DialTest(base.TestCase):
     """0 at myopic, 1 at causal, and nothing where there is no gap."""
     losses = np.array([[1.0, 3.0, 1.0], [0.75, 2.0, 1.0], [0.5, 1.0, 1.5]])
     np.testing.assert_allclose(
-      dial.closed(losses),
+      horizon.closed(losses),
       [[0.0, 0.0, math.nan], [0.5, 0.5, math.nan], [1.0, 1.0, math.nan]],
     )
 
@@ -59,23 +59,23 @@ class DialTest(base.TestCase):
     """The first h that closes the share; unknown below a missing loss."""
     shares = np.array([[0.0, 0.0, 0.0], [0.95, 0.5, math.nan], [1.0, 1.0, 1.0]])
     np.testing.assert_array_equal(
-      dial.smallest_closing((0, 1, 7), shares), [1.0, 7.0, math.nan]
+      horizon.smallest_closing((0, 1, 7), shares), [1.0, 7.0, math.nan]
     )
 
   def test_crossing_lies_on_the_line(self):
     """Half way from 1 to 7 the line from 0.8 to 1 reaches 0.9."""
     shares = np.array([[0.0, 0.0, 0.0], [0.8, 1.2, math.nan], [1.0, 1.0, 1.0]])
     np.testing.assert_allclose(
-      dial.crossing((0, 1, 7), shares), [4.0, 0.75, math.nan]
+      horizon.crossing((0, 1, 7), shares), [4.0, 0.75, math.nan]
     )
     with self.assertRaisesRegex(ValueError, "^share must lie in"):
-      dial.crossing((0, 1, 7), shares, 0.0)
+      horizon.crossing((0, 1, 7), shares, 0.0)
 
   def test_losses_keep_the_seeds_in_their_columns(self):
     """A seed that diverged in one arm leaves a hole, not a shift."""
     values = {"causal": {0: 1.0, 1: 2.0}, "horizon:0/kv": {1: 3.0}}
     np.testing.assert_array_equal(
-      dial.losses(values, ["horizon:0/kv", "causal", "leak:0.5/kv"]),
+      horizon.losses(values, ["horizon:0/kv", "causal", "leak:0.5/kv"]),
       [[math.nan, 3.0], [1.0, 2.0], [math.nan, math.nan]],
     )
 
@@ -84,7 +84,7 @@ class DialReportTest(base.TestCase):
   def _claims(self, middle, horizons=(1, 4)):
     """Claims of a dial 0, 1, 4, 8 whose gap closes as `middle` says."""
     rows = {"causal": [0.0, 0.01, 0.02]}
-    for stop in dial.STOPS:
+    for stop in horizon.STOPS:
       rows[f"horizon:0/{stop}"] = [1.0, 1.01, 1.03]
       for h, share in zip(horizons, middle, strict=True):
         rows[f"horizon:{h}/{stop}"] = [1.0 - share, 1.01 - share, 1.02 - share]
@@ -125,7 +125,7 @@ class DialReportTest(base.TestCase):
     On the line between two h, 2 is reached from above 1 on.
     """
     found = self._claims(middle, horizons=(1, 2, 4))
-    for stop in dial.STOPS:
+    for stop in horizon.STOPS:
       self.assertEqual(found[f"{stop}/smallest"], expected)
       self.assertEqual(found[f"{stop}/horizon"], expected)
       self.assertIn(f"{stop}/short1", found)
@@ -134,7 +134,7 @@ class DialReportTest(base.TestCase):
   def test_one_seed_makes_no_claim(self):
     """Without an interval there is no verdict."""
     rows = {"causal": [0.0]} | {
-      f"horizon:{h}/{stop}": [1.0] for h in (0, 1, 4) for stop in dial.STOPS
+      f"horizon:{h}/{stop}": [1.0] for h in (0, 1, 4) for stop in horizon.STOPS
     }
     found = dial_report.claims(
       Dial(horizons=(0, 1, 4)), _values(rows), 9, None, unit="", source=""
