@@ -22,8 +22,8 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, horizon, studying, writing
+from experiments.reports import horizon as horizon_report
 from jaxlook import reporting
-from jaxlook.lookahead import dial_report
 from jaxlook.lookahead.horizon import STOPS, Dial, Values
 from jaxlook.lookahead.horizon import horizon as horizon_name
 from jaxlook.models import DecoderConfig, scaled_init_std
@@ -159,14 +159,14 @@ def findings(
     unit = "nats/asked token"
     task = cast(Deferred, problem.task)
     bounds = reach(task, layers)
-    claims += dial_report.claims(
+    claims += horizon_report.claims(
       *(dial, losses, length, bounds),
       unit=unit,
       source=_OURS,
       setting=problem.setting,
     )
     claims += judged(_statements(problem.setting, losses, task.asked_chance))
-    found = dial_report.tables(dial, losses, length, layers, unit)
+    found = horizon_report.tables(dial, losses, length, layers, unit)
     found[f"Held-out loss, {unit}"] = reporting.variant_table(
       losses,
       myopia_gap.diverged(cells, problem.setting),
@@ -176,7 +176,7 @@ def findings(
       f"{name} ({problem.setting})": rows for name, rows in found.items()
     }
     file = f"{layers}-layers.png"
-    dial_report.figure(
+    horizon_report.figure(
       *(store.figures / file, dial, losses, length),
       unit=unit,
       setup=f"{problem.setting}; {study.setup}; {len(problem.seeds)} seeds",

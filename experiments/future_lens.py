@@ -21,10 +21,11 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
+from experiments.reports import future_lens
 from jaxlook import reporting
 from jaxlook.interventions.forward import forward_only
 from jaxlook.lookahead import future_lens as lens
-from jaxlook.lookahead import future_pairs, future_report
+from jaxlook.lookahead import future_pairs
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 
@@ -123,7 +124,7 @@ def measure(study, setup, found) -> dict[str, lens.Measured]:
   named = lens.Measured(
     *(
       {
-        future_report.UNTRAINED + name: half[name]
+        future_lens.UNTRAINED + name: half[name]
         for name in (lens.HIDDEN, lens.LOGITS)
       }
       for half in fresh
@@ -167,21 +168,21 @@ def main() -> None:
     measured = measure(study, setup, found)
     seeds = {each.variant: each.seeds for each in found}
     differences = {
-      score: future_report.comparisons(seeds, measured, score)
+      score: future_lens.comparisons(seeds, measured, score)
       for score in ("accuracy", "agreement")
     }
-    future_report.draw(
+    future_lens.draw(
       store.figures,
       measured,
       title=study.title,
       setup=f"{study.setup}; {len(found[0].seeds)} seeds",
     )
     tables = {
-      f"Scores, {variant}": future_report.score_table(each, setup.horizon)
+      f"Scores, {variant}": future_lens.score_table(each, setup.horizon)
       for variant, each in measured.items()
     }
     tables |= {
-      f"Differences of {score} at tau = {future_report.TAU}": (
+      f"Differences of {score} at tau = {future_lens.TAU}": (
         reporting.comparison_table(compared)
       )
       for score, compared in differences.items()
@@ -191,7 +192,7 @@ def main() -> None:
       store,
       study,
       writing.Findings(
-        claims=future_report.claims(**differences),
+        claims=future_lens.claims(**differences),
         tables=tables,
         figures={
           "layers.png": "Accuracy by layer of the state; mean and 95% t band"
@@ -200,8 +201,8 @@ def main() -> None:
           f" those of {found[0].variant}.",
         },
         lost=studying.lost(found),
-        metrics=future_report.cells(seeds, measured),
-        measurements=future_report.measurements(seeds, measured),
+        metrics=future_lens.cells(seeds, measured),
+        measurements=future_lens.measurements(seeds, measured),
         notes=(
           "Fitted on the first half of the held-out sequences and scored on the"
           " second; layers are chosen on the first. Accuracy is against the"

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from absl import flags
 
 from experiments import cli, studying, writing
-from jaxlook.lookahead import anatomy_figures, geometry, gradient_anatomy
-from jaxlook.lookahead import anatomy_report as anatomy
+from experiments.reports import gradient_anatomy as anatomy
+from experiments.reports import gradient_anatomy_figures
+from jaxlook.lookahead import geometry, gradient_anatomy
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
@@ -109,12 +110,14 @@ def main() -> None:
     )
     drawn = {"title": study.title, "setup": setup}
     folder = store.figures
-    anatomy_figures.share_figure(folder / "shares.png", found, **drawn)
-    anatomy_figures.influence_figure(folder / "influence.png", found, **drawn)
-    anatomy_figures.direction_figure(
+    gradient_anatomy_figures.share_figure(folder / "shares.png", found, **drawn)
+    gradient_anatomy_figures.influence_figure(
+      folder / "influence.png", found, **drawn
+    )
+    gradient_anatomy_figures.direction_figure(
       folder / "directions.png", directions, **drawn
     )
-    anatomy_figures.edge_figure(
+    gradient_anatomy_figures.edge_figure(
       folder / "edges.png", found, unit=study.unit, **drawn
     )
     seeds = {each.variant: each.seeds for each in subjects}

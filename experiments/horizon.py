@@ -17,8 +17,8 @@ import math
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
+from experiments.reports.horizon import claims, figure, tables
 from jaxlook import reporting
-from jaxlook.lookahead.dial_report import claims, figure, tables
 from jaxlook.lookahead.horizon import Dial
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.precache import Precache

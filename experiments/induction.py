@@ -24,13 +24,8 @@ from typing import Any
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
+from experiments.reports.induction import claims, draw_positions, figure, tables
 from jaxlook.circuits import induction_heads
-from jaxlook.circuits.induction_report import (
-  claims,
-  draw_positions,
-  figure,
-  tables,
-)
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.models.config import Positions
 from jaxlook.stats import myopia_gap

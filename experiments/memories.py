@@ -17,9 +17,10 @@ import dataclasses
 from absl import flags
 
 from experiments import ablating, cli, reading, studying, writing
+from experiments.reports import memories as reports
+from experiments.reports import memories_tables
 from jaxlook import reporting
-from jaxlook.circuits import memories_report as reports
-from jaxlook.circuits import memory_pages, memory_study
+from jaxlook.circuits import memory_study
 from jaxlook.interventions.forward import forward_only
 from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
@@ -84,7 +85,7 @@ def tables(examined, text, chance, show) -> dict[str, reporting.Rows]:
     if each.variant == studying.UNTRAINED:
       continue
     found[f"Most confident values, {each.variant}, seed {each.seeds[0]}"] = (
-      memory_pages.value_table(
+      memories_tables.value_table(
         each.found, text, show, seed=0, rows=_ROWS, shown=_TRIGGERS
       )
     )
@@ -114,7 +115,7 @@ def main() -> None:
     found = studying.subjects(store, study)
     examined = examine(study, setup, text, found)
     chance = memory_study.random_patterns(text, setup.top)
-    for name, rows in memory_pages.panels(examined, chance).items():
+    for name, rows in memories_tables.panels(examined, chance).items():
       figures.panels_figure(
         store.figures / name,
         rows,
@@ -128,12 +129,12 @@ def main() -> None:
       writing.Findings(
         claims=reports.claims(examined, chance),
         tables=tables(examined, text, chance, show),
-        figures=memory_pages.CAPTIONS,
+        figures=memories_tables.CAPTIONS,
         lost=studying.lost(found),
         metrics={each.variant: reports.metrics(each) for each in examined},
         measurements=reports.measurements(examined, chance),
         arrays=reports.arrays(examined, _TRIGGERS),
-        notes=memory_pages.notes(text, setup, study.problem.model),
+        notes=memories_tables.notes(text, setup, study.problem.model),
       ),
     )
 

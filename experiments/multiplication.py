@@ -28,10 +28,10 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
+from experiments.reports import multiplication as digits_report
+from experiments.reports import multiplication_claims as digits_claims
 from jaxlook.models import DecoderConfig, scaled_init_std
-from jaxlook.planning.products import claims as digits_claims
 from jaxlook.planning.products import measures as digits
-from jaxlook.planning.products import report as digits_report
 from jaxlook.planning.products.measures import Measured, Sizes
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.multiplication import Multiplication

@@ -28,9 +28,9 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
+from experiments.reports import path_star as stars_report
+from experiments.reports import path_star_claims as stars_claims
 from jaxlook.models import DecoderConfig, scaled_init_std
-from jaxlook.planning.stars import claims as stars_claims
-from jaxlook.planning.stars import report as stars_report
 from jaxlook.planning.stars.settings import (
   COMPARED,
   FORCED_GRAPHS,

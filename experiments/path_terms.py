@@ -19,7 +19,8 @@ import jax
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
-from jaxlook.circuits import composition, path_measures, path_report
+from experiments.reports import path_terms
+from jaxlook.circuits import composition, path_measures
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.training import held_out_batch
@@ -76,7 +77,7 @@ def main() -> None:
     )
     figures.panels_figure(
       store.figures / "path_terms.png",
-      path_report.panels(found, vocab_size),
+      path_terms.panels(found, vocab_size),
       title=study.title,
       setup=f"{study.setup}; {len(batch.inputs)} held-out windows,"
       f" {len(found[0].seeds)} seeds",
@@ -86,8 +87,8 @@ def main() -> None:
       store,
       study,
       writing.Findings(
-        claims=path_report.claims(found, vocab_size),
-        tables=path_report.tables(found, vocab_size),
+        claims=path_terms.claims(found, vocab_size),
+        tables=path_terms.tables(found, vocab_size),
         figures={
           "path_terms.png": "Held-out loss as longer paths are added, and how"
           " far each order and each layer's single heads lower it; means and"
@@ -105,7 +106,7 @@ def main() -> None:
         },
         lost=lost,
         notes=(
-          *path_report.NOTES,
+          *path_terms.NOTES,
           "Composition scores of independent Gaussian weights of these shapes:"
           f" {float(random.mean):.4f}, standard deviation over pairs of heads"
           f" {float(random.deviation):.4f}.",

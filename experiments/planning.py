@@ -32,9 +32,9 @@ import jax
 from absl import flags
 
 from experiments import ablating, cli, rhyming, studying, writing
+from experiments.reports import planning as couplets_report
+from experiments.reports import planning_claims as couplets_claims
 from experiments.rhyming import Config
-from jaxlook.planning.couplets import claims as couplets_claims
-from jaxlook.planning.couplets import report as couplets_report
 from jaxlook.planning.couplets.examination import (
   Couples,
   Numbers,

@@ -20,9 +20,9 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, studying, writing
+from experiments.reports import probes
 from jaxlook import reporting
 from jaxlook.attention import parse_layers
-from jaxlook.lookahead import probe_report
 from jaxlook.models import Decoder
 from jaxlook.models.sites import residual_sites
 from jaxlook.probing import probe_models, targets
@@ -153,7 +153,7 @@ def findings(
   places = np.linspace(0, config.layers, min(len(stream), _PANELS)).round()
   shown = [stream[int(place)] for place in places]
   every = [*found, *controls]
-  draw(name, probe_report.panels(every, known, score, shown, curve, xlabel))
+  draw(name, probes.panels(every, known, score, shown, curve, xlabel))
   metrics = {
     each.variant: {
       seed: {
@@ -167,27 +167,25 @@ def findings(
   }
   shown_tables = {
     f"{score}, held out, {'stream' if sites is stream else 'inside blocks'}": (
-      probe_report.score_table(found, known, score, sites, names)
+      probes.score_table(found, known, score, sites, names)
     )
     for (score, sites), names in tables.items()
     if sites
   }
-  paired = probe_report.differences(found, score, site, keyed)
+  paired = probes.differences(found, score, site, keyed)
   if paired:
     shown_tables[f"Paired differences of {score} at {site}"] = (
       reporting.comparison_table(paired)
     )
   return writing.Findings(
-    claims=probe_report.claims(
-      config, found, known, study.on_text, study.source
-    ),
+    claims=probes.claims(config, found, known, study.on_text, study.source),
     tables=shown_tables,
     figures={
       name: f"{score} of probes of the residual stream on held-out sequences,"
       " mean over seeds with 95% t bands."
     },
     metrics=metrics,
-    measurements=probe_report.measurements(every, known),
+    measurements=probes.measurements(every, known),
     notes=[note(asked)],
   )
 

@@ -30,7 +30,8 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, reading, sizing, studying, writing
-from jaxlook.lookahead import scaling, scaling_report
+from experiments.reports import scaling as scaling_report
+from jaxlook.lookahead import scaling
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.training import FinishedArm, Problem

@@ -19,12 +19,12 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, reading, studying, writing
-from jaxlook.circuits import (
-  trigram_check,
-  trigram_measures,
-  trigram_report,
-  trigram_tables,
+from experiments.reports import (
+  skip_trigrams,
+  skip_trigrams_measures,
+  skip_trigrams_tables,
 )
+from jaxlook.circuits import trigram_check
 from jaxlook.circuits.trigram_check import Scale
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
@@ -104,7 +104,7 @@ def main() -> None:
     ]
     figures.panels_figure(
       store.figures / "skip_trigrams.png",
-      trigram_report.panels(asked, found),
+      skip_trigrams.panels(asked, found),
       title=study.title,
       setup=f"{study.setup}; {len(found[0].seeds)} seeds",
     )
@@ -112,8 +112,10 @@ def main() -> None:
       store,
       study,
       writing.Findings(
-        claims=trigram_report.claims(asked, found, studying.UNTRAINED),
-        tables=trigram_tables.tables(asked, found, studying.UNTRAINED, show),
+        claims=skip_trigrams.claims(asked, found, studying.UNTRAINED),
+        tables=skip_trigrams_tables.tables(
+          asked, found, studying.UNTRAINED, show
+        ),
         figures={
           "skip_trigrams.png": "Above: the entries of one model's heads, and"
           " how many entries hold in the text. Below: whether what the models"
@@ -121,10 +123,11 @@ def main() -> None:
           " with 95% t intervals."
         },
         metrics={
-          each.variant: trigram_measures.metrics(asked, each) for each in found
+          each.variant: skip_trigrams_measures.metrics(asked, each)
+          for each in found
         },
         lost=lost,
-        notes=trigram_report.NOTES,
+        notes=skip_trigrams.NOTES,
       ),
     )
 

@@ -20,8 +20,9 @@ import numpy as np
 from absl import flags
 
 from experiments import ablating, cli, reading, studying, writing
-from jaxlook.lookahead import token_gap, token_gap_claims
-from jaxlook.lookahead import token_gap_report as reports
+from experiments.reports import token_gap as reports
+from experiments.reports import token_gap_claims
+from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import kinds
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text

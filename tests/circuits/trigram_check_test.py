@@ -3,9 +3,10 @@
 import numpy as np
 from absl.testing import absltest
 
+from experiments.reports import skip_trigrams, skip_trigrams_tables
+from experiments.reports import skip_trigrams_measures as measures
 from jaxlook.circuits import trigram_check as check
-from jaxlook.circuits import trigram_counts, trigram_report, trigram_tables
-from jaxlook.circuits import trigram_measures as measures
+from jaxlook.circuits import trigram_counts
 from jaxlook.circuits.skip_trigrams import Trigrams
 from tests import base
 
@@ -129,7 +130,7 @@ class SummaryTest(base.TestCase):
     """Copying beside untrained models, truth beside random combinations."""
     claims = {
       claim.id: claim
-      for claim in trigram_report.claims(self.plan, self.found, "untrained")
+      for claim in skip_trigrams.claims(self.plan, self.found, "untrained")
     }
     self.assertEqual(claims["E1/majority"].estimate, 1.0)
     self.assertAlmostEqual(claims["E1/learned"].estimate, 0.4)
@@ -139,14 +140,16 @@ class SummaryTest(base.TestCase):
 
   def test_tables(self):
     """The strongest entry of a source, in tokens that Markdown cannot break."""
-    tables = trigram_tables.tables(self.plan, self.found, "untrained", show)
+    tables = skip_trigrams_tables.tables(
+      self.plan, self.found, "untrained", show
+    )
     strongest = next(tables[t] for t in tables if t.startswith("Strongest"))
     self.assertLen(strongest, 2)
     self.assertEqual(strongest[1][1], '`"s" ... "A" → "\\|"`')
     self.assertEqual(strongest[1][2:5], ["1", "4", "4"])
     self.assertEqual(strongest[1][-1], "30")
     self.assertEqual(
-      trigram_tables.quoted(show, (0, 2, 4)), '``"s" ... "B" → "`"``'
+      skip_trigrams_tables.quoted(show, (0, 2, 4)), '``"s" ... "B" → "`"``'
     )
 
   def test_bugs_are_told_with_what_forces_them(self):
@@ -159,7 +162,7 @@ class SummaryTest(base.TestCase):
     self.assertEqual(
       measures.metrics(self.plan, found)[0][measures.FORCED], 0.5
     )
-    tables = trigram_tables.tables(self.plan, [found], "untrained", show)
+    tables = skip_trigrams_tables.tables(self.plan, [found], "untrained", show)
     bugs = next(tables[t] for t in tables if t.startswith("Bugs"))
     self.assertEqual(
       bugs[1:],

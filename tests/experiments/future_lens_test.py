@@ -6,9 +6,9 @@ import tempfile
 import jax.numpy as jnp
 import pyarrow.parquet as pq
 
+from experiments.reports import future_lens
 from jaxlook import stats
 from jaxlook.lookahead import future_lens as lens
-from jaxlook.lookahead import future_report
 from tests import base
 from tests.experiments import running
 
@@ -80,7 +80,7 @@ class ClaimsTest(base.TestCase):
     """A positive difference supports, a negative one contradicts."""
     above = stats.compare({0: 0.3, 1: 0.4}, {0: 0.2, 1: 0.301})
     below = stats.compare({0: 0.2, 1: 0.301}, {0: 0.3, 1: 0.4})
-    found = future_report.claims(
+    found = future_lens.claims(
       {
         f"{lens.LEARNED} - {lens.LOGITS}": above,
         f"{lens.LEARNED} - {lens.SHUFFLED}": above,
@@ -94,7 +94,7 @@ class ClaimsTest(base.TestCase):
 
   def test_one_seed_claims_nothing(self):
     """An interval over seeds needs two."""
-    self.assertEmpty(future_report.claims({}, {}))
+    self.assertEmpty(future_lens.claims({}, {}))
 
   def test_table_gives_no_interval_to_one_seed(self):
     """A row for every tau and method, with a dash for the interval."""
@@ -103,7 +103,7 @@ class ClaimsTest(base.TestCase):
       {name: one for name in (lens.LEARNED, lens.LOGITS, lens.HIDDEN)},
       {name: one for name in lens.METHODS},
     )
-    head, *rows = future_report.score_table(measured, horizon=3)
+    head, *rows = future_lens.score_table(measured, horizon=3)
     self.assertLen(rows, 3 * len(lens.METHODS))
     for row in rows:
       named = dict(zip(head, row, strict=False))

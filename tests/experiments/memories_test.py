@@ -14,7 +14,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cli, memories
-from jaxlook.circuits.memories_report import RANDOM
+from experiments.reports.memories import RANDOM
 from jaxlook.circuits.memory_study import agreeing, ending
 from tests import base
 from tests.experiments import running

@@ -5,8 +5,9 @@ import math
 import numpy as np
 from absl.testing import parameterized
 
+from experiments.reports import horizon as horizon_report
 from jaxlook.attention import layers_name, parse_layers
-from jaxlook.lookahead import dial_report, horizon
+from jaxlook.lookahead import horizon
 from jaxlook.lookahead.horizon import Dial
 from tests import base
 
@@ -88,7 +89,7 @@ class DialReportTest(base.TestCase):
       rows[f"horizon:0/{stop}"] = [1.0, 1.01, 1.03]
       for h, share in zip(horizons, middle, strict=True):
         rows[f"horizon:{h}/{stop}"] = [1.0 - share, 1.01 - share, 1.02 - share]
-    found = dial_report.claims(
+    found = horizon_report.claims(
       Dial(horizons=(0, *horizons)),
       _values(rows),
       9,
@@ -136,7 +137,7 @@ class DialReportTest(base.TestCase):
     rows = {"causal": [0.0]} | {
       f"horizon:{h}/{stop}": [1.0] for h in (0, 1, 4) for stop in horizon.STOPS
     }
-    found = dial_report.claims(
+    found = horizon_report.claims(
       Dial(horizons=(0, 1, 4)), _values(rows), 9, None, unit="", source=""
     )
     self.assertEmpty(found)

@@ -3,8 +3,8 @@
 import numpy as np
 from absl.testing import parameterized
 
+from experiments.reports import scaling as reports
 from jaxlook.lookahead import scaling
-from jaxlook.lookahead import scaling_report as reports
 from jaxlook.lookahead.scaling import BONUS, GAP, STRICT_GAP, Sweep
 from tests import base
 

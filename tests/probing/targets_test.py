@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.lookahead import probe_report
+from experiments.reports import probes
 from jaxlook.models import Decoder, DecoderConfig, init
 from jaxlook.probing import linear, probe_models, targets
 from jaxlook.tasks.precache import Precache
@@ -227,17 +227,15 @@ class ProbingTest(base.Float64TestCase):
     )
     self.assertLen(scores, 4)
     found = probe_models.Probed("causal", (0,), scores)
-    table = probe_report.score_table(
+    table = probes.score_table(
       [found], plan.baselines, probe_models.ACCURACY, ["residual"], ["token n"]
     )
     self.assertLen(table, 2)
     self.assertLen(table[0], len(table[1]))
     self.assertEmpty(
-      probe_report.differences(
-        [found], probe_models.R2, "residual", ["in a word"]
-      )
+      probes.differences([found], probe_models.R2, "residual", ["in a word"])
     )
-    rows = probe_report.measurements([found], plan.baselines).to_pylist()
+    rows = probes.measurements([found], plan.baselines).to_pylist()
     kinds = {row["kind"] for row in rows}
     self.assertEqual(kinds, {"probe", "shuffled", "baseline"})
     sites = {row["site"] for row in rows if row["score"] == probe_models.NATS}

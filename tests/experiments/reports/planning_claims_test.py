@@ -3,9 +3,9 @@
 import numpy as np
 from absl.testing import parameterized
 
+from experiments.reports.planning_claims import claims, plan_place
 from jaxlook.planning.couplets import examination, places
 from jaxlook.planning.couplets.answers import Effect, Parts
-from jaxlook.planning.couplets.claims import claims, plan_place
 from jaxlook.planning.couplets.examination import Examined, main_places
 from jaxlook.planning.couplets.measures import Measured
 from jaxlook.planning.couplets.writing import Fits, Written

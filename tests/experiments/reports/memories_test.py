@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxlook.circuits import memories, memories_report, memory_pages
+from experiments.reports import memories as memories_report
+from experiments.reports import memories_tables
+from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import agreeing, ending
 from jaxlook.circuits.memory_triggers import Triggers
@@ -120,7 +122,7 @@ class PagesTest(base.TestCase):
     )
     changed = {name: [n, 0.5] for n, name in enumerate(controls)}
     found = [examined("causal", changed), examined("myopic/kv")]
-    panels = memory_pages.panels(found, chance)
+    panels = memories_tables.panels(found, chance)
     (endings,), (agreed,) = panels["patterns.png"], panels["agreement.png"]
     self.assertEqual(
       [panel.levels for panel in endings],
@@ -138,7 +140,7 @@ class PagesTest(base.TestCase):
     words = ["|", " a", "\n", "`", "\x03"]
     inputs = np.array([[[1, 0, 1], [1, 2, 3]]])
     text = study.Corpus(inputs, inputs > 0, inputs[0], 0)
-    head, *rows = memory_pages.value_table(
+    head, *rows = memories_tables.value_table(
       examined("causal").found,
       text,
       lambda ids: [words[each] for each in ids],

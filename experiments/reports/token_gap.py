@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from experiments.reports.token_gap_claims import UNIT, Gap
 from jaxlook import reporting, stats
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import Kind
-from jaxlook.lookahead.token_gap_claims import UNIT, Gap
 from jaxlook.reporting import figures
 
 _BEFORE, _AFTER = 48, 20  # Characters around a token that are shown.

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jaxlook import reporting, stats
-from jaxlook.planning.stars.answers import Answers
-from jaxlook.planning.stars.claims import (
+from experiments.reports.path_star_claims import (
   MARGIN,
   PREDICTED,
   Every,
@@ -17,6 +15,8 @@ from jaxlook.planning.stars.claims import (
   numbers,
   said_of,
 )
+from jaxlook import reporting, stats
+from jaxlook.planning.stars.answers import Answers
 from jaxlook.planning.stars.settings import IN_WEIGHTS, Found
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL

@@ -3,8 +3,8 @@
 import pathlib
 import tempfile
 
+from experiments.reports import path_star as stars_report
 from jaxlook.planning.stars import plans as stars
-from jaxlook.planning.stars import report as stars_report
 from jaxlook.planning.stars.settings import WEIGHTS
 from jaxlook.stats.myopia_gap import CAUSAL, KV
 from tests import base

@@ -5,7 +5,8 @@ import math
 import numpy as np
 from absl.testing import absltest
 
-from jaxlook.circuits import path_measures, path_report
+from experiments.reports import path_terms
+from jaxlook.circuits import path_measures
 from jaxlook.circuits.term_losses import TermLosses
 from tests import base
 
@@ -58,7 +59,7 @@ class PathReportTest(base.TestCase):
 
   def test_claims(self):
     """Differences by seed: of the orders, and of the variants."""
-    claims = {c.id: c for c in path_report.claims(self.found, 64)}
+    claims = {c.id: c for c in path_terms.claims(self.found, 64)}
     estimates = {id: claim.estimate for id, claim in claims.items()}
     self.assert_close(
       estimates,
@@ -71,11 +72,11 @@ class PathReportTest(base.TestCase):
     )
     self.assertEqual(claims["E2/order"].verdict, "supported")
     self.assertEqual(claims["asked/single/kv"].n, 2)
-    self.assertEmpty(path_report.claims(self.found[1:], 64))
+    self.assertEmpty(path_terms.claims(self.found[1:], 64))
 
   def test_tables_and_panels(self):
     """Every measure is in one table; panels show the same numbers."""
-    tables = path_report.tables(self.found, 64)
+    tables = path_terms.tables(self.found, 64)
     rows = [row[0] for rows in tables.values() for row in rows[1:]]
     measures = path_measures.measures(self.found, 64)
     self.assertContainsSubset(set(measures), set(rows))
@@ -83,7 +84,7 @@ class PathReportTest(base.TestCase):
     self.assertEqual(
       differences[4][0], "virtual heads of two: causal - myopic/kv"
     )
-    losses, orders, layers = path_report.panels(self.found, 64)[0]
+    losses, orders, layers = path_terms.panels(self.found, 64)[0]
     self.assert_close(losses.curves["causal"][:, 1], np.array([3.2, 2.1, 2.06]))
     self.assertEqual(orders.x, ["1, here", "1, before", "2, here", "2, before"])
     self.assert_close(

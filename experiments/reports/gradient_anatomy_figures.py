@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxlook.lookahead.anatomy_report import (
+from experiments.reports.gradient_anatomy import (
   CUT,
   NAMES,
   Directions,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from experiments.reports.multiplication_claims import Arm, metrics, whole
 from jaxlook import reporting, stats
 from jaxlook.planning.products import plans
-from jaxlook.planning.products.claims import Arm, metrics, whole
 from jaxlook.planning.products.measures import Measured
 from jaxlook.reporting import figures
 from jaxlook.tasks.multiplication import Multiplication

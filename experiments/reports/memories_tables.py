@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from experiments.reports.memories import ENDINGS, RANDOM, Examined
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
-from jaxlook.circuits.memories_report import ENDINGS, RANDOM, Examined
 from jaxlook.circuits.memory_study import Corpus, Found, agreeing, ending
 from jaxlook.circuits.memory_triggers import REPEATED
 from jaxlook.models import DecoderConfig

@@ -3,9 +3,9 @@
 import numpy as np
 from absl.testing import absltest
 
+from experiments.reports import token_gap as reports
+from experiments.reports.token_gap_claims import OURS, WU, Gap, claims
 from jaxlook.lookahead import token_classes as classes
-from jaxlook.lookahead import token_gap_report as reports
-from jaxlook.lookahead.token_gap_claims import OURS, WU, Gap, claims
 from tests import base
 
 _SHOWN = ["a", " b", "c", "\n", "|", " "]

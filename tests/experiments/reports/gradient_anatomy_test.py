@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxlook.lookahead import anatomy_report
+from experiments.reports import gradient_anatomy
 from jaxlook.lookahead.gradient_anatomy import HOWS, KINDS, Examination
 from tests import base
 
@@ -37,7 +37,7 @@ def _directions(cosine, seeds=3):
 
 
 def _verdicts(found, early=-0.5, late=0.5):
-  claims = anatomy_report.claims(
+  claims = gradient_anatomy.claims(
     {"causal": found},
     "causal",
     "untrained",
@@ -80,7 +80,7 @@ class ClaimsTest(base.TestCase):
   def test_measurements_hold_every_share(self):
     """One row a seed, kind, head and distance; shares sum to one."""
     found = {"causal": _found(0.9, 2.0)}
-    table = anatomy_report.measurements(found, {"causal": (4, 5, 6)})
+    table = gradient_anatomy.measurements(found, {"causal": (4, 5, 6)})
     self.assertEqual(table.num_rows, 3 * len(KINDS) * LENGTH)
     self.assertEqual(set(table["seed"].to_pylist()), {4, 5, 6})
     total = sum(table["norm_share"].to_pylist())

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from experiments.reports.planning_claims import ByVariant, decided, modifiers
 from jaxlook import reporting
 from jaxlook.planning.couplets import places
-from jaxlook.planning.couplets.claims import ByVariant, decided, modifiers
 from jaxlook.planning.couplets.examination import (
   STRENGTHS,
   Numbers,

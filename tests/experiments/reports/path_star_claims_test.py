@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxlook.planning.stars import claims as stars_claims
+from experiments.reports import path_star_claims as stars_claims
 from jaxlook.planning.stars import plans as stars
 from jaxlook.planning.stars.settings import (
   FORWARD,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxlook.planning.products import claims as products_claims
+from experiments.reports import multiplication_claims as products_claims
 from jaxlook.planning.products import plans
 from jaxlook.planning.products.measures import Measured
 from jaxlook.stats.myopia_gap import CAUSAL, RESIDUAL

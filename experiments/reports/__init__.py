@@ -1,0 +1,1 @@
+"""Claims, tables and figures, each module for the binary of its name."""
