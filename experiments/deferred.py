@@ -21,7 +21,13 @@ from typing import cast
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, horizon, studying, writing
+from experiments import horizon
+from experiments.common import (
+  app,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import horizon as horizon_report
 from jaxlook import reporting
 from jaxlook.lookahead.horizon import STOPS, Dial, Values
@@ -35,7 +41,7 @@ from jaxlook.training import FinishedArm, Problem, TrainConfig
 
 _DELAY = flags.DEFINE_integer("delay", None, "d, steps until it is asked for.")
 
-flags.adopt_module_key_flags(ablating)
+flags.adopt_module_key_flags(training_flags)
 flags.declare_key_flag("horizons")
 
 _OURS = "jaxlook's own; the discrete form of Wu et al. 2024, section 4"
@@ -60,7 +66,7 @@ class Config:
 
   def task(self) -> Deferred:
     """The task."""
-    with cli.naming("delay", "length"):
+    with app.naming("delay", "length"):
       return Deferred(
         *(self.p, self.delay, self.terms, self.tokens, self.values),
         length=self.length,
@@ -69,7 +75,7 @@ class Config:
   def problem(self, layers: int) -> Problem:
     """The task with a model of some depth."""
     task = self.task()
-    with cli.naming("width", "heads"):
+    with app.naming("width", "heads"):
       model = DecoderConfig(
         *(layers, self.width, self.heads),
         max_length=self.length,
@@ -96,21 +102,21 @@ PRESETS = {
     (2,),
     *(8, 2, 2),
     (0, 1),
-    ablating.small_training(20, 8, log_every=10),
+    training_flags.small_training(20, 8, log_every=10),
   ),
   "cpu": Config(
     *(0.5, 4, 3, 4, 2, 16),
     (2, 3),
     *(32, 2, 3),
     (0, 1, 2, 3, 4, 6),
-    ablating.small_training(800, 64),
+    training_flags.small_training(800, 64),
   ),
   "paper": Config(
     *(0.5, 16, 4, 8, 4, 64),
     (2, 3, 5),
     *(128, 4, 8),
     (0, 1, 2, 4, 5, 8, 12, 15, 16, 19, 32),
-    ablating.small_training(10_000, 256, learning_rate=1e-3),
+    training_flags.small_training(10_000, 256, learning_rate=1e-3),
   ),
 }
 
@@ -145,11 +151,11 @@ def _statements(
 
 def findings(
   store: Store,
-  study: studying.Study,
+  study: trained_models.Study,
   problems: Sequence[Problem],
   dial: Dial,
   arms: Sequence[FinishedArm],
-) -> writing.Findings:
+) -> results_writer.Findings:
   """The dial at every depth: claims, tables, figures."""
   cells = [cell for arm in arms for cell in arm.cells]
   claims, tables, figures = [], {}, {}
@@ -186,23 +192,23 @@ def findings(
       f" ordinary training. No gradient reaches a pair with h < {bounds[0]}; it"
       f" reaches all pairs in one layer from h = {bounds[1]} on."
     )
-  return writing.Findings(
+  return results_writer.Findings(
     claims=claims, tables=tables, figures=figures, cells=cells
   )
 
 
 def main() -> None:
   """Checks the flags, then trains and reports."""
-  for flag in (ablating.ATTENTION, ablating.LAYERS):
+  for flag in (training_flags.ATTENTION, training_flags.LAYERS):
     if flag.value:
-      raise cli.UsageError(flag.name, "is given in vain: the dial has its own")
-  config = ablating.resolve(PRESETS, delay=_DELAY.value)
+      raise app.UsageError(flag.name, "is given in vain: the dial has its own")
+  config = training_flags.resolve(PRESETS, delay=_DELAY.value)
   task = config.task()
   dial = Dial(config.horizons, single_layers=False)
   dial = horizon.build_dial(dial, config.length)
   variants = dial.variants(config.depths[0])
   problems = [config.problem(layers) for layers in config.depths]
-  study = studying.Study(
+  study = trained_models.Study(
     name="deferred",
     title="Deferred: the loss by how far ahead gradient may come from",
     problem=problems[0],
@@ -220,10 +226,14 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with studying.opened(study) as store:
-    arms = ablating.train(store, list(itertools.product(problems, variants)))
-    writing.write(store, study, findings(store, study, problems, dial, arms))
+  with trained_models.opened(study) as store:
+    arms = training_flags.train(
+      store, list(itertools.product(problems, variants))
+    )
+    results_writer.write(
+      store, study, findings(store, study, problems, dial, arms)
+    )
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

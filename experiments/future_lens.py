@@ -20,7 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import future_lens
 from jaxlook import reporting
 from jaxlook.interventions.forward import forward_only
@@ -29,7 +34,7 @@ from jaxlook.lookahead import future_pairs
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 SETUPS = {
   "smoke": future_pairs.Setup(
@@ -83,7 +88,7 @@ def halves(study, setup) -> tuple[jax.Array, jax.Array]:
   windows = np.concatenate(study.problem.held_out)
   count = min(setup.sequences, len(windows) // 2)
   if count < 2:
-    raise cli.UsageError(
+    raise app.UsageError(
       "corpus", f"has {len(windows)} held-out windows; 4 are needed"
     )
   middle = len(windows) // 2
@@ -120,7 +125,7 @@ def measure(study, setup, found) -> dict[str, lens.Measured]:
 
   scores = {each.variant: _joined(measured(each, True)) for each in found}
   first = found[0].variant
-  (fresh,) = measured(studying.untrained(study, found[0]), False)
+  (fresh,) = measured(trained_models.untrained(study, found[0]), False)
   named = lens.Measured(
     *(
       {
@@ -143,28 +148,28 @@ def _joined(parts: Sequence[lens.Measured]) -> lens.Measured:
 
 def main() -> None:
   """Checks the flags, then trains, measures and reports."""
-  task = studying.TASK.value
-  if task != "text" and not studying.MODEL.value:
-    raise cli.UsageError("task", f"{task} has no tokens to decode; give text")
-  study = studying.build(
+  task = trained_models.TASK.value
+  if task != "text" and not trained_models.MODEL.value:
+    raise app.UsageError("task", f"{task} has no tokens to decode; give text")
+  study = trained_models.build(
     "future_lens",
     "The future lens: later tokens from one hidden state",
     (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
   )
   if not isinstance(study.problem.task, Text):
-    raise cli.UsageError("model", "was trained on no text: there are no tokens")
-  setup = SETUPS[ablating.PRESET.value]
+    raise app.UsageError("model", "was trained on no text: there are no tokens")
+  setup = SETUPS[training_flags.PRESET.value]
   length = study.problem.task.length
   if length < setup.least_length:
-    raise cli.UsageError(
+    raise app.UsageError(
       "length", f"must be at least {setup.least_length}, not {length}"
     )
   halves(study, setup)
   study = dataclasses.replace(
     study, config={**study.config, "lens": dataclasses.asdict(setup)}
   )
-  with studying.opened(study) as store:
-    found = studying.subjects(store, study)
+  with trained_models.opened(study) as store:
+    found = trained_models.subjects(store, study)
     measured = measure(study, setup, found)
     seeds = {each.variant: each.seeds for each in found}
     differences = {
@@ -188,10 +193,10 @@ def main() -> None:
       for score, compared in differences.items()
       if compared
     }
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         claims=future_lens.claims(**differences),
         tables=tables,
         figures={
@@ -200,7 +205,7 @@ def main() -> None:
           "variants.png": "The same for all variants; horizontal lines are"
           f" those of {found[0].variant}.",
         },
-        lost=studying.lost(found),
+        lost=trained_models.lost(found),
         metrics=future_lens.cells(seeds, measured),
         measurements=future_lens.measurements(seeds, measured),
         notes=(
@@ -221,5 +226,5 @@ def main() -> None:
 
 if __name__ == "__main__":
   # Not at import, for flags are shared by all that a process imports.
-  flags.set_default(studying.TASK, "text")
-  cli.run(main)
+  flags.set_default(trained_models.TASK, "text")
+  app.run(main)

@@ -14,14 +14,14 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from experiments import cli, studying, writing
+from experiments.common import app, results_writer, trained_models
 from experiments.reports import gradient_anatomy as anatomy
 from experiments.reports import gradient_anatomy_figures
 from jaxlook.lookahead import geometry, gradient_anatomy
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 _SEQUENCES = flags.DEFINE_integer(
   "sequences", None, "Held-out sequences to measure on.", lower_bound=1
@@ -47,11 +47,11 @@ _KEPT = {
   "cpu": (10, 20, 40, 80, 160, 320, 600),
   "paper": (50, 100, 200, 400, 800, 1600, 3200, 6400),
 }
-PRECACHE = keeping(studying.PRECACHE, _KEPT)
-TEXT = keeping(studying.TEXT, _KEPT)
+PRECACHE = keeping(trained_models.PRECACHE, _KEPT)
+TEXT = keeping(trained_models.TEXT, _KEPT)
 
 
-def keeps_forward(subject: studying.Subject) -> bool:
+def keeps_forward(subject: trained_models.Subject) -> bool:
   """Whether ordinary gradients are the gradients of this variant's function."""
   try:
     geometry.uncut(subject.decoder, "auto")
@@ -62,7 +62,7 @@ def keeps_forward(subject: studying.Subject) -> bool:
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
-  study = studying.build(
+  study = trained_models.build(
     "gradient_anatomy",
     "Gradient anatomy: who asks for what",
     ARMS,
@@ -76,24 +76,24 @@ def main() -> None:
   )
   task = study.problem.task
   batch = held_out_batch(study.problem, sequences)
-  with studying.opened(study) as store:
-    subjects = studying.subjects(store, study)
+  with trained_models.opened(study) as store:
+    subjects = trained_models.subjects(store, study)
     left_out = [each.variant for each in subjects if not keeps_forward(each)]
     subjects = [each for each in subjects if keeps_forward(each)]
     if not subjects:
-      raise cli.UsageError("attention", "no arm keeps the forward pass")
+      raise app.UsageError("attention", "no arm keeps the forward pass")
     first = subjects[0]
-    subjects.append(studying.untrained(study, first))
+    subjects.append(trained_models.untrained(study, first))
     found = {
       each.variant: gradient_anatomy.examine(
         each.decoder, task, each.params, batch
       )
       for each in subjects
     }
-    steps: dict[int, studying.Subject] = {0: subjects[-1]}
+    steps: dict[int, trained_models.Subject] = {0: subjects[-1]}
     early = None
-    if first.arm is None or studying.STEP.value is not None:
-      steps[studying.STEP.value or 0] = first
+    if first.arm is None or trained_models.STEP.value is not None:
+      steps[trained_models.STEP.value or 0] = first
     else:
       train = first.arm.train
       steps |= {step: first.at(step) for step in train.keep_steps}
@@ -121,14 +121,14 @@ def main() -> None:
       folder / "edges.png", found, unit=study.unit, **drawn
     )
     seeds = {each.variant: each.seeds for each in subjects}
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         claims=anatomy.claims(
           found,
           first.variant,
-          studying.UNTRAINED,
+          trained_models.UNTRAINED,
           directions,
           early,
           study.unit,
@@ -144,7 +144,7 @@ def main() -> None:
           "edges.png": "The rise of the loss when edges are cut, by distance,"
           " and by whom a key serves; mean and 95% t band.",
         },
-        lost=studying.lost(subjects),
+        lost=trained_models.lost(subjects),
         metrics={
           variant: anatomy.metrics(one, seeds[variant])
           for variant, one in found.items()
@@ -170,4 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 import jaxlook
-from experiments import cli
+from experiments.common import app
 from jaxlook.attention import parse_layers
 from jaxlook.models import Decoder, DecoderConfig, collect_context, huggingface
 from jaxlook.models.gradients import check_tokens, loss_and_gradients
@@ -68,27 +68,27 @@ def main() -> None:
   """Checks the flags, computes and writes."""
   for flag in (_MODEL, _TOKENS, _ATTENTION, _OUT):
     if not flag.value:
-      raise cli.UsageError(flag.name, "is required")
+      raise app.UsageError(flag.name, "is required")
   folder, spec = _MODEL.value or "", _ATTENTION.value or ""
   out = Path(_OUT.value or "")
-  with cli.naming("out"):
+  with app.naming("out"):
     check_out(out)
-  with cli.naming("tokens"):
+  with app.naming("tokens"):
     tokens = read_tokens(Path(_TOKENS.value or ""))
-  with cli.naming("model"):
+  with app.naming("model"):
     model = huggingface.load(folder)
-  with cli.naming("attention"):
+  with app.naming("attention"):
     specs = parse_layers(spec, model.config.layers, model.config.heads)
-  with cli.naming("tokens"):
+  with app.naming("tokens"):
     check_tokens(model.config, tokens)
   needed = any(s.source == "teacher" for layer in specs for s in layer)
   if needed != bool(_TEACHER.value):
     problem = "is required" if needed else "is given in vain"
-    raise cli.UsageError("teacher", f"{problem} with --attention={spec}")
+    raise app.UsageError("teacher", f"{problem} with --attention={spec}")
 
   teacher = None
   if _TEACHER.value:
-    with cli.naming("teacher"):
+    with app.naming("teacher"):
       teacher = huggingface.load(_TEACHER.value)
       check_teacher(teacher.config, model.config)
       check_tokens(teacher.config, tokens)
@@ -104,16 +104,16 @@ def main() -> None:
       Decoder(model.config, specs), model.params, tokens, context
     )
   if not np.isfinite(loss):
-    raise cli.UsageError("model", f"{folder} gives a loss of {loss}")
+    raise app.UsageError("model", f"{folder} gives a loss of {loss}")
   said = {
     "loss": f"{loss:.9g}",
     "attention": spec,
     "jaxlook": jaxlook.__version__,
   }
-  with cli.naming("out"):
+  with app.naming("out"):
     write_tensors(out, huggingface.to_checkpoint(model, gradients), said)
   print(f"{loss:.7g} nats per token")
 
 
 if __name__ == "__main__":
-  cli.run(main, trains=False)
+  app.run(main, trains=False)

@@ -16,7 +16,12 @@ import math
 
 from absl import flags
 
-from experiments import ablating, cli, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from experiments.reports.horizon import claims, figure, tables
 from jaxlook import reporting
 from jaxlook.lookahead.horizon import Dial
@@ -28,7 +33,7 @@ _HORIZONS = flags.DEFINE_list(
   "horizons", None, "Horizons of the dial, ascending from 0."
 )
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 DIALS = {
   "smoke": Dial(horizons=(0, 2), leaks=(0.5,), offsets=(1,)),
@@ -53,9 +58,9 @@ TEXT_DIAL = Dial(
 )
 # Sources 3 and 4 back: out of reach for h = 1 in two layers. Learned positions
 # would need gradient from yet other distances to become tellable.
-PRECACHE = studying.PRECACHE | {
+PRECACHE = trained_models.PRECACHE | {
   "cpu": dataclasses.replace(
-    studying.PRECACHE["cpu"],
+    trained_models.PRECACHE["cpu"],
     first=3,
     width=32,
     positions="rotary",
@@ -64,23 +69,23 @@ PRECACHE = studying.PRECACHE | {
     ),
   ),
   "paper": dataclasses.replace(
-    studying.PRECACHE["paper"], first=7, positions="rotary"
+    trained_models.PRECACHE["paper"], first=7, positions="rotary"
   ),
 }
-TEXT = studying.TEXT | {
+TEXT = trained_models.TEXT | {
   "cpu": dataclasses.replace(
-    studying.TEXT["cpu"],
+    trained_models.TEXT["cpu"],
     length=32,
     width=32,
-    train=dataclasses.replace(studying.TEXT["cpu"].train, steps=400),
+    train=dataclasses.replace(trained_models.TEXT["cpu"].train, steps=400),
   )
 }
 
 
 def preset_dial() -> Dial:
   """The dial of preset and task."""
-  preset = ablating.PRESET.value
-  if studying.TASK.value == "text" and preset == "cpu":
+  preset = training_flags.PRESET.value
+  if trained_models.TASK.value == "text" and preset == "cpu":
     return TEXT_DIAL
   return DIALS[preset]
 
@@ -88,7 +93,7 @@ def preset_dial() -> Dial:
 def build_dial(chosen: Dial, length: int) -> Dial:
   """A dial with `--horizons`, within the sequence."""
   if _HORIZONS.value is not None:
-    with cli.naming("horizons"):
+    with app.naming("horizons"):
       asked = tuple(int(text) for text in _HORIZONS.value)
       chosen = dataclasses.replace(chosen, horizons=asked)
       if asked[-1] >= length - 1:
@@ -101,12 +106,12 @@ def build_dial(chosen: Dial, length: int) -> Dial:
 
 def main() -> None:
   """Checks the flags, then trains and reports."""
-  for flag in (studying.MODEL, ablating.ATTENTION):
+  for flag in (trained_models.MODEL, training_flags.ATTENTION):
     if flag.value:
-      raise cli.UsageError(
+      raise app.UsageError(
         flag.name, "is given in vain: the dial trains its own"
       )
-  study = studying.build(
+  study = trained_models.build(
     "horizon",
     "The dial: loss by how far ahead gradient may come from",
     (),
@@ -121,9 +126,9 @@ def main() -> None:
     variants=chosen.variants(layers),
     config={**study.config, "dial": dataclasses.asdict(chosen)},
   )
-  with studying.opened(study) as store:
+  with trained_models.opened(study) as store:
     todo = [(problem, variant) for variant in study.variants]
-    arms = ablating.train(store, todo)
+    arms = training_flags.train(store, todo)
     cells = [cell for arm in arms for cell in arm.cells]
     values = myopia_gap.by_variant(cells, "loss")
     seeds = f"{len(problem.seeds)} seeds"
@@ -139,10 +144,10 @@ def main() -> None:
     if isinstance(problem.task, Precache):
       task = problem.task
       reach = (math.ceil(task.first / layers), task.terms)
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         cells=cells,
         claims=claims(
           chosen, values, length, reach, unit=study.unit, source=study.source
@@ -163,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -23,7 +23,12 @@ from typing import Any
 
 from absl import flags
 
-from experiments import ablating, cli, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from experiments.reports.induction import claims, draw_positions, figure, tables
 from jaxlook.circuits import induction_heads
 from jaxlook.models import DecoderConfig, scaled_init_std
@@ -37,7 +42,7 @@ from jaxlook.training import (
   held_out_batch,
 )
 
-flags.adopt_module_key_flags(ablating)
+flags.adopt_module_key_flags(training_flags)
 flags.declare_key_flag("positions")
 
 ONE_LAYER = "1 layer"
@@ -77,7 +82,7 @@ class Config:
 
   def task(self) -> Induction:
     """The task."""
-    with cli.naming("length"):
+    with app.naming("length"):
       return Induction(self.vocab_size, self.segment, self.max_gap, self.length)
 
 
@@ -87,19 +92,19 @@ PRESETS = {
   "smoke": Config(
     *(8, 4, 2, 10, 2, 16, 2, 2, 16),
     (1,),
-    ablating.small_training(20, 8, log_every=10, keep_steps=(10, 20)),
+    training_flags.small_training(20, 8, log_every=10, keep_steps=(10, 20)),
   ),
   "cpu": Config(
     *(64, 24, 8, 56, 2, 64, 4, 4, 128),
     (1, 12, 23, 31),
-    ablating.small_training(
+    training_flags.small_training(
       800, 64, keep_steps=(50, 100, 150, 200, 250, 300, 400, 500, 600)
     ),
   ),
   "paper": Config(
     *(256, 64, 64, 192, 2, 256, 8, 8, 256),
     (1, 32, 63, 127),
-    ablating.small_training(
+    training_flags.small_training(
       10_000, 256, log_every=250, keep_steps=tuple(range(250, 10_000, 250))
     ),
   ),
@@ -111,7 +116,7 @@ def problems(config: Config) -> tuple[Problem, Problem]:
   task = config.task()
 
   def problem(layers: int, setting: str) -> Problem:
-    with cli.naming("width", "heads", "layers"):
+    with app.naming("width", "heads", "layers"):
       model = DecoderConfig(
         layers,
         config.width,
@@ -140,7 +145,7 @@ def follow(
   task: Induction, problem: Problem, arm: FinishedArm, sequences: int
 ) -> dict[int, induction_heads.Measured]:
   """Measures an arm's seeds before training and at each checkpoint."""
-  saved = studying.read(arm)
+  saved = trained_models.read(arm)
   alive = [cell["status"] == "done" for cell in arm.cells]
   steps = sorted({0, *saved.train.keep_steps, saved.train.steps})
   batch = held_out_batch(problem, sequences)
@@ -177,17 +182,19 @@ def cells(
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
-  config = ablating.resolve(PRESETS, positions=flags.FLAGS["positions"].value)
+  config = training_flags.resolve(
+    PRESETS, positions=flags.FLAGS["positions"].value
+  )
   if config.layers < 2:
-    raise cli.UsageError("layers", "must be at least 2; 1 is the control")
+    raise app.UsageError("layers", "must be at least 2; 1 is the control")
   dial = [f"horizon:{h}" for h in config.horizons]
-  variants = ablating.arms(
+  variants = training_flags.arms(
     [myopia_gap.RESIDUAL, myopia_gap.KV, *dial], config.layers, config.heads
   )
   one, deep = problems(config)
   task = config.task()
   low, high = task.distances
-  study = studying.Study(
+  study = trained_models.Study(
     name="induction",
     title="Induction heads with and without the future's gradient",
     problem=deep,
@@ -202,9 +209,9 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with studying.opened(study) as store:
+  with trained_models.opened(study) as store:
     todo = [(one, myopia_gap.CAUSAL), *((deep, each) for each in variants)]
-    arms = ablating.train(store, todo)
+    arms = training_flags.train(store, todo)
     courses = {
       arm.setting or arm.variant: follow(task, problem, arm, config.sequences)
       for (problem, _), arm in zip(todo, arms, strict=True)
@@ -224,10 +231,10 @@ def main() -> None:
     )
     shallow, *rest = courses.values()
     by_variant = dict(zip(variants, rest, strict=True))
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         claims=claims(by_variant, shallow, myopia_gap.CAUSAL),
         tables=tables(courses),
         figures={
@@ -253,4 +260,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -26,17 +26,23 @@ import dataclasses
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, ladders, reading, sizing
+from experiments.common import (
+  app,
+  compare_variants,
+  model_sizes,
+  text_setup,
+  training_flags,
+)
 from jaxlook import stats
 from jaxlook.stats import myopia_gap
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.tasks.text import Text
 from jaxlook.training import Problem
 
-flags.adopt_module_key_flags(ablating)
-flags.adopt_module_key_flags(reading)
-flags.declare_key_flag(sizing.MODEL_SIZE.name)
-flags.declare_key_flag(sizing.FROM.name)
+flags.adopt_module_key_flags(training_flags)
+flags.adopt_module_key_flags(text_setup)
+flags.declare_key_flag(model_sizes.MODEL_SIZE.name)
+flags.declare_key_flag(model_sizes.FROM.name)
 
 _BOTH = flags.DEFINE_bool(
   "both_precisions",
@@ -56,7 +62,7 @@ def claims(
   """The order of the ladder, and zero_context against bigram counts."""
   head = f"{setting}/" if setting else ""
   found = myopia_gap.ladder_claims(
-    values, reading.UNIT, reading.SOURCE, setting
+    values, text_setup.UNIT, text_setup.SOURCE, setting
   )
   losses = list(values.get(_ZERO_CONTEXT, {}).values())
   if len(losses) >= 2:
@@ -66,7 +72,7 @@ def claims(
         f"{_ZERO_CONTEXT} is within {_BIGRAM_MARGIN} nats a token of bigram"
         " counts; the estimate is its loss minus theirs",
         "jaxlook's own",
-        reading.UNIT,
+        text_setup.UNIT,
         stats.mean_interval(np.asarray(losses) - bigram),
         low=-_BIGRAM_MARGIN,
         high=_BIGRAM_MARGIN,
@@ -77,8 +83,8 @@ def claims(
       f"{head}{local}/bonus",
       "the local myopia bonus is positive; the estimate is causal minus"
       f" {local}",
-      myopia_gap.source_of(local.partition("/")[2], reading.SOURCE),
-      reading.UNIT,
+      myopia_gap.source_of(local.partition("/")[2], text_setup.SOURCE),
+      text_setup.UNIT,
       changes(values[myopia_gap.CAUSAL], values[local]),
       ABOVE_0,
       PAIRED,
@@ -143,20 +149,22 @@ def problems(on_text: Problem) -> list[Problem]:
   ]
 
 
-def size() -> sizing.Size | None:
+def size() -> model_sizes.Size | None:
   """The one size that a flag names, if any.
 
   Raises:
     UsageError: flags name several, or one that cannot be read.
   """
-  sizes = sizing.chosen()
+  sizes = model_sizes.chosen()
   if len(sizes) > 1:
-    flag = sizing.FROM if sizing.FROM.value else sizing.MODEL_SIZE
-    raise cli.UsageError(flag.name, f"takes one here, not {len(sizes)}")
+    flag = (
+      model_sizes.FROM if model_sizes.FROM.value else model_sizes.MODEL_SIZE
+    )
+    raise app.UsageError(flag.name, f"takes one here, not {len(sizes)}")
   return sizes[0] if sizes else None
 
 
-def about_size(chosen: sizing.Size | None) -> str:
+def about_size(chosen: model_sizes.Size | None) -> str:
   """How the setup begins where a size was named."""
   if chosen is None:
     return ""
@@ -164,50 +172,52 @@ def about_size(chosen: sizing.Size | None) -> str:
 
 
 def problem(
-  config: reading.Config, text: Text, chosen: sizing.Size | None
+  config: text_setup.Config, text: Text, chosen: model_sizes.Size | None
 ) -> Problem:
   """The text with its model, of the named size or of the config's."""
   if chosen is None:
-    return reading.problem(config, text)
-  return dataclasses.replace(sizing.problem(config, chosen, text), setting="")
+    return text_setup.problem(config, text)
+  return dataclasses.replace(
+    model_sizes.problem(config, chosen, text), setting=""
+  )
 
 
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
-  config = reading.build_config()
-  if _BOTH.value and ablating.BFLOAT16.value is not None:
-    raise cli.UsageError("both_precisions", "does not go with --bfloat16")
+  config = text_setup.build_config()
+  if _BOTH.value and training_flags.BFLOAT16.value is not None:
+    raise app.UsageError("both_precisions", "does not go with --bfloat16")
   if _BOTH.value and len(flags.FLAGS.valid or ()) > 1:
-    raise cli.UsageError("valid", "takes one text with --both_precisions")
-  reading.shape(config, vocab_size=2)
+    raise app.UsageError("valid", "takes one text with --both_precisions")
+  text_setup.shape(config, vocab_size=2)
   chosen = size()
   if chosen is not None:
-    config = sizing.fitted(config, chosen)
-  variants = ablating.arms(
+    config = model_sizes.fitted(config, chosen)
+  variants = training_flags.arms(
     (*myopia_gap.LADDER, _ZERO_CONTEXT), config.layers, config.heads, local=True
   )
-  text = sizing.read_text(config, [chosen] if chosen else [], several=True)
+  text = model_sizes.read_text(config, [chosen] if chosen else [], several=True)
   on_text = problem(config, text, chosen)
   elsewhere = {
     name: problem(config, other, chosen)
-    for name, other in reading.more_texts(config, text).items()
+    for name, other in text_setup.more_texts(config, text).items()
   }
   by_precision = problems(on_text)
-  counted = reading.baselines(text, on_text)
+  counted = text_setup.baselines(text, on_text)
   for name, other in elsewhere.items():
-    for count, metrics in reading.baselines(text, other).items():
-      counted[count] |= ladders.named(metrics, name)
+    for count, metrics in text_setup.baselines(text, other).items():
+      counted[count] |= compare_variants.named(metrics, name)
   print(
-    f"text: {reading.name()}, {text.train.length} tokens"
+    f"text: {text_setup.name()}, {text.train.length} tokens"
     f" ({text.train.tokenizer})"
   )
-  ladders.run(
-    ladders.Ablation(
+  compare_variants.run(
+    compare_variants.Ablation(
       name="language",
       title="Language: the loss without gradient from later positions",
       config={
         "experiment": "language",
-        "text": reading.about(text),
+        "text": text_setup.about(text),
         "elsewhere": {
           name: other.about["valid_sha256"] for name, other in elsewhere.items()
         }
@@ -219,8 +229,8 @@ def main() -> None:
       },
       problems=by_precision,
       variants=variants,
-      unit=reading.UNIT,
-      setup=f"{about_size(chosen)}{reading.setup(config, text)}",
+      unit=text_setup.UNIT,
+      setup=f"{about_size(chosen)}{text_setup.setup(config, text)}",
       baselines=lambda _: counted,
       claims=lambda problem, values: claims(
         counted["bigram counts"]["loss"], values, problem.setting
@@ -229,7 +239,7 @@ def main() -> None:
       notes=(
         f"A token holds {text.valid_bytes_per_token:.3f} bytes, averaged over"
         " the text that the held-out windows are from.",
-        *([sizing.SAME_START] if chosen and chosen.start else []),
+        *([model_sizes.SAME_START] if chosen and chosen.start else []),
       ),
       elsewhere=elsewhere,
     )
@@ -237,4 +247,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -14,14 +14,19 @@ from collections.abc import Collection
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from jaxlook import reporting, stats
 from jaxlook.lookahead import local_myopia
 from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 from jaxlook.training import SavedArm, Teacher, held_out_key
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 STOPS = ("residual", "kv")
 TRAINED = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
@@ -33,7 +38,7 @@ def teacher_of(arm: SavedArm, teacher: Teacher | None = None) -> Teacher:
 
 
 def crossed(
-  study: studying.Study,
+  study: trained_models.Study,
   vanilla: SavedArm,
   local: SavedArm,
   seeds: Collection[int],
@@ -60,10 +65,10 @@ def crossed(
 
 def main() -> None:
   """Checks the flags, then trains and reports."""
-  for flag in (studying.MODEL, ablating.ATTENTION):
+  for flag in (trained_models.MODEL, training_flags.ATTENTION):
     if flag.value:
-      raise cli.UsageError(flag.name, "is given in vain: all arms are fixed")
-  study = studying.build(
+      raise app.UsageError(flag.name, "is given in vain: all arms are fixed")
+  study = trained_models.build(
     "local_myopia", "The local myopia bonus beside the myopia gap", TRAINED
   )
   problem, unit = study.problem, study.unit
@@ -71,19 +76,19 @@ def main() -> None:
   if not study.on_text:
     bonus_source = "jaxlook's own; the published bonus is on text"
   seeds = f"{len(problem.seeds)} seeds"
-  with studying.opened(study) as store:
+  with trained_models.opened(study) as store:
     todo = [(problem, name) for name in study.variants]
     later = [(problem, f"teacher/{stop}") for stop in STOPS]
-    arms = ablating.train(store, todo, later=later)
-    vanilla = studying.read(arms[0])
-    local = ablating.train(store, later, vanilla)
+    arms = training_flags.train(store, todo, later=later)
+    vanilla = trained_models.read(arms[0])
+    local = training_flags.train(store, later, vanilla)
     cells = [cell for arm in (*arms, *local) for cell in arm.cells]
     losses = myopia_gap.by_variant(cells, "loss")
     crossings = {
       stop: crossed(
         study,
         vanilla,
-        studying.read(arm),
+        trained_models.read(arm),
         losses[myopia_gap.CAUSAL].keys() & losses[arm.variant].keys(),
       )
       for stop, arm in zip(STOPS, local, strict=True)
@@ -109,10 +114,10 @@ def main() -> None:
       for stop, by_seed in crossings.items()
     }
     draw(store.figures / "bonus.png", study, losses, crossings)
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         cells=cells,
         claims=claims,
         tables=tables,
@@ -178,4 +183,4 @@ def draw(path, study, losses, crossings) -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

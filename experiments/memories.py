@@ -16,7 +16,13 @@ import dataclasses
 
 from absl import flags
 
-from experiments import ablating, cli, reading, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  text_setup,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import memories as reports
 from experiments.reports import memories_tables
 from jaxlook import reporting
@@ -26,7 +32,7 @@ from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 SETUPS = {
   "smoke": memory_study.Setup(windows=32, batch=8, top=5),
@@ -34,12 +40,12 @@ SETUPS = {
   "paper": memory_study.Setup(windows=16384, top=50),
 }
 # The claims are about depth: twice the layers of the other studies.
-TEXT = studying.TEXT | {
-  "smoke": dataclasses.replace(studying.TEXT["smoke"], layers=2),
+TEXT = trained_models.TEXT | {
+  "smoke": dataclasses.replace(trained_models.TEXT["smoke"], layers=2),
   "cpu": dataclasses.replace(
-    studying.TEXT["cpu"],
+    trained_models.TEXT["cpu"],
     layers=4,
-    train=dataclasses.replace(studying.TEXT["cpu"].train, steps=500),
+    train=dataclasses.replace(trained_models.TEXT["cpu"].train, steps=500),
   ),
 }
 _ROWS, _TRIGGERS = 8, 3
@@ -47,7 +53,7 @@ _ROWS, _TRIGGERS = 8, 3
 
 def examine(study, setup, text, found) -> list[reports.Examined]:
   """Every variant's memories, and those of untrained models."""
-  every = [*found, studying.untrained(study, found[0])]
+  every = [*found, trained_models.untrained(study, found[0])]
   # After no steps all variants are one.
   every = {each.variant: each for each in every}.values()
   return [
@@ -82,7 +88,7 @@ def tables(examined, text, chance, show) -> dict[str, reporting.Rows]:
     title = "Paired differences, means over layers where none is named"
     found[title] = reporting.comparison_table(paired)
   for each in examined:
-    if each.variant == studying.UNTRAINED:
+    if each.variant == trained_models.UNTRAINED:
       continue
     found[f"Most confident values, {each.variant}, seed {each.seeds[0]}"] = (
       memories_tables.value_table(
@@ -94,7 +100,7 @@ def tables(examined, text, chance, show) -> dict[str, reporting.Rows]:
 
 def main() -> None:
   """Checks the flags, then trains, measures and reports."""
-  study = studying.build(
+  study = trained_models.build(
     "memories",
     "Feed-forward layers as key-value memories",
     (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
@@ -102,17 +108,17 @@ def main() -> None:
     text=TEXT,
   )
   if not study.problem.model.hidden_width:
-    raise cli.UsageError("model", "has no feed-forward layers")
-  setup = SETUPS[ablating.PRESET.value]
-  with cli.naming("corpus"):
+    raise app.UsageError("model", "has no feed-forward layers")
+  setup = SETUPS[training_flags.PRESET.value]
+  with app.naming("corpus"):
     batch = held_out_batch(study.problem, setup.windows)
     text = memory_study.corpus(batch.inputs, batch.targets, setup)
-  show = reading.tokenizer_of(study.problem.about).show
+  show = text_setup.tokenizer_of(study.problem.about).show
   study = dataclasses.replace(
     study, config={**study.config, "memories": dataclasses.asdict(setup)}
   )
-  with studying.opened(study) as store:
-    found = studying.subjects(store, study)
+  with trained_models.opened(study) as store:
+    found = trained_models.subjects(store, study)
     examined = examine(study, setup, text, found)
     chance = memory_study.random_patterns(text, setup.top)
     for name, rows in memories_tables.panels(examined, chance).items():
@@ -123,14 +129,14 @@ def main() -> None:
         setup=f"{study.setup}; {len(found[0].seeds)} seeds, mean and 95% t"
         " band",
       )
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         claims=reports.claims(examined, chance),
         tables=tables(examined, text, chance, show),
         figures=memories_tables.CAPTIONS,
-        lost=studying.lost(found),
+        lost=trained_models.lost(found),
         metrics={each.variant: reports.metrics(each) for each in examined},
         measurements=reports.measurements(examined, chance),
         arrays=reports.arrays(examined, _TRIGGERS),
@@ -140,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -19,7 +19,12 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import ablating, cli, specimens, studying
+from experiments.common import (
+  app,
+  microscope_models,
+  trained_models,
+  training_flags,
+)
 from jaxlook.circuits import microscope, page
 from jaxlook.runs.atomic_files import write_bytes
 
@@ -34,19 +39,19 @@ for _name in ("model", "step", "attention", "out", "tokenizer", "cache"):
 def read_text() -> tuple[str, str]:
   """The text, and the flag that it is from."""
   if (_TEXT.value is None) == (_TEXT_FILE.value is None):
-    raise cli.UsageError("text", "is required, or --text_file; not both")
+    raise app.UsageError("text", "is required, or --text_file; not both")
   if _TEXT_FILE.value is None:
     return _TEXT.value or "", "text"
-  with cli.naming("text_file"):
+  with app.naming("text_file"):
     return Path(_TEXT_FILE.value).read_text("utf-8"), "text_file"
 
 
 def target() -> Path:
   """The file to write; its folder is there, or made, and can be written to."""
-  out = Path(ablating.OUT.value or "runs/microscope.html")
+  out = Path(training_flags.OUT.value or "runs/microscope.html")
   if out.is_dir() or out.suffix != ".html":
     out = out / "microscope.html"
-  with cli.naming("out"):
+  with app.naming("out"):
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir() or not os.access(out.parent, os.W_OK):
       raise ValueError(f"{out} cannot be written")
@@ -55,18 +60,18 @@ def target() -> Path:
 
 def main() -> None:
   """Checks the flags, takes the models apart and writes the page."""
-  if not studying.MODEL.value:
-    raise cli.UsageError("model", "is required")
+  if not trained_models.MODEL.value:
+    raise app.UsageError("model", "is required")
   text, flag = read_text()
-  folder = Path(studying.MODEL.value)
-  found, tokenizer, trained = specimens.read(folder)
+  folder = Path(trained_models.MODEL.value)
+  found, tokenizer, trained = microscope_models.read(folder)
   shape = found[0].decoder.config
-  with cli.naming(flag, "tokenizer"):
+  with app.naming(flag, "tokenizer"):
     tokens = microscope.encoded(shape, text, tokenizer)
-  with cli.naming("model", "seed"):
+  with app.naming("model", "seed"):
     seed = microscope.choose_seed(found, _SEED.value)
   out = target()
-  with cli.naming("model"):
+  with app.naming("model"):
     data = microscope.gather(
       found,
       text,
@@ -78,10 +83,10 @@ def main() -> None:
       + (f"; panels of seed {seed}" if len(found[0].seeds) > 1 else ""),
     )
   written = page.html(data).encode()
-  with cli.naming("out"):
+  with app.naming("out"):
     write_bytes(out, written)
   print(f"wrote {out} ({len(written) / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":
-  cli.run(main, trains=False)
+  app.run(main, trains=False)

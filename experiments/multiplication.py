@@ -27,7 +27,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import multiplication as digits_report
 from experiments.reports import multiplication_claims as digits_claims
 from jaxlook.models import DecoderConfig, scaled_init_std
@@ -43,7 +48,7 @@ from jaxlook.training import (
   held_out_key,
 )
 
-flags.adopt_module_key_flags(ablating)
+flags.adopt_module_key_flags(training_flags)
 
 DIGITS = flags.DEFINE_integer("digits", None, "The most digits of an operand.")
 PAD = flags.DEFINE_multi_integer(
@@ -100,10 +105,10 @@ class Config:
     """The tasks by setting."""
     rising = sorted(set(self.pad))
     if len(self.pad) < 2 or list(self.pad) != rising:
-      raise cli.UsageError(
+      raise app.UsageError(
         "pad", f"needs two values or more that rise, not {list(self.pad)}"
       )
-    with cli.naming("pad", "digits"):
+    with app.naming("pad", "digits"):
       return {f"pad={p}": Multiplication(self.digits, p) for p in self.pad}
 
 
@@ -111,15 +116,15 @@ PRESETS = {
   "smoke": Config(
     *(1, (0, 2), 2, 16, 2, 2),
     Sizes(products=16, swaps=8, probes=32, beam=2),
-    ablating.small_training(4, 8, log_every=2, eval_batches=1),
+    training_flags.small_training(4, 8, log_every=2, eval_batches=1),
   ),
   "cpu": Config(
-    *(3, (3, 6), 2, 64, 4, 3), Sizes(), ablating.small_training(900, 128)
+    *(3, (3, 6), 2, 64, 4, 3), Sizes(), training_flags.small_training(900, 128)
   ),
   "paper": Config(
     *(5, (5, 10), 12, 768, 12, 3),
     Sizes(probes=8192),
-    ablating.small_training(
+    training_flags.small_training(
       9766, 1024, learning_rate=6e-4, warmup_fraction=0.01, microbatches=4
     ),
   ),
@@ -130,7 +135,7 @@ def problems(config: Config) -> list[Problem]:
   """The task of every padding with its model, all of one shape."""
   tasks = config.tasks()
   length = max(task.length for task in tasks.values())
-  with cli.naming("width", "heads", "layers"):
+  with app.naming("width", "heads", "layers"):
     model = DecoderConfig(
       config.layers,
       config.width,
@@ -157,7 +162,7 @@ def measure(
   arm: FinishedArm, task: Multiplication, sizes: Sizes, step: int | None = None
 ) -> Measured:
   """Measures an arm's seeds after a step, by default the last."""
-  saved = studying.read(arm)
+  saved = trained_models.read(arm)
   alive = [cell["status"] == "done" or step == 0 for cell in arm.cells]
   params = saved.params(step)
   return digits.measure(
@@ -183,22 +188,22 @@ def cells(
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
-  if ablating.LENGTH.value is not None:
-    raise cli.UsageError("length", "is settled by --digits and --pad")
+  if training_flags.LENGTH.value is not None:
+    raise app.UsageError("length", "is settled by --digits and --pad")
   pad = None if PAD.value is None else tuple(PAD.value)
-  config = ablating.resolve(PRESETS, digits=DIGITS.value, pad=pad)
+  config = training_flags.resolve(PRESETS, digits=DIGITS.value, pad=pad)
   if config.layers < 2:
-    raise cli.UsageError(
+    raise app.UsageError(
       "layers",
       f"must be at least 2, not {config.layers}: at the input of the first"
       " layer, padding has read nothing that a swap could bring",
     )
-  variants = ablating.cuts(
+  variants = training_flags.cuts(
     [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
   )
   settings = problems(config)
   tasks = config.tasks()
-  study = studying.Study(
+  study = trained_models.Study(
     name="multiplication",
     title="Multiplication: padding with and without the future's gradient",
     problem=settings[0],
@@ -211,10 +216,11 @@ def main() -> None:
     unit="nats/digit",
     source="",
   )
-  with studying.opened(study) as store:
+  with trained_models.opened(study) as store:
     todo = [(each, variant) for each in settings for variant in variants]
     arms = {
-      (arm.setting, arm.variant): arm for arm in ablating.train(store, todo)
+      (arm.setting, arm.variant): arm
+      for arm in training_flags.train(store, todo)
     }
     found = {
       name: measure(arm, tasks[name[0]], config.sizes)
@@ -234,10 +240,10 @@ def main() -> None:
     captions = digits_report.draw(
       store.figures, tasks, found, frequency=frequency, setup=study.setup
     )
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         claims=digits_claims.claims(tasks, found, untrained),
         tables=digits_report.tables(tasks, found, untrained),
         figures=captions,
@@ -251,4 +257,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

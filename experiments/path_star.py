@@ -27,7 +27,12 @@ from typing import cast
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import path_star as stars_report
 from experiments.reports import path_star_claims as stars_claims
 from jaxlook.models import DecoderConfig, scaled_init_std
@@ -46,7 +51,7 @@ from jaxlook.planning.stars.settings import (
 from jaxlook.stats import claims, myopia_gap
 from jaxlook.training import FinishedArm, Problem, TrainConfig, held_out_key
 
-flags.adopt_module_key_flags(ablating)
+flags.adopt_module_key_flags(training_flags)
 
 _SETTING = flags.DEFINE_multi_enum(
   "setting",
@@ -100,31 +105,31 @@ PRESETS = {
   "smoke": Config(
     *(Graphs(2, 3, 6, 8, 3), 1, 16, 2, 2, 8),
     *(
-      ablating.small_training(4, 4),
-      ablating.small_training(4, 4),
+      training_flags.small_training(4, 4),
+      training_flags.small_training(4, 4),
       (FORWARD, WEIGHTS),
     ),
   ),
   "cpu": Config(
     *(Graphs(2, 4, 12, 256, 4), 2, 64, 4, 3, 256),
-    ablating.small_training(2000, 64),
-    ablating.small_training(1500, 256),
+    training_flags.small_training(2000, 64),
+    training_flags.small_training(1500, 256),
   ),
   # As published: 200,000 graphs 100 times over; 5 x 10^4 nodes.
   "paper": Config(
     *(Graphs(2, 5, 50, 12_500, 5), 6, 384, 6, 5, 2000),
-    ablating.small_training(78_000, 256, learning_rate=1e-4),
-    ablating.small_training(100_000, 1024, learning_rate=1e-4),
+    training_flags.small_training(78_000, 256, learning_rate=1e-4),
+    training_flags.small_training(100_000, 1024, learning_rate=1e-4),
   ),
 }
 
 
 def build_config() -> Config:
   """The preset with the flags' values."""
-  if ablating.LENGTH.value is not None:
-    raise cli.UsageError("length", "is given in vain: the graphs decide it")
-  config = ablating.resolve(PRESETS)
-  train = ablating.resolve_train(config.train_weights)
+  if training_flags.LENGTH.value is not None:
+    raise app.UsageError("length", "is given in vain: the graphs decide it")
+  config = training_flags.resolve(PRESETS)
+  train = training_flags.resolve_train(config.train_weights)
   settings = tuple(dict.fromkeys(_SETTING.value or config.settings))
   return dataclasses.replace(config, train_weights=train, settings=settings)
 
@@ -132,7 +137,7 @@ def build_config() -> Config:
 def problem(config: Config, setting: str) -> Problem:
   """The task of a setting with its model and training."""
   task = config.graphs.task(setting)
-  with cli.naming("width", "heads", "layers"):
+  with app.naming("width", "heads", "layers"):
     model = DecoderConfig(
       config.layers,
       config.width,
@@ -156,7 +161,7 @@ def to_train(
   config: Config, variants: Sequence[str]
 ) -> list[tuple[Problem, str]]:
   """Problem and variant of each arm: what `--attention` names, everywhere."""
-  named = bool(ablating.ATTENTION.value)
+  named = bool(training_flags.ATTENTION.value)
   found = []
   for setting in config.settings:
     mine = problem(config, setting)
@@ -167,7 +172,7 @@ def to_train(
 
 def look(problem: Problem, arm: FinishedArm, sequences: int) -> Found:
   """Examines an arm's models before and after training."""
-  saved = studying.read(arm)
+  saved = trained_models.read(arm)
   return examine(
     cast(Star, problem.task),
     saved.decoder,
@@ -199,12 +204,12 @@ def cells(arm: FinishedArm, found: Found) -> list[dict]:
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = build_config()
-  variants = ablating.cuts(
+  variants = training_flags.cuts(
     [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
   )
   todo = to_train(config, variants)
   graphs, train = config.graphs, config.train
-  study = studying.Study(
+  study = trained_models.Study(
     name="path_star",
     title="Path-star graphs with and without the future's gradient",
     problem=todo[0][0],
@@ -219,8 +224,8 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with studying.opened(study) as store:
-    arms = ablating.train(store, todo)
+  with trained_models.opened(study) as store:
+    arms = training_flags.train(store, todo)
     every: dict[str, dict[str, Found]] = {}
     rows = []
     for (of, variant), arm in zip(todo, arms, strict=True):
@@ -229,10 +234,10 @@ def main() -> None:
       rows += cells(arm, found)
     seeds = tuple(range(config.seeds))
     setup = f"{study.setup}; {config.seeds} seeds"
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         claims=claims.judged(stars_claims.statements(every)),
         tables=stars_report.tables(every),
         figures=stars_report.draw(store.figures, every, setup),
@@ -244,4 +249,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -18,14 +18,19 @@ import dataclasses
 import jax
 from absl import flags
 
-from experiments import ablating, cli, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import path_terms
 from jaxlook.circuits import composition, path_measures
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 # Held-out windows to measure on.
 SEQUENCES = {"smoke": 16, "cpu": 512, "paper": 2048}
@@ -35,13 +40,13 @@ TEXT = {
   # Embeddings are not shared, as in the paper: a direct path through shared
   # ones can only be symmetric, which bigrams are not.
   preset: dataclasses.replace(config, layers=2, mlp_width=0, tied_head=False)
-  for preset, config in studying.TEXT.items()
+  for preset, config in trained_models.TEXT.items()
 }
 
 
 def main() -> None:
   """Checks the flags, then trains, takes the logits apart and reports."""
-  study = studying.build(
+  study = trained_models.build(
     "path_terms",
     "Path terms of attention-only models",
     (CAUSAL, RESIDUAL, KV),
@@ -49,16 +54,16 @@ def main() -> None:
     text=TEXT,
   )
   if study.problem.model.hidden_width:
-    raise cli.UsageError("model", "has feed-forward layers: no sum over paths")
-  sequences = SEQUENCES[ablating.PRESET.value]
+    raise app.UsageError("model", "has feed-forward layers: no sum over paths")
+  sequences = SEQUENCES[training_flags.PRESET.value]
   study = dataclasses.replace(
     study, config={**study.config, "sequences": sequences}
   )
   batch = held_out_batch(study.problem, sequences)
-  with studying.opened(study) as store:
-    subjects = studying.subjects(store, study)
-    lost = studying.lost(subjects)
-    subjects.append(studying.untrained(study, subjects[0]))
+  with trained_models.opened(study) as store:
+    subjects = trained_models.subjects(store, study)
+    lost = trained_models.lost(subjects)
+    subjects.append(trained_models.untrained(study, subjects[0]))
     found = [
       path_measures.measure(
         study.problem.task,
@@ -83,10 +88,10 @@ def main() -> None:
       f" {len(found[0].seeds)} seeds",
     )
     values = path_measures.measures(found, vocab_size)
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         claims=path_terms.claims(found, vocab_size),
         tables=path_terms.tables(found, vocab_size),
         figures={
@@ -116,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -15,7 +15,13 @@ import numpy as np
 import pyarrow as pa
 from absl import flags
 
-from experiments import ablating, cli, precaching, studying, writing
+from experiments.common import (
+  app,
+  precache_setup,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from jaxlook import reporting, stats
 from jaxlook.lookahead import placebo
 from jaxlook.models import Decoder
@@ -26,14 +32,14 @@ _REPETITIONS = flags.DEFINE_integer(
   "repetitions", None, "Number of comparisons.", lower_bound=1
 )
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 # The rates that count as 95%; 1000 repetitions show 95% to be one of them
 # with a probability of 0.97.
 _NOMINAL = (0.92, 0.98)
 REPETITIONS = {"smoke": 10, "cpu": 1000, "paper": 10_000}
 _TINY = dataclasses.replace(
-  precaching.PRESETS["smoke"],
+  precache_setup.PRESETS["smoke"],
   seeds=4,
   train=TrainConfig(
     steps=100, batch_size=8, learning_rate=1e-2, eval_batches=16
@@ -65,20 +71,20 @@ def claim(kind: str, found: placebo.Coverage) -> stats.Claim:
 
 def main() -> None:
   """Checks the flags, then trains and reports."""
-  for flag in (studying.MODEL, ablating.ATTENTION):
+  for flag in (trained_models.MODEL, training_flags.ATTENTION):
     if flag.value:
-      raise cli.UsageError(flag.name, "is given in vain: a placebo has no arms")
-  if studying.TASK.value != "precache":
-    raise cli.UsageError("task", "a placebo runs on precache only")
-  study = studying.build(
+      raise app.UsageError(flag.name, "is given in vain: a placebo has no arms")
+  if trained_models.TASK.value != "precache":
+    raise app.UsageError("task", "a placebo runs on precache only")
+  study = trained_models.build(
     "placebo", "Placebo: causal against causal", (), precache=PRESETS
   )
   problem = study.problem
-  repetitions = _REPETITIONS.value or REPETITIONS[ablating.PRESET.value]
+  repetitions = _REPETITIONS.value or REPETITIONS[training_flags.PRESET.value]
   study = dataclasses.replace(
     study, config={**study.config, "repetitions": repetitions}
   )
-  with studying.opened(study) as store:
+  with trained_models.opened(study) as store:
     losses = placebo.final_losses(
       Decoder(problem.model),
       problem.task,
@@ -102,10 +108,10 @@ def main() -> None:
           str(rate.n),
         ]
       )
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         claims=[claim(kind, found) for kind, found in counts.items()],
         tables={"Cover": rows},
         figures={},
@@ -137,4 +143,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main, trains=False)
+  app.run(main, trains=False)

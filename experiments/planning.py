@@ -31,10 +31,16 @@ from typing import Any, cast
 import jax
 from absl import flags
 
-from experiments import ablating, cli, rhyming, studying, writing
+from experiments.common import (
+  app,
+  couplets_setup,
+  results_writer,
+  trained_models,
+  training_flags,
+)
+from experiments.common.couplets_setup import Config
 from experiments.reports import planning as couplets_report
 from experiments.reports import planning_claims as couplets_claims
-from experiments.rhyming import Config
 from jaxlook.planning.couplets.examination import (
   Couples,
   Numbers,
@@ -48,8 +54,8 @@ from jaxlook.stats import myopia_gap
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.training import FinishedArm, Problem
 
-flags.adopt_module_key_flags(ablating)
-flags.adopt_module_key_flags(rhyming)
+flags.adopt_module_key_flags(training_flags)
+flags.adopt_module_key_flags(couplets_setup)
 flags.declare_key_flag("p")
 
 NOTES = (
@@ -72,7 +78,7 @@ def study_language(
   task = cast(Couplets, problem.task)
   found = {}
   for arm in arms:
-    saved = studying.read(arm)
+    saved = trained_models.read(arm)
     found[arm.variant] = numbers(
       task,
       examine(
@@ -81,37 +87,37 @@ def study_language(
         key=jax.random.key(0),
       ),
     )
-  first = studying.read(arms[0])
+  first = trained_models.read(arms[0])
   fresh = probe(first.decoder, task, first.params(0), held_out)
   return found, probe_numbers(task, fresh)
 
 
 def main() -> None:
   """Checks the flags, trains what is missing, examines and reports."""
-  config = rhyming.build_config()
+  config = couplets_setup.build_config()
   if config.layers < 2:
-    raise cli.UsageError(
+    raise app.UsageError(
       "layers", "must be at least 2: one to store, one to use"
     )
   problems = [
-    rhyming.problem(language, config) for language in config.languages
+    couplets_setup.problem(language, config) for language in config.languages
   ]
-  variants = ablating.cuts(
+  variants = training_flags.cuts(
     [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
   )
-  study = studying.Study(
+  study = trained_models.Study(
     name="planning",
     title="Planning a rhyme at the line break",
     problem=problems[0],
     variants=variants,
     config={"experiment": "planning", **dataclasses.asdict(config)},
-    setup=rhyming.setup(config),
+    setup=couplets_setup.setup(config),
     unit="nats/token",
     source="",
   )
-  with studying.opened(study) as store:
-    arms = ablating.train(store, todo(problems, variants))
-    writing.write(store, study, findings(store, config, problems, arms))
+  with trained_models.opened(study) as store:
+    arms = training_flags.train(store, todo(problems, variants))
+    results_writer.write(store, study, findings(store, config, problems, arms))
 
 
 def todo(
@@ -122,7 +128,7 @@ def todo(
     (problem, variant)
     for problem, variant in itertools.product(problems, variants)
     if variant == myopia_gap.CAUSAL
-    or ablating.ATTENTION.value
+    or training_flags.ATTENTION.value
     or not cast(Couplets, problem.task).end_only
   ]
 
@@ -132,13 +138,15 @@ def findings(
   config: Config,
   problems: Sequence[Problem],
   arms: Sequence[FinishedArm],
-) -> writing.Findings:
+) -> results_writer.Findings:
   """Claims, tables and a figure of every language."""
   claims, tables, figures, cells, every = [], {}, {}, [], {}
   for problem in problems:
     name, task = problem.setting, cast(Couplets, problem.task)
     mine = [arm for arm in arms if arm.setting == name]
-    found, fresh = study_language(problem, mine, rhyming.couples(task, config))
+    found, fresh = study_language(
+      problem, mine, couplets_setup.couples(task, config)
+    )
     every[name] = found
     claims += couplets_claims.claims(name, task, found, fresh)
     tables |= {
@@ -151,7 +159,7 @@ def findings(
     couplets_report.figure(
       *(store.figures / file, task, found),
       title=f"Planning: {task.key}, {name}",
-      setup=f"{rhyming.setup(config)}; p = {task.p:g}; {config.seeds} seeds",
+      setup=f"{couplets_setup.setup(config)}; p = {task.p:g}; {config.seeds} seeds",
     )
     figures[file] = f"{name}: mean and 95% t band over {config.seeds} seeds."
     cells += [
@@ -159,7 +167,7 @@ def findings(
       for arm in mine
       for place, cell in enumerate(arm.cells)
     ]
-  return writing.Findings(
+  return results_writer.Findings(
     claims=claims,
     tables=tables,
     figures=figures,
@@ -182,4 +190,4 @@ def more(cell: Mapping[str, Any], found: Numbers, place: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -14,25 +14,30 @@ import math
 
 from absl import flags
 
-from experiments import ablating, cli, ladders, precaching
+from experiments.common import (
+  app,
+  compare_variants,
+  precache_setup,
+  training_flags,
+)
 from jaxlook import stats
 from jaxlook.stats import myopia_gap
 from jaxlook.training import Problem
 
-flags.adopt_module_key_flags(ablating)
-flags.adopt_module_key_flags(precaching)
+flags.adopt_module_key_flags(training_flags)
+flags.adopt_module_key_flags(precache_setup)
 
 
 def claims(
-  config: precaching.Config,
+  config: precache_setup.Config,
   problem: Problem,
   values: dict[str, dict[int, float]],
 ) -> list[stats.Claim]:
   """The order of the ladder and, in the published setting, its figures."""
   found = myopia_gap.ladder_claims(
-    values, precaching.UNIT, precaching.SOURCE, problem.setting
+    values, precache_setup.UNIT, precache_setup.SOURCE, problem.setting
   )
-  paper = precaching.PRESETS["paper"]
+  paper = precache_setup.PRESETS["paper"]
   if dataclasses.replace(config, p=paper.p, seeds=paper.seeds) != paper:
     return found
   p = problem.about["p"]
@@ -72,23 +77,23 @@ def claims(
 
 def main() -> None:
   """Checks the flags, then trains and reports."""
-  config = precaching.build_config()
-  problems = [precaching.problem(config, p) for p in config.p]
-  variants = ablating.arms(myopia_gap.LADDER, config.layers, config.heads)
-  ladders.run(
-    ladders.Ablation(
+  config = precache_setup.build_config()
+  problems = [precache_setup.problem(config, p) for p in config.p]
+  variants = training_flags.arms(myopia_gap.LADDER, config.layers, config.heads)
+  compare_variants.run(
+    compare_variants.Ablation(
       name="precache",
       title="Pre-caching: the loss without gradient from later positions",
       config={"experiment": "precache", **dataclasses.asdict(config)},
       problems=problems,
       variants=variants,
-      unit=precaching.UNIT,
-      setup=precaching.setup(config),
-      baselines=precaching.baselines,
+      unit=precache_setup.UNIT,
+      setup=precache_setup.setup(config),
+      baselines=precache_setup.baselines,
       claims=functools.partial(claims, config),
     )
   )
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

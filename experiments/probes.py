@@ -19,7 +19,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import probes
 from jaxlook import reporting
 from jaxlook.attention import parse_layers
@@ -39,7 +44,7 @@ from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 _PANELS = 4
 
@@ -71,17 +76,17 @@ SCALES = {
 
 
 # The untrained control differs much from seed to seed.
-PRECACHE = studying.PRECACHE | {
-  "cpu": dataclasses.replace(studying.PRECACHE["cpu"], seeds=8)
+PRECACHE = trained_models.PRECACHE | {
+  "cpu": dataclasses.replace(trained_models.PRECACHE["cpu"], seeds=8)
 }
 
 
-def plan(study: studying.Study, scale: Scale) -> probe_models.Plan:
+def plan(study: trained_models.Study, scale: Scale) -> probe_models.Plan:
   """What to probe for on the study's task."""
   task = study.problem.task
   count = scale.text if study.on_text else scale.precache
   batch = held_out_batch(study.problem, count)
-  with cli.naming("length"):
+  with app.naming("length"):
     if isinstance(task, Precache):
       return targets.precache_plan(task, batch.inputs)
     windows = np.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1)
@@ -95,9 +100,9 @@ def plan(study: studying.Study, scale: Scale) -> probe_models.Plan:
 
 
 def probe_all(
-  study: studying.Study,
+  study: trained_models.Study,
   asked: probe_models.Plan,
-  subjects: Sequence[studying.Subject],
+  subjects: Sequence[trained_models.Subject],
 ) -> tuple[list[Probed], list[Probed]]:
   """Probes every variant, and once for each forward the untrained models."""
   shape, key = study.problem.model, jax.random.key(0)
@@ -110,7 +115,7 @@ def probe_all(
     # Variants of one forward share its compiled program and its control.
     decoder = Decoder(shape) if kept else each.decoder
     if decoder not in controls:
-      fresh = studying.untrained(study, each)
+      fresh = trained_models.untrained(study, each)
       controls[decoder] = Probed(
         fresh.variant if kept else f"{fresh.variant} {each.variant}",
         fresh.seeds,
@@ -124,12 +129,12 @@ def probe_all(
 
 
 def findings(
-  study: studying.Study,
+  study: trained_models.Study,
   asked: probe_models.Plan,
   found: Sequence[Probed],
   controls: Sequence[Probed],
   draw: Callable[..., None],
-) -> writing.Findings:
+) -> results_writer.Findings:
   """Tables, curves and claims."""
   config, known = study.problem.model, asked.baselines
   stream = residual_sites(config)
@@ -177,7 +182,7 @@ def findings(
     shown_tables[f"Paired differences of {score} at {site}"] = (
       reporting.comparison_table(paired)
     )
-  return writing.Findings(
+  return results_writer.Findings(
     claims=probes.claims(config, found, known, study.on_text, study.source),
     tables=shown_tables,
     figures={
@@ -204,19 +209,19 @@ def note(asked: probe_models.Plan) -> str:
 
 def main() -> None:
   """Checks the flags, then trains, probes and reports."""
-  study = studying.build(
+  study = trained_models.build(
     "probes",
     "What hidden states hold",
     (CAUSAL, RESIDUAL, KV),
     precache=PRECACHE,
   )
-  scale = SCALES[ablating.PRESET.value]
+  scale = SCALES[training_flags.PRESET.value]
   asked = plan(study, scale)
   study = dataclasses.replace(
     study, config={**study.config, "probes": dataclasses.asdict(scale)}
   )
-  with studying.opened(study) as store:
-    subjects = studying.subjects(store, study)
+  with trained_models.opened(study) as store:
+    subjects = trained_models.subjects(store, study)
     found, controls = probe_all(study, asked, subjects)
 
     def draw(name: str, panels: Sequence[figures.Curves]) -> None:
@@ -228,9 +233,9 @@ def main() -> None:
       )
 
     told = findings(study, asked, found, controls, draw)
-    told = dataclasses.replace(told, lost=studying.lost(subjects))
-    writing.write(store, study, told)
+    told = dataclasses.replace(told, lost=trained_models.lost(subjects))
+    results_writer.write(store, study, told)
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -29,24 +29,31 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, reading, sizing, studying, writing
+from experiments.common import (
+  app,
+  model_sizes,
+  results_writer,
+  text_setup,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import scaling as scaling_report
 from jaxlook.lookahead import scaling
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.training import FinishedArm, Problem
 
-flags.adopt_module_key_flags(ablating)
-flags.adopt_module_key_flags(reading)
-flags.adopt_module_key_flags(sizing)
+flags.adopt_module_key_flags(training_flags)
+flags.adopt_module_key_flags(text_setup)
+flags.adopt_module_key_flags(model_sizes)
 TRAINED = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
 SIZES = {
   "smoke": ("0.9k", "3.3k"),
   "cpu": ("13k", "51k", "0.2M"),
   "paper": ("pythia-14m", "pythia-31m", "pythia-70m", "pythia-160m"),
 }
-_CPU, _PAPER = (reading.PRESETS[preset] for preset in ("cpu", "paper"))
-PRESETS = reading.PRESETS | {
+_CPU, _PAPER = (text_setup.PRESETS[preset] for preset in ("cpu", "paper"))
+PRESETS = text_setup.PRESETS | {
   "cpu": dataclasses.replace(
     _CPU, train=dataclasses.replace(_CPU.train, steps=400)
   ),
@@ -56,8 +63,8 @@ _FIGURE = "scaling.png"
 
 
 def study(
-  config: reading.Config, text: Text, found: sizing.Points
-) -> studying.Study:
+  config: text_setup.Config, text: Text, found: model_sizes.Points
+) -> trained_models.Study:
   """What is trained, in the words of report and figure."""
   first = found.problems[0]
   shapes = {each.setting: each for each in found.problems}
@@ -72,14 +79,14 @@ def study(
     str(steps) for steps in sorted({p.train.steps for p in found.problems})
   )
   start = "fine-tuned from pretrained weights; " if first.start else ""
-  return studying.Study(
+  return trained_models.Study(
     name="scaling",
     title=f"Myopia gap and local bonus against {found.axis}",
     problem=first,
     variants=(*TRAINED, scaling.LOCAL),
     config={
       "experiment": "scaling",
-      "text": reading.about(text),
+      "text": text_setup.about(text),
       "axis": found.axis,
       "points": {
         each.setting: {
@@ -92,11 +99,11 @@ def study(
       },
       "seeds": config.seeds,
     },
-    setup=f"{reading.name()}, {text.train.tokenizer} tokens; N ="
+    setup=f"{text_setup.name()}, {text.train.tokenizer} tokens; N ="
     f" {config.length}; {listed}; {start}{steps} steps of"
     f" {first.train.batch_size} sequences; {config.seeds} seeds",
-    unit=reading.UNIT,
-    source=reading.SOURCE,
+    unit=text_setup.UNIT,
+    source=text_setup.SOURCE,
   )
 
 
@@ -104,13 +111,13 @@ def train(store, problems: tuple[Problem, ...]) -> list[FinishedArm]:
   """All arms of all points, the local ones last: they read the vanilla ones."""
   plain = list(itertools.product(problems, TRAINED))
   local = [(problem, scaling.LOCAL) for problem in problems]
-  arms = ablating.train(store, plain, later=local)
+  arms = training_flags.train(store, plain, later=local)
   vanilla = {
-    arm.setting: studying.read(arm)
+    arm.setting: trained_models.read(arm)
     for arm in arms
     if arm.variant == myopia_gap.CAUSAL
   }
-  return [*arms, *ablating.train(store, local, vanilla)]
+  return [*arms, *training_flags.train(store, local, vanilla)]
 
 
 def training_losses(
@@ -128,7 +135,7 @@ def training_losses(
   return dataclasses.replace(sweep, losses=losses)
 
 
-def notes(found: sizing.Points) -> tuple[str, ...]:
+def notes(found: model_sizes.Points) -> tuple[str, ...]:
   """What a reader has to know of the fits and of the training."""
   rates = {each.train.learning_rate for each in found.problems}
   said = (
@@ -137,25 +144,25 @@ def notes(found: sizing.Points) -> tuple[str, ...]:
     else "Each size has the learning rate of its line above."
   )
   if found.problems[0].start is not None:
-    said = f"{said} {sizing.SAME_START}"
+    said = f"{said} {model_sizes.SAME_START}"
   return (*scaling_report.NOTES, said)
 
 
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
-  if ablating.ATTENTION.value is not None:
-    raise cli.UsageError("attention", "is given in vain: all arms are fixed")
-  config = reading.build_config(PRESETS)
-  sizes = sizing.chosen(SIZES[ablating.PRESET.value])
-  sizing.check_points(config, sizes)
-  text = sizing.read_text(config, sizes)
-  found = sizing.points(config, text, sizes)
+  if training_flags.ATTENTION.value is not None:
+    raise app.UsageError("attention", "is given in vain: all arms are fixed")
+  config = text_setup.build_config(PRESETS)
+  sizes = model_sizes.chosen(SIZES[training_flags.PRESET.value])
+  model_sizes.check_points(config, sizes)
+  text = model_sizes.read_text(config, sizes)
+  found = model_sizes.points(config, text, sizes)
   about = study(config, text, found)
   counts = {
     name: metrics["loss"]
-    for name, metrics in reading.baselines(text, about.problem).items()
+    for name, metrics in text_setup.baselines(text, about.problem).items()
   }
-  with studying.opened(about) as store:
+  with trained_models.opened(about) as store:
     arms = train(store, found.problems)
     cells = [cell for arm in arms for cell in arm.cells]
     names = tuple(problem.setting for problem in found.problems)
@@ -168,10 +175,10 @@ def main() -> None:
     scaling_report.figure(
       store.figures / _FIGURE, sweep, title=about.title, setup=about.setup
     )
-    writing.write(
+    results_writer.write(
       store,
       about,
-      writing.Findings(
+      results_writer.Findings(
         cells=cells,
         claims=scaling_report.claims(sweep, counts["bigram counts"]),
         tables=scaling_report.tables(
@@ -187,4 +194,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -18,7 +18,13 @@ from typing import cast
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, reading, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  text_setup,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import (
   skip_trigrams,
   skip_trigrams_measures,
@@ -31,7 +37,7 @@ from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 TITLE = "Skip-trigrams of one-layer attention-only models"
 SCALES = {
@@ -41,8 +47,8 @@ SCALES = {
 }
 
 
-def _presets() -> dict[str, reading.Config]:
-  cpu = studying.TEXT["cpu"]
+def _presets() -> dict[str, text_setup.Config]:
+  cpu = trained_models.TEXT["cpu"]
   shapes = {
     "smoke": {},
     "cpu": {"heads": 8, "train": dataclasses.replace(cpu.train, steps=800)},
@@ -54,21 +60,23 @@ def _presets() -> dict[str, reading.Config]:
     preset: dataclasses.replace(
       config, layers=1, mlp_width=0, tied_head=False, **shapes[preset]
     )
-    for preset, config in studying.TEXT.items()
+    for preset, config in trained_models.TEXT.items()
   }
 
 
 TEXT = _presets()
 
 
-def plan(text: Text, study: studying.Study, scale: Scale) -> trigram_check.Plan:
+def plan(
+  text: Text, study: trained_models.Study, scale: Scale
+) -> trigram_check.Plan:
   """Counts the text that the models are held against."""
   batch = study.problem.train.batch_size
   # No window twice.
   count = min(scale.windows, len(text.train_tokens()) // (text.length + 1))
   windows = text.windows(0, range(count // batch), batch)
   held_out = held_out_batch(study.problem, scale.sequences)
-  with cli.naming("corpus"):
+  with app.naming("corpus"):
     return trigram_check.make_plan(
       np.concatenate([held_out.inputs, held_out.targets[:, -1:]], axis=1),
       windows.reshape(-1, windows.shape[-1]),
@@ -79,23 +87,23 @@ def plan(text: Text, study: studying.Study, scale: Scale) -> trigram_check.Plan:
 
 def main() -> None:
   """Checks the flags, then trains, reads the tables and reports."""
-  study = studying.build(
+  study = trained_models.build(
     "skip_trigrams", TITLE, (CAUSAL, RESIDUAL, KV), precache=None, text=TEXT
   )
   shape = study.problem.model
-  flag = "model" if studying.MODEL.value else "layers"
+  flag = "model" if trained_models.MODEL.value else "layers"
   if shape.layers != 1 or shape.hidden_width:
-    raise cli.UsageError(flag, "must be one attention-only layer")
-  scale = SCALES[ablating.PRESET.value]
+    raise app.UsageError(flag, "must be one attention-only layer")
+  scale = SCALES[training_flags.PRESET.value]
   study = dataclasses.replace(
     study, config={**study.config, "trigrams": dataclasses.asdict(scale)}
   )
   asked = plan(cast(Text, study.problem.task), study, scale)
-  show = reading.tokenizer_of(study.problem.about).show
-  with studying.opened(study) as store:
-    subjects = studying.subjects(store, study)
-    lost = studying.lost(subjects)
-    subjects.append(studying.untrained(study, subjects[0]))
+  show = text_setup.tokenizer_of(study.problem.about).show
+  with trained_models.opened(study) as store:
+    subjects = trained_models.subjects(store, study)
+    lost = trained_models.lost(subjects)
+    subjects.append(trained_models.untrained(study, subjects[0]))
     found = [
       trigram_check.check(
         asked, each.variant, each.decoder, each.seeds, each.params
@@ -108,13 +116,13 @@ def main() -> None:
       title=study.title,
       setup=f"{study.setup}; {len(found[0].seeds)} seeds",
     )
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
-        claims=skip_trigrams.claims(asked, found, studying.UNTRAINED),
+      results_writer.Findings(
+        claims=skip_trigrams.claims(asked, found, trained_models.UNTRAINED),
         tables=skip_trigrams_tables.tables(
-          asked, found, studying.UNTRAINED, show
+          asked, found, trained_models.UNTRAINED, show
         ),
         figures={
           "skip_trigrams.png": "Above: the entries of one model's heads, and"
@@ -133,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

@@ -19,7 +19,13 @@ from typing import cast
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, reading, studying, writing
+from experiments.common import (
+  app,
+  results_writer,
+  text_setup,
+  trained_models,
+  training_flags,
+)
 from experiments.reports import token_gap as reports
 from experiments.reports import token_gap_claims
 from jaxlook.lookahead import token_gap
@@ -28,7 +34,7 @@ from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.text import ngram
 
-flags.adopt_module_key_flags(studying)
+flags.adopt_module_key_flags(trained_models)
 
 _COSTLY = 20
 _FIGURE = "gap.png"
@@ -46,7 +52,7 @@ def compare(study, found) -> list[token_gap_claims.Gap]:
   for each in others:
     seeds = tuple(seed for seed in plain.seeds if seed in each.seeds)
     if len(seeds) < 2:
-      raise cli.UsageError(
+      raise app.UsageError(
         "seeds", f"{each.variant} shares {len(seeds)} with causal, not 2"
       )
     ours, theirs = (
@@ -57,22 +63,22 @@ def compare(study, found) -> list[token_gap_claims.Gap]:
   return gaps
 
 
-def build() -> studying.Study:
+def build() -> trained_models.Study:
   """Checks the flags; causal comes first and has something beside it."""
-  study = studying.build(
+  study = trained_models.build(
     "token_gap",
     "Where in text the myopia gap lies",
     (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
     precache=None,
   )
   if study.loaded is not None:
-    raise cli.UsageError("model", "is one model; a gap is between two arms")
-  if studying.STEP.value == 0:
-    raise cli.UsageError("step", "must be above 0: untrained arms are one")
+    raise app.UsageError("model", "is one model; a gap is between two arms")
+  if trained_models.STEP.value == 0:
+    raise app.UsageError("step", "must be above 0: untrained arms are one")
   others = [each for each in study.variants if each != myopia_gap.CAUSAL]
   if myopia_gap.CAUSAL not in study.variants or not others:
-    flag = "attention" if ablating.ATTENTION.value else "model"
-    raise cli.UsageError(
+    flag = "attention" if training_flags.ATTENTION.value else "model"
+    raise app.UsageError(
       flag, f"gives {', '.join(study.variants)}; causal and another are needed"
     )
   order = (myopia_gap.CAUSAL, *others)
@@ -83,12 +89,12 @@ def build() -> studying.Study:
 def main() -> None:
   """Checks the flags, then trains, measures and reports."""
   study = build()
-  show = reading.tokenizer_of(study.problem.about).show
+  show = text_setup.tokenizer_of(study.problem.about).show
   text = cast(Text, study.problem.task)
   windows = np.asarray(study.problem.held_out)
   windows = windows.reshape(-1, windows.shape[-1])
-  with studying.opened(study) as store:
-    found = studying.subjects(store, study)
+  with trained_models.opened(study) as store:
+    found = trained_models.subjects(store, study)
     gaps = compare(study, found)
     counts = ngram.token_counts(text.train_tokens(), text.vocab_size)
     of = kinds(windows, counts, show(range(text.vocab_size)))
@@ -100,14 +106,14 @@ def main() -> None:
       setup=f"{study.setup}; {len(found[0].seeds)} seeds, {windows[:, 1:].size}"
       " held-out tokens; mean and 95% t band",
     )
-    writing.write(
+    results_writer.write(
       store,
       study,
-      writing.Findings(
+      results_writer.Findings(
         claims=token_gap_claims.claims(gaps, of),
         tables=reports.tables(gaps, of, windows, show, _COSTLY),
         figures={_FIGURE: "The gap of held-out tokens by their kind."},
-        lost=studying.lost(found),
+        lost=trained_models.lost(found),
         metrics={each.variant: reports.metrics(each, of) for each in gaps},
         measurements=reports.measurements(gaps, of),
         notes=reports.NOTES,
@@ -116,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  app.run(main)

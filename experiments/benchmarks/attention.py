@@ -21,7 +21,6 @@ import os
 import jax
 from absl import flags
 
-from experiments import ablating, cli
 from experiments.benchmarks import (
   attention_report,
   contenders,
@@ -31,6 +30,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.measuring import Config
+from experiments.common import app, training_flags
 
 _SHAPES = flags.DEFINE_list("shapes", None, "Shapes to time, as 1x4096x4x64.")
 _MEMORY_SHAPES = flags.DEFINE_list(
@@ -86,7 +86,7 @@ def build_config() -> Config:
   given = {}
   for flag in (_SHAPES, _MEMORY_SHAPES):
     if flag.value is not None:
-      with cli.naming(flag.name):
+      with app.naming(flag.name):
         shapes = tuple(dict.fromkeys(map(parse_shape, flag.value)))
         if not shapes and flag is _SHAPES:
           raise ValueError("needs at least one shape")
@@ -94,7 +94,7 @@ def build_config() -> Config:
   for flag in (output.ROUNDS, _DTYPE):
     if flag.value is not None:
       given[flag.name] = flag.value
-  return dataclasses.replace(PRESETS[ablating.PRESET.value], **given)
+  return dataclasses.replace(PRESETS[training_flags.PRESET.value], **given)
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def main() -> None:
     "memory_shapes": [str(shape) for shape in config.memory_shapes],
     "contenders": list(competing),
   }
-  with ablating.opened(NAME, {"experiment": NAME, **plain}) as store:
+  with training_flags.opened(NAME, {"experiment": NAME, **plain}) as store:
     found = measuring.measure(config, competing, memory.limit())
     output.write(
       store,
@@ -126,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main, trains=False)
+  app.run(main, trains=False)

@@ -17,9 +17,9 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.timing import Samples
+from experiments.common import app, training_flags
 from jaxlook import decoding, models, stats
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.reporting import figures
@@ -180,11 +180,11 @@ def panel(
 
 def main() -> None:
   """Checks the flags, then measures and reports."""
-  config = PRESETS[ablating.PRESET.value]
+  config = PRESETS[training_flags.PRESET.value]
   if output.ROUNDS.value is not None:
     config = dataclasses.replace(config, rounds=output.ROUNDS.value)
   plain = {"experiment": NAME, **dataclasses.asdict(config)}
-  with ablating.opened(NAME, plain) as store:
+  with training_flags.opened(NAME, plain) as store:
     found = measure(config)
     model = config.model
     setup = (
@@ -203,4 +203,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main, trains=False)
+  app.run(main, trains=False)

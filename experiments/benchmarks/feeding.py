@@ -17,7 +17,6 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli
 from experiments.benchmarks import contenders, output, targets, timing
 from experiments.benchmarks.fed_steps import (
   BOTH,
@@ -28,6 +27,7 @@ from experiments.benchmarks.fed_steps import (
   Found,
   measure,
 )
+from experiments.common import app, training_flags
 from jaxlook import stats
 from jaxlook.models import DecoderConfig
 from jaxlook.reporting import figures
@@ -126,11 +126,11 @@ def benchmark(config: Config, found: Found, setup: str) -> output.Benchmark:
 
 def main() -> None:
   """Checks the flags, then measures and reports."""
-  config = PRESETS[ablating.PRESET.value]
+  config = PRESETS[training_flags.PRESET.value]
   if output.ROUNDS.value is not None:
     config = dataclasses.replace(config, rounds=output.ROUNDS.value)
   plain = {"experiment": NAME, **dataclasses.asdict(config)}
-  with ablating.opened(NAME, plain) as store:
+  with training_flags.opened(NAME, plain) as store:
     found = measure(config)
     setup = (
       f"{config.seeds} seeds, {config.batch} windows a step and seed,"
@@ -165,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main, trains=False)
+  app.run(main, trains=False)

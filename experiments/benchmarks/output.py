@@ -10,8 +10,8 @@ import pyarrow as pa
 from absl import flags
 from rich import console
 
-from experiments import ablating, cli
 from experiments.benchmarks.timing import Samples
+from experiments.common import app, training_flags
 from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_table
 from jaxlook.runs.environment import environment
@@ -71,7 +71,7 @@ def write(store: Store, found: Benchmark) -> None:
   store.write_result(
     {
       "experiment": found.name,
-      "preset": ablating.PRESET.value,
+      "preset": training_flags.PRESET.value,
       "config": store.config,
       "environment": where,
       "cells": found.cells,
@@ -79,7 +79,7 @@ def write(store: Store, found: Benchmark) -> None:
     }
   )
   for name, rows in found.tables.items():
-    cli.print_table(name, rows)
+    app.print_table(name, rows)
   print(
     f"wrote {store.root}/report.md, result.json, cells.parquet,"
     " measurements.parquet and figures"

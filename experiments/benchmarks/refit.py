@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from experiments import ablating, cli
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.timing import Samples
+from experiments.common import app, training_flags
 from jaxlook.attention import blockwise
 from jaxlook.attention.block_sizes import MEASURED, Limits
 from jaxlook.attention.dispatch import WIDE
@@ -183,16 +183,16 @@ def benchmark(
 
 def main() -> None:
   """Checks the flags, then measures and reports."""
-  config = PRESETS[ablating.PRESET.value]
+  config = PRESETS[training_flags.PRESET.value]
   if output.ROUNDS.value is not None:
     config = dataclasses.replace(config, rounds=output.ROUNDS.value)
   plain: dict[str, Any] = {
     "experiment": NAME,
     **dataclasses.asdict(config),
   }
-  with ablating.opened(NAME, plain) as store:
+  with training_flags.opened(NAME, plain) as store:
     output.write(store, benchmark(config.limits, measure(config)))
 
 
 if __name__ == "__main__":
-  cli.run(main, trains=False)
+  app.run(main, trains=False)

@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 from absl import flags
 
-from experiments import ablating, cli
 from experiments.benchmarks import contenders, memory, output
 from experiments.benchmarks.step_peak import Case, Size, Step, Way, measure
+from experiments.common import app, training_flags
 from jaxlook import reporting
 from jaxlook.reporting import figures
 
@@ -86,13 +86,13 @@ Found = dict[tuple[Size, str], Step | str]
 
 def build_config() -> Config:
   """The preset with the flag's value."""
-  config = PRESETS[ablating.PRESET.value]
-  if ablating.LENGTH.value is not None:
-    if ablating.LENGTH.value < 1:
-      raise cli.UsageError(
-        "length", f"must be at least 1, not {ablating.LENGTH.value}"
+  config = PRESETS[training_flags.PRESET.value]
+  if training_flags.LENGTH.value is not None:
+    if training_flags.LENGTH.value < 1:
+      raise app.UsageError(
+        "length", f"must be at least 1, not {training_flags.LENGTH.value}"
       )
-    long = dataclasses.replace(config.long, length=ablating.LENGTH.value)
+    long = dataclasses.replace(config.long, length=training_flags.LENGTH.value)
     config = dataclasses.replace(config, long=long)
   return config
 
@@ -132,7 +132,7 @@ def main() -> None:
   """Checks the flags, then measures and reports."""
   config = build_config()
   described = {"experiment": NAME, **dataclasses.asdict(config)}
-  with ablating.opened(NAME, described) as store:
+  with training_flags.opened(NAME, described) as store:
     most = memory.limit(_SHARE)
     found = measure_all(config, most)
     setup = (
@@ -216,4 +216,4 @@ def _panel(size: Size, taken: dict[tuple[Size, str], Step]) -> figures.Curves:
 
 
 if __name__ == "__main__":
-  cli.run(main, trains=False)
+  app.run(main, trains=False)

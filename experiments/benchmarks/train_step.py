@@ -18,7 +18,6 @@ import dataclasses
 import jax
 from absl import flags
 
-from experiments import ablating, cli, precaching
 from experiments.benchmarks import (
   contenders,
   output,
@@ -26,6 +25,7 @@ from experiments.benchmarks import (
   train_measuring,
 )
 from experiments.benchmarks.stepping import CAUSAL, MYOPIC, RESIDUAL, Setting
+from experiments.common import app, precache_setup, training_flags
 from jaxlook.models import DecoderConfig
 from jaxlook.training import TrainConfig
 
@@ -61,8 +61,8 @@ class Config:
 def _precaching(
   name: str, preset: str, chunk: int, microbatches: int = 1, **more
 ) -> Setting:
-  config = precaching.PRESETS[preset]
-  problem = precaching.problem(config, config.p[0])
+  config = precache_setup.PRESETS[preset]
+  problem = precache_setup.problem(config, config.p[0])
   train = dataclasses.replace(problem.train, microbatches=microbatches)
   return Setting(name, problem.task, problem.model, train, chunk, **more)
 
@@ -105,19 +105,19 @@ def build_config() -> Config:
   if output.ROUNDS.value is not None:
     given["rounds"] = output.ROUNDS.value
   if _SEED_COUNTS.value is not None:
-    with cli.naming("seed_counts"):
+    with app.naming("seed_counts"):
       counts = tuple(sorted({int(text) for text in _SEED_COUNTS.value}))
       if not counts or counts[0] < 1:
         raise ValueError(f"must be numbers of at least 1, not {list(counts)}")
     given["seed_counts"] = counts
-  return dataclasses.replace(PRESETS[ablating.PRESET.value], **given)
+  return dataclasses.replace(PRESETS[training_flags.PRESET.value], **given)
 
 
 def main() -> None:
   """Checks the flags, then measures and reports."""
   config = build_config()
   described = {"experiment": NAME, **dataclasses.asdict(config)}
-  with ablating.opened(NAME, described) as store:
+  with training_flags.opened(NAME, described) as store:
     timed = [
       train_measuring.time_setting(setting, config.rounds)
       for setting in config.settings
@@ -144,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main, trains=False)
+  app.run(main, trains=False)

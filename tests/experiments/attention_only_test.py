@@ -11,7 +11,8 @@ import grain  # noqa: F401
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import cli, path_terms, skip_trigrams
+from experiments import path_terms, skip_trigrams
+from experiments.common import app
 from tests import base
 from tests.experiments import running
 
@@ -95,6 +96,6 @@ class AttentionOnlyTest(base.TestCase):
   )
   def test_refusals(self, binary, values, message):
     """One line that names the flag, before any training."""
-    with self.assertRaisesRegex(cli.UsageError, message) as caught:
+    with self.assertRaisesRegex(app.UsageError, message) as caught:
       self._run(binary, **values)
     self.assertLen(str(caught.exception).splitlines(), 1)

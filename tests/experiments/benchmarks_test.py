@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import cli
 from experiments.benchmarks import (
   attention,
   contenders,
@@ -34,6 +33,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.contenders import Contender, Prepared, Shape
 from experiments.benchmarks.pieces import Piece
+from experiments.common import app
 from jaxlook import stats
 from tests import base
 from tests.experiments import running
@@ -495,7 +495,7 @@ class SmokeTest(base.TestCase):
   )
   def test_bad_input_is_one_line(self, binary, values, message):
     """Refused by the flag's name before anything is compiled."""
-    with self.assertRaisesRegex(cli.UsageError, message) as caught:
+    with self.assertRaisesRegex(app.UsageError, message) as caught:
       self.run_binary(binary, **values)
     self.assertLen(str(caught.exception).splitlines(), 1)
     self.assertFalse(self.out.exists())

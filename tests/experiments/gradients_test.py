@@ -21,7 +21,7 @@ from absl import flags
 from absl.testing import absltest, parameterized
 
 import jaxlook
-from experiments import cli
+from experiments.common import app
 from jaxlook.models import Decoder, collect_context, huggingface
 from jaxlook.models.gradients import loss_and_gradients
 from tests import base
@@ -298,7 +298,7 @@ class GradientsTest(base.TestCase):
     """Refused in one line, before anything is compiled or written."""
     compiled = mock.Mock(side_effect=AssertionError("compiled"))
     with mock.patch.object(jax, "jit", compiled):
-      with self.assertRaisesRegex(cli.UsageError, message) as caught:
+      with self.assertRaisesRegex(app.UsageError, message) as caught:
         self.main(**changes)
     self.assertNotIn("\n", str(caught.exception))
     self.assertFalse(self.out.exists())
@@ -308,7 +308,7 @@ class GradientsTest(base.TestCase):
     params = random_params(GPT2)
     params["position_embedding"][0] = np.nan
     huggingface.save(self.root / "nan", GPT2, params)
-    with self.assertRaisesRegex(cli.UsageError, "--model: .* a loss of nan"):
+    with self.assertRaisesRegex(app.UsageError, "--model: .* a loss of nan"):
       self.main(model=str(self.root / "nan"))
     shutil.rmtree(self.root / "nan")
     self.assertEmpty(list(self.root.iterdir()))
@@ -317,7 +317,7 @@ class GradientsTest(base.TestCase):
     """A failed write is blamed on --out; what was there stays."""
     self.out.write_text("old")
     with mock.patch.object(os, "replace", side_effect=OSError("disk full")):
-      with self.assertRaisesRegex(cli.UsageError, "--out: disk full"):
+      with self.assertRaisesRegex(app.UsageError, "--out: disk full"):
         self.main()
     self.assertEqual(self.out.read_text(), "old")
     self.assertEqual(list(self.root.iterdir()), [self.out])

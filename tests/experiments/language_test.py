@@ -12,7 +12,8 @@ from absl.testing import parameterized
 from experiments import language
 from jaxlook.training import start_from
 from tests import base
-from tests.experiments import running, sizing_test
+from tests.experiments import running
+from tests.experiments.common import model_sizes_test
 
 
 class LanguageTest(base.TestCase):
@@ -122,7 +123,7 @@ class FineTuningTest(running.RefusalTestCase):
   def test_fine_tuning_with_a_local_arm_on_several_texts(self):
     """All seeds share a start, which the arm names; every text is scored."""
     root = self.root
-    model = sizing_test.folder(root / "tiny")
+    model = model_sizes_test.folder(root / "tiny")
     texts = []
     for name in ("train", "first", "second"):
       texts.append(root / name)

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import cli, memories
+from experiments import memories
+from experiments.common import app
 from experiments.reports.memories import RANDOM
 from jaxlook.circuits.memory_study import agreeing, ending
 from tests import base
@@ -92,7 +93,7 @@ class MemoriesTest(base.TestCase):
         cache=str(self.root / "cache"),
         out=str(self.root / "run"),
       ),
-      self.assertRaisesRegex(cli.UsageError, "^--model: has no feed-forward"),
+      self.assertRaisesRegex(app.UsageError, "^--model: has no feed-forward"),
     ):
       memories.main()
     self.assertFalse((self.root / "run").exists())

@@ -4,7 +4,7 @@ import json
 
 from absl.testing import absltest, flagsaver, parameterized
 
-from experiments import cli, specimens
+from experiments.common import app, microscope_models
 from tests import base
 from tests.experiments.microscopes import TEXT, look, root, write_run
 
@@ -18,7 +18,7 @@ class MicroscopeTest(base.TestCase):
   def refuse(self, message, **values):
     """One line that names the flag, and no page."""
     values.setdefault("model", str(self.run_folder))
-    with self.assertRaises(cli.UsageError) as caught:
+    with self.assertRaises(app.UsageError) as caught:
       look(self.root, out=str(self.root / "refused" / "page.html"), **values)
     self.assertRegex(str(caught.exception), message)
     self.assertLen(str(caught.exception).splitlines(), 1)
@@ -63,7 +63,7 @@ class MicroscopeTest(base.TestCase):
   def test_arms(self, asked, expected):
     """One arm or two, in the order asked for, without seeds that diverged."""
     with flagsaver.flagsaver(attention=asked):
-      found, tokenizer, trained = specimens.read(self.run_folder)
+      found, tokenizer, trained = microscope_models.read(self.run_folder)
     self.assertEqual([each.name for each in found], expected)
     seeds = {each.name: each.seeds for each in found}
     self.assertEqual(seeds["myopic/kv"], (0, 2))
@@ -72,7 +72,7 @@ class MicroscopeTest(base.TestCase):
 
   def test_out_must_be_writable(self):
     """A path that no file can have is refused."""
-    with self.assertRaisesRegex(cli.UsageError, "^--out: "):
+    with self.assertRaisesRegex(app.UsageError, "^--out: "):
       look(self.root, model=str(self.run_folder), out="/dev/null/page.html")
 
   def test_a_run_that_is_not_on_text(self):

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import deferred, planning, rhyming
+from experiments import deferred, planning
+from experiments.common import couplets_setup
 from tests import base
 from tests.experiments import running
 
@@ -90,8 +91,8 @@ class ConfigTest(base.TestCase):
       ),
       flagsaver.flagsaver(p=["0.25", "1"]),
     ):
-      config = rhyming.build_config()
-    names = [rhyming.name(each, config) for each in config.languages]
+      config = couplets_setup.build_config()
+    names = [couplets_setup.name(each, config) for each in config.languages]
     self.assertEqual(
       names,
       [

@@ -11,7 +11,8 @@ import time
 import pyarrow.parquet as pq
 from absl.testing import parameterized
 
-from experiments import precache, precaching
+from experiments import precache
+from experiments.common import precache_setup
 from tests import base
 from tests.experiments import running
 
@@ -109,12 +110,12 @@ class PrecacheTest(base.TestCase):
 class ClaimsTest(base.TestCase):
   def test_published_figures_are_claimed_in_the_published_setup_only(self):
     """W4 and W5 speak of the paper's task, model and training."""
-    paper = precaching.PRESETS["paper"]
+    paper = precache_setup.PRESETS["paper"]
     values = {
       "causal": {0: 0.01, 1: 0.02, 2: 0.02},
       "myopic/residual": {0: 1.249, 1: 1.25, 2: 1.251},
     }
-    problem = precaching.problem(paper, 1.0)
+    problem = precache_setup.problem(paper, 1.0)
     claims = {c.id: c for c in precache.claims(paper, problem, values)}
     for name in ("p=1.0/W4", "p=1.0/W5"):
       self.assertEqual(claims[name].verdict, "supported")

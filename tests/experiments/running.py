@@ -12,7 +12,7 @@ import tempfile
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import cli
+from experiments.common import app
 from jaxlook.runs.result_schema import validate_result
 from tests import base
 
@@ -95,7 +95,7 @@ class RefusalTestCase(base.TestCase):
     with (
       flagsaver.flagsaver(**values),
       contextlib.redirect_stdout(io.StringIO()),
-      self.assertRaises(cli.UsageError) as caught,
+      self.assertRaises(app.UsageError) as caught,
     ):
       binary.main()
     self.assertRegex(str(caught.exception), message)

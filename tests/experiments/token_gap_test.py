@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import cli, token_gap
+from experiments import token_gap
+from experiments.common import app
 from tests import base
 from tests.experiments import running
 
@@ -34,7 +35,7 @@ class TokenGapTest(base.TestCase):
       token_gap.main()
 
   def refuse(self, message, **values):
-    with self.assertRaisesRegex(cli.UsageError, message) as caught:
+    with self.assertRaisesRegex(app.UsageError, message) as caught:
       self.run_main(out=str(self.root / "other"), **values)
     self.assertLen(str(caught.exception).splitlines(), 1)
 

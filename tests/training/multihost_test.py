@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
 
-from experiments import distributed
+from experiments.common import multiprocess
 from jaxlook.training import multihost
 from jaxlook.training.multihost import Place, parse_place
 from tests import base
@@ -74,7 +74,7 @@ class TogetherTest(base.TestCase):
       time.sleep(0.1)
     killed.send_signal(signal.SIGKILL)
     _, errors = left.communicate(timeout=2 * multihost.HEARTBEAT_SECONDS)
-    self.assertEqual((left.returncode, errors), (1, f"{distributed.GONE}\n"))
+    self.assertEqual((left.returncode, errors), (1, f"{multiprocess.GONE}\n"))
     self.assertEqual(killed.communicate(timeout=_SECONDS)[1], "")
 
     leader, other = self.start()

@@ -18,12 +18,12 @@ import numpy as np
 from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments import cli, distributed
+from experiments.common import app, multiprocess
 from jaxlook.training import Stopped, evaluate, multihost, saved_params, train
 from jaxlook.training.mesh import MeshShape, automatic_mesh
 from tests.training import meshes
 
-flags.adopt_module_key_flags(distributed)
+flags.adopt_module_key_flags(multiprocess)
 OUT = flags.DEFINE_string("out", None, "A folder that the processes share.")
 
 DECODER, TASK, SEEDS = meshes.DECODER, meshes.TASK, meshes.SEEDS
@@ -127,7 +127,7 @@ def main() -> None:
     *(DECODER, TASK, CONFIG, trained.params), key=jax.random.key(9)
   )
   write("resumed", [seen, trained.losses.tolist(), held_out.tolist()])
-  distributed.go_alone()
+  multiprocess.go_alone()
   trained = train(DECODER, TASK, CONFIG, SEEDS, mesh=ALONE)
   held_out = evaluate(
     *(DECODER, TASK, CONFIG),
@@ -142,4 +142,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   jax.config.update("jax_disable_most_optimizations", True)
-  cli.run(main)
+  app.run(main)

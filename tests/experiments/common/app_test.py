@@ -7,7 +7,7 @@ from unittest import mock
 from absl import flags
 from absl.testing import parameterized
 
-from experiments import cli
+from experiments.common import app
 from tests import base
 
 
@@ -21,15 +21,15 @@ class NamingTest(base.TestCase):
   )
   def test_the_flag_of_the_field_is_blamed(self, error, message):
     """The field that begins a message names the flag; else the first one."""
-    with self.assertRaises(cli.UsageError) as caught:
-      with cli.naming("width", "heads"):
+    with self.assertRaises(app.UsageError) as caught:
+      with app.naming("width", "heads"):
         raise error
     self.assertStartsWith(str(caught.exception), message)
 
   def test_other_errors_pass(self):
     """A bug is not blamed on the user."""
     with self.assertRaises(KeyError):
-      with cli.naming("width"):
+      with app.naming("width"):
         raise KeyError("width")
 
 
@@ -47,10 +47,10 @@ class FlagsTest(base.TestCase):
       contextlib.redirect_stderr(errors),
     ):
       for module, name in (("__main__", "binary"), ("binary", "wrapper")):
-        self.assertEqual(cli._parse_flags(module, [name, "--read=2"]), [name])
+        self.assertEqual(app._parse_flags(module, [name, "--read=2"]), [name])
       with self.assertRaises(SystemExit) as caught:
-        cli._parse_flags("__main__", ["binary", "--shared=1"])
-    self.assertEqual(caught.exception.code, cli.BAD_INPUT)
+        app._parse_flags("__main__", ["binary", "--shared=1"])
+    self.assertEqual(caught.exception.code, app.BAD_INPUT)
     self.assertEqual(
       errors.getvalue(), "--shared: is of no use here; see --help\n"
     )

@@ -1,6 +1,6 @@
 """Arms as tasks of Ray, on this machine or on a cluster: `--launcher=ray`.
 
-Not a binary: `experiments.ablating` calls it. An arm is one task with its
+Not a binary: `experiments.common.training_flags` calls it. An arm is one task with its
 resources. It is given to another worker where its worker or node is lost, and
 goes on there from its last checkpoint; an error of Python is not tried again.
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import cli, clusters, progress, working
+from experiments.common import app, progress, ray_cluster, ray_worker
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.runs.store import Arm, Arms, Unseen
 from jaxlook.training import (
@@ -62,7 +62,7 @@ class _Cell:
 
   def hear(self) -> None:
     """Passes on what the worker says, and that it is another one."""
-    note = working.heard(self.arm)
+    note = ray_worker.heard(self.arm)
     if note is None:
       return
     if self.worker not in ("", note.worker):
@@ -101,9 +101,9 @@ def on_ray(
     SystemExit: an arm failed, or the run was asked to stop; the same command
       goes on from there, with or without Ray.
   """
-  with clusters.connected(resources):
+  with ray_cluster.connected(resources):
     # Ray has a handler of its own for SIGTERM.
-    stop = cli.Stop()
+    stop = app.Stop()
     shown = progress.over(todo, later)
     cells = []
     given = teachers or [None] * len(todo)
@@ -112,7 +112,7 @@ def on_ray(
       arm = begin_arm(store, problem, variant, teacher)
       report = shown.arm(name, progress.step_cost(problem))
       cells.append(_Cell(problem, variant, name, arm, teacher, report))
-    order = working.order(store.root, mesh)
+    order = ray_worker.order(store.root, mesh)
     try:
       with contextlib.closing(shown):
         failed = _run(store, cells, order, resources, stop, shown)
@@ -137,9 +137,9 @@ def on_ray(
 def _run(
   store: Arms,
   cells: Sequence[_Cell],
-  order: working.Order,
+  order: ray_worker.Order,
   resources: Mapping[str, float],
-  stop: cli.Stop,
+  stop: app.Stop,
   shown: progress.Progress,
 ) -> str | None:
   """Waits until all tasks have ended; returns the first failure in one line."""
@@ -177,14 +177,14 @@ def _run(
 def _submit(
   store: Arms,
   cells: Sequence[_Cell],
-  order: working.Order,
+  order: ray_worker.Order,
   resources: Mapping[str, float],
 ) -> dict[Any, _Cell]:
   """Tasks for the arms that are not finished; the others are read."""
   import ray
 
-  finish = ray.remote(working.finish).options(
-    max_retries=_RETRIES, **clusters.options(resources)
+  finish = ray.remote(ray_worker.finish).options(
+    max_retries=_RETRIES, **ray_cluster.options(resources)
   )
   # Sent once, however many variants it has.
   problems = {id(cell.problem): cell.problem for cell in cells}

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, reading, studying
+from experiments.common import app, text_setup, trained_models, training_flags
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.circuits.microscope import Specimen
 from jaxlook.models import Decoder, huggingface
@@ -38,7 +38,7 @@ def read(folder: Path) -> Found:
 
 def _choose(folder: Path) -> list[SavedArm]:
   """The one or two arms of a run folder that the flags ask for."""
-  with cli.naming("model"):
+  with app.naming("model"):
     roots = sorted((folder / "arms").iterdir())
     arms = [read_arm(root) for root in roots if Arm(root).finished]
     if any("tokenizer" not in arm.about for arm in arms):
@@ -47,10 +47,10 @@ def _choose(folder: Path) -> list[SavedArm]:
     if not found:
       raise ValueError(f"{folder} holds no finished arm without a teacher")
   shape = next(iter(found.values())).model
-  asked = ablating.ATTENTION.value
+  asked = training_flags.ATTENTION.value
   if not asked:
     asked = (CAUSAL, KV) if {CAUSAL, KV} <= set(found) else list(found)[:2]
-  with cli.naming("attention"):
+  with app.naming("attention"):
     named = [
       layers_name(parse_layers(text, shape.layers, shape.heads))
       for text in asked
@@ -68,14 +68,14 @@ def _of_run(folder: Path) -> Found:
   arms = _choose(folder)
   about = dict(arms[0].about)
   about["tokenizer"] = flags.FLAGS["tokenizer"].value or about["tokenizer"]
-  tokenizer = reading.tokenizer_of(about)
-  with cli.naming("step"):
-    subjects = [studying.subject(arm) for arm in arms]
+  tokenizer = text_setup.tokenizer_of(about)
+  with app.naming("step"):
+    subjects = [trained_models.subject(arm) for arm in arms]
   specimens = [
     Specimen(arm.variant, each.decoder, each.params, each.seeds)
     for arm, each in zip(arms, subjects, strict=True)
   ]
-  step = studying.STEP.value
+  step = trained_models.STEP.value
   steps = arms[0].train.steps if step is None else step
   return specimens, tokenizer, f", after {steps} steps of training"
 
@@ -84,10 +84,10 @@ def _of_one(folder: Path) -> Found:
   """The model of a Hugging Face folder."""
   for name in ("attention", "step", "seed"):
     if flags.FLAGS[name].value is not None:
-      raise cli.UsageError(name, f"is given in vain: {folder} is one model")
-  with cli.naming("model"):
+      raise app.UsageError(name, f"is given in vain: {folder} is one model")
+  with app.naming("model"):
     loaded = huggingface.load(folder)
-  with cli.naming("tokenizer"):
+  with app.naming("tokenizer"):
     tokenizer = load_tokenizer(flags.FLAGS["tokenizer"].value or folder)
   params = jax.tree.map(lambda x: np.asarray(x)[None], loaded.params)
   specimen = Specimen(

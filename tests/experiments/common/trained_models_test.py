@@ -13,15 +13,8 @@ import numpy as np
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import (
-  cli,
-  gradient_anatomy,
-  horizon,
-  local_myopia,
-  placebo,
-  studying,
-  writing,
-)
+from experiments import gradient_anatomy, horizon, local_myopia, placebo
+from experiments.common import app, results_writer, trained_models
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
 from tests import base
 
@@ -29,7 +22,7 @@ VARIANTS = ("causal", "myopic/kv")
 
 
 def _study():
-  return studying.build(
+  return trained_models.build(
     "test", "Test", VARIANTS, precache=gradient_anatomy.PRECACHE
   )
 
@@ -50,8 +43,8 @@ class StudyingTest(base.TestCase):
       contextlib.redirect_stdout(io.StringIO()),
     ):
       cls.study = _study()
-      with studying.opened(cls.study) as store:
-        cls.trained = studying.subjects(store, cls.study)
+      with trained_models.opened(cls.study) as store:
+        cls.trained = trained_models.subjects(store, cls.study)
 
   def setUp(self):
     super().setUp()
@@ -71,8 +64,8 @@ class StudyingTest(base.TestCase):
     """The study and its subjects under some flags."""
     self._flags(**values)
     study = _study()
-    with studying.opened(study) as store:
-      return study, studying.subjects(store, study)
+    with trained_models.opened(study) as store:
+      return study, trained_models.subjects(store, study)
 
   def test_a_run_folder_gives_the_models_that_it_trained(self):
     """Parameters by variant, and the very same task."""
@@ -94,7 +87,9 @@ class StudyingTest(base.TestCase):
 
   def test_untrained_models_are_the_initial_ones(self):
     """Step 0 of every variant is the same, drawn from the seed."""
-    fresh = [studying.untrained(self.study, each) for each in self.trained]
+    fresh = [
+      trained_models.untrained(self.study, each) for each in self.trained
+    ]
     self.assertEqual(fresh[0].variant, "untrained")
     self.assert_close(fresh[0].params, fresh[1].params, atol=0.0)
     init_key = jax.random.split(jax.random.key(0))[0]
@@ -135,8 +130,8 @@ class StudyingTest(base.TestCase):
     if values.get("model") == "{run}":
       values = values | {"model": self.run_folder}
     self._flags(**values)
-    with self.assertRaisesRegex(cli.UsageError, message):
-      studying.build("test", "Test", VARIANTS)
+    with self.assertRaisesRegex(app.UsageError, message):
+      trained_models.build("test", "Test", VARIANTS)
 
   def test_the_report_names_the_seeds_that_diverged(self):
     """Those of a study's own cells and those of other models, once each."""
@@ -146,9 +141,11 @@ class StudyingTest(base.TestCase):
       {**cell, "seed": seed, "status": status}
       for seed, status in enumerate(("diverged", "done", "diverged"))
     ]
-    with studying.opened(self.study) as store:
-      found = writing.Findings([], {}, {}, cells=cells, lost={"myopic": [3]})
-      writing.write(store, self.study, found)
+    with trained_models.opened(self.study) as store:
+      found = results_writer.Findings(
+        [], {}, {}, cells=cells, lost={"myopic": [3]}
+      )
+      results_writer.write(store, self.study, found)
       told = (store.root / "report.md").read_text()
     self.assertIn("Of open causal, the seeds [0, 2] diverged", told)
     self.assertIn("Of myopic, the seeds [3] diverged", told)
@@ -157,8 +154,8 @@ class StudyingTest(base.TestCase):
   def test_a_study_of_tokens_takes_no_models_of_other_tasks(self):
     """Whatever trained them: without a flag it trains on text itself."""
     self._flags(model=self.run_folder)
-    with self.assertRaisesRegex(cli.UsageError, "^--model: must be text"):
-      studying.build("test", "Test", VARIANTS, precache=None)
+    with self.assertRaisesRegex(app.UsageError, "^--model: must be text"):
+      trained_models.build("test", "Test", VARIANTS, precache=None)
 
   @parameterized.parameters(
     (horizon, {"model": "runs/x"}, "^--model: is given in vain"),
@@ -170,6 +167,6 @@ class StudyingTest(base.TestCase):
   def test_refusals_of_binaries(self, binary, values, message):
     """What an experiment cannot use is refused before it trains."""
     self._flags(**values)
-    with self.assertRaisesRegex(cli.UsageError, message):
+    with self.assertRaisesRegex(app.UsageError, message):
       binary.main()
     self.assertEmpty(list(pathlib.Path(self.out).glob("arms/*")))

@@ -6,7 +6,8 @@ from unittest import mock
 
 from absl.testing import parameterized
 
-from experiments import clusters, precache
+from experiments import precache
+from experiments.common import ray_cluster
 from tests.experiments import running
 
 try:
@@ -19,19 +20,19 @@ class ResourcesTest(parameterized.TestCase):
   def test_reads_amounts(self):
     """Names of Ray with amounts; processors and GPUs in either case."""
     self.assertEqual(
-      clusters.parse_resources("cpu:2, GPU:0.5,TPU-v4:4"),
+      ray_cluster.parse_resources("cpu:2, GPU:0.5,TPU-v4:4"),
       {"CPU": 2.0, "GPU": 0.5, "TPU-v4": 4.0},
     )
     self.assertEqual(
-      clusters.parse_resources("gpu:1"), {"CPU": 0.0, "GPU": 1.0}
+      ray_cluster.parse_resources("gpu:1"), {"CPU": 0.0, "GPU": 1.0}
     )
 
   def test_tasks_without_accelerators_stay_on_processors(self):
     """What JAX reads is sent, and only tasks that ask for GPUs may see any."""
     here = {"XLA_FLAGS": "--some", "HOME": "/", "JAX_PLATFORMS": "cuda"}
     with mock.patch.dict(os.environ, here, clear=True):
-      gpu = clusters.options({"CPU": 0.0, "GPU": 0.5, "disk": 2.0})
-      sent = clusters.options({"CPU": 1.0, "GPU": 0.0})["runtime_env"]
+      gpu = ray_cluster.options({"CPU": 0.0, "GPU": 0.5, "disk": 2.0})
+      sent = ray_cluster.options({"CPU": 1.0, "GPU": 0.0})["runtime_env"]
     self.assertEqual(
       sent, {"env_vars": {"XLA_FLAGS": "--some", "JAX_PLATFORMS": "cuda"}}
     )
@@ -45,7 +46,7 @@ class ResourcesTest(parameterized.TestCase):
       },
     )
     with mock.patch.dict(os.environ, clear=True):
-      sent = clusters.options({"CPU": 1.0})["runtime_env"]
+      sent = ray_cluster.options({"CPU": 1.0})["runtime_env"]
     self.assertEqual(sent, {"env_vars": {"JAX_PLATFORMS": "cpu"}})
 
   @parameterized.parameters(
@@ -58,7 +59,7 @@ class ResourcesTest(parameterized.TestCase):
   def test_refuses(self, text, message):
     """Bad amounts are refused with what they should be."""
     with self.assertRaisesRegex(ValueError, message):
-      clusters.parse_resources(text)
+      ray_cluster.parse_resources(text)
 
 
 @unittest.skipIf(ray is None, "needs Ray: pip install jaxlook[cluster]")

@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import cli, reading
+from experiments.common import app, text_setup
 from tests import base
 
 
@@ -33,17 +33,17 @@ class ReadingTest(base.TestCase):
       "cache": str(self.root / "cache"),
     } | values
     with flagsaver.flagsaver(**values):
-      config = reading.PRESETS["smoke"]
-      return reading.read_text(config, documents=kept)
+      config = text_setup.PRESETS["smoke"]
+      return text_setup.read_text(config, documents=kept)
 
   def test_documents_are_kept_apart_when_asked(self):
     """By the flag, or because the models at hand were trained so."""
     for found in (self.read(True), self.read(documents=True)):
       windows = found.windows(0, range(2), 8).reshape(-1, 17)
       self.assertEqual(np.ptp(windows, axis=1).max(), 0)
-      self.assertTrue(reading.about(found)["documents"])
+      self.assertTrue(text_setup.about(found)["documents"])
     joined = self.read()
-    self.assertNotIn("documents", reading.about(joined))
+    self.assertNotIn("documents", text_setup.about(joined))
     # All but two of 34 windows, of which five cross a break.
     every = joined.windows(0, range(4), 8).reshape(-1, 17)
     self.assertGreater(np.ptp(every, axis=1).max(), 0)
@@ -52,6 +52,6 @@ class ReadingTest(base.TestCase):
     """One line that names the flag and the extra."""
     with mock.patch.dict(sys.modules, datasets=None):
       with self.assertRaisesRegex(
-        cli.UsageError, r"^--corpus: datasets:a/b needs datasets: pip install"
+        app.UsageError, r"^--corpus: datasets:a/b needs datasets: pip install"
       ):
         self.read(corpus="datasets:a/b")

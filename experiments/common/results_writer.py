@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments import ablating, cli
-from experiments.studying import Study
+from experiments.common import app, training_flags
+from experiments.common.trained_models import Study
 from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_bytes, write_table
 from jaxlook.runs.environment import environment
@@ -112,7 +112,7 @@ def write(store: Store, study: Study, found: Findings) -> None:
   store.write_result(
     {
       "experiment": study.name,
-      "preset": ablating.PRESET.value,
+      "preset": training_flags.PRESET.value,
       "config": store.config,
       "environment": where,
       "cells": cells,
@@ -120,5 +120,5 @@ def write(store: Store, study: Study, found: Findings) -> None:
     }
   )
   for name, rows in tables.items():
-    cli.print_table(name, rows)
+    app.print_table(name, rows)
   print(f"wrote {store.root}/{written}")

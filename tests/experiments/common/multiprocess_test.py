@@ -10,7 +10,7 @@ import sys
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import cli, distributed, lastwords
+from experiments.common import app, multiprocess, stderr_filter
 from tests import base
 from tests.experiments import running
 
@@ -40,10 +40,10 @@ class FlagTest(base.TestCase):
     """A bad value, or one that is in vain, is refused before joining."""
     with (
       flagsaver.flagsaver(distributed=value),
-      self.assertRaisesRegex(cli.UsageError, message),
-      cli.naming("distributed"),
+      self.assertRaisesRegex(app.UsageError, message),
+      app.naming("distributed"),
     ):
-      distributed.join(trains)
+      multiprocess.join(trains)
 
   def test_no_cluster(self):
     """Where nothing is detected, the flag is refused in one line."""
@@ -56,7 +56,7 @@ class FlagTest(base.TestCase):
       text=True,
       check=False,
     )
-    self.assertEqual((done.returncode, done.stdout), (cli.BAD_INPUT, ""))
+    self.assertEqual((done.returncode, done.stdout), (app.BAD_INPUT, ""))
     self.assertRegex(
       done.stderr, "^--distributed: distributed=auto finds no cluster.*\n$"
     )
@@ -66,7 +66,7 @@ class LastWordsTest(base.TestCase):
   def passed_on(self, said: bytes) -> bytes:
     """What comes through of a process's stderr."""
     return subprocess.run(
-      [sys.executable, "-S", lastwords.__file__, "gone"],
+      [sys.executable, "-S", stderr_filter.__file__, "gone"],
       input=said,
       capture_output=True,
       check=True,

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from experiments import ablating, cli
+from experiments.common import app, training_flags
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.couplets.examination import Couples
 from jaxlook.tasks.couplets import Couplets, Route
@@ -83,36 +83,40 @@ LOOKUP = {
   "smoke": Config(
     (Couplets(p=0.5, fillers=1, modifiers=1),),
     *(2, 16, 2, 2, 64),
-    ablating.small_training(20, 8, log_every=10),
+    training_flags.small_training(20, 8, log_every=10),
   ),
   "cpu": Config(
     _LOOKUP,
     *(2, 64, 4, 3, 1024),
-    ablating.small_training(2500, 128, log_every=100),
+    training_flags.small_training(2500, 128, log_every=100),
   ),
   "paper": Config(
     _LOOKUP,
     *(4, 128, 8, 8, 4096),
-    ablating.small_training(10_000, 512, learning_rate=1e-3, log_every=100),
+    training_flags.small_training(
+      10_000, 512, learning_rate=1e-3, log_every=100
+    ),
   ),
 }
 TALLY = {
   "smoke": Config(
     (Couplets(0.5, "tally", "open", pairs=3, modifiers=1),),
     *(2, 16, 2, 2, 64),
-    ablating.small_training(20, 8, log_every=10),
+    training_flags.small_training(20, 8, log_every=10),
   ),
   "cpu": Config(
     (Couplets(0.9, "tally", "open", pairs=5),),
     *(2, 64, 4, 3, 1024),
-    ablating.small_training(
+    training_flags.small_training(
       2500, 256, learning_rate=5e-3, microbatches=4, log_every=100
     ),
   ),
   "paper": Config(
     tuple(Couplets(0.9, "tally", "open", pairs=k) for k in (5, 9, 15)),
     *(2, 128, 8, 8, 4096),
-    ablating.small_training(50_000, 512, learning_rate=1e-3, log_every=100),
+    training_flags.small_training(
+      50_000, 512, learning_rate=1e-3, log_every=100
+    ),
   ),
 }
 
@@ -123,25 +127,25 @@ def build_config() -> Config:
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  if ablating.LENGTH.value is not None:
-    raise cli.UsageError("length", "is given in vain: the language decides it")
+  if training_flags.LENGTH.value is not None:
+    raise app.UsageError("length", "is given in vain: the language decides it")
   tally = _KEY.value == "tally"
-  config = ablating.resolve(TALLY if tally else LOOKUP)
+  config = training_flags.resolve(TALLY if tally else LOOKUP)
   languages = config.languages
   if _PAIRS.value is not None:
     if not tally:
-      raise cli.UsageError("pairs", "is given without --key=tally")
-    with cli.naming("pairs"):
+      raise app.UsageError("pairs", "is given without --key=tally")
+    with app.naming("pairs"):
       languages = tuple(
         dataclasses.replace(each, pairs=_PAIRS.value) for each in languages
       )
   if _LANGUAGE.value:
     forms = list(dict.fromkeys(_LANGUAGE.value))
-    with cli.naming("language"):
+    with app.naming("language"):
       languages = _languages(forms, languages[0])
   asked = flags.FLAGS["p"].value
   if asked is not None:
-    with cli.naming("p"):
+    with app.naming("p"):
       shares = [float(text) for text in dict.fromkeys(asked)]
       if not shares or not min(shares) > 0.0:
         raise ValueError("must be above 0: some couplets must rhyme")
@@ -167,7 +171,7 @@ def name(language: Couplets, config: Config) -> str:
 
 def problem(language: Couplets, config: Config) -> Problem:
   """A language with its model and training."""
-  with cli.naming("width", "heads", "layers"):
+  with app.naming("width", "heads", "layers"):
     model = DecoderConfig(
       *(config.layers, config.width, config.heads),
       max_length=language.length,

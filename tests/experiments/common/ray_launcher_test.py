@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 import pytest
 
-from experiments import cli, launching
+from experiments.common import app, ray_launcher
 from jaxlook.models import DecoderConfig
 from jaxlook.runs.store import Arm, open_store
 from jaxlook.tasks.precache import Precache
@@ -167,7 +167,7 @@ class SweepTest(base.TestCase):
       contextlib.redirect_stderr(self.refused),
     ):
       todo = [(problem, VARIANT) for problem in problems]
-      return launching.on_ray(store, todo, {"CPU": 1.0}, later=later)
+      return ray_launcher.on_ray(store, todo, {"CPU": 1.0}, later=later)
 
   def signalled(self, problems, workers_first: int, later=()) -> None:
     """Runs a sweep that gets SIGTERM once there are so many workers."""
@@ -266,7 +266,7 @@ class SweepTest(base.TestCase):
     """A machine that lacks what is asked for is not waited for."""
     with open_store(self.root / "run", {"sweep": 1}) as store:
       with self.assertRaisesRegex(
-        cli.UsageError, "^--launcher_resources: this machine .* CPU:4$"
+        app.UsageError, "^--launcher_resources: this machine .* CPU:4$"
       ):
-        launching.on_ray(store, [(problem(0), VARIANT)], {"CPU": 4.0})
+        ray_launcher.on_ray(store, [(problem(0), VARIANT)], {"CPU": 4.0})
     self.assertFalse((self.root / "run/arms").exists())

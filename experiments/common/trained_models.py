@@ -14,7 +14,13 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablating, cli, distributed, precaching, reading
+from experiments.common import (
+  app,
+  multiprocess,
+  precache_setup,
+  text_setup,
+  training_flags,
+)
 from jaxlook import models
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.models import Decoder, huggingface
@@ -39,9 +45,9 @@ STEP = flags.DEFINE_integer(
   "step", None, "With --model=RUN: after how many steps; the last by default."
 )
 
-flags.adopt_module_key_flags(ablating)
-flags.adopt_module_key_flags(precaching)
-flags.adopt_module_key_flags(reading)
+flags.adopt_module_key_flags(training_flags)
+flags.adopt_module_key_flags(precache_setup)
+flags.adopt_module_key_flags(text_setup)
 
 UNTRAINED = "untrained"
 PRETRAINED = "pretrained"
@@ -52,8 +58,8 @@ _SETTLED = (
   *("learning_rate", "batch_size", "bfloat16", "remat", "loss_tokens"),
 )
 
-_CPU, _PAPER = (precaching.PRESETS[preset] for preset in ("cpu", "paper"))
-PRECACHE = precaching.PRESETS | {
+_CPU, _PAPER = (precache_setup.PRESETS[preset] for preset in ("cpu", "paper"))
+PRECACHE = precache_setup.PRESETS | {
   # Sources 1..4 back; sin(3 x) is not to be had from random features.
   "cpu": dataclasses.replace(
     _CPU,
@@ -63,7 +69,7 @@ PRECACHE = precaching.PRESETS | {
   ),
   "paper": dataclasses.replace(_PAPER, p=(1.0,)),
 }
-TEXT = reading.PRESETS
+TEXT = text_setup.PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +140,8 @@ def build(
   title: str,
   variants: Sequence[str],
   *,
-  precache: Mapping[str, precaching.Config] | None = PRECACHE,
-  text: Mapping[str, reading.Config] = TEXT,
+  precache: Mapping[str, precache_setup.Config] | None = PRECACHE,
+  text: Mapping[str, text_setup.Config] = TEXT,
 ) -> Study:
   """Checks the flags and says what is to be studied.
 
@@ -155,107 +161,107 @@ def build(
   """
   if not MODEL.value:
     if STEP.value is not None:
-      raise cli.UsageError("step", "is given without --model")
+      raise app.UsageError("step", "is given without --model")
     if precache is None and not flags.FLAGS["task"].using_default_value:
       _check_text("task", TASK.value == "text")
     if TASK.value == "text" or precache is None:
-      return _on_text(name, title, variants, reading.build_config(text))
+      return _on_text(name, title, variants, text_setup.build_config(text))
     return _on_precache(
-      name, title, variants, precaching.build_config(precache)
+      name, title, variants, precache_setup.build_config(precache)
     )
   folder = Path(MODEL.value)
   of_run = (folder / "arms").is_dir()
   more = ("length",) if of_run else ("attention", "p")
   for flag in (*_SETTLED, *more):
     if flags.FLAGS[flag].value != flags.FLAGS[flag].default:
-      raise cli.UsageError(flag, "is given in vain: --model has settled it")
+      raise app.UsageError(flag, "is given in vain: --model has settled it")
   if of_run:
     study = _on_run(name, title, folder)
     _check_text("model", precache is not None or study.on_text)
     return study
   if STEP.value is not None:
-    raise cli.UsageError("step", f"{folder} is no run folder")
+    raise app.UsageError("step", f"{folder} is no run folder")
   return _on_pretrained(name, title, folder, text)
 
 
 def _check_text(flag: str, on_text: bool) -> None:
   if not on_text:
-    raise cli.UsageError(flag, "must be text: this study is of tokens")
+    raise app.UsageError(flag, "must be text: this study is of tokens")
 
 
 def _on_precache(name, title, variants, config) -> Study:
   """Models to be trained on the pre-caching task."""
   if len(config.p) != 1:
-    raise cli.UsageError("p", "a study takes one probability")
+    raise app.UsageError("p", "a study takes one probability")
   return Study(
     name=name,
     title=title,
-    problem=precaching.problem(config, config.p[0]),
-    variants=ablating.arms(variants, config.layers, config.heads),
+    problem=precache_setup.problem(config, config.p[0]),
+    variants=training_flags.arms(variants, config.layers, config.heads),
     config={"experiment": name, **dataclasses.asdict(config)},
-    setup=precaching.setup(config),
-    unit=precaching.UNIT,
-    source=precaching.SOURCE,
+    setup=precache_setup.setup(config),
+    unit=precache_setup.UNIT,
+    source=precache_setup.SOURCE,
   )
 
 
 def _on_text(name, title, variants, config, about=None) -> Study:
   """Models to be trained on text, or that were."""
-  reading.shape(config, vocab_size=2)
-  arms = ablating.arms(variants, config.layers, config.heads)
+  text_setup.shape(config, vocab_size=2)
+  arms = training_flags.arms(variants, config.layers, config.heads)
   about = about or {}
-  text = reading.read_text(
+  text = text_setup.read_text(
     config, about.get("tokenizer"), about.get("documents", False)
   )
   return Study(
     name=name,
     title=title,
-    problem=reading.problem(config, text),
+    problem=text_setup.problem(config, text),
     variants=arms,
     config={
       "experiment": name,
-      "text": reading.about(text),
+      "text": text_setup.about(text),
       **dataclasses.asdict(config),
     },
-    setup=reading.setup(config, text),
-    unit=reading.UNIT,
-    source=reading.SOURCE,
+    setup=text_setup.setup(config, text),
+    unit=text_setup.UNIT,
+    source=text_setup.SOURCE,
   )
 
 
 def _on_run(name: str, title: str, folder: Path) -> Study:
   """Models that a run folder holds."""
-  with cli.naming("model"):
+  with app.naming("model"):
     roots = sorted((folder / "arms").iterdir())
     arms = [read_arm(root) for root in roots if Arm(root).finished]
     if not arms:
       raise ValueError(f"{folder} holds no finished arm")
   if flags.FLAGS["p"].value is not None:
-    with cli.naming("p"):
+    with app.naming("p"):
       asked = [float(p) for p in flags.FLAGS["p"].value]
     arms = [arm for arm in arms if [arm.about.get("p")] == asked]
     if not arms:
-      raise cli.UsageError("p", f"{folder} holds no arm of that setting")
+      raise app.UsageError("p", f"{folder} holds no arm of that setting")
   if len({arm.setting for arm in arms}) > 1:
     flag = "p" if "p" in arms[0].about else "model"
-    raise cli.UsageError(flag, f"{folder} has several settings, not one")
+    raise app.UsageError(flag, f"{folder} has several settings, not one")
   saved = {arm.variant: arm for arm in arms if "teacher" not in arm.variant}
-  if ablating.ATTENTION.value:
+  if training_flags.ATTENTION.value:
     shape = arms[0].model
-    with cli.naming("attention"):
+    with app.naming("attention"):
       asked = [
         layers_name(parse_layers(text, shape.layers, shape.heads))
-        for text in ablating.ATTENTION.value
+        for text in training_flags.ATTENTION.value
       ]
     for variant in asked:
       if variant not in saved:
-        raise cli.UsageError(
+        raise app.UsageError(
           "attention", f"{folder} has no {variant!r}, only {', '.join(saved)}"
         )
     saved = {variant: saved[variant] for variant in asked}
   first = arms[0]
   if STEP.value is not None:
-    with cli.naming("step"):
+    with app.naming("step"):
       for arm in saved.values():
         arm.params(STEP.value)
   shape = {
@@ -266,7 +272,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
   shape |= {"length": length, "seeds": len(first.seeds)}
   if "terms" in first.about:
     task = Precache(**first.about)
-    config = precaching.Config(
+    config = precache_setup.Config(
       p=(task.p,),
       terms=task.terms,
       frequency=task.frequency,
@@ -277,7 +283,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     )
     study = _on_precache(name, title, tuple(saved), config)
   else:
-    config = reading.Config(
+    config = text_setup.Config(
       init_std=first.model.init_std,
       mlp_width=first.model.mlp_width,
       tied_head=first.model.tied_head,
@@ -290,7 +296,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
       study, problem=dataclasses.replace(study.problem, model=first.model)
     )
     if dict(first.about) != study.problem.about:
-      raise cli.UsageError("corpus", f"is not the text of {folder}")
+      raise app.UsageError("corpus", f"is not the text of {folder}")
   return dataclasses.replace(
     study,
     variants=tuple(saved),
@@ -303,13 +309,13 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
 
 def _on_pretrained(name, title, folder, presets) -> Study:
   """The one model of a Hugging Face folder."""
-  with cli.naming("model"):
+  with app.naming("model"):
     loaded = huggingface.load(folder)
   shape = loaded.config
-  config = presets[ablating.PRESET.value]
-  length = ablating.LENGTH.value or min(config.length, shape.max_length)
+  config = presets[training_flags.PRESET.value]
+  length = training_flags.LENGTH.value or min(config.length, shape.max_length)
   if not 1 <= length <= shape.max_length:
-    raise cli.UsageError(
+    raise app.UsageError(
       "length", f"must lie in 1..{shape.max_length}, not {length}"
     )
   config = dataclasses.replace(
@@ -320,13 +326,13 @@ def _on_pretrained(name, title, folder, presets) -> Study:
     heads=shape.heads,
     seeds=1,
   )
-  text = reading.read_text(config, tokenizer=str(folder))
+  text = text_setup.read_text(config, tokenizer=str(folder))
   if text.vocab_size > (shape.vocab_size or 0):
-    raise cli.UsageError(
+    raise app.UsageError(
       "tokenizer",
       f"has {text.vocab_size} ids, the model only {shape.vocab_size}",
     )
-  problem = dataclasses.replace(reading.problem(config, text), model=shape)
+  problem = dataclasses.replace(text_setup.problem(config, text), model=shape)
   return Study(
     name=name,
     title=title,
@@ -334,14 +340,14 @@ def _on_pretrained(name, title, folder, presets) -> Study:
     variants=(PRETRAINED,),
     config={
       "experiment": name,
-      "text": reading.about(text),
+      "text": text_setup.about(text),
       "length": length,
       "model": str(folder),
     },
     setup=f"{folder.name}, {shape.layers} layers, width {shape.width}, on"
-    f" {reading.name()}, {text.train.tokenizer} tokens; N = {length}",
-    unit=reading.UNIT,
-    source=reading.SOURCE,
+    f" {text_setup.name()}, {text.train.tokenizer} tokens; N = {length}",
+    unit=text_setup.UNIT,
+    source=text_setup.SOURCE,
     loaded=loaded.params,
   )
 
@@ -349,7 +355,7 @@ def _on_pretrained(name, title, folder, presets) -> Study:
 def opened(study: Study) -> Store:
   """Opens the run folder of a study; see `ablating.opened`."""
   config = {"variants": study.variants, **study.config}
-  return ablating.opened(study.name, config)
+  return training_flags.opened(study.name, config)
 
 
 def subjects(store: Store, study: Study) -> list[Subject]:
@@ -366,14 +372,16 @@ def subjects(store: Store, study: Study) -> list[Subject]:
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
   if study.loaded is not None or study.saved:
-    distributed.go_alone()
+    multiprocess.go_alone()
   if study.loaded is not None:
     params = jax.tree.map(lambda x: np.asarray(x)[None], study.loaded)
     return [Subject(PRETRAINED, Decoder(study.problem.model), params, (0,))]
   saved = study.saved
   if not saved:
     todo = [(study.problem, variant) for variant in study.variants]
-    saved = {arm.variant: read(arm) for arm in ablating.train(store, todo)}
+    saved = {
+      arm.variant: read(arm) for arm in training_flags.train(store, todo)
+    }
   return [subject(arm) for arm in saved.values()]
 
 
@@ -388,7 +396,7 @@ def subject(arm: SavedArm) -> Subject:
   alive = {cell["seed"] for cell in cells if cell["status"] == "done"}
   seeds = tuple(seed for seed in arm.seeds if seed in alive)
   if not seeds:
-    raise cli.UsageError("seeds", f"all seeds of {arm.variant} diverged")
+    raise app.UsageError("seeds", f"all seeds of {arm.variant} diverged")
   params = _alive(arm.params(STEP.value), arm, seeds)
   return Subject(
     arm.variant if STEP.value != 0 else UNTRAINED,

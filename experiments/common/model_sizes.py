@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import ablating, cli, reading
+from experiments.common import app, text_setup, training_flags
 from jaxlook.models import (
   LEARNING_RATES,
   SHAPES,
@@ -35,7 +35,7 @@ DATA_STEPS = flags.DEFINE_list(
   "data_steps", None, "Lengths of training to compare, at one size."
 )
 # What a shape has settled.
-_SETTLED = (ablating.LAYERS, ablating.WIDTH, ablating.HEADS)
+_SETTLED = (training_flags.LAYERS, training_flags.WIDTH, training_flags.HEADS)
 # Of the peak that the models were pretrained with (Wu et al. 2024, section 5).
 _FINE_TUNING = 0.4
 SAME_START = (
@@ -77,20 +77,20 @@ def chosen(default: Sequence[str] = ()) -> list[Size]:
       flags contradict each other.
   """
   if FROM.value and MODEL_SIZE.value is not None:
-    raise cli.UsageError(MODEL_SIZE.name, "is given in vain: --from settles it")
+    raise app.UsageError(MODEL_SIZE.name, "is given in vain: --from settles it")
   if FROM.value:
     flag, found = FROM, _pretrained(FROM.value)
   else:
     flag = MODEL_SIZE
     names = default if MODEL_SIZE.value is None else MODEL_SIZE.value
-    with cli.naming(MODEL_SIZE.name):
+    with app.naming(MODEL_SIZE.name):
       found = [Size(name, named_shape(name)) for name in names]
   names = [size.name for size in found]
   if len(set(names)) < len(names):
-    raise cli.UsageError(flag.name, f"has a name twice: {', '.join(names)}")
+    raise app.UsageError(flag.name, f"has a name twice: {', '.join(names)}")
   for settled in _SETTLED:
     if found and settled.value is not None:
-      raise cli.UsageError(
+      raise app.UsageError(
         settled.name, f"is given in vain: the size {names[0]} has settled it"
       )
   return found
@@ -100,21 +100,21 @@ def _pretrained(folders: Sequence[str]) -> list[Size]:
   """The folders' models, which share their tokens."""
   found, hashes = [], set()
   for folder in folders:
-    with cli.naming(FROM.name):
+    with app.naming(FROM.name):
       loaded, start = start_from(folder)
       path = Path(folder)
       if not flags.FLAGS["tokenizer"].value:
         hashes.add(load_tokenizer(path).sha256)
     found.append(Size(path.resolve().name, loaded.config, path, start))
   if len(hashes) > 1:
-    raise cli.UsageError(
+    raise app.UsageError(
       FROM.name, "names folders of different tokenizers: losses in other units"
     )
   return found
 
 
 def read_text(
-  config: reading.Config, sizes: Sequence[Size], several: bool = False
+  config: text_setup.Config, sizes: Sequence[Size], several: bool = False
 ) -> Text:
   """The text in the tokens that all sizes share; see `reading.read_text`.
 
@@ -133,23 +133,23 @@ def read_text(
   of_folders = [size for size in sizes if size.folder is not None]
   for size in of_folders:
     if config.length > size.shape.max_length:
-      raise cli.UsageError(
+      raise app.UsageError(
         "length",
         f"must be at most {size.shape.max_length} for {size.name}, not"
         f" {config.length}",
       )
   tokenizer = str(of_folders[0].folder) if of_folders else None
-  text = reading.read_text(config, tokenizer, several=several)
+  text = text_setup.read_text(config, tokenizer, several=several)
   for size in of_folders:
     if text.vocab_size > (size.shape.vocab_size or 0):
-      raise cli.UsageError(
+      raise app.UsageError(
         "tokenizer",
         f"has {text.vocab_size} ids, {size.name} only {size.shape.vocab_size}",
       )
   return text
 
 
-def fitted(config: reading.Config, size: Size) -> reading.Config:
+def fitted(config: text_setup.Config, size: Size) -> text_setup.Config:
   """The config with what a size settles: its shape, and how it is fine-tuned.
 
   Args:
@@ -169,7 +169,7 @@ def fitted(config: reading.Config, size: Size) -> reading.Config:
   )
   if size.start is None:
     return config
-  rate = ablating.LEARNING_RATE.value
+  rate = training_flags.LEARNING_RATE.value
   if rate is None:
     published = [
       LEARNING_RATES[name]
@@ -177,7 +177,7 @@ def fitted(config: reading.Config, size: Size) -> reading.Config:
       if SHAPES[name] == size.shape
     ]
     if not published:
-      raise cli.UsageError(
+      raise app.UsageError(
         "learning_rate",
         f"is needed: {size.name} has the shape of no model whose pretraining is"
         " known",
@@ -189,7 +189,7 @@ def fitted(config: reading.Config, size: Size) -> reading.Config:
   return dataclasses.replace(config, train=train)
 
 
-def problem(config: reading.Config, size: Size, text: Text) -> Problem:
+def problem(config: text_setup.Config, size: Size, text: Text) -> Problem:
   """The text with a model of a size; its setting is the size's name."""
   shape = size.shape
   if size.start is None:
@@ -197,7 +197,7 @@ def problem(config: reading.Config, size: Size, text: Text) -> Problem:
       shape, vocab_size=text.vocab_size, max_length=config.length
     )
   return dataclasses.replace(
-    reading.problem(fitted(config, size), text),
+    text_setup.problem(fitted(config, size), text),
     setting=size.name,
     model=shape,
     start=size.start,
@@ -221,7 +221,7 @@ class Points:
   size: str | None = None
 
 
-def check_points(config: reading.Config, sizes: Sequence[Size]) -> None:
+def check_points(config: text_setup.Config, sizes: Sequence[Size]) -> None:
   """Refuses what gives no points, before any text is read.
 
   Args:
@@ -238,15 +238,17 @@ def check_points(config: reading.Config, sizes: Sequence[Size]) -> None:
     _check_distinct(flag.name, list(map(_parameters, sizes)))
     return
   if len(sizes) > 1 and (FROM.value or MODEL_SIZE.value):
-    raise cli.UsageError(DATA_STEPS.name, f"takes one size, not {len(sizes)}")
-  if ablating.STEPS.value is not None:
-    raise cli.UsageError("steps", "is given in vain: --data_steps settles it")
-  with cli.naming(DATA_STEPS.name):
+    raise app.UsageError(DATA_STEPS.name, f"takes one size, not {len(sizes)}")
+  if training_flags.STEPS.value is not None:
+    raise app.UsageError("steps", "is given in vain: --data_steps settles it")
+  with app.naming(DATA_STEPS.name):
     lengths = [each.steps for each in _trainings(config.train)]
   _check_distinct(DATA_STEPS.name, lengths)
 
 
-def points(config: reading.Config, text: Text, sizes: Sequence[Size]) -> Points:
+def points(
+  config: text_setup.Config, text: Text, sizes: Sequence[Size]
+) -> Points:
   """The problems of all sizes, or of all lengths of training.
 
   Args:
@@ -287,4 +289,4 @@ def _trainings(train: TrainConfig) -> list[TrainConfig]:
 
 def _check_distinct(flag: str, values: Sequence[int]) -> None:
   if len(set(values)) < max(2, len(values)):
-    raise cli.UsageError(flag, "needs two different values or more")
+    raise app.UsageError(flag, "needs two different values or more")

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 import jaxlook
-from experiments import ablating, cli
+from experiments.common import app, training_flags
 from jaxlook.models import DecoderConfig
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.tasks.text import Text, bits_per_byte
@@ -100,7 +100,7 @@ PRESETS = {
     # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
     init_std=0.07,
     seeds=4,
-    train=ablating.small_training(600, 32, eval_batches=64),
+    train=training_flags.small_training(600, 32, eval_batches=64),
   ),
   "paper": Config(
     length=64,
@@ -125,15 +125,15 @@ PRESETS = {
 
 def build_config(presets: Mapping[str, Config] = PRESETS) -> Config:
   """The preset with the flags' values."""
-  config = ablating.resolve(presets)
+  config = training_flags.resolve(presets)
   if config.length < 1:
-    raise cli.UsageError("length", f"must be at least 1, not {config.length}")
+    raise app.UsageError("length", f"must be at least 1, not {config.length}")
   return config
 
 
 def shape(config: Config, vocab_size: int) -> DecoderConfig:
   """The GPT-2 shape of a config."""
-  with cli.naming("width", "heads", "layers"):
+  with app.naming("width", "heads", "layers"):
     return DecoderConfig(
       layers=config.layers,
       width=config.width,
@@ -171,36 +171,36 @@ def read_text(
   documents = documents or _DOCUMENTS.value
   held_out = _VALID.value or []
   if len(held_out) > 1 and not several:
-    raise cli.UsageError("valid", f"takes one text here, not {len(held_out)}")
-  with cli.naming("cache"):
+    raise app.UsageError("valid", f"takes one text here, not {len(held_out)}")
+  with app.naming("cache"):
     write_bytes(cache / "writable", b"")
 
   named = _TOKENIZER.value or tokenizer or "bytes"
   trained = re.fullmatch(r"bpe:(\d+)", named)
   # Before a text is generated, so that a bad value costs nothing.
-  with cli.naming("tokenizer"):
+  with app.naming("tokenizer"):
     loaded = load_tokenizer("bytes" if trained else named)
 
   corpus = _CORPUS.value
   if corpus is None:
     if held_out:
-      raise cli.UsageError("valid", "is given without --corpus")
-    if ablating.PRESET.value == "paper":
-      raise cli.UsageError("corpus", "is required with --preset=paper")
+      raise app.UsageError("valid", "is given without --corpus")
+    if training_flags.PRESET.value == "paper":
+      raise app.UsageError("corpus", "is required with --preset=paper")
     file = cache / f"generated-{jaxlook.__version__}-{_GENERATED_BYTES}.txt"
     if not file.exists():
-      with cli.naming("cache"):
+      with app.naming("cache"):
         write_bytes(file, generated_text(0, _GENERATED_BYTES).encode())
     corpus = str(file)
   if trained:
-    with cli.naming("tokenizer", "corpus"):
+    with app.naming("tokenizer", "corpus"):
       loaded = train_bpe(corpus, cache, int(trained.group(1)))
   train = _tokenized("corpus", corpus, loaded, documents)
   valid = None
   if held_out:
     valid = _tokenized("valid", held_out[0], loaded, documents)
     check_apart(Path(corpus), Path(held_out[0]))
-  with cli.naming("corpus", "valid"):
+  with app.naming("corpus", "valid"):
     text = Text(train, valid, config.length)
     text.windows(0, range(1), config.train.batch_size)
   return text
@@ -213,7 +213,7 @@ def _tokenized(
   workers = _WORKERS.value
   if workers is None:
     workers = os.cpu_count() or 1
-  with cli.naming(flag, "workers"):
+  with app.naming(flag, "workers"):
     if not path:
       raise ValueError("is empty; give a file or a folder")
     return tokenize(
@@ -245,10 +245,10 @@ def more_texts(config: Config, text: Text) -> dict[str, Text]:
   for path in more:
     name = Path(path).name
     if name in {*found, Path(first).name}:
-      raise cli.UsageError("valid", f"has two texts of the name {name}")
+      raise app.UsageError("valid", f"has two texts of the name {name}")
     file = _tokenized("valid", path, tokenizer, apart)
     check_apart(Path(_CORPUS.value or ""), Path(path))
-    with cli.naming("valid"):
+    with app.naming("valid"):
       found[name] = Text(text.train, file, config.length)
   return found
 
@@ -257,7 +257,7 @@ def check_apart(corpus: Path, valid: Path) -> None:
   """Refuses a held-out text that is part of the training text, or around it."""
   inside = valid.resolve().is_relative_to(corpus.resolve())
   if inside or corpus.resolve().is_relative_to(valid.resolve()):
-    raise cli.UsageError("valid", f"{valid} and {corpus} share files")
+    raise app.UsageError("valid", f"{valid} and {corpus} share files")
 
 
 def problem(config: Config, text: Text) -> Problem:
@@ -292,7 +292,7 @@ def tokenizer_of(about: Mapping[str, Any]) -> Tokenizer:
     UsageError: its file is gone or is another one.
   """
   name, sha256 = about["tokenizer"], about["tokenizer_sha256"]
-  with cli.naming("cache" if name.startswith("bpe:") else "tokenizer"):
+  with app.naming("cache" if name.startswith("bpe:") else "tokenizer"):
     if name.startswith("bpe:"):
       return find_bpe(os.path.expanduser(_CACHE.value), name, sha256)
     found = load_tokenizer(name)

@@ -9,13 +9,14 @@ import tokenizers
 from absl.testing import flagsaver
 from tokenizers import models, pre_tokenizers
 
-from experiments import language, reading, scaling, sizing
+from experiments import language, scaling
+from experiments.common import model_sizes, text_setup
 from jaxlook.models import DecoderConfig, huggingface, named_shape
 from jaxlook.training import Start
 from tests.experiments import running
 from tests.models import checkpoints
 
-CONFIG = reading.PRESETS["smoke"]
+CONFIG = text_setup.PRESETS["smoke"]
 
 
 def folder(path: pathlib.Path, width: int = 8, length: int = 20) -> str:
@@ -46,9 +47,11 @@ class SizingTest(running.RefusalTestCase):
   def test_named_sizes_share_the_text(self):
     """Ascending, in the text's tokens and windows, the same windows fed."""
     self._flags(model_size=["3.3k", "0.9k"], corpus=self._corpus())
-    sizes = sizing.chosen()
-    found = sizing.points(CONFIG, sizing.read_text(CONFIG, sizes), sizes)
-    self.assertEqual(found.axis, sizing.PARAMETERS)
+    sizes = model_sizes.chosen()
+    found = model_sizes.points(
+      CONFIG, model_sizes.read_text(CONFIG, sizes), sizes
+    )
+    self.assertEqual(found.axis, model_sizes.PARAMETERS)
     self.assertEqual(list(found.x.items()), [("0.9k", 888), ("3.3k", 3312)])
     small, large = found.problems
     self.assertEqual(
@@ -62,9 +65,9 @@ class SizingTest(running.RefusalTestCase):
     self._flags(
       model_size=["0.9k"], data_steps=["6", "3"], corpus=self._corpus()
     )
-    sizes = sizing.chosen()
-    text = sizing.read_text(CONFIG, sizes)
-    found = sizing.points(CONFIG, text, sizes)
+    sizes = model_sizes.chosen()
+    text = model_sizes.read_text(CONFIG, sizes)
+    found = model_sizes.points(CONFIG, text, sizes)
     self.assertEqual(found.x, {"3 steps": 3 * 8 * 16, "6 steps": 6 * 8 * 16})
     self.assertEqual([p.train.steps for p in found.problems], [3, 6])
     self.assertIn("0.9k (1 layers", scaling.study(CONFIG, text, found).setup)
@@ -75,11 +78,11 @@ class SizingTest(running.RefusalTestCase):
       folder(self.root / name, 8 * n) for n, name in ((2, "b"), (1, "a"))
     ]
     self._flags(**{"from": folders}, learning_rate=2e-4, corpus=self._corpus())
-    sizes = sizing.chosen(("0.9k",))
+    sizes = model_sizes.chosen(("0.9k",))
     self.assertEqual([size.name for size in sizes], ["b", "a"])
-    text = sizing.read_text(CONFIG, sizes)
+    text = model_sizes.read_text(CONFIG, sizes)
     self.assertEqual(text.vocab_size, 257)
-    small, large = sizing.points(CONFIG, text, sizes).problems
+    small, large = model_sizes.points(CONFIG, text, sizes).problems
     self.assertEqual((small.setting, large.setting), ("a", "b"))
     self.assertEqual(small.model, huggingface.load(folders[1]).config)
     self.assertEqual(small.train.learning_rate, 2e-4)
@@ -92,8 +95,8 @@ class SizingTest(running.RefusalTestCase):
     """0.4 times the pretraining's of the same shape."""
     self._flags()
     shape = named_shape("pythia-160m")
-    size = sizing.Size("x", shape, pathlib.Path("x"), Start({}, {}))
-    found = sizing.fitted(CONFIG, size)
+    size = model_sizes.Size("x", shape, pathlib.Path("x"), Start({}, {}))
+    found = model_sizes.fitted(CONFIG, size)
     self.assertAlmostEqual(found.train.learning_rate, 0.4 * 6e-4)
     self.assertEqual((found.layers, found.train.warmup_fraction), (12, 0.05))
 

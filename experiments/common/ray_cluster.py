@@ -1,6 +1,6 @@
 """Clusters of Ray: which one, and what a task of it needs and is given.
 
-Not a binary: `experiments.launching` runs tasks on what this connects to.
+Not a binary: `experiments.common.ray_launcher` runs tasks on what this connects to.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments import cli
+from experiments.common import app
 
 
 def parse_resources(text: str) -> dict[str, float]:
@@ -95,7 +95,7 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
   try:
     import ray
   except ImportError as error:
-    raise cli.UsageError(
+    raise app.UsageError(
       "launcher", "ray is not installed: pip install jaxlook[cluster]"
     ) from error
   address = os.environ.get("RAY_ADDRESS") or "local"
@@ -104,7 +104,7 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
   mine = not ray.is_initialized()
   if mine:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with cli.naming("launcher"):
+    with app.naming("launcher"):
       _reach(address)
       try:
         with warnings.catch_warnings():
@@ -127,7 +127,7 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
     ):
       asked = ",".join(f"{name}:{amount:g}" for name, amount in least.items())
       if local:
-        raise cli.UsageError(
+        raise app.UsageError(
           "launcher_resources", f"this machine does not have {asked}"
         )
       print(f"no node has {asked} now: waiting for one", flush=True)

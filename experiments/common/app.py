@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import app, flags, logging
 from rich import console, table
 
-from experiments import distributed
+from experiments.common import multiprocess
 from jaxlook.training import multihost
 
 BAD_INPUT = 2
@@ -92,14 +92,14 @@ def run(main: Callable[[], None], *, trains: bool = True) -> None:
     logging.set_verbosity(logging.ERROR)
     try:
       with naming("distributed"):
-        distributed.join(trains)
+        multiprocess.join(trains)
       main()
     except UsageError as error:
       _refuse(str(error))
     except KeyboardInterrupt:
       sys.exit(128 + signal.SIGINT)
     except Exception as error:
-      distributed.end(error)
+      multiprocess.end(error)
       raise
 
   parse = functools.partial(_parse_flags, main.__module__)

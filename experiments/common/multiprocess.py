@@ -11,7 +11,7 @@ import traceback
 
 from absl import flags
 
-from experiments import lastwords
+from experiments.common import stderr_filter
 from jaxlook.training import multihost
 
 DISTRIBUTED = flags.DEFINE_string(
@@ -41,7 +41,7 @@ def join(trains: bool) -> None:
   place = multihost.parse_place(DISTRIBUTED.value)
   if not trains:
     raise ValueError("distributed is of no use here: one process does it all")
-  lastwords.through(GONE)
+  stderr_filter.through(GONE)
   multihost.join(place)
   if not multihost.leads():
     silence = os.open(os.devnull, os.O_WRONLY)

@@ -14,7 +14,13 @@ from typing import Any, NoReturn
 import jax
 from absl import flags
 
-from experiments import cli, clusters, distributed, launching, progress
+from experiments.common import (
+  app,
+  multiprocess,
+  progress,
+  ray_cluster,
+  ray_launcher,
+)
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.runs.store import Store, Unseen, follow_store, open_store
 from jaxlook.stats import myopia_gap
@@ -92,7 +98,7 @@ LAYERS = flags.DEFINE_integer("layers", None, "Layers of the model.")
 WIDTH = flags.DEFINE_integer("width", None, "Width of the residual stream.")
 HEADS = flags.DEFINE_integer("heads", None, "Attention heads a layer.")
 
-flags.adopt_module_key_flags(distributed)
+flags.adopt_module_key_flags(multiprocess)
 
 # How small models are trained, but for steps and batch.
 small_training = functools.partial(
@@ -141,7 +147,7 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
   if STEPS.value is not None:
     kept = (step for step in train.keep_steps if step <= STEPS.value)
     given["keep_steps"] = tuple(kept)
-  with cli.naming(*(flag.name for flag in _TRAINING)):
+  with app.naming(*(flag.name for flag in _TRAINING)):
     return dataclasses.replace(train, **given)
 
 
@@ -164,11 +170,11 @@ def arms(
   """
   names = []
   for text in ATTENTION.value or default:
-    with cli.naming("attention"):
+    with app.naming("attention"):
       specs = parse_layers(text, layers, heads)
     taught = any(spec.source == "teacher" for layer in specs for spec in layer)
     if taught and not local:
-      raise cli.UsageError(
+      raise app.UsageError(
         "attention", f"{text!r} needs a teacher, and no model is trained first"
       )
     names.append(layers_name(specs))
@@ -197,7 +203,7 @@ def cuts(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
   for variant in variants:
     specs = parse_layers(variant, layers, heads)
     if not all(spec.keeps_forward for layer in specs for spec in layer):
-      raise cli.UsageError(
+      raise app.UsageError(
         "attention",
         f"{variant!r} changes the forward pass; only forms that cut gradient"
         " alone can be compared here",
@@ -222,7 +228,7 @@ def opened(name: str, config: Mapping[str, Any]) -> Store:
     # Most of a smoke run is compiling, and optimisations double that.
     jax.config.update("jax_disable_most_optimizations", True)
   out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
-  with cli.naming("out"):
+  with app.naming("out"):
     return multihost.led(
       lambda: open_store(out, config), lambda: follow_store(out, config)
     )
@@ -258,17 +264,17 @@ def train(
   if LAUNCHER.value is None:
     return _in_turn(store, todo, teachers, later)
   if multihost.joined():
-    raise cli.UsageError("launcher", "cannot be given with --distributed")
-  with cli.naming("launcher_resources"):
-    resources = clusters.parse_resources(LAUNCHER_RESOURCES.value)
-  return launching.on_ray(store, todo, resources, teachers, _mesh(), later)
+    raise app.UsageError("launcher", "cannot be given with --distributed")
+  with app.naming("launcher_resources"):
+    resources = ray_cluster.parse_resources(LAUNCHER_RESOURCES.value)
+  return ray_launcher.on_ray(store, todo, resources, teachers, _mesh(), later)
 
 
 def _mesh() -> MeshShape | None:
   """What `--mesh` says."""
   if MESH.value is None:
     return None
-  with cli.naming("mesh"):
+  with app.naming("mesh"):
     return parse_mesh(MESH.value)
 
 
@@ -281,10 +287,10 @@ def _in_turn(
   """Trains the arms one after the other, in this process and its fellows."""
   mesh = _mesh()
   if mesh is not None:
-    with cli.naming("mesh"):
+    with app.naming("mesh"):
       for problem, _ in todo:
         mesh.check(len(problem.seeds), problem.train)
-  stop = cli.Stop()
+  stop = app.Stop()
   shown = progress.over(todo, later)
 
   def one(
@@ -305,7 +311,7 @@ def _in_turn(
         mesh=mesh,
       )
     except Unseen as error:
-      raise cli.UsageError("out", str(error)) from error
+      raise app.UsageError("out", str(error)) from error
     except Stopped as stopped:
       halt(f"{name} {stopped}")
 
@@ -326,5 +332,5 @@ def _in_turn(
       # The next call would listen anew.
       halt(f"stopped after {len(trained)} arms")
   if not later:
-    distributed.go_alone()
+    multiprocess.go_alone()
   return trained

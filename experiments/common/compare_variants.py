@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments import ablating, cli
+from experiments.common import app, training_flags
 from jaxlook import reporting, stats
 from jaxlook.reporting import figures
 from jaxlook.runs.environment import environment
@@ -72,19 +72,19 @@ def run(plan: Ablation) -> None:
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
   config = {"variants": plan.variants, **plan.config}
-  with ablating.opened(plan.name, config) as store:
+  with training_flags.opened(plan.name, config) as store:
     local = [name for name in plan.variants if "teacher" in name]
     plain = [name for name in plan.variants if name not in local]
     todo = list(itertools.product(plan.problems, plain))
     later = list(itertools.product(plan.problems, local))
-    arms = ablating.train(store, todo, later=later)
+    arms = training_flags.train(store, todo, later=later)
     vanilla = {
       arm.setting: read_arm(arm.root)
       for arm in arms
       if arm.variant == myopia_gap.CAUSAL
     }
     if later:
-      arms += ablating.train(store, later, vanilla)
+      arms += training_flags.train(store, later, vanilla)
     if plan.elsewhere:
       arms = [_evaluated(arm, vanilla, plan.elsewhere) for arm in arms]
     _write(store, plan, arms)
@@ -154,7 +154,7 @@ def _write(
   store.write_result(
     {
       "experiment": plan.name,
-      "preset": ablating.PRESET.value,
+      "preset": training_flags.PRESET.value,
       "config": store.config,
       "environment": where,
       "cells": [*cells, *untrained],
@@ -162,7 +162,7 @@ def _write(
     }
   )
   for title, rows in tables:
-    cli.print_table(title, rows)
+    app.print_table(title, rows)
 
 
 def _draw(

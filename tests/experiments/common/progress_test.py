@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 
-from experiments import progress
+from experiments.common import progress
 from tests import base
 from tests.training import arms_test
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 from absl import flags
 
-from experiments import ablating, cli
+from experiments.common import app, training_flags
 from jaxlook.models import DecoderConfig
 from jaxlook.models.config import Positions
 from jaxlook.tasks.precache import Precache
@@ -97,11 +97,11 @@ def build_config(presets: Mapping[str, Config] = PRESETS) -> Config:
   """The preset with the flags' values."""
   p = None
   if _P.value is not None:
-    with cli.naming("p"):
+    with app.naming("p"):
       p = tuple(dict.fromkeys(float(text) for text in _P.value))
       if not p:
         raise ValueError("needs at least one probability")
-  return ablating.resolve(
+  return training_flags.resolve(
     presets,
     p=p,
     terms=_TERMS.value,
@@ -113,11 +113,11 @@ def build_config(presets: Mapping[str, Config] = PRESETS) -> Config:
 
 def problem(config: Config, p: float) -> Problem:
   """The pre-caching task at one p, with its model and training."""
-  with cli.naming("p", "length", "terms", "frequency", "first"):
+  with app.naming("p", "length", "terms", "frequency", "first"):
     task = Precache(
       p, config.terms, config.frequency, config.length, config.first
     )
-  with cli.naming("width", "heads", "layers"):
+  with app.naming("width", "heads", "layers"):
     model = DecoderConfig(
       layers=config.layers,
       width=config.width,
@@ -128,7 +128,7 @@ def problem(config: Config, p: float) -> Problem:
       activation="relu",
       positions=config.positions,
     )
-  with cli.naming("loss_tokens"):
+  with app.naming("loss_tokens"):
     return Problem(
       setting=f"p={p}" if len(config.p) > 1 else "",
       task=task,
