@@ -11,7 +11,7 @@ from typing import Any
 from absl.testing import parameterized
 
 import jaxlook
-from tests import base
+from tests.fixtures import base
 
 PACKAGES = ("jaxlook",) + tuple(
   f"jaxlook.{module.name}"

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxlook
-from tests import base
-from tests.attention import common
+from tests.fixtures import attention_cases, base
 
 PATHS = ("reference", "fused")
 
@@ -30,18 +29,18 @@ class LawsTest(base.Float64TestCase):
   @parameterized.parameters(*both(base.GRADIENT_ONLY))
   def test_law_1_forward_value_is_causal(self, spec, path):
     """A gradient-only variant does not move the output."""
-    arrays = common.inputs(1, (2, 7, 3, 4))
-    out, _ = common.value_and_grads(spec, arrays, path)
-    self.assert_close(out, common.by_loop("causal", arrays, scale=0.5))
+    arrays = attention_cases.inputs(1, (2, 7, 3, 4))
+    out, _ = attention_cases.value_and_grads(spec, arrays, path)
+    self.assert_close(out, attention_cases.by_loop("causal", arrays, scale=0.5))
 
   @parameterized.parameters(*PATHS)
   @few
   @given(seed=st.integers(0, 99))
   def test_law_2_ends_of_the_dials(self, path, seed):
     """The widest window is causal; the narrowest ones are myopic."""
-    arrays = common.inputs(seed, SHAPE)
+    arrays = attention_cases.inputs(seed, SHAPE)
     run = functools.partial(
-      common.value_and_grads, arrays=arrays, implementation=path
+      attention_cases.value_and_grads, arrays=arrays, implementation=path
     )
     whole = run("causal")
     for spec in (f"horizon:{SHAPE[1] - 1}", "horizon:99", "leak:1"):
@@ -56,8 +55,8 @@ class LawsTest(base.Float64TestCase):
   @given(seed=st.integers(0, 99))
   def test_law_3_self_only_is_linear(self, path, seed):
     """`self_only` returns the values; queries and keys get no gradient."""
-    arrays = common.inputs(seed, SHAPE)
-    out, grads = common.value_and_grads("self_only", arrays, path)
+    arrays = attention_cases.inputs(seed, SHAPE)
+    out, grads = attention_cases.value_and_grads("self_only", arrays, path)
     self.assert_close(out, arrays["value"])
     self.assert_close(grads["value"], arrays["weight"])
     for name in ("query", "key"):
@@ -83,10 +82,10 @@ class LawsTest(base.Float64TestCase):
   @given(seed=st.integers(0, 99))
   def test_law_6_offsets_add_up(self, path, suffix, seed):
     """Own-pair gradients of all offsets sum to causal's; so do two halves."""
-    arrays = common.inputs(seed, SHAPE)
+    arrays = attention_cases.inputs(seed, SHAPE)
 
     def own(spec):
-      _, grads = common.value_and_grads(spec, arrays, path)
+      _, grads = attention_cases.value_and_grads(spec, arrays, path)
       return {name: grads[name] for name in ("key", "value")}
 
     def add(specs):
@@ -113,10 +112,10 @@ class LawsTest(base.Float64TestCase):
   @parameterized.parameters("horizon:2", "teacher")
   def test_law_9_auto_is_the_reference(self, spec):
     """What `auto` picks has the reference's values and gradients."""
-    arrays = common.inputs(3, (2, 13, 2, 4))
+    arrays = attention_cases.inputs(3, (2, 13, 2, 4))
     self.assert_close(
-      common.value_and_grads(spec, arrays, "auto"),
-      common.value_and_grads(spec, arrays, "reference"),
+      attention_cases.value_and_grads(spec, arrays, "auto"),
+      attention_cases.value_and_grads(spec, arrays, "reference"),
     )
 
 
@@ -125,7 +124,7 @@ HALVES = ("myopic", "future_only")
 
 def _jacobians(spec, path, length):
   """Norms of d out_i / d key_j and d value_j: {name: [T, S]}."""
-  arrays = common.inputs(5, (1, length, 1, 3))
+  arrays = attention_cases.inputs(5, (1, length, 1, 3))
 
   def out(key, value):
     return jaxlook.attend(
@@ -146,9 +145,11 @@ class FormsTest(base.Float64TestCase):
   )
   def test_law_8_vmap_over_seeds_is_a_loop(self, spec, path):
     """A batch of seeds, compiled, equals one after the other, not compiled."""
-    seeds = [common.inputs(seed, (1, 5, 2, 3)) for seed in range(2)]
+    seeds = [attention_cases.inputs(seed, (1, 5, 2, 3)) for seed in range(2)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *seeds)
-    run = functools.partial(common.value_and_grads, spec, implementation=path)
+    run = functools.partial(
+      attention_cases.value_and_grads, spec, implementation=path
+    )
     together = jax.vmap(run)(stacked)
     for e, arrays in enumerate(seeds):
       one = jax.tree.map(lambda x, e=e: x[e], together)
@@ -158,7 +159,7 @@ class FormsTest(base.Float64TestCase):
   @parameterized.parameters(*base.VARIANTS)
   def test_causality(self, spec):
     """No variant lets a query see a later key: moving it changes nothing."""
-    arrays = common.inputs(7, (1, 6, 2, 3))
+    arrays = attention_cases.inputs(7, (1, 6, 2, 3))
     needs = jaxlook.parse(spec).needs_context
 
     def out(arrays):
@@ -180,7 +181,7 @@ class FormsTest(base.Float64TestCase):
     """One spec a head equals each head under its own spec."""
     names = ("myopic", "causal", "myopic/residual", "myopic")
     specs = [jaxlook.parse(name) for name in names]
-    arrays = common.inputs(11, (2, 6, 4, 3))
+    arrays = attention_cases.inputs(11, (2, 6, 4, 3))
 
     def mixed(given):
       context = (given["key"], given["value"])
@@ -197,7 +198,9 @@ class FormsTest(base.Float64TestCase):
     (_, out), grads = jax.value_and_grad(mixed, has_aux=True)(arrays)
     for head, spec in enumerate(specs):
       one = {name: x[:, :, head : head + 1] for name, x in arrays.items()}
-      expected, expected_grads = common.value_and_grads(spec, one, path)
+      expected, expected_grads = attention_cases.value_and_grads(
+        spec, one, path
+      )
       self.assert_close(out[:, :, head : head + 1], expected)
       # The context is the own pair here, so its gradient adds to it.
       for name in ("key", "value"):
@@ -206,18 +209,18 @@ class FormsTest(base.Float64TestCase):
 
   def test_window_hides_what_is_further_back(self):
     """`window:w` is causal attention over the last w + 1 positions."""
-    arrays = common.inputs(13, (2, 7, 2, 3))
-    out, _ = common.value_and_grads("window:2", arrays, "auto")
+    arrays = attention_cases.inputs(13, (2, 7, 2, 3))
+    out, _ = attention_cases.value_and_grads("window:2", arrays, "auto")
     for i in range(7):
       near = slice(max(0, i - 2), i + 1)
       last = {name: x[:, near] for name, x in arrays.items()}
-      expected, _ = common.value_and_grads("causal", last, "auto")
+      expected, _ = attention_cases.value_and_grads("causal", last, "auto")
       self.assert_close(out[:, i], expected[:, -1])
 
   def test_zero_context_sees_only_itself(self):
     """Weight exp(s_ii) against i ones, on the own value; i zeros add 0."""
-    arrays = common.inputs(17, (1, 5, 1, 4))
-    out, _ = common.value_and_grads("zero_context", arrays, "auto")
+    arrays = attention_cases.inputs(17, (1, 5, 1, 4))
+    out, _ = attention_cases.value_and_grads("zero_context", arrays, "auto")
     score = jnp.sum(arrays["query"] * arrays["key"], -1, keepdims=True) / 2.0
     others = jnp.arange(5.0).reshape(1, 5, 1, 1)
     share = jnp.exp(score) / (jnp.exp(score) + others)
@@ -225,14 +228,16 @@ class FormsTest(base.Float64TestCase):
 
   def test_teacher_context_is_read_and_stopped_at_kv(self):
     """The output depends on the teacher's pair; its gradient stops at kv."""
-    arrays = common.inputs(19, (1, 5, 2, 3))
-    out, grads = common.value_and_grads("teacher", arrays, "auto")
+    arrays = attention_cases.inputs(19, (1, 5, 2, 3))
+    out, grads = attention_cases.value_and_grads("teacher", arrays, "auto")
     other = arrays | {"other_value": arrays["other_value"] + 1.0}
-    moved, _ = common.value_and_grads("teacher", other, "auto")
+    moved, _ = attention_cases.value_and_grads("teacher", other, "auto")
     self.assertGreater(float(jnp.abs(moved - out)[:, 1:].min()), 1e-3)
     self.assert_close(moved[:, 0], out[:, 0])
     self.assertEqual(float(jnp.abs(grads["other_value"]).max()), 0.0)
-    _, grads = common.value_and_grads("teacher/residual", arrays, "auto")
+    _, grads = attention_cases.value_and_grads(
+      "teacher/residual", arrays, "auto"
+    )
     self.assertGreater(float(jnp.abs(grads["other_value"]).max()), 1e-3)
 
   @parameterized.parameters(
@@ -242,17 +247,17 @@ class FormsTest(base.Float64TestCase):
     """bfloat16 in, bfloat16 out, with softmax in float32 in between."""
     # 8 bits of mantissa, outputs below 4: half a unit in the last place.
     tolerance = 2**-6
-    arrays = common.inputs(23, (1, 6, 2, 4))
+    arrays = attention_cases.inputs(23, (1, 6, 2, 4))
     low = {name: x.astype(jnp.bfloat16) for name, x in arrays.items()}
     high = {name: x.astype(jnp.float64) for name, x in low.items()}
-    out, _ = common.value_and_grads(spec, low, path)
+    out, _ = attention_cases.value_and_grads(spec, low, path)
     chex.assert_type(out, jnp.bfloat16)
-    expected, _ = common.value_and_grads(spec, high, path)
+    expected, _ = attention_cases.value_and_grads(spec, high, path)
     self.assert_close(out.astype(jnp.float64), expected, atol=tolerance)
 
   def test_second_derivatives_by_the_reference(self):
     """The reference is differentiable twice: its Hessian is symmetric."""
-    arrays = common.inputs(29, (1, 3, 1, 2))
+    arrays = attention_cases.inputs(29, (1, 3, 1, 2))
 
     def scalar(query):
       out = jaxlook.attend(

@@ -5,8 +5,13 @@ import numpy as np
 from absl.testing import parameterized
 
 from jaxlook.attention import banded
-from tests import base
-from tests.attention.formulas import SCALE, dense, dense_gradients, inputs
+from tests.fixtures import base
+from tests.fixtures.attention_formulas import (
+  SCALE,
+  dense,
+  dense_gradients,
+  inputs,
+)
 
 
 def turned(x):

@@ -11,9 +11,8 @@ import jaxlook
 from jaxlook import interventions, models
 from jaxlook.attention import masks
 from jaxlook.models import Decoder, DecoderConfig
-from tests import base
-from tests.attention import common
 from tests.circuits.weights_test import drawn
+from tests.fixtures import attention_cases, base
 
 SHAPE = (2, 7, 2, 3)
 SPECS = ("causal", "myopic/residual", "horizon:2", "window:2", "zero_context")
@@ -23,11 +22,11 @@ class AttendTest(base.Float64TestCase):
   @parameterized.parameters(*SPECS)
   def test_paths_agree(self, spec):
     """Slices under the fused path are the mask of the definition."""
-    arrays = common.inputs(0, SHAPE)
+    arrays = attention_cases.inputs(0, SHAPE)
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def run(path, barrier):
-      return common.compute(jaxlook.parse(spec), arrays, path, barrier)
+      return attention_cases.compute(jaxlook.parse(spec), arrays, path, barrier)
 
     for barrier in ((4, 3), (3, 3), (5, 0)):
       self.assert_close(run("fused", barrier), run("reference", barrier))

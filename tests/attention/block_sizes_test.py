@@ -6,7 +6,7 @@ from absl.testing import parameterized
 
 from jaxlook.attention import block_sizes
 from jaxlook.attention.block_sizes import Limits
-from tests import base
+from tests.fixtures import base
 
 
 class PlanTest(base.TestCase):

@@ -6,7 +6,7 @@ from absl.testing import parameterized
 from jaxlook.attention.block_sizes import Limits
 from jaxlook.attention.blocks import Panels
 from jaxlook.attention.pairs import chosen
-from tests import base
+from tests.fixtures import base
 
 
 def visited(panels):

@@ -8,8 +8,8 @@ from absl.testing import parameterized
 
 from jaxlook.attention import blockwise
 from jaxlook.attention.block_sizes import Limits
-from tests import base
-from tests.attention.formulas import (
+from tests.fixtures import base
+from tests.fixtures.attention_formulas import (
   SCALE,
   dense,
   dense_gradients,

@@ -10,8 +10,7 @@ from jax import export
 
 import jaxlook
 from jaxlook.attention import blockwise, dispatch, pallas_launch
-from tests import base
-from tests.attention import common
+from tests.fixtures import attention_cases, base
 
 
 class ChoiceTest(base.TestCase):
@@ -55,14 +54,14 @@ class KernelsTest(base.Float64TestCase):
   )
   def test_law_9_attention_on_kernels_is_the_reference(self, spec):
     """Values and gradients agree, with kernels run as plain JAX."""
-    arrays = common.inputs(61, (1, 9, 2, 4))
+    arrays = attention_cases.inputs(61, (1, 9, 2, 4))
 
     def interpreted(name, arrays, static):
       run = getattr(pallas_launch, name)
       return run(*arrays, **static, interpret=True)
 
     # Not the cached function, which has the usual path compiled in.
-    run = functools.partial(common.compute, jaxlook.parse(spec))
+    run = functools.partial(attention_cases.compute, jaxlook.parse(spec))
     with mock.patch.object(dispatch, "_run", interpreted):
       found = jax.jit(functools.partial(run, implementation="fused"))(arrays)
     self.assert_close(found, run(arrays, implementation="reference"))

@@ -15,8 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxlook
 from jaxlook.attention import block_sizes, blockwise
-from tests import base
-from tests.attention import common
+from tests.fixtures import attention_cases, base
 
 # Relative rounding error of gradients in float32, at the most.
 SINGLE = 1e-5
@@ -48,19 +47,19 @@ class ExactTest(base.Float64TestCase):
   @given(seed=st.integers(0, 99))
   def test_law_9_fused_is_the_reference(self, spec, seed):
     """Values and all gradients agree."""
-    arrays = common.inputs(seed, (2, 11, 2, 3))
+    arrays = attention_cases.inputs(seed, (2, 11, 2, 3))
     self.assert_close(
-      common.value_and_grads(spec, arrays, "fused"),
-      common.value_and_grads(spec, arrays, "reference"),
+      attention_cases.value_and_grads(spec, arrays, "fused"),
+      attention_cases.value_and_grads(spec, arrays, "reference"),
     )
 
   @parameterized.parameters("myopic", "horizon:8/residual", "teacher/residual")
   def test_long_sequences(self, spec):
     """So they do where a sequence is several panels, the last one not full."""
-    arrays = common.inputs(41, (1, 521, 1, 4))
+    arrays = attention_cases.inputs(41, (1, 521, 1, 4))
     self.assert_close(
-      common.value_and_grads(spec, arrays, "fused"),
-      common.value_and_grads(spec, arrays, "reference"),
+      attention_cases.value_and_grads(spec, arrays, "fused"),
+      attention_cases.value_and_grads(spec, arrays, "reference"),
     )
 
   @parameterized.parameters(
@@ -73,17 +72,17 @@ class ExactTest(base.Float64TestCase):
   def test_fields_that_no_form_sets(self, **fields):
     """Windows within a reach, and teachers outside any window."""
     spec = jaxlook.Spec(name="by hand", **fields)
-    arrays = common.inputs(47, (2, 7, 2, 3))
+    arrays = attention_cases.inputs(47, (2, 7, 2, 3))
     if spec.source == "own":
       arrays |= {"other_key": arrays["key"], "other_value": arrays["value"]}
     self.assert_close(
-      common.value_and_grads(spec, arrays, "fused"),
-      common.value_and_grads(spec, arrays, "reference"),
+      attention_cases.value_and_grads(spec, arrays, "fused"),
+      attention_cases.value_and_grads(spec, arrays, "reference"),
     )
 
   def test_no_second_derivatives(self):
     """The gradient refuses to be differentiated and names a path that can."""
-    arrays = common.inputs(29, (1, 3, 1, 2))
+    arrays = attention_cases.inputs(29, (1, 3, 1, 2))
 
     def slope(query):
       out = attend("causal")
@@ -98,9 +97,9 @@ class PrecisionTest(base.TestCase):
   @parameterized.parameters(*base.GRADIENT_ONLY)
   def test_the_forward_pass_has_the_same_bits(self, spec):
     """In float32, too, the value is exactly that of causal."""
-    arrays = common.inputs(31, (2, 21, 2, 4))
-    out, _ = common.value_and_grads(spec, arrays, "fused")
-    causal, _ = common.value_and_grads("causal", arrays, "fused")
+    arrays = attention_cases.inputs(31, (2, 21, 2, 4))
+    out, _ = attention_cases.value_and_grads(spec, arrays, "fused")
+    causal, _ = attention_cases.value_and_grads("causal", arrays, "fused")
     self.assert_close(out, causal, atol=0.0)
 
   @parameterized.parameters(
@@ -113,7 +112,7 @@ class PrecisionTest(base.TestCase):
   )
   def test_single_and_half_precision(self, spec, dtype, length):
     """Close to float64 on the same inputs; half precision as `jax.nn` is."""
-    arrays = common.inputs(43, (1, length, 1, 8))
+    arrays = attention_cases.inputs(43, (1, length, 1, 8))
     low = {
       name: x.astype(dtype) if name != "weight" else x
       for name, x in arrays.items()
@@ -143,12 +142,14 @@ class PrecisionTest(base.TestCase):
 
   def test_padding_is_harmless(self):
     """Positions of zeros at the end: no NaN, no gradient, nothing changes."""
-    arrays = common.inputs(53, (1, 9, 2, 4))
+    arrays = attention_cases.inputs(53, (1, 9, 2, 4))
     padded = {name: x.at[:, 6:].set(0.0) for name, x in arrays.items()}
     short = {name: x[:, :6] for name, x in arrays.items()}
     for spec in ("causal", "myopic", "horizon:2"):
-      out, grads = common.value_and_grads(spec, padded, "fused")
-      expected, expected_grads = common.value_and_grads(spec, short, "fused")
+      out, grads = attention_cases.value_and_grads(spec, padded, "fused")
+      expected, expected_grads = attention_cases.value_and_grads(
+        spec, short, "fused"
+      )
       chex.assert_tree_all_finite((out, grads))
       self.assert_close(out[:, :6], expected, atol=1e-6)
       for name, x in expected_grads.items():
@@ -167,7 +168,7 @@ class WorkTest(base.TestCase):
   )
   def test_matmuls(self, spec, count):
     """Two forward and three backward; dK and dV only where they are asked."""
-    arrays = common.inputs(37, (1, 16, 2, 4))
+    arrays = attention_cases.inputs(37, (1, 16, 2, 4))
     residual = jaxlook.parse(spec).needs_context
 
     def weighted(query, key, value, context):
@@ -207,7 +208,7 @@ class TransformedTest(base.TestCase):
     for name in ("forward", "backward"):
       function = functools.partial(getattr(blockwise, name), limits=small)
       self.enter_context(mock.patch.object(blockwise, name, function))
-    self.arrays = common.inputs(59, (4, 9, 2, 4))
+    self.arrays = attention_cases.inputs(59, (4, 9, 2, 4))
     self.own = tuple(self.arrays[name] for name in ("query", "key", "value"))
 
   def loss(self, spec, query, key, value):
@@ -216,8 +217,8 @@ class TransformedTest(base.TestCase):
   @parameterized.parameters("causal", "horizon:2", "teacher/residual")
   def test_vmap_over_two_axes(self, spec):
     """Seeds, and a second axis, are a loop over them."""
-    function = functools.partial(common.compute, jaxlook.parse(spec))
-    seeds = [common.inputs(seed, (1, 9, 2, 4)) for seed in range(4)]
+    function = functools.partial(attention_cases.compute, jaxlook.parse(spec))
+    seeds = [attention_cases.inputs(seed, (1, 9, 2, 4)) for seed in range(4)]
     stacked = jax.tree.map(
       lambda *x: jnp.stack(x).reshape(2, 2, *x[0].shape), *seeds
     )

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jaxlook.attention import masks
 from jaxlook.attention.spec import parse
-from tests import base
+from tests.fixtures import base
 
 
 class MasksTest(base.TestCase):

@@ -5,7 +5,7 @@ from absl.testing import parameterized
 
 import jaxlook
 from jaxlook.attention import masks, pairs
-from tests import base
+from tests.fixtures import base
 
 BY_HAND = (
   {"high": 5, "reach": 2},

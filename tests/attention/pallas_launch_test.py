@@ -17,8 +17,8 @@ from jax.sharding import (
 )
 
 from jaxlook.attention import pallas_launch
-from tests import base
-from tests.attention.formulas import (
+from tests.fixtures import base
+from tests.fixtures.attention_formulas import (
   SCALE,
   dense,
   dense_gradients,

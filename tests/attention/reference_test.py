@@ -4,8 +4,7 @@ from absl.testing import parameterized
 
 import jaxlook
 from jaxlook.attention import reference
-from tests import base
-from tests.attention import common
+from tests.fixtures import attention_cases, base
 
 
 class ReferenceTest(base.Float64TestCase):
@@ -21,7 +20,7 @@ class ReferenceTest(base.Float64TestCase):
   )
   def test_definition_by_a_loop(self, spec):
     """Own pairs in the window, context elsewhere, softmax over all seen."""
-    arrays = common.inputs(41, (2, 6, 2, 3))
+    arrays = attention_cases.inputs(41, (2, 6, 2, 3))
     context = (arrays["other_key"], arrays["other_value"])
     out = reference.attend_reference(
       arrays["query"],
@@ -31,14 +30,14 @@ class ReferenceTest(base.Float64TestCase):
       context=context if spec.startswith("teacher") else None,
       scale=0.7,
     )
-    self.assert_close(out, common.by_loop(spec, arrays, scale=0.7))
+    self.assert_close(out, attention_cases.by_loop(spec, arrays, scale=0.7))
 
   @parameterized.parameters(0.0, 0.25, 1.0)
   def test_leak_mixes_the_gradient_paths(self, share):
     """Myopic and causal gradients, mixed in the share of the leak."""
-    arrays = common.inputs(43, (2, 5, 2, 3))
+    arrays = attention_cases.inputs(43, (2, 5, 2, 3))
     grads = {
-      spec: common.value_and_grads(spec, arrays, "reference")[1]
+      spec: attention_cases.value_and_grads(spec, arrays, "reference")[1]
       for spec in ("myopic", "causal", f"leak:{share}")
     }
     for name in ("query", "key", "value"):

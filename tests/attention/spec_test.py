@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jaxlook.attention import spec as spec_lib
 from jaxlook.attention.spec import Spec, layers_name, parse, parse_layers
-from tests import base
+from tests.fixtures import base
 
 
 class ParseTest(base.TestCase):

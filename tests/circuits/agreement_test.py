@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from jaxlook import interventions
 from jaxlook.circuits import behaviour, composition, lens, qk_ov, weights
 from jaxlook.models import Decoder, huggingface
-from tests import base
+from tests.fixtures import base
 
 _DATA = Path(__file__).parents[1] / "testdata" / "circuits"
 _MODELS = ("gpt2", "gpt_neox")

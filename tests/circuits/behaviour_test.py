@@ -9,14 +9,15 @@ from absl.testing import absltest
 
 from jaxlook import models
 from jaxlook.circuits import behaviour, qk_ov
-from tests import base
-from tests.circuits import built
+from tests.fixtures import base, built_circuits
 
 
 @functools.cache
 def _scores():
-  tokens = built.repeats(jax.random.key(1))
-  return behaviour.head_scores(built.DECODER, built.induction_params(), tokens)
+  tokens = built_circuits.repeats(jax.random.key(1))
+  return behaviour.head_scores(
+    built_circuits.DECODER, built_circuits.induction_params(), tokens
+  )
 
 
 class BuiltTest(base.Float64TestCase):
@@ -24,10 +25,10 @@ class BuiltTest(base.Float64TestCase):
     """Each head of the built circuit scores 1 in what it was built for."""
     found = _scores()
     for score, head in (
-      (found.previous, built.PREVIOUS),
-      (found.duplicate, built.DUPLICATE),
-      (found.prefix, built.INDUCTION),
-      (found.copying, built.INDUCTION),
+      (found.previous, built_circuits.PREVIOUS),
+      (found.duplicate, built_circuits.DUPLICATE),
+      (found.prefix, built_circuits.INDUCTION),
+      (found.copying, built_circuits.INDUCTION),
     ):
       np.testing.assert_allclose(score[head], 1.0, atol=1e-6)
 
@@ -36,22 +37,26 @@ class BuiltTest(base.Float64TestCase):
     found = _scores()
     idle = (1, 1)
     for score, head in (
-      (found.previous, built.PREVIOUS),
-      (found.duplicate, built.DUPLICATE),
-      (found.prefix, built.INDUCTION),
+      (found.previous, built_circuits.PREVIOUS),
+      (found.duplicate, built_circuits.DUPLICATE),
+      (found.prefix, built_circuits.INDUCTION),
     ):
       others = score.at[head].set(0.0).at[idle].set(0.0)
       # Where it finds nothing, the induction head attends evenly.
       self.assertLess(others.max(), 0.2)
       # Even attention falls on one of up to 16 positions.
       self.assertBetween(score[idle], 0.05, 0.3)
-    self.assertLess(found.copying.at[built.INDUCTION].set(0.0).max(), 0.3)
+    self.assertLess(
+      found.copying.at[built_circuits.INDUCTION].set(0.0).max(), 0.3
+    )
 
   def test_model_copies(self):
     """The model is certain of the repeat, and the in-context score says so."""
-    tokens = built.repeats(jax.random.key(2))
-    logits = models.apply(built.DECODER, built.induction_params(), tokens)
-    half = built.VOCAB
+    tokens = built_circuits.repeats(jax.random.key(2))
+    logits = models.apply(
+      built_circuits.DECODER, built_circuits.induction_params(), tokens
+    )
+    half = built_circuits.VOCAB
     nats = -jax.nn.log_softmax(logits[:, :-1])
     losses = jnp.take_along_axis(nats, tokens[:, 1:, None], -1)[..., 0]
     self.assertLess(losses[:, half:].max(), 1e-3)
@@ -64,14 +69,14 @@ class BuiltTest(base.Float64TestCase):
 
   def test_weights(self):
     """The induction head's OV circuit copies; positions find the previous."""
-    params = built.induction_params()
-    config = built.CONFIG
+    params = built_circuits.induction_params()
+    config = built_circuits.CONFIG
     copies = qk_ov.full_ov(config, params).eigen_score()
     # Its weights read the slot that the head before has filled.
-    self.assertAlmostEqual(copies[built.INDUCTION], 1.0)
-    scores = qk_ov.positional_qk(config, params)[built.PREVIOUS]
+    self.assertAlmostEqual(copies[built_circuits.INDUCTION], 1.0)
+    scores = qk_ov.positional_qk(config, params)[built_circuits.PREVIOUS]
     found = jnp.argmax(scores, axis=1)
-    self.assertEqual(found.tolist(), [0, *range(built.LENGTH - 1)])
+    self.assertEqual(found.tolist(), [0, *range(built_circuits.LENGTH - 1)])
 
 
 class DefinitionTest(base.Float64TestCase):

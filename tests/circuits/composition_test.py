@@ -8,8 +8,8 @@ from absl.testing import absltest
 from jaxlook import models
 from jaxlook.circuits import composition, qk_ov, weights
 from jaxlook.models import DecoderConfig
-from tests import base
 from tests.circuits.weights_test import CONFIG, drawn
+from tests.fixtures import base
 
 
 class CompositionTest(base.Float64TestCase):

@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest
 
 from jaxlook.circuits import Factored
-from tests import base
+from tests.fixtures import base
 
 
 def _draw(key, *shape):

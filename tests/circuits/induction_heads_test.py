@@ -9,10 +9,11 @@ from jaxlook import models
 from jaxlook.circuits import induction_heads
 from jaxlook.models import Decoder
 from jaxlook.tasks.induction import Induction
-from tests import base
-from tests.circuits import built
+from tests.fixtures import base, built_circuits
 
-TASK = Induction(built.VOCAB, segment=6, max_gap=3, length=built.LENGTH)
+TASK = Induction(
+  built_circuits.VOCAB, segment=6, max_gap=3, length=built_circuits.LENGTH
+)
 
 
 class InductionHeadsTest(base.TestCase):
@@ -21,13 +22,13 @@ class InductionHeadsTest(base.TestCase):
 
     Two seeds in one call, of a variant that cuts gradient only.
     """
-    fresh = models.init(built.CONFIG, jax.random.key(0))
+    fresh = models.init(built_circuits.CONFIG, jax.random.key(0))
     params = jax.tree.map(
-      lambda *x: jnp.stack(x), built.induction_params(), fresh
+      lambda *x: jnp.stack(x), built_circuits.induction_params(), fresh
     )
     batch = TASK.batch(jax.random.key(1), 32)
     found = induction_heads.measure(
-      Decoder(built.CONFIG, "myopic"), TASK, params, batch
+      Decoder(built_circuits.CONFIG, "myopic"), TASK, params, batch
     )
     numbers = induction_heads.summary(found)
     # A filler before may hold the token, too: then two places are attended.
@@ -50,7 +51,7 @@ class InductionHeadsTest(base.TestCase):
       numbers["accuracy"],
       rtol=1e-5,
     )
-    half = built.LENGTH // 2
+    half = built_circuits.LENGTH // 2
     np.testing.assert_allclose(
       numbers["in_context"],
       found.losses[:, half:].mean(1) - found.losses[:, :half].mean(1),

@@ -6,8 +6,8 @@ from absl.testing import absltest
 from jaxlook import models
 from jaxlook.circuits import lens
 from jaxlook.models import Decoder
-from tests import base
 from tests.circuits.weights_test import CONFIG, drawn, tokens
+from tests.fixtures import base
 
 
 class LensTest(base.Float64TestCase):

@@ -12,8 +12,8 @@ from jaxlook.circuits import memories, memory_study
 from jaxlook.circuits.memory_study import agreeing, ending
 from jaxlook.circuits.memory_values import KINDS
 from jaxlook.models import Decoder, DecoderConfig, init, residual_site
-from tests import base
 from tests.circuits.weights_test import drawn, tokens
+from tests.fixtures import base
 
 SMALL = DecoderConfig(
   layers=2, width=4, heads=2, max_length=3, vocab_size=5, mlp_width=3

@@ -11,7 +11,7 @@ from jaxlook.circuits.memory_triggers import (
   no_triggers,
   patterns,
 )
-from tests import base
+from tests.fixtures import base
 
 BATCHES, BATCH, LENGTH, NEURONS = 3, 2, 4, 5
 PREFIXES = BATCHES * BATCH * LENGTH

@@ -8,8 +8,8 @@ from absl.testing import absltest
 
 from jaxlook.circuits import memory_values
 from jaxlook.models import DecoderConfig
-from tests import base
 from tests.circuits.weights_test import drawn
+from tests.fixtures import base
 
 CONFIG = DecoderConfig(
   layers=2, width=4, heads=1, max_length=3, vocab_size=5, mlp_width=3

@@ -12,8 +12,8 @@ from jaxlook.lookahead import influence
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.text.tokenizer import load_tokenizer
-from tests import base
-from tests.models.checkpoints import random_params
+from tests.fixtures import base
+from tests.fixtures.checkpoints import random_params
 
 CONFIG = DecoderConfig(
   layers=2, width=6, heads=2, max_length=16, vocab_size=256, mlp_width=9

@@ -6,7 +6,7 @@ import re
 from absl.testing import absltest
 
 from jaxlook.circuits import page
-from tests import base
+from tests.fixtures import base
 
 DATA = {
   "title": "</script><!-- <script> %%DATA%% %%STYLE%% $& \\u003c",

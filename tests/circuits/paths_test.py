@@ -12,8 +12,8 @@ from jaxlook.circuits import paths, term_losses
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
-from tests import base
 from tests.circuits.weights_test import CONFIG, drawn, tokens
+from tests.fixtures import base
 
 
 class _NextToken:

@@ -8,8 +8,8 @@ from absl.testing import absltest
 from jaxlook import models
 from jaxlook.circuits import qk_ov
 from jaxlook.models import DecoderConfig
-from tests import base
 from tests.circuits.weights_test import CONFIG, drawn
+from tests.fixtures import base
 
 
 class QkOvTest(base.Float64TestCase):

@@ -13,8 +13,8 @@ from jaxlook import interventions
 from jaxlook.circuits import skip_trigrams, trigram_counts
 from jaxlook.circuits.skip_trigrams import Trigrams
 from jaxlook.models import Decoder
-from tests import base
 from tests.circuits.weights_test import CONFIG, drawn, tokens
+from tests.fixtures import base
 
 ONE = dataclasses.replace(CONFIG, layers=1)
 PROBABILITY = np.array([0.3, 0.2, 0.2, 0.1, 0.1, 0.06, 0.04])

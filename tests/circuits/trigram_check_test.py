@@ -8,7 +8,7 @@ from experiments.reports import skip_trigrams_measures as measures
 from jaxlook.circuits import trigram_check as check
 from jaxlook.circuits import trigram_counts
 from jaxlook.circuits.skip_trigrams import Trigrams
-from tests import base
+from tests.fixtures import base
 
 # s, A, B, X, Y: after s, A -> X and B -> Y; without it, any of both.
 WINDOWS = np.array(

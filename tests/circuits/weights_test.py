@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 from jaxlook import interventions, models
 from jaxlook.circuits import weights
 from jaxlook.models import Decoder, DecoderConfig
-from tests import base
+from tests.fixtures import base
 
 CONFIG = DecoderConfig(
   layers=2, width=6, heads=2, max_length=5, vocab_size=7, mlp_width=0

@@ -10,8 +10,8 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import decoding, models
 from jaxlook.models import Decoder, DecoderConfig
-from tests import base
 from tests.circuits.weights_test import drawn
+from tests.fixtures import base
 
 VOCAB, STEPS, STOP = 3, 4, 2
 CONFIG = DecoderConfig(2, 8, 2, max_length=7, vocab_size=VOCAB)

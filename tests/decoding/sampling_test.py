@@ -10,8 +10,8 @@ from absl.testing import absltest, parameterized
 from jaxlook import decoding, models
 from jaxlook.decoding import GREEDY, Sampling, cache, sampling
 from jaxlook.models import Decoder, DecoderConfig
-from tests import base
 from tests.circuits.weights_test import drawn
+from tests.fixtures import base
 
 CONFIG = DecoderConfig(2, 8, 2, max_length=9, vocab_size=5)
 ROTARY = DecoderConfig(2, 8, 2, 9, vocab_size=5, positions="rotary")

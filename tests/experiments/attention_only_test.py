@@ -13,8 +13,7 @@ from absl.testing import flagsaver, parameterized
 
 from experiments import path_terms, skip_trigrams
 from experiments.common import app
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 
 
 class AttentionOnlyTest(base.TestCase):
@@ -42,7 +41,7 @@ class AttentionOnlyTest(base.TestCase):
   def test_path_terms(self):
     """Terms add up to the loss of the model; every number has its cell."""
     out, printed = self._run(path_terms, attention=["causal"])
-    result = running.result(out)
+    result = binaries.result(out)
     self.assertEqual(result["experiment"], "path_terms")
     cells = {(c["variant"], c["seed"]): c["metrics"] for c in result["cells"]}
     self.assertEqual(
@@ -65,7 +64,7 @@ class AttentionOnlyTest(base.TestCase):
   def test_skip_trigrams(self):
     """Tables of the weights, their counts, and a control that never learned."""
     out, printed = self._run(skip_trigrams, attention=["myopic/kv"])
-    result = running.result(out)
+    result = binaries.result(out)
     variants = {cell["variant"] for cell in result["cells"]}
     self.assertEqual(variants, {"causal", "myopic/kv", "untrained"})
     self.assertEqual(

@@ -35,8 +35,7 @@ from experiments.benchmarks.contenders import Contender, Prepared, Shape
 from experiments.benchmarks.pieces import Piece
 from experiments.common import app
 from jaxlook import stats
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 
 
 class Clock:
@@ -339,7 +338,7 @@ class SmokeTest(base.TestCase):
 
   def check_files(self, figure):
     """All files are there, and the table of cells agrees with the result."""
-    result = running.result(self.out)
+    result = binaries.result(self.out)
     self.assertEqual(result["preset"], "smoke")
     self.assertTrue((self.out / "figures" / figure).exists())
     self.assertIn(figure, (self.out / "report.md").read_text())
@@ -403,7 +402,7 @@ class SmokeTest(base.TestCase):
   def test_refit(self):
     """Each changed limit is timed against those that are there."""
     printed = self.run_binary(refit)
-    result = running.result(self.out)
+    result = binaries.result(self.out)
     self.assertEqual(result["experiment"], "benchmarks.refit")
     self.assertEqual(
       [(c["setting"], c["variant"]) for c in result["cells"]],
@@ -418,7 +417,7 @@ class SmokeTest(base.TestCase):
   def test_decoding(self):
     """Each way is timed with a cache and without, by tokens added."""
     printed = self.run_binary(decoding)
-    result = running.result(self.out)
+    result = binaries.result(self.out)
     self.assertEqual(
       {(c["setting"], c["variant"]) for c in result["cells"]},
       {
@@ -433,7 +432,7 @@ class SmokeTest(base.TestCase):
   def test_step_memory(self):
     """Every part has its bytes, and the step was taken."""
     printed = self.run_binary(step_memory)
-    result = running.result(self.out)
+    result = binaries.result(self.out)
     self.assertEqual(result["experiment"], "benchmarks.step_memory")
     self.assertTrue((self.out / "figures/memory.png").exists())
     self.assertLen(result["cells"], 2)

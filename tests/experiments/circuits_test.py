@@ -2,10 +2,10 @@
 
 from absl.testing import absltest
 
-from tests.experiments import running
+from tests.fixtures import binaries
 
 
-class CircuitsTest(running.StudyTestCase):
+class CircuitsTest(binaries.StudyTestCase):
   def test_induction(self):
     """Every arm and the one-layer control, followed along training."""
     result = self.run_study("induction", "--attention=myopic")

@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 from experiments.reports import future_lens
 from jaxlook import stats
 from jaxlook.lookahead import future_lens as lens
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 
 
 class FutureLensTest(base.TestCase):
@@ -21,7 +20,7 @@ class FutureLensTest(base.TestCase):
   def test_smoke_run_writes_what_it_promises(self):
     """Every method, layer and tau, with its controls, figures and claims."""
     out = self.root / "run"
-    done = running.run(
+    done = binaries.run(
       "future_lens",
       "--preset=smoke",
       f"--out={out}",
@@ -29,7 +28,7 @@ class FutureLensTest(base.TestCase):
       "--attention=myopic/kv",
     )
     self.assertEqual(done.returncode, 0, done.stderr)
-    result = running.result(out)
+    result = binaries.result(out)
     variants = ("causal", "myopic/kv")
     self.assertEqual(
       {(cell["variant"], cell["seed"]) for cell in result["cells"]},
@@ -68,7 +67,7 @@ class FutureLensTest(base.TestCase):
   def test_a_task_without_tokens_is_one_line(self):
     """Refused by name, before anything is written."""
     out = self.root / "run"
-    done = running.run("future_lens", "--task=precache", f"--out={out}")
+    done = binaries.run("future_lens", "--task=precache", f"--out={out}")
     self.assertEqual(done.returncode, 2)
     self.assertIn("--task: precache has no tokens", done.stderr)
     self.assertLen(done.stderr.strip().splitlines(), 1)

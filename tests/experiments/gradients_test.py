@@ -24,8 +24,8 @@ import jaxlook
 from experiments.common import app
 from jaxlook.models import Decoder, collect_context, huggingface
 from jaxlook.models.gradients import loss_and_gradients
-from tests import base
-from tests.models.checkpoints import GPT2, NEOX, random_params
+from tests.fixtures import base
+from tests.fixtures.checkpoints import GPT2, NEOX, random_params
 
 _ROOT = Path(__file__).parents[2]
 _TOKENS = np.random.default_rng(2).integers(0, 17, (2, 7))

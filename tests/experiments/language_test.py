@@ -11,16 +11,15 @@ from absl.testing import parameterized
 
 from experiments import language
 from jaxlook.training import start_from
-from tests import base
-from tests.experiments import running
 from tests.experiments.common import model_sizes_test
+from tests.fixtures import base, binaries
 
 
 class LanguageTest(base.TestCase):
   def test_smoke_run_writes_what_it_promises(self):
     """Losses in two units, beside counts, on a text said to be generated."""
     root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-    done = running.run(
+    done = binaries.run(
       "language",
       "--preset=smoke",
       f"--out={root / 'run'}",
@@ -30,7 +29,7 @@ class LanguageTest(base.TestCase):
     )
     self.assertEqual(done.returncode, 0, done.stderr)
     self.assertIn("a generated text", done.stdout)
-    result = running.result(root / "run")
+    result = binaries.result(root / "run")
     self.assertIn("a generated text", (root / "run/report.md").read_text())
     metrics = {
       (cell["variant"], cell["seed"]): cell["metrics"]
@@ -57,7 +56,7 @@ class LanguageTest(base.TestCase):
     self.assertEqual(claims, {"gap", "bigram"})
 
 
-class PrecisionTest(running.RefusalTestCase):
+class PrecisionTest(binaries.RefusalTestCase):
   def test_every_arm_in_both_precisions(self):
     """Both are reported, rounded differently, and their gaps compared."""
     result, report = self.run_here(
@@ -119,7 +118,7 @@ class PrecisionTest(running.RefusalTestCase):
     self.assertEqual(language.agreement({"": plain}), [])
 
 
-class FineTuningTest(running.RefusalTestCase):
+class FineTuningTest(binaries.RefusalTestCase):
   def test_fine_tuning_with_a_local_arm_on_several_texts(self):
     """All seeds share a start, which the arm names; every text is scored."""
     root = self.root

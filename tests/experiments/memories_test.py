@@ -17,8 +17,7 @@ from experiments import memories
 from experiments.common import app
 from experiments.reports.memories import RANDOM
 from jaxlook.circuits.memory_study import agreeing, ending
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 
 FIGURES = ("agreement", "patterns", "activity", "refinement")
 
@@ -31,7 +30,7 @@ class MemoriesTest(base.TestCase):
   def test_smoke_run_writes_what_it_promises(self):
     """Every arm and layer, claims with sources, figures, readable triggers."""
     out = self.root / "run"
-    done = running.run(
+    done = binaries.run(
       "memories",
       "--preset=smoke",
       f"--out={out}",
@@ -39,7 +38,7 @@ class MemoriesTest(base.TestCase):
       "--attention=myopic/kv",
     )
     self.assertEqual(done.returncode, 0, done.stderr)
-    result = running.result(out)
+    result = binaries.result(out)
     variants = ("causal", "myopic/kv", "untrained")
     cells = {(c["variant"], c["seed"]): c["metrics"] for c in result["cells"]}
     self.assertEqual(set(cells), {(v, s) for v in variants for s in (0, 1)})
@@ -101,7 +100,7 @@ class MemoriesTest(base.TestCase):
   def test_a_task_without_tokens_is_one_line(self):
     """Refused by name, before anything is written."""
     out = self.root / "run"
-    done = running.run("memories", "--task=precache", f"--out={out}")
+    done = binaries.run("memories", "--task=precache", f"--out={out}")
     self.assertEqual(done.returncode, 2)
     self.assertIn("--task: must be text: this study is of tokens", done.stderr)
     self.assertLen(done.stderr.strip().splitlines(), 1)

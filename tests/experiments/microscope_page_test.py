@@ -15,9 +15,9 @@ from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder, huggingface
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.training import read_arm
-from tests import base
-from tests.experiments.browser import CHROMIUM, Browser
-from tests.experiments.microscopes import MODEL, TEXT, TOKENS, look, root
+from tests.fixtures import base
+from tests.fixtures.browser import CHROMIUM, Browser
+from tests.fixtures.microscope_pages import MODEL, TEXT, TOKENS, look, root
 
 ROUNDED = 1e-4
 # The ends of the scale on light and on dark pages, red green blue.

@@ -5,8 +5,8 @@ import json
 from absl.testing import absltest, flagsaver, parameterized
 
 from experiments.common import app, microscope_models
-from tests import base
-from tests.experiments.microscopes import TEXT, look, root, write_run
+from tests.fixtures import base
+from tests.fixtures.microscope_pages import TEXT, look, root, write_run
 
 
 class MicroscopeTest(base.TestCase):

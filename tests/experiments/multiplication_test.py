@@ -3,10 +3,10 @@
 import pyarrow.parquet as pq
 from absl.testing import absltest
 
-from tests.experiments import running
+from tests.fixtures import binaries
 
 
-class MultiplicationTest(running.StudyTestCase):
+class MultiplicationTest(binaries.StudyTestCase):
   def test_smoke(self):
     """Both settings, all their measures, and the claims of the table."""
     result = self.run_study("multiplication", "--attention=myopic/residual")

@@ -5,10 +5,10 @@ from absl.testing import flagsaver, parameterized
 
 from experiments import path_star
 from jaxlook.tasks.path_star_weights import PathStarWeights
-from tests.experiments import running
+from tests.fixtures import binaries
 
 
-class PathStarTest(running.StudyTestCase):
+class PathStarTest(binaries.StudyTestCase):
   def test_smoke(self):
     """One arm in the weights, with every measure, claim and figure."""
     result = self.run_study(
@@ -47,7 +47,7 @@ class PathStarTest(running.StudyTestCase):
         self.assertEqual(values, [cell["metrics"]["path_written"]] * 2)
 
 
-class RefusalTest(running.RefusalTestCase):
+class RefusalTest(binaries.RefusalTestCase):
   @parameterized.parameters(
     ({"length": 9}, "^--length: is given in vain: the graphs decide it"),
     ({"heads": 3}, "^--heads: heads=3 do not divide width=16"),

@@ -8,11 +8,10 @@ from absl.testing import flagsaver, parameterized
 
 from experiments import deferred, planning
 from experiments.common import couplets_setup
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 
 
-class PlanningTest(running.StudyTestCase):
+class PlanningTest(binaries.StudyTestCase):
   def test_smoke(self):
     """Everything that was asked is there, for each variant and seed."""
     result = self.run_study("planning", "--attention=myopic/kv")
@@ -57,7 +56,7 @@ class PlanningTest(running.StudyTestCase):
     )
 
 
-class RefusalTest(running.RefusalTestCase):
+class RefusalTest(binaries.RefusalTestCase):
   @parameterized.parameters(
     (planning, {"length": 9}, "^--length: is given in vain"),
     (planning, {"attention": ["window:2"]}, "^--attention: .*window:2"),

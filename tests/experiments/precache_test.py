@@ -13,8 +13,7 @@ from absl.testing import parameterized
 
 from experiments import precache
 from experiments.common import precache_setup
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 
 VARIANTS = {"causal", "myopic/residual", "myopic/kv", "self_only"}
 
@@ -28,9 +27,9 @@ class PrecacheTest(base.TestCase):
   def test_smoke_run_writes_what_it_promises(self):
     """Result, cells, figure, report; a second run trains nothing."""
     arguments = ("--preset=smoke", f"--out={self.out}")
-    first = running.run("precache", *arguments)
+    first = binaries.run("precache", *arguments)
     self.assertEqual(first.returncode, 0, first.stderr)
-    result = running.result(self.out)
+    result = binaries.result(self.out)
     self.assertEqual(result["experiment"], "precache")
     self.assertEqual(result["preset"], "smoke")
     trained = [c for c in result["cells"] if c["variant"] in VARIANTS]
@@ -47,22 +46,22 @@ class PrecacheTest(base.TestCase):
     self.assertIn("figures/losses.png", report)
     self.assertTrue((self.out / "figures" / "losses.png").exists())
     self.assertIn("myopia gap", first.stdout)
-    again = running.run("precache", *arguments)
+    again = binaries.run("precache", *arguments)
     self.assertEqual(again.returncode, 0, again.stderr)
-    self.assertEqual(running.result(self.out), result)
+    self.assertEqual(binaries.result(self.out), result)
 
   def test_killed_run_ends_as_if_it_had_not_been(self):
     """SIGTERM, then SIGKILL, then a third start: bit-identical metrics."""
     arguments = ("--preset=smoke", "--steps=400", "--attention=causal")
     whole = self.out.with_name("whole")
-    done = running.run("precache", *arguments, f"--out={whole}")
+    done = binaries.run("precache", *arguments, f"--out={whole}")
     self.assertEqual(done.returncode, 0, done.stderr)
     for number, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
       self.assertEqual(self._kill_at_a_checkpoint(arguments, number), status)
       self.assertFalse((self.out / "result.json").exists())
-    done = running.run("precache", *arguments, f"--out={self.out}")
+    done = binaries.run("precache", *arguments, f"--out={self.out}")
     self.assertEqual(done.returncode, 0, done.stderr)
-    expected, found = running.result(whole), running.result(self.out)
+    expected, found = binaries.result(whole), binaries.result(self.out)
     self.assertEqual(found["cells"], expected["cells"])
     curves = [
       pq.read_table(out / "arms/causal/metrics.parquet")
@@ -78,8 +77,8 @@ class PrecacheTest(base.TestCase):
 
     before = newest()
     process = subprocess.Popen(
-      running.command("precache", *arguments, f"--out={self.out}"),
-      cwd=running.ROOT,
+      binaries.command("precache", *arguments, f"--out={self.out}"),
+      cwd=binaries.ROOT,
       env=os.environ | {"JAX_PLATFORMS": "cpu"},
       stdout=subprocess.DEVNULL,
       stderr=subprocess.PIPE,
@@ -99,7 +98,7 @@ class PrecacheTest(base.TestCase):
   )
   def test_bad_input_is_one_line(self, arguments, message):
     """Refused by the process itself: one line, status 2, nothing written."""
-    done = running.run("precache", *arguments, f"--out={self.out}")
+    done = binaries.run("precache", *arguments, f"--out={self.out}")
     self.assertEqual(done.returncode, 2)
     self.assertIn(message, done.stderr)
     self.assertLen(done.stderr.strip().splitlines(), 1)

@@ -5,15 +5,14 @@ import tempfile
 
 import pyarrow.parquet as pq
 
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 
 
 class ProbesTest(base.TestCase):
   def _run(self, *arguments: str):
     root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
     out = root / "run"
-    done = running.run(
+    done = binaries.run(
       "probes",
       "--preset=smoke",
       "--attention=myopic/kv",
@@ -27,7 +26,7 @@ class ProbesTest(base.TestCase):
     """Claims, figure and every measurement, the untrained ones as a variant."""
     done, out = self._run()
     self.assertEqual(done.returncode, 0, done.stderr)
-    result = running.result(out)
+    result = binaries.result(out)
     self.assertEqual(
       [claim["id"] for claim in result["claims"]],
       ["sine", "learned", "observable", "kv"],
@@ -46,7 +45,7 @@ class ProbesTest(base.TestCase):
     """Tokens to come, and words, as the text's tokens are bytes."""
     done, out = self._run("--task=text")
     self.assertEqual(done.returncode, 0, done.stderr)
-    result = running.result(out)
+    result = binaries.result(out)
     claims = [claim["id"] for claim in result["claims"]]
     self.assertEqual(claims, ["learned", "observable", "ahead"])
     table = pq.read_table(out / "measurements.parquet").to_pylist()

@@ -13,10 +13,10 @@ from experiments import (
   scaling,
 )
 from jaxlook.runs import atomic_files
-from tests.experiments import running
+from tests.fixtures import binaries
 
 
-class RefusalTest(running.RefusalTestCase):
+class RefusalTest(binaries.RefusalTestCase):
   def refuse(self, binary, message, **values):
     """With a cache of tokens of its own."""
     values.setdefault("cache", str(self.root / "cache"))

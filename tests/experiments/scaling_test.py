@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from experiments import scaling
-from tests.experiments import running
+from tests.fixtures import binaries
 
 
-class ScalingTest(running.RefusalTestCase):
+class ScalingTest(binaries.RefusalTestCase):
   def test_smoke_run_writes_what_it_promises(self):
     """Four arms of each size, fits, and the published line beside them."""
     corpus = self.root / "corpus.txt"

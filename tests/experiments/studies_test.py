@@ -3,10 +3,10 @@
 import numpy as np
 import pyarrow.parquet as pq
 
-from tests.experiments import running
+from tests.fixtures import binaries
 
 
-class StudiesTest(running.StudyTestCase):
+class StudiesTest(binaries.StudyTestCase):
   def test_gradient_anatomy(self):
     """Shares sum to one at every distance; every figure is there."""
     result = self.run_study("gradient_anatomy", "--sequences=8")

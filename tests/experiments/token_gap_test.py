@@ -14,8 +14,7 @@ from absl.testing import flagsaver
 
 from experiments import token_gap
 from experiments.common import app
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 
 
 class TokenGapTest(base.TestCase):
@@ -43,7 +42,7 @@ class TokenGapTest(base.TestCase):
     """Trained here, or taken from the run folder: the same gap."""
     out = self.root / "run"
     self.run_main(out=str(out), attention=["myopic/kv"])
-    result = running.result(out)
+    result = binaries.result(out)
     self.assertEqual(
       {(cell["variant"], cell["seed"]) for cell in result["cells"]},
       {("myopic/kv", 0), ("myopic/kv", 1)},
@@ -69,7 +68,7 @@ class TokenGapTest(base.TestCase):
     self.assertIn("chosen by seeds [0], measured on [1]", report)
     again = self.root / "again"
     self.run_main(out=str(again), model=str(out))
-    self.assertEqual(running.result(again)["claims"], result["claims"])
+    self.assertEqual(binaries.result(again)["claims"], result["claims"])
     self.assertFalse((again / "arms").exists())
     self.refuse("^--step: must be above 0", model=str(out), step=0)
     self.refuse(

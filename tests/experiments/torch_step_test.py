@@ -15,7 +15,7 @@ from experiments.benchmarks.stepping import Setting
 from jaxlook import models
 from jaxlook.models import DecoderConfig
 from jaxlook.training import TrainConfig
-from tests import base
+from tests.fixtures import base
 
 _MODEL = DecoderConfig(2, 8, 2, max_length=6, vocab_size=11)
 

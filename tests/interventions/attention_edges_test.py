@@ -12,8 +12,8 @@ from jaxlook.interventions import attention_edges
 from jaxlook.interventions.edits import patch
 from jaxlook.interventions.forward import capture, run
 from jaxlook.models import Decoder, DecoderConfig
-from tests import base
-from tests.models.checkpoints import random_params
+from tests.fixtures import base
+from tests.fixtures.checkpoints import random_params
 
 BATCH, LENGTH = 4, 5
 CONFIG = DecoderConfig(

@@ -30,8 +30,8 @@ from jaxlook.interventions.forward import (
   run,
 )
 from jaxlook.models import Decoder, DecoderConfig, residual_site, site_names
-from tests import base
-from tests.models.checkpoints import random_params
+from tests.fixtures import base
+from tests.fixtures.checkpoints import random_params
 
 BATCH, LENGTH = 3, 5
 GPT2 = DecoderConfig(

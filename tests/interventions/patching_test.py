@@ -12,8 +12,8 @@ from jaxlook import models
 from jaxlook.interventions import patching
 from jaxlook.interventions.forward import capture, run
 from jaxlook.models import Decoder, DecoderConfig
-from tests import base
-from tests.models.checkpoints import random_params
+from tests.fixtures import base
+from tests.fixtures.checkpoints import random_params
 
 BATCH, LENGTH = 2, 5
 # As many heads as neither layers nor positions, so that no axis is mistaken.

@@ -10,8 +10,8 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.lookahead import anatomy
 from jaxlook.models import Decoder, DecoderConfig
-from tests import base
-from tests.models.checkpoints import random_params
+from tests.fixtures import base
+from tests.fixtures.checkpoints import random_params
 
 LENGTH = 5
 LEARNED = DecoderConfig(

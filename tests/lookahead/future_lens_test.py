@@ -16,7 +16,7 @@ from jaxlook.lookahead import future_lens as lens
 from jaxlook.lookahead import future_maps, future_pairs, soft_prompt
 from jaxlook.models import Decoder, DecoderConfig, residual_site
 from jaxlook.tasks.text import cross_entropy
-from tests import base
+from tests.fixtures import base
 
 CONFIG = DecoderConfig(
   layers=2, width=8, heads=2, max_length=8, vocab_size=12, init_std=0.5

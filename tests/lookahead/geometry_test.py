@@ -11,8 +11,8 @@ from jax.flatten_util import ravel_pytree
 
 from jaxlook.lookahead import geometry
 from jaxlook.models import Decoder, DecoderConfig, apply
-from tests import base
-from tests.models.checkpoints import random_params
+from tests.fixtures import base
+from tests.fixtures.checkpoints import random_params
 
 TWO = DecoderConfig(
   layers=2,

@@ -9,7 +9,7 @@ from experiments.reports import horizon as horizon_report
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.lookahead import horizon
 from jaxlook.lookahead.horizon import Dial
-from tests import base
+from tests.fixtures import base
 
 SMALL = Dial(horizons=(0, 1, 4), leaks=(0.5,), offsets=(2,), part_horizons=(0,))
 

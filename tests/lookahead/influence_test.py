@@ -14,9 +14,8 @@ from flax.traverse_util import flatten_dict
 
 from jaxlook.lookahead import influence
 from jaxlook.models import Decoder, DecoderConfig, residual_site
-from tests import base
-from tests.models import untied
-from tests.models.checkpoints import random_params
+from tests.fixtures import base, untied
+from tests.fixtures.checkpoints import random_params
 
 LENGTH = 5
 GPT2 = DecoderConfig(

@@ -13,7 +13,7 @@ from jaxlook.lookahead.local_myopia import LOCAL, VANILLA
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import Teacher, TrainConfig, held_out_key, train
-from tests import base
+from tests.fixtures import base
 
 TASK = Precache(p=0.5, terms=2, frequency=1.0, length=5)
 MODEL = DecoderConfig(

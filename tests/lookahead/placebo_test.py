@@ -6,7 +6,7 @@ from jaxlook.lookahead import placebo
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import TrainConfig, evaluate, held_out_key, train
-from tests import base
+from tests.fixtures import base
 
 TASK = Precache(p=0.5, terms=1, frequency=1.0, length=4)
 MODEL = DecoderConfig(

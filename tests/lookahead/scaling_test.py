@@ -6,7 +6,7 @@ from absl.testing import parameterized
 from experiments.reports import scaling as reports
 from jaxlook.lookahead import scaling
 from jaxlook.lookahead.scaling import BONUS, GAP, STRICT_GAP, Sweep
-from tests import base
+from tests.fixtures import base
 
 X = np.array([1e3, 1e4, 1e6])
 SEEDS = (0, 1, 2, 5)

@@ -6,7 +6,7 @@ from absl.testing import absltest
 from hypothesis import strategies as st
 
 from jaxlook.lookahead import token_classes as classes
-from tests import base
+from tests.fixtures import base
 
 
 def classed(kind) -> list[list[str]]:

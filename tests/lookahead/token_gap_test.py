@@ -8,7 +8,7 @@ from jaxlook import models
 from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import Kind
 from jaxlook.models import Decoder, DecoderConfig
-from tests import base
+from tests.fixtures import base
 
 
 class LossesTest(base.Float64TestCase):

@@ -5,7 +5,7 @@ import dataclasses
 from absl.testing import absltest, parameterized
 
 from jaxlook.models import DecoderConfig
-from tests import base
+from tests.fixtures import base
 
 _CONFIG = DecoderConfig(layers=2, width=12, heads=3, max_length=8, vocab_size=5)
 

@@ -20,9 +20,8 @@ from jaxlook import models
 from jaxlook.attention import parse_layers
 from jaxlook.models import Decoder, DecoderConfig, collect_context
 from jaxlook.models.attention_layer import Attention, rotate
-from tests import base
-from tests.models import untied
-from tests.models.checkpoints import random_params
+from tests.fixtures import base, untied
+from tests.fixtures.checkpoints import random_params
 
 LENGTH = 6
 GPT2 = DecoderConfig(

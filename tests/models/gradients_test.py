@@ -13,8 +13,8 @@ from jaxlook.models.gradients import (
   loss_and_gradients,
   next_token_loss,
 )
-from tests import base
-from tests.models.checkpoints import GPT2, NEOX, random_params
+from tests.fixtures import base
+from tests.fixtures.checkpoints import GPT2, NEOX, random_params
 
 _CONFIG = dataclasses.replace(GPT2, layers=1)
 

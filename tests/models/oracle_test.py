@@ -21,7 +21,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.models import Decoder, huggingface
 from jaxlook.models.gradients import loss_and_gradients
-from tests import base
+from tests.fixtures import base
 
 _DATA = Path(__file__).parents[1] / "testdata"
 _SPECS = {

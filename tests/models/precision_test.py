@@ -11,7 +11,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import models
 from jaxlook.models import Decoder, DecoderConfig, sites
-from tests import base
+from tests.fixtures import base
 
 LENGTH = 8
 CONTINUOUS = DecoderConfig(

@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import models
 from jaxlook.models import Decoder, DecoderConfig
-from tests import base
+from tests.fixtures import base
 
 MODEL = DecoderConfig(
   layers=2, width=8, heads=2, max_length=32, vocab_size=11, init_std=0.3

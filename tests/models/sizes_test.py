@@ -4,7 +4,7 @@ from absl.testing import parameterized
 
 from jaxlook.lookahead.scaling import PUBLISHED
 from jaxlook.models import SHAPES, named_shape, parameter_counts
-from tests import base
+from tests.fixtures import base
 
 # `model.num_parameters()` of the Hugging Face models; the "Non-Embedding
 # Params" of the Pythia model cards are with the losses published for them.

@@ -8,7 +8,7 @@ import scipy.special
 from absl.testing import parameterized
 
 from jaxlook.probing import linear
-from tests import base
+from tests.fixtures import base
 
 _ridge = jax.jit(linear.ridge, static_argnames="penalty")
 _logistic = jax.jit(

@@ -13,7 +13,7 @@ from experiments.reports import probes
 from jaxlook.models import Decoder, DecoderConfig, init
 from jaxlook.probing import linear, probe_models, targets
 from jaxlook.tasks.precache import Precache
-from tests import base
+from tests.fixtures import base
 
 
 def _text(seed=0, count=400, letters="ab c"):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from jaxlook import stats
 from jaxlook.reporting import figures
-from tests import base
+from tests.fixtures import base
 
 
 class FiguresTest(base.TestCase):

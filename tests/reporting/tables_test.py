@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxlook import reporting, stats
 from jaxlook.stats import myopia_gap
-from tests import base
+from tests.fixtures import base
 
 VALUES = {"causal": {0: 0.1, 1: 0.3}, "myopic/kv": {1: 0.5}}
 

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxlook.runs import atomic_files
-from tests import base
+from tests.fixtures import base
 
 _MANY = settings(max_examples=300, deadline=None)
 # Few letters, and those that a slug treats differently, so that near misses

@@ -13,7 +13,7 @@ from absl.testing import absltest
 
 from jaxlook.runs import environment as module
 from jaxlook.runs.environment import environment
-from tests import base
+from tests.fixtures import base
 
 
 class EnvironmentTest(base.TestCase):

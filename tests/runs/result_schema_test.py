@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jaxlook import stats
 from jaxlook.runs import result_schema
-from tests import base
+from tests.fixtures import base
 
 _JSON = st.recursive(
   st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from absl.testing import absltest, parameterized
 
 from jaxlook import runs
-from tests import base
+from tests.fixtures import base
 
 _CONFIG = {"steps": 100, "model": {"width": 64, "layers": (1, 2)}, "lr": None}
 _METRICS = pa.table({"step": [1, 2], "loss": [0.5, None]})

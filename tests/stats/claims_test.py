@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxlook.stats import claims
 from jaxlook.stats.claims import Statement
-from tests import base
+from tests.fixtures import base
 
 
 class JudgedTest(base.TestCase):

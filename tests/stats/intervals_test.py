@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jaxlook import stats
-from tests import base
+from tests.fixtures import base
 
 # Float64 sums of at most 12 numbers below 1e3: a few rounding steps.
 _RTOL = 1e-9

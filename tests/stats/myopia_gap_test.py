@@ -5,7 +5,7 @@ from absl.testing import parameterized
 
 from jaxlook import stats
 from jaxlook.stats import myopia_gap
-from tests import base
+from tests.fixtures import base
 
 
 def cells(losses, **extra):

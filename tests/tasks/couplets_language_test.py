@@ -7,7 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxlook.tasks import couplets_language as language
-from tests import base
+from tests.fixtures import base
 
 _TABLES = language.tally_tables()
 _PAIRS = 5

@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets import Couplets
-from tests import base
+from tests.fixtures import base
 
 _PARTS = ("m1", "m2", "art", "e2")
 

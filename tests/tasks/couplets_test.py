@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets
-from tests import base
+from tests.fixtures import base
 
 _ARMS = {
   "lookup": Couplets(p=0.6),

@@ -13,7 +13,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.tasks.deferred import Deferred
 from jaxlook.tasks.task import Batch
-from tests import base
+from tests.fixtures import base
 
 _TASKS = {
   "one": Deferred(delay=3, length=12),

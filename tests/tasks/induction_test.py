@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxlook.tasks.induction import Induction
-from tests import base
+from tests.fixtures import base
 
 TASK = Induction(vocab_size=9, segment=5, max_gap=3, length=15)
 

@@ -13,7 +13,7 @@ from jaxlook.tasks.losses import Unread
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.training import step
-from tests import base
+from tests.fixtures import base
 
 LENGTH, BATCH = 12, 5
 MODEL = DecoderConfig(

@@ -13,7 +13,7 @@ from absl.testing import absltest, parameterized
 from jaxlook.tasks import multiplication
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.tasks.task import Batch
-from tests import base
+from tests.fixtures import base
 
 _TASKS = {
   "padded": Multiplication(digits=3, pad=4),

@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.tasks import path_star
 from jaxlook.tasks.path_star import PathStar
-from tests import base
+from tests.fixtures import base
 
 _FORWARD = PathStar(degree=3, path_length=4, node_count=12)
 _TASKS = {

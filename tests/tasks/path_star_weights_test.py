@@ -11,7 +11,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxlook.tasks.path_star_weights import PathStarWeights
-from tests import base
+from tests.fixtures import base
 
 _TRAIN = PathStarWeights(degree=4, path_length=4, held_out=0.25)
 _TEST = dataclasses.replace(_TRAIN, split="test", direction="reversed")

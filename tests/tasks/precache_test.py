@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.task import Batch
-from tests import base
+from tests.fixtures import base
 
 _TASK = Precache(p=0.3, terms=3, frequency=2.0, length=8)
 

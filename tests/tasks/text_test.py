@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from jaxlook.tasks import text
 from jaxlook.text.token_file import TokenFile
-from tests import base
+from tests.fixtures import base
 
 _F32 = 1e-5  # Absolute, on losses of a few nats: float32 rounding.
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
 from jaxlook.text import corpus, tokenizer
 from jaxlook.text.tokenizer import load_tokenizer
-from tests import base
+from tests.fixtures import base
 
 _GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"
 _SAMPLE = (

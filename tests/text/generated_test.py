@@ -10,7 +10,7 @@ from absl.testing import absltest
 from hypothesis import strategies as st
 
 from jaxlook.text import generated, ngram
-from tests import base
+from tests.fixtures import base
 
 
 class GeneratedTextTest(base.TestCase):

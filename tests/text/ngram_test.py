@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 from hypothesis import strategies as st
 
 from jaxlook.text import ngram
-from tests import base
+from tests.fixtures import base
 
 _V = 5
 _TOKENS = st.lists(st.integers(0, _V - 1), min_size=2, max_size=60).map(

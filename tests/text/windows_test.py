@@ -6,7 +6,7 @@ from absl.testing import absltest
 from hypothesis import strategies as st
 
 from jaxlook.text import windows
-from tests import base
+from tests.fixtures import base
 
 
 class GridTest(base.TestCase):

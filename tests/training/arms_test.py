@@ -23,7 +23,7 @@ from jaxlook.training import (
   run_arm,
   train,
 )
-from tests import base
+from tests.fixtures import base
 
 TASK = Precache(p=0.5, terms=2, frequency=2.0, length=6)
 

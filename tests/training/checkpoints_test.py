@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.mesh import MeshShape
-from tests import base
+from tests.fixtures import base
 
 
 def _tree(value):

@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.training import TrainConfig
 from jaxlook.training.config import optimizer, schedule
-from tests import base
+from tests.fixtures import base
 
 _CONFIG = TrainConfig(
   steps=100, batch_size=2, learning_rate=0.01, warmup_fraction=0.1

@@ -6,8 +6,7 @@ import tempfile
 
 from jaxlook.models import huggingface
 from jaxlook.training import start_from
-from tests import base
-from tests.models import checkpoints
+from tests.fixtures import base, checkpoints
 
 
 class StartTest(base.TestCase):

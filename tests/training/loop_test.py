@@ -13,7 +13,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.models import Decoder
 from jaxlook.training import MeshShape, Stopped, evaluate, loop, step, train
-from tests import base
+from tests.fixtures import base
 from tests.training import step_test
 
 DECODER = Decoder(step_test.MODEL)

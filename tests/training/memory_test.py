@@ -8,7 +8,7 @@ from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.induction import Induction
 from jaxlook.training import TrainConfig, step_memory
 from jaxlook.training.memory import kept_bytes
-from tests import base
+from tests.fixtures import base
 
 TASK = Induction(vocab_size=64, segment=8, max_gap=0, length=16)
 MODEL = DecoderConfig(

@@ -18,7 +18,7 @@ from jaxlook.models import Decoder
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import TrainConfig, mesh, step
 from jaxlook.training.mesh import Layout, MeshShape, Share, parse_mesh
-from tests import base
+from tests.fixtures import base
 
 TASK = Precache(p=0.5, terms=2, frequency=3.0, length=4)
 MODEL = models.DecoderConfig(
@@ -43,7 +43,7 @@ class SplitTest(base.TestCase):
     run that goes on under another mesh.
     """
     done = subprocess.run(
-      [sys.executable, "-m", "tests.training.meshes"],
+      [sys.executable, "-m", "tests.fixtures.mesh_training"],
       env=os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},
       capture_output=True,
       text=True,

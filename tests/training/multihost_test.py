@@ -19,7 +19,7 @@ from absl.testing import absltest, parameterized
 from experiments.common import multiprocess
 from jaxlook.training import multihost
 from jaxlook.training.multihost import Place, parse_place
-from tests import base
+from tests.fixtures import base
 
 # Far more than it takes: the machine may be busy.
 _SECONDS = 300
@@ -40,7 +40,7 @@ class TogetherTest(base.TestCase):
     for index in range(2):
       process = subprocess.Popen(
         [
-          *(sys.executable, "-m", "tests.training.together"),
+          *(sys.executable, "-m", "tests.fixtures.multiprocess_training"),
           f"--out={self.out}",
           f"--distributed=127.0.0.1:{port},{index}/2",
         ],

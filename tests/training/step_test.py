@@ -16,7 +16,7 @@ from jaxlook.models import Decoder
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.task import Batch
 from jaxlook.training import TrainConfig, step
-from tests import base
+from tests.fixtures import base
 
 MODEL = models.DecoderConfig(
   layers=1,

@@ -8,7 +8,7 @@ from absl import flags
 from absl.testing import parameterized
 
 from experiments.common import app
-from tests import base
+from tests.fixtures import base
 
 
 class NamingTest(base.TestCase):

@@ -13,8 +13,7 @@ from experiments import language, scaling
 from experiments.common import model_sizes, text_setup
 from jaxlook.models import DecoderConfig, huggingface, named_shape
 from jaxlook.training import Start
-from tests.experiments import running
-from tests.models import checkpoints
+from tests.fixtures import binaries, checkpoints
 
 CONFIG = text_setup.PRESETS["smoke"]
 
@@ -33,7 +32,7 @@ def folder(path: pathlib.Path, width: int = 8, length: int = 20) -> str:
   return str(path)
 
 
-class SizingTest(running.RefusalTestCase):
+class SizingTest(binaries.RefusalTestCase):
   def _flags(self, **values):
     cache = str(self.root / "cache")
     values = {"preset": "smoke", "cache": cache} | values

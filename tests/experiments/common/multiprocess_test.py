@@ -11,8 +11,7 @@ from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments.common import app, multiprocess, stderr_filter
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 
 # As the runtime of JAX 0.10.2 says it, shortened.
 _RUNTIME = b"""\
@@ -48,8 +47,8 @@ class FlagTest(base.TestCase):
   def test_no_cluster(self):
     """Where nothing is detected, the flag is refused in one line."""
     done = subprocess.run(
-      running.command("precache", "--preset=smoke", "--distributed=auto"),
-      cwd=running.ROOT,
+      binaries.command("precache", "--preset=smoke", "--distributed=auto"),
+      cwd=binaries.ROOT,
       # Without what a cluster leaves in the environment.
       env={"PATH": os.environ["PATH"], "JAX_PLATFORMS": "cpu"},
       capture_output=True,

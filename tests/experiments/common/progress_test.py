@@ -8,7 +8,7 @@ from unittest import mock
 import numpy as np
 
 from experiments.common import progress
-from tests import base
+from tests.fixtures import base
 from tests.training import arms_test
 
 

@@ -8,7 +8,7 @@ from absl.testing import parameterized
 
 from experiments import precache
 from experiments.common import ray_cluster
-from tests.experiments import running
+from tests.fixtures import binaries
 
 try:
   import ray
@@ -63,7 +63,7 @@ class ResourcesTest(parameterized.TestCase):
 
 
 @unittest.skipIf(ray is None, "needs Ray: pip install jaxlook[cluster]")
-class AddressTest(running.RefusalTestCase):
+class AddressTest(binaries.RefusalTestCase):
   def test_a_cluster_that_does_not_answer(self):
     """An address without a cluster is refused at once."""
     with mock.patch.dict(os.environ, RAY_ADDRESS="127.0.0.1:1"):

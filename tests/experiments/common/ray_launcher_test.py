@@ -27,7 +27,7 @@ from jaxlook.training import (
   read_arm,
   run_arm,
 )
-from tests import base
+from tests.fixtures import base
 
 try:
   import ray

@@ -12,7 +12,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments.common import app, text_setup
-from tests import base
+from tests.fixtures import base
 
 
 class ReadingTest(base.TestCase):

@@ -16,7 +16,7 @@ from absl.testing import flagsaver, parameterized
 from experiments import gradient_anatomy, horizon, local_myopia, placebo
 from experiments.common import app, results_writer, trained_models
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
-from tests import base
+from tests.fixtures import base
 
 VARIANTS = ("causal", "myopic/kv")
 

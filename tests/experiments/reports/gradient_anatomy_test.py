@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.reports import gradient_anatomy
 from jaxlook.lookahead.gradient_anatomy import HOWS, KINDS, Examination
-from tests import base
+from tests.fixtures import base
 
 LENGTH = 4
 

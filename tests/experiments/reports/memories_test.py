@@ -11,7 +11,7 @@ from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import agreeing, ending
 from jaxlook.circuits.memory_triggers import Triggers
 from jaxlook.circuits.memory_values import KINDS, Values
-from tests import base
+from tests.fixtures import base
 
 CHANCE = {
   ending(n, name): 0.1

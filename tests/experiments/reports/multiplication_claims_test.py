@@ -7,7 +7,7 @@ from jaxlook.planning.products import plans
 from jaxlook.planning.products.measures import Measured
 from jaxlook.stats.myopia_gap import CAUSAL, RESIDUAL
 from jaxlook.tasks.multiplication import Multiplication
-from tests import base
+from tests.fixtures import base
 
 _TASKS = {f"pad={pad}": Multiplication(digits=2, pad=pad) for pad in (2, 4)}
 # Around 0, over three seeds; another one for every number that is compared.

@@ -13,8 +13,7 @@ from jaxlook.planning.stars.settings import (
 )
 from jaxlook.stats import claims
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
-from tests import base
-from tests.planning.stars import made
+from tests.fixtures import base, path_stars
 
 
 def verdicts(every):
@@ -29,7 +28,7 @@ class StarsClaimsTest(base.TestCase):
   def test_verdicts(self):
     """Each claim is judged by the number that it names."""
     self.assertEqual(
-      verdicts(made.settings()),
+      verdicts(path_stars.settings()),
       {
         "forward/edges": "supported",
         "B1/first": "supported",
@@ -61,7 +60,7 @@ class StarsClaimsTest(base.TestCase):
   def test_nothing_is_said_of_plans_where_edges_are_not_known(self):
     """First steps below a guess among the arms tell of training alone."""
     for setting in (FORWARD, TEACHERLESS, MASKED):
-      fails = made.found(0.2, 0.2, setting)
+      fails = path_stars.found(0.2, 0.2, setting)
       self.assertEqual(
         verdicts({setting: {CAUSAL: fails, KV: fails}}),
         {f"{setting}/edges": "contradicted"},
@@ -69,12 +68,12 @@ class StarsClaimsTest(base.TestCase):
 
   def test_nothing_is_lost_where_nothing_was_learned(self):
     """A cut that fails with ordinary training supports no prediction."""
-    fails = made.found(0.5, 0.5, WEIGHTS)
+    fails = path_stars.found(0.5, 0.5, WEIGHTS)
     found = verdicts({WEIGHTS: {CAUSAL: fails, KV: fails}})
     self.assertEmpty([id for id in found if "no_loss" in id])
     self.assertEqual(found[f"B4/weights/{KV}/above_chance"], "contradicted")
     # First steps alone can be learned, too.
-    half = made.found(0.9, 0.5, WEIGHTS)
+    half = path_stars.found(0.9, 0.5, WEIGHTS)
     found = verdicts({WEIGHTS: {CAUSAL: half, KV: half}})
     self.assertEqual(found[f"B4/weights/{KV}/no_loss"], "supported")
     self.assertNotIn(f"B4/weights/{KV}/no_loss/path", found)
@@ -86,7 +85,7 @@ class StarsClaimsTest(base.TestCase):
     the step out of the start.
     """
     for setting, step in ((FORWARD, 0), (REVERSED, 1)):
-      one = made.found(0.5, 0.5, setting)
+      one = path_stars.found(0.5, 0.5, setting)
       # Of two steps, then of the whole answer.
       moved = np.full_like(one.answers.moved, 0.5)
       moved[:, one.places.index(stars.GOAL)] = 1.0

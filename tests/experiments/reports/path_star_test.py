@@ -7,14 +7,13 @@ from experiments.reports import path_star as stars_report
 from jaxlook.planning.stars import plans as stars
 from jaxlook.planning.stars.settings import WEIGHTS
 from jaxlook.stats.myopia_gap import CAUSAL, KV
-from tests import base
-from tests.planning.stars import made
+from tests.fixtures import base, path_stars
 
 
 class StarsReportTest(base.TestCase):
   def setUp(self):
     super().setUp()
-    self.every = made.settings()
+    self.every = path_stars.settings()
 
   def test_tables_and_measurements(self):
     """A row for every arm, and every finite number once, with its place."""
@@ -36,7 +35,7 @@ class StarsReportTest(base.TestCase):
 
   def test_what_cannot_be_tested(self):
     """Predictions are named that have no test as ordinary training failed."""
-    half = made.found(0.9, 0.5, WEIGHTS)
+    half = path_stars.found(0.9, 0.5, WEIGHTS)
     every = {WEIGHTS: {CAUSAL: half, KV: half}}
     title = "What cannot be tested: nothing was learned that could be lost"
     named = [row[0] for row in stars_report.tables(every)[title][1:]]

@@ -8,7 +8,7 @@ from absl.testing import absltest
 from experiments.reports import path_terms
 from jaxlook.circuits import path_measures
 from jaxlook.circuits.term_losses import TermLosses
-from tests import base
+from tests.fixtures import base
 
 
 def measured(variant, orders):

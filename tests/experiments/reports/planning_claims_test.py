@@ -12,7 +12,7 @@ from jaxlook.planning.couplets.writing import Fits, Written
 from jaxlook.probing.linear import Classified
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets import Couplets
-from tests import base
+from tests.fixtures import base
 
 SEEDS, LAYERS = 3, 2
 SETTINGS = {

@@ -6,7 +6,7 @@ from absl.testing import absltest
 from experiments.reports import token_gap as reports
 from experiments.reports.token_gap_claims import OURS, WU, Gap, claims
 from jaxlook.lookahead import token_classes as classes
-from tests import base
+from tests.fixtures import base
 
 _SHOWN = ["a", " b", "c", "\n", "|", " "]
 

@@ -6,8 +6,8 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.models import DecoderConfig
 from jaxlook.models.huggingface.config_json import read_settings, write_settings
-from tests import base
-from tests.models.checkpoints import GPT2, NEOX
+from tests.fixtures import base
+from tests.fixtures.checkpoints import GPT2, NEOX
 
 # EleutherAI/pythia-70m's config.json, as of transformers 4.24.
 _PYTHIA = {

@@ -19,8 +19,8 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.models import Decoder, DecoderConfig, huggingface
 from jaxlook.models.huggingface import safetensors_files
-from tests import base
-from tests.models.checkpoints import GPT2, NEOX, random_params
+from tests.fixtures import base
+from tests.fixtures.checkpoints import GPT2, NEOX, random_params
 
 _BOTH = (("gpt2", GPT2), ("gpt_neox", NEOX))
 

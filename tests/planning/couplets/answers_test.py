@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 from jaxlook.planning.couplets import answers
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets, Truth
-from tests import base
+from tests.fixtures import base
 
 _SIZE = 400
 

@@ -10,10 +10,9 @@ from absl.testing import absltest
 from jaxlook import models
 from jaxlook.interventions.forward import run
 from jaxlook.planning.couplets import changes, places
-from tests import base
-from tests.planning.couplets import drawn
+from tests.fixtures import base, couplets
 
-_PLACES = places.places(drawn.TASK)
+_PLACES = places.places(couplets.TASK)
 _NAMES = [place.name for place in _PLACES]
 _U = _NAMES.index("U")
 _OWN, _DONOR = 0, 1
@@ -26,8 +25,8 @@ def _swept(decoder):
 
   The kinds are the couplets' own streams and those of other couplets.
   """
-  inputs = drawn.batch().inputs
-  at = places.line2(drawn.TASK) - 1
+  inputs = couplets.batch().inputs
+  at = places.line2(couplets.TASK) - 1
 
   @jax.jit
   def swept(params):
@@ -35,10 +34,10 @@ def _swept(decoder):
     streams = jnp.stack([own, jnp.roll(own, _ROLL, axis=1)])
     changed = changes.Changes(
       lambda kind: streams[kind],
-      jnp.ones((2, drawn.SIZE), bool),
-      jnp.zeros(drawn.SIZE, int),
+      jnp.ones((2, couplets.SIZE), bool),
+      jnp.zeros(couplets.SIZE, int),
     )
-    masks = jnp.asarray(places.masks(drawn.TASK, _PLACES))
+    masks = jnp.asarray(places.masks(couplets.TASK, _PLACES))
     found = changes.sweep(
       decoder,
       changed,
@@ -47,22 +46,22 @@ def _swept(decoder):
     )
     return found, models.apply(decoder, params, inputs)[:, at]
 
-  return jax.tree.map(np.asarray, swept(drawn.params()))
+  return jax.tree.map(np.asarray, swept(couplets.params()))
 
 
 class ChangesTest(base.Float64TestCase):
   def test_no_change(self):
     """Its own stream anywhere, and any stream nowhere, change no bit."""
-    found, clean = _swept(drawn.OPEN)
+    found, clean = _swept(couplets.OPEN)
     same = [found[_OWN].reshape(-1, *clean.shape), found[_DONOR, :, 0]]
     for rows in same:
       np.testing.assert_array_equal(rows, np.broadcast_to(clean, rows.shape))
 
   def test_whole_prompt(self):
     """All before m1 of a donor, at any layer, is to read the donor's."""
-    for decoder in (drawn.OPEN, drawn.BOTTLENECK):
+    for decoder in (couplets.OPEN, couplets.BOTTLENECK):
       found, clean = _swept(decoder)
-      for layer in range(drawn.CONFIG.layers):
+      for layer in range(couplets.CONFIG.layers):
         self.assert_close(
           found[_DONOR, layer, _NAMES.index("prompt")],
           np.roll(clean, _ROLL, axis=0),
@@ -70,7 +69,7 @@ class ChangesTest(base.Float64TestCase):
 
   def test_what_reaches_m1(self):
     """The last layer reads what the route lets it see, and no more."""
-    for decoder, early in ((drawn.OPEN, True), (drawn.BOTTLENECK, False)):
+    for decoder, early in ((couplets.OPEN, True), (couplets.BOTTLENECK, False)):
       found, clean = _swept(decoder)
       moved = np.abs(found[_DONOR] - clean).max(axis=(-1, -2))
       for place in ("genre", "line1", "line1 first", "e1"):

@@ -10,17 +10,16 @@ from absl.testing import absltest
 
 from jaxlook.planning.couplets import class_probe, places
 from jaxlook.tasks import couplets_language as language
-from tests import base
-from tests.planning.couplets import drawn
+from tests.fixtures import base, couplets
 
-_PLACES = places.named(drawn.TASK, ("none", "line1 first", "e1", "NL"))
+_PLACES = places.named(couplets.TASK, ("none", "line1 first", "e1", "NL"))
 
 
 class ClassProbeTest(base.Float64TestCase):
   def test_known_answer(self):
     """Embeddings that name the class: all of it at e1, none at a filler."""
-    batch = drawn.batch(dataclasses.replace(drawn.TASK, p=1.0), 600)
-    params = jax.tree.map(lambda x: x, drawn.params())
+    batch = couplets.batch(dataclasses.replace(couplets.TASK, p=1.0), 600)
+    params = jax.tree.map(lambda x: x, couplets.params())
     query = params["block_0"]["attention"]["query"]
     # Without queries, all that a position may see weighs the same.
     params["block_0"]["attention"]["query"] = jax.tree.map(
@@ -31,8 +30,8 @@ class ClassProbeTest(base.Float64TestCase):
     named = np.repeat(np.eye(16), 4, axis=0)
     params["token_embedding"] = {"embedding": table.at[words].set(named)}
     found = class_probe.measure(
-      drawn.OPEN,
-      drawn.TASK,
+      couplets.OPEN,
+      couplets.TASK,
       jax.tree.map(lambda x: x[None], params),
       batch,
       _PLACES,
@@ -51,7 +50,11 @@ class ClassProbeTest(base.Float64TestCase):
   def test_free_lines(self):
     with self.assertRaisesRegex(ValueError, "FREE couplets"):
       class_probe.measure(
-        drawn.OPEN, drawn.TASK, drawn.params(), drawn.batch(), _PLACES
+        couplets.OPEN,
+        couplets.TASK,
+        couplets.params(),
+        couplets.batch(),
+        _PLACES,
       )
 
 

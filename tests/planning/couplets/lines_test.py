@@ -8,7 +8,7 @@ from absl.testing import parameterized
 from jaxlook.planning.couplets import lines, places
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets
-from tests import base
+from tests.fixtures import base
 
 
 @jax.jit

@@ -7,8 +7,8 @@ import numpy as np
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.planning.couplets import lines, measures
 from jaxlook.tasks.couplets import Couplets
-from tests import base
 from tests.circuits.weights_test import drawn
+from tests.fixtures import base
 
 TASK = Couplets(p=0.5, modifiers=1, fillers=1)
 

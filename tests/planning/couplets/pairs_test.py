@@ -6,7 +6,7 @@ from absl.testing import absltest
 
 from jaxlook.planning.couplets import pairs
 from jaxlook.tasks.couplets import Truth
-from tests import base
+from tests.fixtures import base
 
 _SIZE = 512
 

@@ -5,7 +5,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.planning.couplets import places
 from jaxlook.tasks.couplets import Couplets
-from tests import base
+from tests.fixtures import base
 
 
 class PlacesTest(base.TestCase):

@@ -5,10 +5,9 @@ import numpy as np
 from absl.testing import absltest
 
 from jaxlook.planning.couplets import places, routes
-from tests import base
-from tests.planning.couplets import drawn
+from tests.fixtures import base, couplets
 
-_TASK = drawn.TASK
+_TASK = couplets.TASK
 _NL = _TASK.places["NL"][0]
 _PLACES = (
   *places.named(_TASK, ("none", "NL")),
@@ -19,13 +18,13 @@ _PLACES = (
 class RoutesTest(base.Float64TestCase):
   def test_losses(self):
     """By class and genre; without all before NL it is as behind a barrier."""
-    batch, params = drawn.batch(), drawn.params()
+    batch, params = couplets.batch(), couplets.params()
     by_seed = jax.tree.map(lambda x: x[None], params)
-    found = routes.measure(drawn.OPEN, _TASK, by_seed, batch, _PLACES)
+    found = routes.measure(couplets.OPEN, _TASK, by_seed, batch, _PLACES)
     rhymes = np.asarray(_TASK.truth(batch).rhymes)
 
     def expected(decoder):
-      loss = _TASK.loss(drawn.logits(decoder, params, batch.inputs), batch)
+      loss = _TASK.loss(couplets.logits(decoder, params, batch.inputs), batch)
       loss = np.asarray(loss)
       return np.array(
         [
@@ -37,13 +36,13 @@ class RoutesTest(base.Float64TestCase):
         ]
       )
 
-    self.assert_close(found[0, 0], expected(drawn.OPEN))
-    self.assert_close(found[0, 2], expected(drawn.BOTTLENECK))
+    self.assert_close(found[0, 0], expected(couplets.OPEN))
+    self.assert_close(found[0, 2], expected(couplets.BOTTLENECK))
     lost = routes.lost(_TASK, found, _PLACES)
     self.assertEqual(lost.shape, (1, 3, 2))
     self.assertEqual(np.abs(lost[:, 0]).max(), 0.0)
     self.assertGreater(np.abs(lost[:, 1:]).min(), 1e-3)
-    barred = expected(drawn.BOTTLENECK) - expected(drawn.OPEN)
+    barred = expected(couplets.BOTTLENECK) - expected(couplets.OPEN)
     second = [c for c in _TASK.targets if c[0] == "m" or c in ("art", "e2")]
     columns = [list(_TASK.targets).index(name) for name in second]
     self.assert_close(lost[0, 2], barred[:, columns].sum(axis=1))

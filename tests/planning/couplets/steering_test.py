@@ -6,36 +6,35 @@ import numpy as np
 from absl.testing import absltest
 
 from jaxlook.planning.couplets import changes, places, steering
-from tests import base
-from tests.planning.couplets import drawn
+from tests.fixtures import base, couplets
 
 _STRENGTHS = (0.0, 2.0)
-_PLACES = places.named(drawn.TASK, ("e1", "prompt"))
+_PLACES = places.named(couplets.TASK, ("e1", "prompt"))
 
 
 class SteeringTest(base.Float64TestCase):
   def test_directions(self):
     """Means of RHY couplets by class; random ones are as long."""
-    batch, reference = drawn.batch(), drawn.batch(key=9)
-    params = drawn.params()
+    batch, reference = couplets.batch(), couplets.batch(key=9)
+    params = couplets.params()
 
     @jax.jit
     def both(key):
       steered = steering.steering(
-        *(drawn.OPEN, drawn.TASK, params, batch, reference),
+        *(couplets.OPEN, couplets.TASK, params, batch, reference),
         *(jnp.asarray(_STRENGTHS), key),
       )
       return (
         jnp.stack([steered.values(jnp.asarray(k)) for k in range(4)]),
         steered.valid,
         steered.target,
-        changes.streams(drawn.OPEN, params, batch.inputs),
-        changes.streams(drawn.OPEN, params, reference.inputs),
+        changes.streams(couplets.OPEN, params, batch.inputs),
+        changes.streams(couplets.OPEN, params, reference.inputs),
       )
 
     values, valid, target, own, read = map(np.asarray, both(jax.random.key(0)))
-    known = jax.tree.map(np.asarray, drawn.TASK.truth(reference))
-    key = np.asarray(drawn.TASK.truth(batch).key)
+    known = jax.tree.map(np.asarray, couplets.TASK.truth(reference))
+    key = np.asarray(couplets.TASK.truth(batch).key)
     members = [
       np.flatnonzero(known.rhymes & (known.key == r)) for r in range(16)
     ]
@@ -59,9 +58,15 @@ class SteeringTest(base.Float64TestCase):
 
   def test_strengths(self):
     """Strength 0 shifts nothing, more of it something; axes are in order."""
-    params = jax.tree.map(lambda x: x[None], drawn.params())
+    params = jax.tree.map(lambda x: x[None], couplets.params())
     found = steering.measure(
-      *(drawn.OPEN, drawn.TASK, params, drawn.batch(), drawn.batch(key=9)),
+      *(
+        couplets.OPEN,
+        couplets.TASK,
+        params,
+        couplets.batch(),
+        couplets.batch(key=9),
+      ),
       *(_STRENGTHS, _PLACES),
       key=jax.random.key(0),
     )

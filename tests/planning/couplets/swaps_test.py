@@ -9,26 +9,25 @@ from absl.testing import absltest
 
 from jaxlook.planning.couplets import pairs, places, swaps
 from jaxlook.tasks import couplets_language as language
-from tests import base
-from tests.planning.couplets import drawn
+from tests.fixtures import base, couplets
 
-_PLACES = places.named(drawn.TASK, ("none", "NL", "prompt"))
+_PLACES = places.named(couplets.TASK, ("none", "NL", "prompt"))
 
 
 @functools.cache
 def _measured():
   params = jax.tree.map(
-    lambda *x: jnp.stack(x), drawn.params(0), drawn.params(5)
+    lambda *x: jnp.stack(x), couplets.params(0), couplets.params(5)
   )
   found = swaps.measure(
-    drawn.BOTTLENECK, drawn.TASK, params, drawn.batch(), _PLACES
+    couplets.BOTTLENECK, couplets.TASK, params, couplets.batch(), _PLACES
   )
   return params, jax.tree.map(np.asarray, found)
 
 
 def _topics(logits):
   """Shares of topics and of the rest where m1 is predicted, [B, 9]."""
-  row = np.exp(logits[:, places.line2(drawn.TASK) - 1])
+  row = np.exp(logits[:, places.line2(couplets.TASK) - 1])
   row /= row.sum(axis=1, keepdims=True)
   first = language.MODIFIER
   shares = [row[:, first + 8 * t : first + 8 * t + 8].sum(1) for t in range(8)]
@@ -39,14 +38,14 @@ class SwapsTest(base.Float64TestCase):
   def test_of_whole_prompts(self):
     """A swapped prompt at layer 0 reads as the donor's own outputs do."""
     params, found = _measured()
-    batch = drawn.batch()
-    truth = jax.tree.map(np.asarray, drawn.TASK.truth(batch))
+    batch = couplets.batch()
+    truth = jax.tree.map(np.asarray, couplets.TASK.truth(batch))
     chosen = jax.tree.map(np.asarray, pairs.pairs(truth))
     posterior = np.pad(language.topic_posterior(), ((0, 0), (0, 1)))
     blind = np.array([1 / 8] * 8 + [0.0])
     for seed in range(2):
       single = jax.tree.map(lambda x, e=seed: x[e], params)
-      logits = drawn.logits(drawn.BOTTLENECK, single, batch.inputs)
+      logits = couplets.logits(couplets.BOTTLENECK, single, batch.inputs)
       clean = _topics(np.asarray(logits))
       for kind in range(len(pairs.KINDS)):
         for genre, of_genre in enumerate((truth.rhymes, ~truth.rhymes)):
@@ -79,7 +78,7 @@ class SwapsTest(base.Float64TestCase):
     """Shares sum to 1; layers agree on no change and on whole prompts."""
     params, _ = _measured()
     found = swaps.write(
-      *(drawn.BOTTLENECK, drawn.TASK, params, drawn.batch(), _PLACES),
+      *(couplets.BOTTLENECK, couplets.TASK, params, couplets.batch(), _PLACES),
       key=jax.random.key(0),
     )
     for fits in found:

@@ -7,7 +7,7 @@ from absl.testing import absltest
 
 from jaxlook.planning.couplets import writing
 from jaxlook.tasks import couplets_language as language
-from tests import base
+from tests.fixtures import base
 
 
 def _tokens(*names):

@@ -17,7 +17,7 @@ from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.planning.products import measures as digits
 from jaxlook.planning.products import plans
 from jaxlook.tasks.multiplication import NAMES, Multiplication
-from tests import base
+from tests.fixtures import base
 
 _TASK = Multiplication(digits=2, pad=3)
 _SIZES = digits.Sizes(products=8, swaps=8, probes=32, beam=2)

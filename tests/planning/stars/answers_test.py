@@ -11,7 +11,7 @@ from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.planning.stars import answers as star_answers
 from jaxlook.planning.stars import plans as stars
 from jaxlook.tasks.path_star import PathStar
-from tests import base
+from tests.fixtures import base
 
 TASK = PathStar(2, 3, 5)
 PLACE = {name: k for k, name in enumerate(stars.IN_CONTEXT)}

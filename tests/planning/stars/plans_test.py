@@ -7,7 +7,7 @@ from absl.testing import parameterized
 from jaxlook.planning.stars import plans as stars
 from jaxlook.tasks.path_star import PathStar
 from jaxlook.tasks.path_star_weights import PathStarWeights, Split
-from tests import base
+from tests.fixtures import base
 
 
 def edges_of(task, prompt):

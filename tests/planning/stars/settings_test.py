@@ -6,7 +6,7 @@ from jaxlook.planning.stars import settings as star_settings
 from jaxlook.planning.stars.settings import Graphs
 from jaxlook.tasks.path_star import PathStar
 from jaxlook.tasks.path_star_weights import PathStarWeights
-from tests import base
+from tests.fixtures import base
 
 GRAPHS = Graphs(2, 3, 6, 8, 4, edge_share=0.5)
 

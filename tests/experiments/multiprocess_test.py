@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from absl.testing import absltest
 
-from tests import base
-from tests.experiments import running
+from tests.fixtures import base, binaries
 from tests.training.multihost_test import free_port
 
 try:
@@ -35,7 +34,7 @@ class LocalMyopiaTest(base.TestCase):
   @classmethod
   def start(cls, out: str, *arguments: str) -> list[subprocess.Popen]:
     """Starts a binary once."""
-    command = running.command(
+    command = binaries.command(
       *("language", "--preset=smoke", "--steps=10", "--seeds=2"),
       "--attention=teacher/residual",
       f"--cache={cls.root / 'cache'}",
@@ -44,7 +43,7 @@ class LocalMyopiaTest(base.TestCase):
     )
     process = subprocess.Popen(
       command,
-      cwd=running.ROOT,
+      cwd=binaries.ROOT,
       env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
