@@ -25,7 +25,7 @@ from experiments.common import (
   training_flags,
 )
 from experiments.reports import path_terms
-from jaxlook.circuits import composition, path_measures
+from jaxlook.circuits import composition, term_losses
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.training import held_out_batch
@@ -65,7 +65,7 @@ def main() -> None:
     lost = trained_models.lost(subjects)
     subjects.append(trained_models.untrained(study, subjects[0]))
     found = [
-      path_measures.measure(
+      term_losses.measure(
         study.problem.task,
         batch,
         each.variant,
@@ -87,7 +87,7 @@ def main() -> None:
       setup=f"{study.setup}; {len(batch.inputs)} held-out windows,"
       f" {len(found[0].seeds)} seeds",
     )
-    values = path_measures.measures(found, vocab_size)
+    values = term_losses.measures(found, vocab_size)
     results_writer.write(
       store,
       study,

@@ -27,7 +27,6 @@ from experiments.common import (
 )
 from experiments.reports import (
   skip_trigrams,
-  skip_trigrams_measures,
   skip_trigrams_tables,
 )
 from jaxlook.circuits import trigram_check
@@ -131,8 +130,7 @@ def main() -> None:
           " with 95% t intervals."
         },
         metrics={
-          each.variant: skip_trigrams_measures.metrics(asked, each)
-          for each in found
+          each.variant: skip_trigrams.metrics(asked, each) for each in found
         },
         lost=lost,
         notes=skip_trigrams.NOTES,

@@ -28,7 +28,7 @@ from experiments.common import app, training_flags
 from jaxlook.attention import blockwise
 from jaxlook.attention.block_sizes import MEASURED, Limits
 from jaxlook.attention.dispatch import WIDE
-from jaxlook.attention.pairs import Pairs
+from jaxlook.attention.masks import Pairs
 
 flags.adopt_module_key_flags(output)
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks import drawing, output, pieces, timing
-from experiments.benchmarks.flops import step_flops
-from experiments.benchmarks.pieces import Piece
+from experiments.benchmarks.pieces import Piece, step_flops
 from experiments.benchmarks.stepping import CAUSAL, Setting, rate
 from experiments.benchmarks.timing import Samples
 from experiments.benchmarks.torch_step import TORCH

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.circuits.path_measures import (
+from jaxlook.circuits.term_losses import (
   BEFORE,
   DIRECT,
   ON_TOP,

@@ -16,7 +16,7 @@ from jaxlook.planning.couplets.examination import (
   main_places,
   probed_places,
 )
-from jaxlook.planning.couplets.pairs import OTHER
+from jaxlook.planning.couplets.swaps import OTHER
 from jaxlook.reporting import figures
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets import Couplets

@@ -8,7 +8,7 @@ import numpy as np
 from jaxlook import stats
 from jaxlook.planning.couplets import places
 from jaxlook.planning.couplets.examination import Numbers, main_places
-from jaxlook.planning.couplets.pairs import OTHER, SAME, SHUFFLED
+from jaxlook.planning.couplets.swaps import OTHER, SAME, SHUFFLED
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, judged
 from jaxlook.stats.myopia_gap import CAUSAL
 from jaxlook.tasks import couplets_oracle as oracle

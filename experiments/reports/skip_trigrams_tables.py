@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from experiments.reports import skip_trigrams_measures as measures
+from experiments.reports import skip_trigrams as measures
 from jaxlook import stats
 from jaxlook.circuits.trigram_check import Checked, Plan
 from jaxlook.reporting.tables import (

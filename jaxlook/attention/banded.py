@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.attention.pairs import Pairs, width
+from jaxlook.attention.masks import Pairs, width
 
 # Queries of a block: smaller products do not pay, larger ones need memory.
 _SMALLEST, _LARGEST = 16, 64

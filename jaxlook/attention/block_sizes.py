@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlook.attention.pairs import Pairs, width
+from jaxlook.attention.masks import Pairs, width
 
 
 @dataclasses.dataclass(frozen=True)

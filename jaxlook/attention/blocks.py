@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxlook.attention.block_sizes import Limits
-from jaxlook.attention.pairs import Pairs, chosen, width
+from jaxlook.attention.masks import Pairs, chosen, width
 
 Carry = TypeVar("Carry")
 

@@ -23,7 +23,7 @@ from jaxlook.attention.block_sizes import (
   varying,
 )
 from jaxlook.attention.blocks import Panels, Tile, lowest
-from jaxlook.attention.pairs import Pairs, width
+from jaxlook.attention.masks import Pairs, width
 
 _STATIC = ("pairs", "scale", "limits")
 

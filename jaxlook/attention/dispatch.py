@@ -18,7 +18,7 @@ from jax import custom_batching, lax
 
 from jaxlook.attention import blockwise, pallas_launch
 from jaxlook.attention.block_sizes import Limits
-from jaxlook.attention.pairs import Pairs
+from jaxlook.attention.masks import Pairs
 
 # Chosen by the size of the devices' memory and cores, not yet measured there.
 WIDE = Limits(

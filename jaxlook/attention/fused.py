@@ -26,8 +26,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlook.attention import dispatch, pairs
-from jaxlook.attention.pairs import Pairs
+from jaxlook.attention import dispatch, masks
+from jaxlook.attention.masks import Pairs
 from jaxlook.attention.reference import Pair, context_pair
 from jaxlook.attention.spec import Spec
 
@@ -55,8 +55,8 @@ class _Route:
 
 def _route(spec: Spec, length: int) -> _Route:
   """The route of a spec at a length."""
-  seen, own = pairs.seen(spec, length), pairs.inside(spec, length)
-  rest = pairs.outside(spec, length)
+  seen, own = masks.seen(spec, length), masks.inside(spec, length)
+  rest = masks.outside(spec, length)
   shared = spec.source == "own" or not rest
   learnt = spec.source != "zeros" and (
     spec.stop == "residual" or spec.leak > 0.0

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 
-from jaxlook.attention.pairs import Pairs, chosen
+from jaxlook.attention.masks import Pairs, chosen
 
 Platform = Literal["gpu", "tpu"]
 

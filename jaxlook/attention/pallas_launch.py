@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from jaxlook.attention.pairs import Pairs
+from jaxlook.attention.masks import Pairs
 from jaxlook.attention.pallas_kernels import (
   LEAST,
   Platform,

@@ -5,12 +5,19 @@ Source: Elhage et al. (2021), section "Two-layer attention-only transformers",
 whole model throughout; see `paths`.
 """
 
-from typing import Any, NamedTuple, cast
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
 
-from jaxlook.circuits import paths
+from jaxlook.circuits import composition, paths
+from jaxlook.circuits.weights import head_weights
+from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Batch, Task
 
@@ -101,3 +108,113 @@ def term_losses(
 
   found = jax.lax.map(one, batch, batch_size=chunk)
   return cast(TermLosses, jax.tree.map(lambda x: jnp.mean(x, axis=0), found))
+
+
+OWN = ", at their position"
+BEFORE = ", from earlier positions"
+ON_TOP = "on top of the other layers"
+DIRECT = "direct path"
+
+
+class Measured(NamedTuple):
+  """Path terms of one variant's seeds.
+
+  Attributes:
+    variant: the attention's flag form, or what else tells the models apart.
+    seeds: those that did not diverge.
+    losses: with a leading seed axis E.
+    composition: by name, mean and largest composition score of the heads in
+      different layers, [E]; empty for one layer.
+  """
+
+  variant: str
+  seeds: tuple[int, ...]
+  losses: TermLosses
+  composition: Mapping[str, np.ndarray]
+
+
+def measure(
+  task: Task, batch: Batch, variant: str, decoder: Decoder, seeds, params
+) -> Measured:
+  """Measures the path terms of one variant's models.
+
+  Args:
+    task: gives the loss.
+    batch: the sequences to measure it on.
+    variant: what the models are called.
+    decoder: the attention-only model under the variant.
+    seeds: of the models.
+    params: parameters with a leading seed axis E.
+
+  Returns:
+    The losses, and how far heads compose by their weights.
+
+  Raises:
+    ValueError: as `paths.freeze`.
+  """
+  losses, composed = jax.tree.map(
+    np.asarray, _measure(forward_only(decoder), task, params, batch)
+  )
+  return Measured(variant, tuple(seeds), losses, composed)
+
+
+# Compiled once for all variants, as their forward passes are one.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.vmap, in_axes=(None, None, 0, None))
+def _measure(
+  decoder: Decoder, task: Task, params: Any, batch: Batch
+) -> tuple[TermLosses, dict[str, jax.Array]]:
+  config = decoder.config
+  weights = head_weights(config, params, fold_norms=True)
+  pairs = config.layers * (config.layers - 1) // 2 * config.heads**2
+  scores = {}
+  if pairs:
+    for kind in get_args(composition.Kind):
+      found = composition.composition(weights, kind)
+      scores[f"{kind} composition"] = jnp.sum(found) / pairs
+      scores[f"{kind} composition, best pair"] = jnp.max(found)
+  return term_losses(decoder, task, params, batch), scores
+
+
+def measures(
+  found: Sequence[Measured], vocab_size: int
+) -> dict[str, dict[str, dict[int, float]]]:
+  """Losses, reductions and composition scores.
+
+  Args:
+    found: what was measured of every variant.
+    vocab_size: V; predicting all tokens alike costs log V nats.
+
+  Returns:
+    Numbers by measure, variant and seed.
+  """
+  layers = found[0].losses.alone.shape[-1]
+  result: dict[str, dict[str, dict[int, float]]] = {}
+
+  def add(name: str, each: Measured, values: ArrayLike):
+    by_seed = dict(zip(each.seeds, np.asarray(values).tolist(), strict=True))
+    result.setdefault(name, {})[each.variant] = by_seed
+
+  for each in found:
+    losses = each.losses
+    add(DIRECT, each, math.log(vocab_size) - losses.orders[:, 0])
+    for order in range(layers):
+      name = order_name(order + 1)
+      add(name, each, losses.marginal[:, order])
+      add(f"{name}{OWN}", each, losses.marginal_own[:, order])
+      add(f"{name}{BEFORE}", each, losses.marginal_before[:, order])
+    for layer in range(layers if layers > 1 else 0):
+      add(f"layer {layer + 1} alone", each, losses.layer_alone[:, layer])
+      name = f"layer {layer + 1} {ON_TOP}"
+      add(name, each, losses.layer_on_top[:, layer])
+    for order in range(layers + 1):
+      add(f"loss up to order {order}", each, losses.orders[:, order])
+    for name, scores in each.composition.items():
+      add(name, each, scores)
+  return result
+
+
+def order_name(order: int) -> str:
+  """What the paths through a number of heads are called."""
+  names = {1: "single heads", 2: "virtual heads of two"}
+  return names.get(order, f"virtual heads of {order}")

@@ -5,7 +5,7 @@ from absl.testing import parameterized
 
 from jaxlook.attention.block_sizes import Limits
 from jaxlook.attention.blocks import Panels
-from jaxlook.attention.pairs import chosen
+from jaxlook.attention.masks import chosen
 from tests.fixtures import base
 
 

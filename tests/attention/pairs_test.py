@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import parameterized
 
 import jaxlook
-from jaxlook.attention import masks, pairs
+from jaxlook.attention import masks
 from tests.fixtures import base
 
 BY_HAND = (
@@ -25,17 +25,17 @@ class PairsTest(base.TestCase):
     distance = masks.distances(length)
     seen, window = masks.visible(spec, length), masks.window(spec, length)
     for found, expected in (
-      (pairs.seen(spec, length), seen),
-      (pairs.inside(spec, length), seen & window),
-      (pairs.outside(spec, length), seen & ~window),
+      (masks.seen(spec, length), seen),
+      (masks.inside(spec, length), seen & window),
+      (masks.outside(spec, length), seen & ~window),
     ):
-      np.testing.assert_array_equal(pairs.chosen(distance, found), expected)
+      np.testing.assert_array_equal(masks.chosen(distance, found), expected)
       ends = [end for ends in found for end in ends]
       self.assertEqual(ends, sorted(ends))
       self.assertTrue(all(0 <= end < length for end in ends))
 
   def test_width(self):
     """From the smallest distance to the largest, both counted."""
-    self.assertEqual(pairs.width(()), 0)
-    self.assertEqual(pairs.width(((3, 3),)), 1)
-    self.assertEqual(pairs.width(((0, 1), (4, 8))), 9)
+    self.assertEqual(masks.width(()), 0)
+    self.assertEqual(masks.width(((3, 3),)), 1)
+    self.assertEqual(masks.width(((0, 1), (4, 8))), 9)

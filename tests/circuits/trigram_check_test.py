@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest
 
 from experiments.reports import skip_trigrams, skip_trigrams_tables
-from experiments.reports import skip_trigrams_measures as measures
+from experiments.reports import skip_trigrams as measures
 from jaxlook.circuits import trigram_check as check
 from jaxlook.circuits import trigram_counts
 from jaxlook.circuits.skip_trigrams import Trigrams

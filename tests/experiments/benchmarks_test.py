@@ -18,10 +18,9 @@ from experiments.benchmarks import (
   attention,
   contenders,
   decoding,
-  fed_steps,
   feeding,
-  flops,
   measuring,
+  pieces,
   refit,
   step_memory,
   step_peak,
@@ -29,7 +28,6 @@ from experiments.benchmarks import (
   timing,
   train_report,
   train_step,
-  train_targets,
 )
 from experiments.benchmarks.contenders import Contender, Prepared, Shape
 from experiments.benchmarks.pieces import Piece
@@ -280,11 +278,11 @@ class StepTest(base.TestCase):
   def test_flops_of_the_published_model(self):
     """Of its weights' products, the 151 MFLOP a sequence that are known."""
     setting = train_step.PRESETS["cpu"].settings[0]
-    weights = sum(p.repeats * p.flops for p in flops.products(setting))
+    weights = sum(p.repeats * p.flops for p in pieces.products(setting))
     per_sequence = weights / setting.train.batch_size
     self.assertAlmostEqual(per_sequence / 1e6, 151, delta=1)
     causal, myopic = (
-      flops.step_flops(setting, v) - weights for v in ("causal", "myopic")
+      pieces.step_flops(setting, v) - weights for v in ("causal", "myopic")
     )
     self.assertAlmostEqual(myopic / causal, 4 / 6)
 
@@ -313,9 +311,9 @@ class StepTest(base.TestCase):
       "myopic": around(0.9 * seconds if seconds < 1 else seconds),
       "myopic/residual": around(seconds),
     }
-    claims = train_targets.step_claims(setting, times, "cpu")
+    claims = targets.step_claims(setting, times, "cpu")
     self.assertEqual([c.verdict for c in claims], [verdict] * 4)
-    self.assertEmpty(train_targets.step_claims(setting, times, "gpu"))
+    self.assertEmpty(targets.step_claims(setting, times, "gpu"))
 
 
 class SmokeTest(base.TestCase):
@@ -475,9 +473,9 @@ class SmokeTest(base.TestCase):
     ):
       found = feeding.claims(
         {
-          ("m", fed_steps.READ): read,
-          ("m", fed_steps.STEPS): steps,
-          ("m", fed_steps.BOTH): both,
+          ("m", feeding.READ): read,
+          ("m", feeding.STEPS): steps,
+          ("m", feeding.BOTH): both,
         }
       )
       self.assertEqual([claim.verdict for claim in found], wanted)

@@ -22,7 +22,6 @@ from jaxlook.planning.couplets import (
   answers,
   changes,
   class_probe,
-  pairs,
   places,
   routes,
   steering,

@@ -18,7 +18,7 @@ from jaxlook.interventions.forward import capture, run
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edit, Edits, residual_site
-from jaxlook.planning.couplets import lines
+from jaxlook.planning.couplets import writing
 from jaxlook.planning.couplets.answers import (
   Effect,
   Parts,
@@ -122,7 +122,7 @@ def writings(
 
   def measured(kind: jax.Array, edits: Edits) -> Written:
     tokens = generate(
-      *(decoder, params, prompts, lines.line_length(task)),
+      *(decoder, params, prompts, writing.line_length(task)),
       sampling=sampling,
       key=key,
       edits=edits,

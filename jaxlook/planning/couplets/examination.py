@@ -10,7 +10,6 @@ from jaxlook.models import Decoder
 from jaxlook.planning.couplets import (
   class_probe,
   measures,
-  pairs,
   places,
   routes,
   steering,
@@ -167,8 +166,8 @@ def numbers(task: Couplets, found: Examined) -> Numbers:
   main = [place.name for place in main_places(task)]
   strengths = [f"x{strength:g}" for strength in STRENGTHS]
   for head, tree, axes in (
-    ("swap", found.swapped, (pairs.KINDS, layers, every)),
-    ("rewrite", found.rewritten, (pairs.KINDS, layers, main)),
+    ("swap", found.swapped, (swaps.KINDS, layers, every)),
+    ("rewrite", found.rewritten, (swaps.KINDS, layers, main)),
     ("steer", found.steered, (steering.KINDS, strengths, layers, main)),
     ("resteer", found.resteered, (steering.KINDS, strengths, layers, main)),
   ):

@@ -16,7 +16,7 @@ import numpy as np
 from jaxlook import decoding, models
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
-from jaxlook.planning.couplets import lines
+from jaxlook.planning.couplets import writing
 from jaxlook.planning.couplets.places import line2
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
@@ -121,14 +121,14 @@ def _write(
   decoder: Decoder, task: Couplets, params: Any, batch: Batch, key: jax.Array
 ) -> tuple[jax.Array, ...]:
   """The written lines' shares and the beam gain, means over the batch."""
-  steps = lines.line_length(task)
+  steps = writing.line_length(task)
   prompts = batch.inputs[:, : line2(task)]
   wanted = task.truth(batch).key
 
   def judged(tokens: jax.Array) -> tuple[jax.Array, ...]:
-    line = lines.read(tokens)
-    rhymes, formed = line.end == wanted, lines.well_formed(task, line)
-    found = (rhymes, lines.leads_to(line, wanted), formed, rhymes & formed)
+    line = writing.read(tokens)
+    rhymes, formed = line.end == wanted, writing.well_formed(task, line)
+    found = (rhymes, writing.leads_to(line, wanted), formed, rhymes & formed)
     return tuple(jnp.mean(each) for each in found)
 
   greedy = decoding.generate(decoder, params, prompts, steps)
@@ -164,4 +164,4 @@ def by_class(task: Couplets, losses: np.ndarray) -> dict[str, np.ndarray]:
 def second_line(task: Couplets, losses: np.ndarray) -> np.ndarray:
   """The loss of predicting m1 to e2, nats per couplet, [E]."""
   start = task.targets["m1"][0]
-  return losses[:, start : start + lines.line_length(task)].sum(axis=1)
+  return losses[:, start : start + writing.line_length(task)].sum(axis=1)

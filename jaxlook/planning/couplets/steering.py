@@ -30,8 +30,8 @@ from jaxlook.planning.couplets.changes import (
   streams,
   writings,
 )
-from jaxlook.planning.couplets.pairs import pairs
 from jaxlook.planning.couplets.places import Place, places
+from jaxlook.planning.couplets.swaps import pairs
 from jaxlook.planning.couplets.writing import Written
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets

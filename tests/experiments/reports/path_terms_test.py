@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest
 
 from experiments.reports import path_terms
-from jaxlook.circuits import path_measures
+from jaxlook.circuits import term_losses
 from jaxlook.circuits.term_losses import TermLosses
 from tests.fixtures import base
 
@@ -16,7 +16,7 @@ def measured(variant, orders):
   orders = np.array(orders)
   half = (orders[:, :1] + orders[:, 1:2]) / 2
   layers = np.concatenate([half, half], axis=1)
-  return path_measures.Measured(
+  return term_losses.Measured(
     variant,
     (0, 1),
     TermLosses(orders, orders[:, 1:] + 0.01, layers, layers),  # pyright: ignore
@@ -34,7 +34,7 @@ class PathReportTest(base.TestCase):
 
   def test_measures(self):
     """Every fall is a difference of two losses."""
-    found = path_measures.measures(self.found, vocab_size=64)
+    found = term_losses.measures(self.found, vocab_size=64)
     self.assert_close(
       {name: found[name]["causal"] for name in found},
       {
@@ -78,7 +78,7 @@ class PathReportTest(base.TestCase):
     """Every measure is in one table; panels show the same numbers."""
     tables = path_terms.tables(self.found, 64)
     rows = [row[0] for rows in tables.values() for row in rows[1:]]
-    measures = path_measures.measures(self.found, 64)
+    measures = term_losses.measures(self.found, 64)
     self.assertContainsSubset(set(measures), set(rows))
     differences = tables["Paired differences"]
     self.assertEqual(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.planning.couplets import lines, places
+from jaxlook.planning.couplets import places, writing
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets
 from tests.fixtures import base
@@ -13,8 +13,8 @@ from tests.fixtures import base
 
 @jax.jit
 def _read(tokens, key):
-  line = lines.read(tokens)
-  return line, lines.leads_to(line, key)
+  line = writing.read(tokens)
+  return line, writing.leads_to(line, key)
 
 
 class LinesTest(base.TestCase):
@@ -25,14 +25,14 @@ class LinesTest(base.TestCase):
     batch = jax.jit(task.batch, static_argnums=1)(jax.random.key(0), 64)
     tokens = jnp.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1)
     start = places.line2(task)
-    tokens = tokens[:, start : start + lines.line_length(task)]
+    tokens = tokens[:, start : start + writing.line_length(task)]
     truth = jax.jit(task.truth)(batch)
     line, leads = _read(tokens, truth.key)
     np.testing.assert_array_equal(line.end, truth.end)
     np.testing.assert_array_equal(line.topics[:, 0], truth.topic)
     np.testing.assert_array_equal(line.article, truth.article)
     self.assertTrue(
-      jax.jit(lines.well_formed, static_argnums=0)(task, line).all()
+      jax.jit(writing.well_formed, static_argnums=0)(task, line).all()
     )
     # An end-only line leads nowhere: by chance half of the topics fit.
     self.assertEqual(bool(leads.all()), not end_only)
@@ -50,7 +50,7 @@ class LinesTest(base.TestCase):
     for place, token in changes.items():
       rows.append([*good[:place], token, *good[place + 1 :]])
     line, leads = _read(jnp.array(rows), jnp.full(5, 5))
-    formed = jax.jit(lines.well_formed, static_argnums=0)(task, line)
+    formed = jax.jit(writing.well_formed, static_argnums=0)(task, line)
     self.assertEqual(formed.tolist(), [True, False, False, False, False])
     self.assertEqual(line.topics[2].tolist(), [topic, -1])
     self.assertEqual(line.end.tolist(), [5] * 5)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.planning.couplets import lines, measures
+from jaxlook.planning.couplets import measures, writing
 from jaxlook.tasks.couplets import Couplets
 from tests.circuits.weights_test import drawn
 from tests.fixtures import base
@@ -47,4 +47,4 @@ class MeasureTest(base.Float64TestCase):
     self.assert_close(blind - planner, np.log([16.0]))
     by_class = measures.by_class(TASK, readers[0])
     self.assert_close(by_class["m1"], np.log([32.0]))
-    self.assertEqual(lines.line_length(TASK), 3)
+    self.assertEqual(writing.line_length(TASK), 3)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
-from jaxlook.planning.couplets import pairs, places, swaps
+from jaxlook.planning.couplets import places, swaps
 from jaxlook.tasks import couplets_language as language
 from tests.fixtures import base, couplets
 
@@ -40,14 +40,14 @@ class SwapsTest(base.Float64TestCase):
     params, found = _measured()
     batch = couplets.batch()
     truth = jax.tree.map(np.asarray, couplets.TASK.truth(batch))
-    chosen = jax.tree.map(np.asarray, pairs.pairs(truth))
+    chosen = jax.tree.map(np.asarray, swaps.pairs(truth))
     posterior = np.pad(language.topic_posterior(), ((0, 0), (0, 1)))
     blind = np.array([1 / 8] * 8 + [0.0])
     for seed in range(2):
       single = jax.tree.map(lambda x, e=seed: x[e], params)
       logits = couplets.logits(couplets.BOTTLENECK, single, batch.inputs)
       clean = _topics(np.asarray(logits))
-      for kind in range(len(pairs.KINDS)):
+      for kind in range(len(swaps.KINDS)):
         for genre, of_genre in enumerate((truth.rhymes, ~truth.rhymes)):
           rows = np.flatnonzero(of_genre & chosen.valid[kind])
           own = posterior[truth.key[rows]] if genre == 0 else blind[None]
