@@ -30,7 +30,7 @@ from experiments.common import (
 )
 from experiments.reports import horizon as horizon_report
 from jaxlook import reporting
-from jaxlook.lookahead.horizon import STOPS, Dial, Values
+from jaxlook.lookahead.horizon import STOPS, HorizonSweep, Values
 from jaxlook.lookahead.horizon import horizon as horizon_name
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.runs.store import Store
@@ -153,7 +153,7 @@ def findings(
   store: Store,
   study: trained_models.Study,
   problems: Sequence[Problem],
-  dial: Dial,
+  dial: HorizonSweep,
   arms: Sequence[FinishedArm],
 ) -> results_writer.Findings:
   """The dial at every depth: claims, tables, figures."""
@@ -204,7 +204,7 @@ def main() -> None:
       raise app.UsageError(flag.name, "is given in vain: the dial has its own")
   config = training_flags.resolve(PRESETS, delay=_DELAY.value)
   task = config.task()
-  dial = Dial(config.horizons, single_layers=False)
+  dial = HorizonSweep(config.horizons, single_layers=False)
   dial = horizon.build_dial(dial, config.length)
   variants = dial.variants(config.depths[0])
   problems = [config.problem(layers) for layers in config.depths]

@@ -24,7 +24,7 @@ from experiments.common import (
 )
 from experiments.reports.horizon import claims, figure, tables
 from jaxlook import reporting
-from jaxlook.lookahead.horizon import Dial
+from jaxlook.lookahead.horizon import HorizonSweep
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import TrainConfig
@@ -36,21 +36,21 @@ _HORIZONS = flags.DEFINE_list(
 flags.adopt_module_key_flags(trained_models)
 
 DIALS = {
-  "smoke": Dial(horizons=(0, 2), leaks=(0.5,), offsets=(1,)),
-  "cpu": Dial(
+  "smoke": HorizonSweep(horizons=(0, 2), leaks=(0.5,), offsets=(1,)),
+  "cpu": HorizonSweep(
     horizons=(0, 1, 2, 3, 4),
     leaks=(0.1, 0.5),
     offsets=(1, 3, 4, 5),
     part_horizons=(0,),
   ),
-  "paper": Dial(
+  "paper": HorizonSweep(
     horizons=(0, 1, 2, 4, 8, 10, 16, 32),
     leaks=(0.01, 0.03, 0.1, 0.25, 0.5, 0.75),
     offsets=(1, 2, 4, 8, 10, 12, 16),
     part_horizons=(0, 1, 4, 16),
   ),
 }
-TEXT_DIAL = Dial(
+TEXT_DIAL = HorizonSweep(
   horizons=(0, 1, 2, 4, 8, 16),
   leaks=(0.1, 0.5),
   offsets=(1, 2, 4),
@@ -82,7 +82,7 @@ TEXT = trained_models.TEXT | {
 }
 
 
-def preset_dial() -> Dial:
+def preset_dial() -> HorizonSweep:
   """The dial of preset and task."""
   preset = training_flags.PRESET.value
   if trained_models.TASK.value == "text" and preset == "cpu":
@@ -90,7 +90,7 @@ def preset_dial() -> Dial:
   return DIALS[preset]
 
 
-def build_dial(chosen: Dial, length: int) -> Dial:
+def build_dial(chosen: HorizonSweep, length: int) -> HorizonSweep:
   """A dial with `--horizons`, within the sequence."""
   if _HORIZONS.value is not None:
     with app.naming("horizons"):

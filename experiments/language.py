@@ -121,9 +121,9 @@ def agreement(
   return judged(
     Statement(
       f"precision/{variant}",
-      f"{variant} minus {myopia_gap.CAUSAL} is the same in both precisions within"
-      f" {_PRECISION_SHARE:.0%}; the estimate is bfloat16's over float32's,"
-      " minus 1",
+      f"{variant} minus {myopia_gap.CAUSAL} is the same in both precisions"
+      f" within {_PRECISION_SHARE:.0%}; the estimate is bfloat16's over"
+      " float32's, minus 1",
       "jaxlook's own",
       "share of a seed's gap",
       moved(variant),

@@ -108,8 +108,8 @@ def main() -> None:
         differences(losses)
       ),
     } | {
-      f"Crossed evaluations, stop point {stop}, {unit}": reporting.variant_table(
-        by_seed, {}, {}
+      f"Crossed evaluations, stop point {stop}, {unit}": (
+        reporting.variant_table(by_seed, {}, {})
       )
       for stop, by_seed in crossings.items()
     }

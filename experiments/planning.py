@@ -159,7 +159,8 @@ def findings(
     couplets_report.figure(
       *(store.figures / file, task, found),
       title=f"Planning: {task.key}, {name}",
-      setup=f"{couplets_setup.setup(config)}; p = {task.p:g}; {config.seeds} seeds",
+      setup=f"{couplets_setup.setup(config)}; p = {task.p:g};"
+      f" {config.seeds} seeds",
     )
     figures[file] = f"{name}: mean and 95% t band over {config.seeds} seeds."
     cells += [

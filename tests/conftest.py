@@ -35,7 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[_FOLDER] = _made[0]
   os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
   os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-  # Who sets this one wants the compiler as users have it; see tests/fixtures/base.py.
+  # Who sets this one wants the compiler as users have it; see
+  # tests/fixtures/base.py.
   if _PLAIN not in os.environ:
     version = importlib.metadata.version("jaxlib").split(".")
     quick = _QUICK.get(".".join(version[:2]), "")

@@ -4,13 +4,13 @@
         [--out=DIR] [--rounds=9]
 
 Times causal and myopic attention in plain JAX, forward and backward, under
-`jaxlook.attention.block_sizes.MEASURED` and under limits that differ in one number,
-all in turns, and says by which factor each changes the time. A number that is
-clearly below 1 at the shapes you care for belongs into `MEASURED`; then run it
-again, for the numbers depend on each other. `cpu` is for a processor; `paper`
-wants a GPU and starts from `jaxlook.attention.dispatch.WIDE`. Not refitted: from
-which length on kernels run there (`devices`), and which windows are narrow
-(`band`).
+`jaxlook.attention.block_sizes.MEASURED` and under limits that differ in one
+number, all in turns, and says by which factor each changes the time. A number
+that is clearly below 1 at the shapes you care for belongs into `MEASURED`; then
+run it again, for the numbers depend on each other. `cpu` is for a processor;
+`paper` wants a GPU and starts from `jaxlook.attention.dispatch.WIDE`. Not
+refitted: from which length on kernels run there (`devices`), and which windows
+are narrow (`band`).
 """
 
 import dataclasses

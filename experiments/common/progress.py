@@ -1,6 +1,7 @@
 """How far a run is, and how long the rest of it will take.
 
-Not a binary: `experiments.common.training_flags` and `experiments.common.ray_launcher` tell it.
+Not a binary: `experiments.common.training_flags` and
+`experiments.common.ray_launcher` tell it.
 """
 
 import time

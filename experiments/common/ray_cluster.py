@@ -1,6 +1,7 @@
 """Clusters of Ray: which one, and what a task of it needs and is given.
 
-Not a binary: `experiments.common.ray_launcher` runs tasks on what this connects to.
+Not a binary: `experiments.common.ray_launcher` runs tasks on what this connects
+to.
 """
 
 import contextlib

@@ -1,8 +1,9 @@
 """Arms as tasks of Ray, on this machine or on a cluster: `--launcher=ray`.
 
-Not a binary: `experiments.common.training_flags` calls it. An arm is one task with its
-resources. It is given to another worker where its worker or node is lost, and
-goes on there from its last checkpoint; an error of Python is not tried again.
+Not a binary: `experiments.common.training_flags` calls it. An arm is one task
+with its resources. It is given to another worker where its worker or node is
+lost, and goes on there from its last checkpoint; an error of Python is not
+tried again.
 
 `RAY_ADDRESS` says which cluster; without it Ray starts one on this machine. All
 nodes must see the run folder, the code and Python's packages under the same

@@ -1,10 +1,10 @@
 """What a worker process does with one arm, and how it is heard of.
 
-Not a binary: `experiments.common.ray_launcher` sends this to workers. They parse no
-flags, so nothing here reads one. All that they and the process that launched
-them tell each other goes through the run folder, which a lost node leaves as it
-is. These are hidden files with the suffix of unfinished writes, so that those
-of killed processes are removed when the folder is next opened.
+Not a binary: `experiments.common.ray_launcher` sends this to workers. They
+parse no flags, so nothing here reads one. All that they and the process that
+launched them tell each other goes through the run folder, which a lost node
+leaves as it is. These are hidden files with the suffix of unfinished writes, so
+that those of killed processes are removed when the folder is next opened.
 """
 
 import contextlib

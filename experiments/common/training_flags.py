@@ -229,7 +229,7 @@ def opened(name: str, config: Mapping[str, Any]) -> Store:
     jax.config.update("jax_disable_most_optimizations", True)
   out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
   with app.naming("out"):
-    return multihost.led(
+    return multihost.leader_first(
       lambda: open_store(out, config), lambda: follow_store(out, config)
     )
 
@@ -299,7 +299,7 @@ def _in_turn(
     name = " ".join(part for part in (problem.setting, variant) if part)
     reporter = shown.arm(name, progress.step_cost(problem))
     try:
-      if multihost.most(stop()):
+      if multihost.max_over_processes(stop()):
         raise Stopped(0)
       return run_arm(
         store,
@@ -322,13 +322,13 @@ def _in_turn(
         f"{where}; the same command with --out={store.root} goes on from there",
         file=sys.stderr,
       )
-    sys.exit(multihost.most(stop.status))
+    sys.exit(multihost.max_over_processes(stop.status))
 
   with contextlib.closing(shown):
     trained = [
       one(*arm, teacher) for arm, teacher in zip(todo, teachers, strict=True)
     ]
-    if later and multihost.most(stop()):
+    if later and multihost.max_over_processes(stop()):
       # The next call would listen anew.
       halt(f"stopped after {len(trained)} arms")
   if not later:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxlook import reporting, stats
 from jaxlook.lookahead import horizon
-from jaxlook.lookahead.horizon import CAUSAL, STOPS, Dial, Values
+from jaxlook.lookahead.horizon import CAUSAL, STOPS, HorizonSweep, Values
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import source_of
 
@@ -16,7 +16,7 @@ _OURS = "jaxlook's own; the published code has no horizon"
 
 
 def _rows(
-  chosen: Dial, values: Values, length: int, stop: str
+  chosen: HorizonSweep, values: Values, length: int, stop: str
 ) -> tuple[list[int], np.ndarray]:
   """The horizons up to N - 1 and their losses [R, E]."""
   names = [horizon.horizon(h, stop) for h in chosen.horizons]
@@ -26,7 +26,7 @@ def _rows(
 
 
 def claims(
-  chosen: Dial,
+  chosen: HorizonSweep,
   values: Values,
   length: int,
   reach: tuple[int, int] | None,
@@ -76,9 +76,9 @@ def claims(
       found.append(
         stats.claim(
           f"{name}/smallest",
-          f"the smallest h of the dial that closes {horizon.CLOSED:.0%} of the gap"
-          f" lies in [{reach[0]}, {reach[1]}]: from where gradient can reach"
-          " the nearest source through all layers to the farthest one",
+          f"the smallest h of the dial that closes {horizon.CLOSED:.0%} of the"
+          f" gap lies in [{reach[0]}, {reach[1]}]: from where gradient can"
+          " reach the nearest source through all layers to the farthest one",
           _OURS,
           "positions",
           smallest,
@@ -122,7 +122,7 @@ def claims(
 
 
 def tables(
-  chosen: Dial, values: Values, length: int, layers: int, unit: str
+  chosen: HorizonSweep, values: Values, length: int, layers: int, unit: str
 ) -> dict[str, reporting.Rows]:
   """The fraction closed by every arm, and the horizon that closes 90%.
 
@@ -162,7 +162,7 @@ def tables(
   }
 
 
-def _arms(chosen: Dial, layers: int, stop: str) -> Sequence[tuple[str, str]]:
+def _arms(chosen: HorizonSweep, layers: int, stop: str) -> Sequence[tuple[str, str]]:
   """Label and name of every arm of a stop point but h = 0."""
   arms = [(f"h = {h}", horizon.horizon(h, stop)) for h in chosen.horizons[1:]]
   arms += [(f"leak {b:g}", f"leak:{b:g}/{stop}") for b in chosen.leaks]
@@ -196,7 +196,7 @@ def _shown(found: stats.Interval | None) -> list[str]:
 
 def figure(
   path: Path,
-  chosen: Dial,
+  chosen: HorizonSweep,
   values: Values,
   length: int,
   *,

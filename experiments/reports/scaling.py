@@ -123,8 +123,8 @@ def tables(
     ),
     "Fits, one a seed": fits(sweep),
     f"Training loss at the end, {UNIT}": losses(training, diverged, {}),
-    "Gap and bonus in training losses, paired by seed": reporting.comparison_table(
-      comparisons(training)
+    "Gap and bonus in training losses, paired by seed": (
+      reporting.comparison_table(comparisons(training))
     ),
   }
   if "parameters" in sweep.axis:

@@ -29,7 +29,7 @@ Values = Mapping[str, Mapping[int, float]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Dial:
+class HorizonSweep:
   """Which arms the dial has, for both stop points.
 
   Attributes:
@@ -56,7 +56,7 @@ class Dial:
     if list(self.horizons) != sorted(set(self.horizons)):
       raise ValueError(f"horizons must ascend, not {self.horizons}")
 
-  def within(self, length: int) -> "Dial":
+  def within(self, length: int) -> "HorizonSweep":
     """The dial without horizons and offsets that a sequence cannot have."""
     return dataclasses.replace(
       self,

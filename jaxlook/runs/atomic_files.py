@@ -66,7 +66,8 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
   Args:
     path: the file, replaced if it exists.
-    value: what `jaxlook.runs.result_schema.plain` takes. By its rule a float that is not
+    value: what `jaxlook.runs.result_schema.plain` takes. By its rule a float
+    that is not
       finite is written as null, since JSON has neither NaN nor infinity.
 
   Raises:

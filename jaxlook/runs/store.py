@@ -19,8 +19,8 @@ The lock is `flock`'s, which the system drops with the process: a killed run
 leaves none behind. This makes the module one for POSIX systems.
 
 The library only returns and stores; what a reader sees of it is up to the
-binaries. Writers of single files are in `jaxlook.runs.atomic_files`, the contract of the
-top result.json in `jaxlook.runs.result_schema`.
+binaries. Writers of single files are in `jaxlook.runs.atomic_files`, the
+contract of the top result.json in `jaxlook.runs.result_schema`.
 """
 
 import contextlib
@@ -270,7 +270,8 @@ class Store(Arms):
     """Writes cells.parquet and then result.json.
 
     Args:
-      result: follows the contract in `jaxlook.runs.result_schema`; its config is the
+      result: follows the contract in `jaxlook.runs.result_schema`; its config
+      is the
         store's.
 
     Raises:

@@ -40,7 +40,7 @@ from jaxlook.attention import masks, parse
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets_oracle import Reader
-from jaxlook.tasks.losses import Unread
+from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 
@@ -238,7 +238,7 @@ class Couplets:
     places = jnp.asarray([[1], [2], [4], [8]], jnp.int32)
     return jnp.sum(jnp.where(bits, places, 0), axis=0, dtype=jnp.int32)
 
-  def loss(self, outputs: jax.Array | Unread, batch: Batch) -> jax.Array:
+  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
     """The cross-entropy, nats per token, [B, T]."""
     return cross_entropy(outputs, batch.targets)
 

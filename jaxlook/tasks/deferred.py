@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.tasks.losses import Unread
+from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 
@@ -166,7 +166,7 @@ class Deferred:
       for start in range(1, self.terms + 1)
     )  # pyright: ignore[reportReturnType]
 
-  def loss(self, outputs: jax.Array | Unread, batch: Batch) -> jax.Array:
+  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
     """The cross-entropy, nats per token, [B, T]."""
     return cross_entropy(outputs, batch.targets)
 

@@ -19,7 +19,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxlook.tasks.losses import Unread
+from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 
@@ -95,7 +95,7 @@ class Induction:
     first = jax.lax.dynamic_update_slice(filler, segment, (0,))
     return jax.lax.dynamic_update_slice(first, segment, (self.segment + gap,))
 
-  def loss(self, outputs: jax.Array | Unread, batch: Batch) -> jax.Array:
+  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
     """The cross-entropy, nats per token, [B, T]."""
     return cross_entropy(outputs, batch.targets)
 

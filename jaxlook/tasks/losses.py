@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 
-class Unread(NamedTuple):
+class DeferredLogits(NamedTuple):
   """The last hidden states of a decoder, and how logits are read from them.
 
   Attributes:
@@ -32,7 +32,7 @@ class Unread(NamedTuple):
 
 
 def losses_in_parts(
-  unread: Unread,
+  unread: DeferredLogits,
   targets: jax.Array,
   loss: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> jax.Array:

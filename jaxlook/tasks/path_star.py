@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.tasks.losses import Unread
+from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 
@@ -160,7 +160,7 @@ class PathStar:
       ]
     )
 
-  def loss(self, outputs: jax.Array | Unread, batch: Batch) -> jax.Array:
+  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
     """The cross-entropy at the answer, 0 elsewhere, [B, T].
 
     It is multiplied by T / (l - 1), so that the mean over all positions, which

@@ -39,7 +39,7 @@ class Task(Protocol):
 
     Args:
       outputs: the decoder's, [B, T, V] or [B, T, F]. Tasks of tokens also take
-        `jaxlook.tasks.losses.Unread`, and hand it to `cross_entropy`.
+        `jaxlook.tasks.losses.DeferredLogits`, and hand it to `cross_entropy`.
       batch: what the outputs are for.
     """
     ...

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxlook.tasks.losses import Unread, losses_in_parts
+from jaxlook.tasks.losses import DeferredLogits, losses_in_parts
 from jaxlook.tasks.task import Batch
 from jaxlook.text.token_file import TokenFile
 from jaxlook.text.windows import Grid, ends_within
@@ -240,12 +240,12 @@ class Text:
     chex.assert_shape(fed, (None, self.length + 1))
     return Batch(inputs=fed[:, :-1], targets=fed[:, 1:])
 
-  def loss(self, outputs: jax.Array | Unread, batch: Batch) -> jax.Array:
+  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
     """`cross_entropy` of logits [B, N, V], nats per token, [B, N]."""
     return cross_entropy(outputs, batch.targets)
 
 
-def cross_entropy(logits: jax.Array | Unread, targets: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array | DeferredLogits, targets: jax.Array) -> jax.Array:
   """Computes the loss at every position.
 
   Args:
@@ -259,7 +259,7 @@ def cross_entropy(logits: jax.Array | Unread, targets: jax.Array) -> jax.Array:
   Raises:
     AssertionError: the shapes or types do not fit.
   """
-  if isinstance(logits, Unread):
+  if isinstance(logits, DeferredLogits):
     return losses_in_parts(logits, targets, cross_entropy)
   chex.assert_rank(logits, 3)
   chex.assert_shape(targets, logits.shape[:2])

@@ -146,7 +146,7 @@ def train(
       waiting = fed(row + 1)
       history[row] = multihost.get(losses)
       last = row + 1 == len(ends)
-      stop = multihost.most(should_stop()) and not last
+      stop = multihost.max_over_processes(should_stop()) and not last
       every = config.checkpoint_every
       due = steps.start // every < steps.stop // every
       if stop or last or due or steps.stop in config.keep_steps:
@@ -266,7 +266,7 @@ def evaluate(
   def one(seed: Any, batch: Batch) -> jax.Array:
     params, teacher = seed
     losses_BxT = step_lib.position_losses(
-      *(decoder, task, share.whole(params), share.batch(batch), teacher),
+      *(decoder, task, share.gather_params(params), share.batch(batch), teacher),
       loss_tokens=config.loss_tokens,
     )
     return share.mean(jnp.mean(losses_BxT, axis=0))

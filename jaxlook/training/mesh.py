@@ -171,7 +171,7 @@ class Share(NamedTuple):
 
     return jax.tree.map(own, batch)
 
-  def whole(self, params: Any) -> Any:
+  def gather_params(self, params: Any) -> Any:
     """The parameters from the parts that devices have."""
     if self.shape.model == 1:
       return params
@@ -194,7 +194,7 @@ class Share(NamedTuple):
     """The gradient of the mean loss, split as the parameters are.
 
     Args:
-      grads: this device's, by what `whole` was given: what is split holds the
+      grads: this device's, by what `gather_params` was given: what is split holds the
         sum over `model` already, which is the derivative of putting together.
     """
     if self.shape.parts == 1:
@@ -220,7 +220,7 @@ class Share(NamedTuple):
     squares = jax.tree.map(square, grads, self.axes)
     return jnp.sqrt(sum(jax.tree.leaves(squares)))
 
-  def forgetful(self, loss: Any) -> Any:
+  def remat_gather(self, loss: Any) -> Any:
     """A loss whose backward pass puts parameters together again."""
     if self.shape.model == 1:
       return loss

@@ -95,7 +95,7 @@ def join(place: Place) -> None:
   detected = place.coordinator is None
   if place.process == 0 and place.coordinator is not None:
     _refuse_taken(int(place.coordinator.rsplit(":", 1)[1]))
-  # The runtime's own way with SIGTERM; `most` is what agrees on stopping here.
+  # The runtime's own way with SIGTERM; `max_over_processes` is what agrees on stopping here.
   jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
@@ -157,7 +157,7 @@ def devices() -> list[Any]:
   return jax.devices() if joined() else jax.local_devices()
 
 
-def most(value: int) -> int:
+def max_over_processes(value: int) -> int:
   """The largest of the numbers that the processes call this with."""
   if not joined():
     return int(value)
@@ -166,10 +166,10 @@ def most(value: int) -> int:
 
 def wait() -> None:
   """Returns when all processes have called this."""
-  most(0)
+  max_over_processes(0)
 
 
-def led(lead: Callable[[], _T], follow: Callable[[], _T]) -> _T:
+def leader_first(lead: Callable[[], _T], follow: Callable[[], _T]) -> _T:
   """Does something in process 0 first, and then in the others.
 
   Args:
@@ -185,19 +185,19 @@ def led(lead: Callable[[], _T], follow: Callable[[], _T]) -> _T:
   if not joined():
     return lead()
   if not leads():
-    if refusal := _told():
+    if refusal := _broadcast_text():
       raise ValueError(refusal)
     return follow()
   try:
     value = lead()
   except ValueError as error:
-    _told(str(error))
+    _broadcast_text(str(error))
     raise
-  _told()
+  _broadcast_text()
   return value
 
 
-def _told(text: str = "") -> str:
+def _broadcast_text(text: str = "") -> str:
   """What process 0 calls this with."""
   told = np.zeros(_TOLD, np.uint8)
   words = text.encode()[:_TOLD]

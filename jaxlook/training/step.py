@@ -18,7 +18,7 @@ import optax
 
 from jaxlook import models
 from jaxlook.models import Context, Decoder, DecoderConfig
-from jaxlook.tasks.losses import Unread
+from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training.config import TrainConfig, optimizer
 from jaxlook.training.mesh import Share
@@ -151,7 +151,7 @@ def position_losses(
     )
   hidden = models.apply(decoder, params, batch.inputs, context, headless=True)
   head = functools.partial(models.apply_head, decoder, params)
-  return task.loss(Unread(hidden, head, loss_tokens), batch)
+  return task.loss(DeferredLogits(hidden, head, loss_tokens), batch)
 
 
 def loss_and_gradient(
@@ -187,9 +187,9 @@ def loss_and_gradient(
   """
 
   @jax.value_and_grad
-  @share.forgetful
+  @share.remat_gather
   def loss(params: Any, batch: Batch) -> jax.Array:
-    whole = share.whole(params)
+    whole = share.gather_params(params)
     return jnp.mean(
       position_losses(decoder, task, whole, batch, teacher, loss_tokens)
     )

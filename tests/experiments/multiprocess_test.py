@@ -22,7 +22,7 @@ except ImportError:
 _SECONDS = 300
 
 
-@pytest.mark.together
+@pytest.mark.multiprocess
 class LocalMyopiaTest(base.TestCase):
   @classmethod
   def setUpClass(cls):

@@ -8,10 +8,10 @@ from absl.testing import parameterized
 from experiments.reports import horizon as horizon_report
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.lookahead import horizon
-from jaxlook.lookahead.horizon import Dial
+from jaxlook.lookahead.horizon import HorizonSweep
 from tests.fixtures import base
 
-SMALL = Dial(horizons=(0, 1, 4), leaks=(0.5,), offsets=(2,), part_horizons=(0,))
+SMALL = HorizonSweep(horizons=(0, 1, 4), leaks=(0.5,), offsets=(2,), part_horizons=(0,))
 
 
 def _values(rows):
@@ -46,7 +46,7 @@ class DialTest(base.TestCase):
   def test_refuses_other_horizons(self, horizons):
     """A dial begins at 0 and ascends."""
     with self.assertRaisesRegex(ValueError, "^horizons must"):
-      Dial(horizons=horizons)
+      HorizonSweep(horizons=horizons)
 
   def test_closed_is_measured_within_a_seed(self):
     """0 at myopic, 1 at causal, and nothing where there is no gap."""
@@ -90,7 +90,7 @@ class DialReportTest(base.TestCase):
       for h, share in zip(horizons, middle, strict=True):
         rows[f"horizon:{h}/{stop}"] = [1.0 - share, 1.01 - share, 1.02 - share]
     found = horizon_report.claims(
-      Dial(horizons=(0, *horizons)),
+      HorizonSweep(horizons=(0, *horizons)),
       _values(rows),
       9,
       (2, 4),
@@ -138,6 +138,6 @@ class DialReportTest(base.TestCase):
       f"horizon:{h}/{stop}": [1.0] for h in (0, 1, 4) for stop in horizon.STOPS
     }
     found = horizon_report.claims(
-      Dial(horizons=(0, 1, 4)), _values(rows), 9, None, unit="", source=""
+      HorizonSweep(horizons=(0, 1, 4)), _values(rows), 9, None, unit="", source=""
     )
     self.assertEmpty(found)

@@ -1,4 +1,4 @@
-"""Tests of jaxlook.runs.atomic_files: whole or not at all, and one name per text."""
+"""Atomic files: whole or not at all, and one name per text."""
 
 import json
 import math

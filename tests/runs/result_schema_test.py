@@ -1,4 +1,4 @@
-"""Tests of jaxlook.runs.result_schema: plain data, the contract, the table of cells."""
+"""The result: plain data, the contract, the table of cells."""
 
 import copy
 import json

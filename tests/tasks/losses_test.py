@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import models
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.tasks.losses import Unread
+from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 from jaxlook.training import step
@@ -79,7 +79,7 @@ class PartsTest(base.Float64TestCase):
       seen.append(x.shape)
       return x * 2.0
 
-    found = cross_entropy(Unread(hidden, head, 100), targets)
+    found = cross_entropy(DeferredLogits(hidden, head, 100), targets)
     self.assert_close(found, cross_entropy(hidden * 2.0, targets))
     self.assertEqual(set(seen), {(1, 3, 2)})
 

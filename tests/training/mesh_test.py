@@ -34,7 +34,7 @@ MODEL = models.DecoderConfig(
 _TRAIN = TrainConfig(steps=1, batch_size=12)
 
 
-@pytest.mark.together
+@pytest.mark.multiprocess
 class SplitTest(base.TestCase):
   def test_the_same_losses(self):
     """50 steps on 8 devices, under each split, are those on one device.

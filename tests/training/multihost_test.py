@@ -31,7 +31,7 @@ def free_port() -> int:
     return server.getsockname()[1]
 
 
-@pytest.mark.together
+@pytest.mark.multiprocess
 class TogetherTest(base.TestCase):
   def start(self):
     """Starts the two processes."""
@@ -126,8 +126,8 @@ class AloneTest(base.TestCase):
     self.assertFalse(multihost.joined())
     self.assertTrue(multihost.leads())
     self.assertEqual(multihost.devices(), jax.local_devices())
-    self.assertEqual(multihost.most(3), 3)
-    self.assertEqual(multihost.led(lambda: 1, lambda: 2), 1)
+    self.assertEqual(multihost.max_over_processes(3), 3)
+    self.assertEqual(multihost.leader_first(lambda: 1, lambda: 2), 1)
     self.assertFalse(multihost.lost(ValueError("Gloo AllGather failed")))
 
 

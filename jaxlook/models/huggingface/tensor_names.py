@@ -8,8 +8,9 @@ of query, key and value, in one of four forms:
   columns     query, key and value side by side, [in, 3 out] (GPT-2's c_attn)
   heads       [heads, 3, head_dim] rows by columns `in` (NeoX)
 
-Here are the names alone: `jaxlook.models.huggingface.convert` moves the numbers, and
-`jaxlook.models.huggingface.config_json` reads and writes the same families' config.json.
+Here are the names alone: `jaxlook.models.huggingface.convert` moves the
+numbers, and `jaxlook.models.huggingface.config_json` reads and writes the same
+families' config.json.
 """
 
 import re

@@ -128,7 +128,7 @@ def workers(folder: pathlib.Path) -> set[str]:
   return {path.name.partition("@")[2] for path in folder.iterdir()}
 
 
-@pytest.mark.together
+@pytest.mark.multiprocess
 @unittest.skipIf(ray is None, "needs Ray: pip install jaxlook[cluster]")
 class SweepTest(base.TestCase):
   @classmethod
