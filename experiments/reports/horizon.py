@@ -162,7 +162,9 @@ def tables(
   }
 
 
-def _arms(chosen: HorizonSweep, layers: int, stop: str) -> Sequence[tuple[str, str]]:
+def _arms(
+  chosen: HorizonSweep, layers: int, stop: str
+) -> Sequence[tuple[str, str]]:
   """Label and name of every arm of a stop point but h = 0."""
   arms = [(f"h = {h}", horizon.horizon(h, stop)) for h in chosen.horizons[1:]]
   arms += [(f"leak {b:g}", f"leak:{b:g}/{stop}") for b in chosen.leaks]

@@ -238,7 +238,9 @@ class Couplets:
     places = jnp.asarray([[1], [2], [4], [8]], jnp.int32)
     return jnp.sum(jnp.where(bits, places, 0), axis=0, dtype=jnp.int32)
 
-  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
+  def loss(
+    self, outputs: jax.Array | DeferredLogits, batch: Batch
+  ) -> jax.Array:
     """The cross-entropy, nats per token, [B, T]."""
     return cross_entropy(outputs, batch.targets)
 

@@ -166,7 +166,9 @@ class Deferred:
       for start in range(1, self.terms + 1)
     )  # pyright: ignore[reportReturnType]
 
-  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
+  def loss(
+    self, outputs: jax.Array | DeferredLogits, batch: Batch
+  ) -> jax.Array:
     """The cross-entropy, nats per token, [B, T]."""
     return cross_entropy(outputs, batch.targets)
 

@@ -95,7 +95,9 @@ class Induction:
     first = jax.lax.dynamic_update_slice(filler, segment, (0,))
     return jax.lax.dynamic_update_slice(first, segment, (self.segment + gap,))
 
-  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
+  def loss(
+    self, outputs: jax.Array | DeferredLogits, batch: Batch
+  ) -> jax.Array:
     """The cross-entropy, nats per token, [B, T]."""
     return cross_entropy(outputs, batch.targets)
 

@@ -149,7 +149,9 @@ class Multiplication:
     after = jnp.cumsum(batch.inputs == EQUALS, axis=1) > 0
     return after & (batch.targets != BLANK)
 
-  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
+  def loss(
+    self, outputs: jax.Array | DeferredLogits, batch: Batch
+  ) -> jax.Array:
     """The cross-entropy at the answer, 0 elsewhere, [B, T].
 
     It is multiplied by T / 2n, so that the mean over all positions, which is

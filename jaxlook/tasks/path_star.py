@@ -160,7 +160,9 @@ class PathStar:
       ]
     )
 
-  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
+  def loss(
+    self, outputs: jax.Array | DeferredLogits, batch: Batch
+  ) -> jax.Array:
     """The cross-entropy at the answer, 0 elsewhere, [B, T].
 
     It is multiplied by T / (l - 1), so that the mean over all positions, which

@@ -199,7 +199,9 @@ class PathStarWeights:
     is_path = batch.inputs[:, :1] == self.marks[0]
     return jnp.where(is_path, place >= 1, place == 1)
 
-  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
+  def loss(
+    self, outputs: jax.Array | DeferredLogits, batch: Batch
+  ) -> jax.Array:
     """The cross-entropy where a node is asked for, 0 elsewhere, [B, T].
 
     Each item is scaled by T over the nodes that it asks for, so that the mean

@@ -240,12 +240,16 @@ class Text:
     chex.assert_shape(fed, (None, self.length + 1))
     return Batch(inputs=fed[:, :-1], targets=fed[:, 1:])
 
-  def loss(self, outputs: jax.Array | DeferredLogits, batch: Batch) -> jax.Array:
+  def loss(
+    self, outputs: jax.Array | DeferredLogits, batch: Batch
+  ) -> jax.Array:
     """`cross_entropy` of logits [B, N, V], nats per token, [B, N]."""
     return cross_entropy(outputs, batch.targets)
 
 
-def cross_entropy(logits: jax.Array | DeferredLogits, targets: jax.Array) -> jax.Array:
+def cross_entropy(
+  logits: jax.Array | DeferredLogits, targets: jax.Array
+) -> jax.Array:
   """Computes the loss at every position.
 
   Args:

@@ -253,7 +253,9 @@ def run_arm(
   """
   arm = begin_arm(store, problem, variant, teacher)
   # Processes may see different files for a while; the one that writes knows.
-  trained_before = bool(multihost.max_over_processes(multihost.leads() and arm.finished))
+  trained_before = bool(
+    multihost.max_over_processes(multihost.leads() and arm.finished)
+  )
   if trained_before:
     arm.await_result()
     cells, table = arm.result()["cells"], arm.metrics()

@@ -266,7 +266,13 @@ def evaluate(
   def one(seed: Any, batch: Batch) -> jax.Array:
     params, teacher = seed
     losses_BxT = step_lib.position_losses(
-      *(decoder, task, share.gather_params(params), share.batch(batch), teacher),
+      *(
+        decoder,
+        task,
+        share.gather_params(params),
+        share.batch(batch),
+        teacher,
+      ),
       loss_tokens=config.loss_tokens,
     )
     return share.mean(jnp.mean(losses_BxT, axis=0))

@@ -194,7 +194,8 @@ class Share(NamedTuple):
     """The gradient of the mean loss, split as the parameters are.
 
     Args:
-      grads: this device's, by what `gather_params` was given: what is split holds the
+      grads: this device's, by what `gather_params` was given: what is split
+      holds the
         sum over `model` already, which is the derivative of putting together.
     """
     if self.shape.parts == 1:

@@ -95,7 +95,8 @@ def join(place: Place) -> None:
   detected = place.coordinator is None
   if place.process == 0 and place.coordinator is not None:
     _refuse_taken(int(place.coordinator.rsplit(":", 1)[1]))
-  # The runtime's own way with SIGTERM; `max_over_processes` is what agrees on stopping here.
+  # The runtime's own way with SIGTERM; `max_over_processes` is what agrees on
+  # stopping here.
   jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(

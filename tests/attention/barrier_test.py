@@ -11,8 +11,8 @@ import jaxlook
 from jaxlook import interventions, models
 from jaxlook.attention import masks
 from jaxlook.models import Decoder, DecoderConfig
-from tests.circuits.weights_test import drawn
 from tests.fixtures import attention_cases, base
+from tests.fixtures.random_models import perturbed_init
 
 SHAPE = (2, 7, 2, 3)
 SPECS = ("causal", "myopic/residual", "horizon:2", "window:2", "zero_context")
@@ -54,7 +54,7 @@ class DecoderTest(base.Float64TestCase):
   def test_patterns_and_cuts(self):
     """A decoder's patterns have the hole; uncut and fast, it computes that."""
     config = DecoderConfig(2, 8, 2, max_length=7, vocab_size=5)
-    params = drawn(config)
+    params = perturbed_init(config)
     tokens = jax.random.randint(jax.random.key(1), (2, 7), 0, 5)
     decoder = Decoder(config, "myopic/residual", barrier=(4, 3))
     sites = [f"block_{layer}/attention/pattern" for layer in range(2)]

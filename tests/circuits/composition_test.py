@@ -8,14 +8,14 @@ from absl.testing import absltest
 from jaxlook import models
 from jaxlook.circuits import composition, qk_ov, weights
 from jaxlook.models import DecoderConfig
-from tests.circuits.weights_test import CONFIG, drawn
 from tests.fixtures import base
+from tests.fixtures.random_models import CONFIG, perturbed_init
 
 
 class CompositionTest(base.Float64TestCase):
   def test_explicit_norms(self):
     """E3 of CLAIMS: Frobenius norms of products that are multiplied out."""
-    found = weights.head_weights(CONFIG, drawn(CONFIG))
+    found = weights.head_weights(CONFIG, perturbed_init(CONFIG))
     writes = qk_ov.ov(found).dense()[0, 1]
     qk, ov = qk_ov.qk(found).dense()[1, 0], qk_ov.ov(found).dense()[1, 0]
     norm = jnp.linalg.norm
@@ -28,7 +28,7 @@ class CompositionTest(base.Float64TestCase):
 
   def test_refuses_unknown_kinds(self):
     """A kind that is none is refused, with those that there are."""
-    found = weights.head_weights(CONFIG, drawn(CONFIG))
+    found = weights.head_weights(CONFIG, perturbed_init(CONFIG))
     with self.assertRaisesRegex(ValueError, "kind must be one of .*'query'"):
       composition.composition(found, "residual")
 

@@ -6,14 +6,14 @@ from absl.testing import absltest
 from jaxlook import models
 from jaxlook.circuits import lens
 from jaxlook.models import Decoder
-from tests.circuits.weights_test import CONFIG, drawn, tokens
 from tests.fixtures import base
+from tests.fixtures.random_models import CONFIG, perturbed_init, tokens
 
 
 class LensTest(base.Float64TestCase):
   def test_ends(self):
     """The last are the model's logits, the first those of its embeddings."""
-    params, inputs = drawn(CONFIG), tokens(CONFIG)
+    params, inputs = perturbed_init(CONFIG), tokens(CONFIG)
     found = lens.logit_lens(Decoder(CONFIG), params, inputs)
     logits = models.apply(Decoder(CONFIG), params, inputs)
     self.assert_close(found[-1], logits)

@@ -12,8 +12,8 @@ from jaxlook.circuits import memories, memory_study
 from jaxlook.circuits.memory_study import agreeing, ending
 from jaxlook.circuits.memory_values import KINDS
 from jaxlook.models import Decoder, DecoderConfig, init, residual_site
-from tests.circuits.weights_test import drawn, tokens
 from tests.fixtures import base
+from tests.fixtures.random_models import perturbed_init, tokens
 
 SMALL = DecoderConfig(
   layers=2, width=4, heads=2, max_length=3, vocab_size=5, mlp_width=3
@@ -167,7 +167,7 @@ class FeedForwardTest(base.Float64TestCase):
   def test_residual_is_the_stream_without_the_layer(self, family):
     """What is left is what the model has there once the layer is silent."""
     config = SHAPES[family]
-    params, inputs = drawn(config), tokens(config)
+    params, inputs = perturbed_init(config), tokens(config)
     decoder = Decoder(config)
     neurons, residual, ff, out = jax.jit(
       memories.feed_forward, static_argnums=0

@@ -8,8 +8,8 @@ from absl.testing import absltest
 
 from jaxlook.circuits import memory_values
 from jaxlook.models import DecoderConfig
-from tests.circuits.weights_test import drawn
 from tests.fixtures import base
+from tests.fixtures.random_models import perturbed_init
 
 CONFIG = DecoderConfig(
   layers=2, width=4, heads=1, max_length=3, vocab_size=5, mlp_width=3
@@ -19,7 +19,7 @@ CONFIG = DecoderConfig(
 class ValuesTest(base.Float64TestCase):
   def test_distributions_and_ranks(self):
     """Each row of the second matrix through gain, centring and W_U."""
-    params = drawn(CONFIG)
+    params = perturbed_init(CONFIG)
     tokens = jnp.array([[0, 1, 2], [3, 4, 0]])
     found, ranks = jax.jit(
       lambda: (

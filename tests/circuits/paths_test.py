@@ -12,8 +12,8 @@ from jaxlook.circuits import paths, term_losses
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
-from tests.circuits.weights_test import CONFIG, drawn, tokens
 from tests.fixtures import base
+from tests.fixtures.random_models import CONFIG, perturbed_init, tokens
 
 
 class _NextToken:
@@ -64,7 +64,7 @@ class PathsTest(base.Float64TestCase):
       )
 
     orders, last, split, terms, virtual, logits = jax.tree.map(
-      np.asarray, multiply_out(drawn(config), tokens(config))
+      np.asarray, multiply_out(perturbed_init(config), tokens(config))
     )
     self.assert_close(last, logits)
     self.assert_close(orders[0], terms.direct + terms.bias)
@@ -76,7 +76,9 @@ class PathsTest(base.Float64TestCase):
 
   def test_float32(self):
     """The sum of the terms, as closely as float32 allows."""
-    params = jax.tree.map(lambda x: np.asarray(x, np.float32), drawn(CONFIG))
+    params = jax.tree.map(
+      lambda x: np.asarray(x, np.float32), perturbed_init(CONFIG)
+    )
     inputs = np.asarray(tokens(CONFIG), np.int32)
 
     @jax.jit
@@ -164,7 +166,7 @@ class PathsTest(base.Float64TestCase):
 class TermLossesTest(base.Float64TestCase):
   def test_losses_of_known_logits(self):
     """The last order is the model; of two layers, each is the other's rest."""
-    params, inputs = drawn(CONFIG), tokens(CONFIG)
+    params, inputs = perturbed_init(CONFIG), tokens(CONFIG)
     batch = Batch(inputs, inputs[:, ::-1])
     decoder, task = Decoder(CONFIG), _NextToken()
 

@@ -8,14 +8,14 @@ from absl.testing import absltest
 from jaxlook import models
 from jaxlook.circuits import qk_ov
 from jaxlook.models import DecoderConfig
-from tests.circuits.weights_test import CONFIG, drawn
 from tests.fixtures import base
+from tests.fixtures.random_models import CONFIG, perturbed_init
 
 
 class QkOvTest(base.Float64TestCase):
   def test_products(self):
     """Of two heads, one of each layer, multiplied out by hand."""
-    params = drawn(CONFIG)
+    params = perturbed_init(CONFIG)
     tokens_VxD = params["token_embedding"]["embedding"]
     table = params["position_embedding"]
     full_qk, full_ov = (
@@ -56,7 +56,7 @@ class QkOvTest(base.Float64TestCase):
   def test_copying_scores_without_the_vocabulary(self):
     """The short way gives the scores of the factored V x V matrix."""
     for fold_norms in (False, True):
-      params, setting = drawn(CONFIG), {"fold_norms": fold_norms}
+      params, setting = perturbed_init(CONFIG), {"fold_norms": fold_norms}
       np.testing.assert_allclose(
         qk_ov.copying_scores(CONFIG, params, **setting),
         qk_ov.full_ov(CONFIG, params, **setting).eigen_score(),

@@ -13,8 +13,8 @@ from jaxlook import interventions
 from jaxlook.circuits import skip_trigrams, trigram_counts
 from jaxlook.circuits.skip_trigrams import Trigrams
 from jaxlook.models import Decoder
-from tests.circuits.weights_test import CONFIG, drawn, tokens
 from tests.fixtures import base
+from tests.fixtures.random_models import CONFIG, perturbed_init, tokens
 
 ONE = dataclasses.replace(CONFIG, layers=1)
 PROBABILITY = np.array([0.3, 0.2, 0.2, 0.1, 0.1, 0.06, 0.04])
@@ -24,7 +24,7 @@ FLOOR = 0.05
 class SkipTrigramsTest(base.Float64TestCase):
   def test_tables_are_the_explicit_circuits(self):
     """Of every head, against V x V matrices with LayerNorm unfolded."""
-    decoder, params, inputs = Decoder(ONE), drawn(ONE), tokens(ONE)
+    decoder, params, inputs = Decoder(ONE), perturbed_init(ONE), tokens(ONE)
 
     @jax.jit
     def found(params, inputs):

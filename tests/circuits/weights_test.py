@@ -1,45 +1,20 @@
 """The weights by head are the model's: they give its activations."""
 
-import jax
 import jax.numpy as jnp
 from absl.testing import absltest, parameterized
 
-from jaxlook import interventions, models
+from jaxlook import interventions
 from jaxlook.circuits import weights
 from jaxlook.models import Decoder, DecoderConfig
 from tests.fixtures import base
-
-CONFIG = DecoderConfig(
-  layers=2, width=6, heads=2, max_length=5, vocab_size=7, mlp_width=0
-)
-
-
-def drawn(config, key=0):
-  """Parameters of which none is 0 or 1, as biases and gains are at first."""
-  params = models.init(config, jax.random.key(key))
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(key + 1), len(leaves))
-  return jax.tree.unflatten(
-    tree,
-    [
-      leaf + 0.5 * jax.random.normal(k, leaf.shape)
-      for leaf, k in zip(leaves, keys, strict=True)
-    ],
-  )
-
-
-def tokens(config, batch=3, key=2):
-  """Random sequences of full length, [batch, max_length]."""
-  return jax.random.randint(
-    jax.random.key(key), (batch, config.max_length), 0, config.vocab_size
-  )
+from tests.fixtures.random_models import CONFIG, perturbed_init, tokens
 
 
 class HeadWeightsTest(base.Float64TestCase):
   @parameterized.parameters(False, True)
   def test_activations(self, fold_norms):
     """Queries, keys, values and what heads write, from the stream itself."""
-    params = drawn(CONFIG)
+    params = perturbed_init(CONFIG)
     at = [f"block_{layer}/" for layer in range(2)]
     names = ("input", "query", "key", "value", "head")
     _, seen = interventions.capture(
@@ -72,7 +47,7 @@ class HeadWeightsTest(base.Float64TestCase):
   def test_unembedding(self, tied):
     """Logits from the last stream, up to what the final bias adds."""
     config = DecoderConfig(1, 4, 1, 5, vocab_size=7, tied_head=tied)
-    params = drawn(config)
+    params = perturbed_init(config)
     params["final_norm"]["bias"] = jnp.zeros(4)
     logits, seen = interventions.capture(
       Decoder(config), params, tokens(config), ["residual"]

@@ -10,8 +10,8 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import decoding, models
 from jaxlook.models import Decoder, DecoderConfig
-from tests.circuits.weights_test import drawn
 from tests.fixtures import base
+from tests.fixtures.random_models import perturbed_init
 
 VOCAB, STEPS, STOP = 3, 4, 2
 CONFIG = DecoderConfig(2, 8, 2, max_length=7, vocab_size=VOCAB)
@@ -21,7 +21,7 @@ LENGTHS = jnp.array([3, 1])
 
 @functools.cache
 def _params():
-  return drawn(CONFIG, 3)
+  return perturbed_init(CONFIG, 3)
 
 
 @functools.cache
@@ -113,7 +113,7 @@ class BeamTest(base.Float64TestCase):
 
   def test_seeds(self):
     """The models of several seeds search side by side as each alone."""
-    both = [drawn(CONFIG, 5), drawn(CONFIG, 7)]
+    both = [perturbed_init(CONFIG, 5), perturbed_init(CONFIG, 7)]
     run = lambda params: decoding.beam_search(  # noqa: E731
       Decoder(CONFIG), params, PROMPTS, STEPS, width=3, stop=STOP
     )

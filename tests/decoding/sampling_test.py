@@ -10,8 +10,8 @@ from absl.testing import absltest, parameterized
 from jaxlook import decoding, models
 from jaxlook.decoding import GREEDY, Sampling, cache, sampling
 from jaxlook.models import Decoder, DecoderConfig
-from tests.circuits.weights_test import drawn
 from tests.fixtures import base
+from tests.fixtures.random_models import perturbed_init
 
 CONFIG = DecoderConfig(2, 8, 2, max_length=9, vocab_size=5)
 ROTARY = DecoderConfig(2, 8, 2, 9, vocab_size=5, positions="rotary")
@@ -22,7 +22,7 @@ LENGTHS = jnp.array([4, 2, 1])
 
 @functools.cache
 def _params(config=CONFIG):
-  return drawn(config)
+  return perturbed_init(config)
 
 
 def _by_hand(config, row, prompt):
@@ -140,7 +140,7 @@ class GenerateTest(base.Float64TestCase):
 
   def test_seeds(self):
     """The models of several seeds decode side by side as each alone."""
-    both = [drawn(CONFIG, 5), drawn(CONFIG, 7)]
+    both = [perturbed_init(CONFIG, 5), perturbed_init(CONFIG, 7)]
     run = lambda params: decoding.generate(  # noqa: E731
       Decoder(CONFIG), params, PROMPTS, STEPS
     )

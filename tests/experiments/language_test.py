@@ -11,8 +11,7 @@ from absl.testing import parameterized
 
 from experiments import language
 from jaxlook.training import start_from
-from tests.experiments.common import model_sizes_test
-from tests.fixtures import base, binaries
+from tests.fixtures import base, binaries, hf_folders
 
 
 class LanguageTest(base.TestCase):
@@ -122,7 +121,7 @@ class FineTuningTest(binaries.RefusalTestCase):
   def test_fine_tuning_with_a_local_arm_on_several_texts(self):
     """All seeds share a start, which the arm names; every text is scored."""
     root = self.root
-    model = model_sizes_test.folder(root / "tiny")
+    model = hf_folders.folder(root / "tiny")
     texts = []
     for name in ("train", "first", "second"):
       texts.append(root / name)

@@ -12,7 +12,7 @@ import pytest
 from absl.testing import absltest
 
 from tests.fixtures import base, binaries
-from tests.training.multihost_test import free_port
+from tests.fixtures.ports import free_port
 
 try:
   import ray

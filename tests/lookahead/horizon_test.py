@@ -11,7 +11,9 @@ from jaxlook.lookahead import horizon
 from jaxlook.lookahead.horizon import HorizonSweep
 from tests.fixtures import base
 
-SMALL = HorizonSweep(horizons=(0, 1, 4), leaks=(0.5,), offsets=(2,), part_horizons=(0,))
+SMALL = HorizonSweep(
+  horizons=(0, 1, 4), leaks=(0.5,), offsets=(2,), part_horizons=(0,)
+)
 
 
 def _values(rows):
@@ -138,6 +140,11 @@ class DialReportTest(base.TestCase):
       f"horizon:{h}/{stop}": [1.0] for h in (0, 1, 4) for stop in horizon.STOPS
     }
     found = horizon_report.claims(
-      HorizonSweep(horizons=(0, 1, 4)), _values(rows), 9, None, unit="", source=""
+      HorizonSweep(horizons=(0, 1, 4)),
+      _values(rows),
+      9,
+      None,
+      unit="",
+      source="",
     )
     self.assertEmpty(found)

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxlook.lookahead import influence
 from jaxlook.models import Decoder, DecoderConfig, residual_site
-from tests.fixtures import base, untied
+from tests.fixtures import base, position_copies
 from tests.fixtures.checkpoints import random_params
 
 LENGTH = 5
@@ -149,7 +149,7 @@ class ParameterInfluenceTest(base.Float64TestCase):
   def test_is_that_of_untied_copies(self, shape):
     """It agrees with another decoder that has a copy for each position."""
     config = SHAPES[shape]
-    jacobian = untied.jacobian(
+    jacobian = position_copies.jacobian(
       config,
       _params(config),
       _inputs(config),

@@ -20,7 +20,7 @@ from jaxlook import models
 from jaxlook.attention import parse_layers
 from jaxlook.models import Decoder, DecoderConfig, collect_context
 from jaxlook.models.attention_layer import Attention, rotate
-from tests.fixtures import base, untied
+from tests.fixtures import base, position_copies
 from tests.fixtures.checkpoints import random_params
 
 LENGTH = 6
@@ -168,7 +168,9 @@ class GradientLawsTest(base.Float64TestCase):
     config = SHAPES[shape]
     params, inputs = _params(config), _inputs(config)
     self.assert_close(
-      untied.apply(config, untied.copies(params, LENGTH), inputs),
+      position_copies.apply(
+        config, position_copies.copies(params, LENGTH), inputs
+      ),
       _outputs(config, "causal"),
     )
 
@@ -236,7 +238,7 @@ def _terms(config):
   """The derivatives dL_i / dtheta_j by parameter path: [T, T, ...]."""
   losses = functools.partial(_losses, config)
   return _by_path(
-    untied.jacobian(config, _params(config), _inputs(config), losses)
+    position_copies.jacobian(config, _params(config), _inputs(config), losses)
   )
 
 
@@ -311,9 +313,9 @@ class TeacherTest(base.Float64TestCase):
     np.testing.assert_array_equal(context[0].residual, embedding[inputs])
     # Keys come rotated: undone by position 0 alone, where nothing turns.
     block = params["block_0"]
-    x = untied.norm(
+    x = position_copies.norm(
       NEOX,
-      untied.copies(block["attention_norm"], LENGTH),
+      position_copies.copies(block["attention_norm"], LENGTH),
       context[0].residual,
     )
     for name, found in (("key", context[0].key), ("value", context[0].value)):
@@ -545,7 +547,9 @@ class DecoderTest(base.Float64TestCase):
     inputs = _inputs(config)
     self.assert_close(
       _apply(config, "causal", params, inputs),
-      untied.apply(config, untied.copies(params, LENGTH), inputs),
+      position_copies.apply(
+        config, position_copies.copies(params, LENGTH), inputs
+      ),
     )
 
   def test_refuses(self):

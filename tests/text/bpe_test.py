@@ -7,9 +7,9 @@ from unittest import mock
 from absl.testing import absltest
 
 from jaxlook.text import bpe, corpus, tokenizer
-from tests.text.corpus_test import _SAMPLE, CorpusTestCase
+from tests.fixtures.corpora import SAMPLE, CorpusTestCase
 
-_TEXT = _SAMPLE * 20
+_TEXT = SAMPLE * 20
 
 
 class BpeTest(CorpusTestCase):

@@ -24,45 +24,9 @@ from hypothesis import strategies as st
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
 from jaxlook.text import corpus, tokenizer
 from jaxlook.text.tokenizer import load_tokenizer
-from tests.fixtures import base
+from tests.fixtures.corpora import SAMPLE, TEXTS, CorpusTestCase, tokenize
 
 _GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"
-_SAMPLE = (
-  "The ship,  the ships\n\n  and\tthe sea’s end. Ünïcode 漢字 🙂\r\nIt's so.\n"
-)
-# Whitespace of all kinds next to words of all kinds.
-_FRAGMENTS = (
-  "the",
-  "s",
-  "'s",
-  "1.",
-  "漢",
-  "é🙂",
-  " ",
-  "  ",
-  "\n",
-  "\n\n",
-  "\t\r\v",
-)
-_TEXTS = st.lists(st.sampled_from(_FRAGMENTS), min_size=1).map("".join)
-
-
-def tokenize(path, cache, tokenizer="bytes", **settings):
-  """`corpus.tokenize` by a tokenizer's name."""
-  return corpus.tokenize(path, cache, load_tokenizer(tokenizer), **settings)
-
-
-class CorpusTestCase(base.TestCase):
-  def setUp(self):
-    super().setUp()
-    self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-    self.cache = self.folder / "cache"
-
-  def write(self, name: str, data: str | bytes) -> pathlib.Path:
-    path = self.folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
 
 
 class ReadTextTest(CorpusTestCase):
@@ -71,8 +35,8 @@ class ReadTextTest(CorpusTestCase):
   )
   def test_reads_plain_and_compressed(self, suffix, compress):
     """The suffix decides what is decompressed; line ends stay as they are."""
-    path = self.write("text" + suffix, compress(_SAMPLE.encode()))
-    self.assertEqual("".join(corpus.read_text(path)), _SAMPLE)
+    path = self.write("text" + suffix, compress(SAMPLE.encode()))
+    self.assertEqual("".join(corpus.read_text(path)), SAMPLE)
 
   def test_folder_is_read_in_order_with_breaks(self):
     """Files of all kinds follow by relative name; hidden, empty ones do not."""
@@ -86,7 +50,7 @@ class ReadTextTest(CorpusTestCase):
       "".join(corpus.read_text(self.folder / "c")), "one\n\ntwo\n\nthree"
     )
 
-  @hypothesis.given(_TEXTS, st.integers(1, 8))
+  @hypothesis.given(TEXTS, st.integers(1, 8))
   @hypothesis.settings(max_examples=50, deadline=None)
   def test_chunk_size_does_not_matter(self, text, chunk_bytes):
     """Characters survive chunk borders that fall within them."""
@@ -178,7 +142,7 @@ class ReadTextTest(CorpusTestCase):
 
 
 class TokenizeTest(CorpusTestCase):
-  @hypothesis.given(_TEXTS, st.integers(1, 8))
+  @hypothesis.given(TEXTS, st.integers(1, 8))
   @hypothesis.settings(max_examples=25, deadline=None)
   def test_bytes_round_trip(self, text, chunk_bytes):
     """The tokens of the bytes tokenizer are the text's UTF-8 bytes."""
@@ -212,7 +176,7 @@ class TokenizeTest(CorpusTestCase):
 
   def test_second_call_reuses_the_file(self):
     """Neither the text nor the tokenizer is read again."""
-    path = self.write("text", _SAMPLE)
+    path = self.write("text", SAMPLE)
     first = tokenize(path, self.cache)
     with mock.patch.object(corpus, "read_text", side_effect=AssertionError):
       self.assertEqual(tokenize(path, self.cache), first)
@@ -234,7 +198,7 @@ class TokenizeTest(CorpusTestCase):
 
   def test_damaged_files_are_made_anew(self):
     """A short token file or a broken manifest is not believed."""
-    path = self.write("text", _SAMPLE)
+    path = self.write("text", SAMPLE)
     found = tokenize(path, self.cache)
     manifest = found.path.with_suffix(".json")
     for file, damage in (
@@ -246,12 +210,12 @@ class TokenizeTest(CorpusTestCase):
       file.write_bytes(damage)
       again = tokenize(path, self.cache)
       self.assertEqual(again, found)
-      self.assertEqual(again.tokens().tobytes(), _SAMPLE.encode())
+      self.assertEqual(again.tokens().tobytes(), SAMPLE.encode())
 
   @parameterized.parameters(1, 2)
   def test_a_killed_call_leaves_nothing_that_counts(self, nth):
     """Killed before either rename, it leaves a file that is ignored."""
-    path = self.write("text", _SAMPLE)
+    path = self.write("text", SAMPLE)
     script = (
       "import os, signal, sys; from jaxlook.tasks import corpus, tokenizer\n"
       "real, calls = os.replace, []\n"
@@ -269,7 +233,7 @@ class TokenizeTest(CorpusTestCase):
     leftovers = [f for f in left if f.suffix == TEMPORARY_SUFFIX]
     self.assertLen(leftovers, 1)
     found = tokenize(path, self.cache)
-    self.assertEqual(found.tokens().tobytes(), _SAMPLE.encode())
+    self.assertEqual(found.tokens().tobytes(), SAMPLE.encode())
     self.assertLen(list(self.cache.iterdir()), 3)
 
   def test_a_failed_call_leaves_nothing(self):
@@ -281,7 +245,7 @@ class TokenizeTest(CorpusTestCase):
 
   def test_concurrent_calls_agree(self):
     """Eight calls that all find nothing all end with the whole file."""
-    path = self.write("text", _SAMPLE * 1000)
+    path = self.write("text", SAMPLE * 1000)
     barrier = threading.Barrier(8)
 
     def find_nothing(*_):
@@ -298,7 +262,7 @@ class TokenizeTest(CorpusTestCase):
       found = {call.result() for call in calls}
     self.assertEqual(found, {tokenize(path, self.cache)})
     tokens = found.pop().tokens()
-    self.assertEqual(tokens.tobytes(), (_SAMPLE * 1000).encode())
+    self.assertEqual(tokens.tobytes(), (SAMPLE * 1000).encode())
     self.assertLen(list(self.cache.iterdir()), 2)
 
   def test_refuses_a_text_that_changes_while_it_is_read(self):

@@ -11,13 +11,13 @@ from absl.testing import absltest
 from jaxlook.text import bpe, corpus
 from jaxlook.text import encode as encoding
 from jaxlook.text.tokenizer import load_tokenizer
-from tests.text.corpus_test import _SAMPLE, CorpusTestCase
+from tests.fixtures.corpora import SAMPLE, CorpusTestCase
 
 
 class EncodeTest(CorpusTestCase):
   def setUp(self):
     super().setUp()
-    text = _SAMPLE * 20
+    text = SAMPLE * 20
     self.tokenizer = bpe.train_bpe(self.write("text", text), self.cache, 290)
     # Small batches, so that there are many of them.
     self.enter_context(mock.patch.object(encoding, "_BATCH", 100))
@@ -35,7 +35,7 @@ class EncodeTest(CorpusTestCase):
 
   def test_workers_change_nothing(self):
     """Two processes give the tokens, and the ends, that one gives."""
-    documents = [_SAMPLE * 5, "a", _SAMPLE, "\n\n b\n"] * 3
+    documents = [SAMPLE * 5, "a", SAMPLE, "\n\n b\n"] * 3
     cut = [[text[:7], text[7:]] for text in documents]
     alone, ends = self.encoded(cut, 1)
     together, same = self.encoded(cut, 2)
@@ -49,7 +49,7 @@ class EncodeTest(CorpusTestCase):
 
   def test_large_texts_are_given_to_processes(self):
     """So many as were asked for; small ones are not worth it."""
-    path = self.write("text", _SAMPLE * 20)
+    path = self.write("text", SAMPLE * 20)
     asked = []
     real = encoding.encode
 

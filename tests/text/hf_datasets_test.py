@@ -10,7 +10,7 @@ import pyarrow.feather as feather
 from absl.testing import absltest, parameterized
 
 from jaxlook.text import corpus, hf_datasets
-from tests.text.corpus_test import CorpusTestCase, tokenize
+from tests.fixtures.corpora import CorpusTestCase, tokenize
 
 _TEXTS = ["one", "", None, "é two\n\nb", "three"]
 _INSTALLED = importlib.util.find_spec("datasets") is not None

@@ -12,13 +12,13 @@ from absl.testing import absltest
 
 from jaxlook.text import corpus
 from jaxlook.text.tokenizer import load_tokenizer
-from tests.text.corpus_test import _SAMPLE, CorpusTestCase, tokenize
+from tests.fixtures.corpora import SAMPLE, CorpusTestCase, tokenize
 
 
 class FindTest(CorpusTestCase):
   def test_is_found_by_content(self):
     """Touched, moved or renamed, a text is not read as text again."""
-    path = self.write("text.txt", _SAMPLE)
+    path = self.write("text.txt", SAMPLE)
     first = tokenize(path, self.cache)
     os.utime(path, ns=(0, time.time_ns() + 10**9))
     moved = self.folder / "elsewhere/name.txt"
@@ -63,7 +63,7 @@ class FindTest(CorpusTestCase):
 
   def test_refuses_other_tokens_than_were_written(self):
     """One flipped byte of the same size is damage, and said in one line."""
-    path = self.write("text", _SAMPLE)
+    path = self.write("text", SAMPLE)
     found = tokenize(path, self.cache)
     data = bytearray(found.path.read_bytes())
     data[5] ^= 1
@@ -75,7 +75,7 @@ class FindTest(CorpusTestCase):
     self.assertNotIn("\n", str(caught.exception))
     found.path.unlink()
     self.assertEqual(tokenize(path, self.cache), found)
-    self.assertEqual(found.tokens().tobytes(), _SAMPLE.encode())
+    self.assertEqual(found.tokens().tobytes(), SAMPLE.encode())
 
 
 class DocumentsTest(CorpusTestCase):

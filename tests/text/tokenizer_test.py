@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, processors, trainers
 
 from jaxlook.text import tokenizer
-from tests.text.corpus_test import _SAMPLE, _TEXTS, CorpusTestCase, tokenize
+from tests.fixtures.corpora import SAMPLE, TEXTS, CorpusTestCase, tokenize
 
 _GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"
 
@@ -28,7 +28,7 @@ def _byte_level_bpe() -> tokenizers.Tokenizer:
   )
   # Runs of spaces and line breaks become tokens: a cut within one would show.
   spaces = "a\n\n\nb\n \n c\n\n\n\nd  \n  e \n\n f\t\t\tg\n  \n  \n" * 3
-  model.train_from_iterator([_SAMPLE * 3, spaces], trainer)
+  model.train_from_iterator([SAMPLE * 3, spaces], trainer)
   return model
 
 
@@ -39,7 +39,7 @@ class BpeTest(CorpusTestCase):
     self.json = self.folder / "bpe.json"
     self.model.save(str(self.json))
 
-  @hypothesis.given(_TEXTS, st.integers(1, 8))
+  @hypothesis.given(TEXTS, st.integers(1, 8))
   @hypothesis.settings(max_examples=50, deadline=None)
   def test_tokens_are_those_of_the_whole_text(self, text, chunk_bytes):
     """With GPT-2's pre-tokeniser no cut is ever seen in the tokens."""
@@ -71,7 +71,7 @@ class BpeTest(CorpusTestCase):
 
   def test_vocab_and_merges_are_the_same_tokenizer(self):
     """GPT-2's two files give the tokens of the JSON; so does its folder."""
-    path = self.write("text", _SAMPLE)
+    path = self.write("text", SAMPLE)
     wanted = tokenize(path, self.cache, self.json)
     (self.folder / "pair").mkdir()
     self.model.model.save(str(self.folder / "pair"))
@@ -93,7 +93,7 @@ class BpeTest(CorpusTestCase):
       single="<end> $A <end>", special_tokens=[("<end>", 0)]
     )
     self.model.save(str(self.folder / "other.json"))
-    path = self.write("text", _SAMPLE)
+    path = self.write("text", SAMPLE)
     wanted = tokenize(path, self.cache, self.json)
     found = tokenize(path, self.cache, self.folder / "other.json")
     self.assertEqual(found.tokens().tolist(), wanted.tokens().tolist())

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import models, runs
-from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.models import Decoder
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import (
-  Problem,
   Start,
   Stopped,
   TrainConfig,
@@ -24,8 +23,7 @@ from jaxlook.training import (
   train,
 )
 from tests.fixtures import base
-
-TASK = Precache(p=0.5, terms=2, frequency=2.0, length=6)
+from tests.fixtures.precache_problem import TASK, problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,26 +32,6 @@ class Broken(Precache):
 
   def loss(self, outputs, batch):
     return super().loss(outputs, batch) * jnp.inf
-
-
-def problem(task: Precache = TASK, setting: str = "") -> Problem:
-  """A problem of some steps on a model of some parameters."""
-  return Problem(
-    setting=setting,
-    task=task,
-    model=DecoderConfig(
-      layers=1,
-      width=8,
-      heads=2,
-      max_length=6,
-      input_features=2,
-      output_features=1,
-    ),
-    train=TrainConfig(steps=6, batch_size=4, log_every=2, eval_batches=2),
-    seeds=(0, 3),
-    score=lambda loss: {"loss": loss, "double": 2 * loss},
-    about=dataclasses.asdict(task),
-  )
 
 
 class ArmTest(base.TestCase):

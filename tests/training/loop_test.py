@@ -13,13 +13,16 @@ from absl.testing import absltest, parameterized
 
 from jaxlook.models import Decoder
 from jaxlook.training import MeshShape, Stopped, evaluate, loop, step, train
-from tests.fixtures import base
-from tests.training import step_test
+from tests.fixtures import base, seed_training
 
-DECODER = Decoder(step_test.MODEL)
+DECODER = Decoder(seed_training.MODEL)
 # Chunks of 3, 3, 3 and 2 steps; a checkpoint after the second and the last.
 CONFIG = dataclasses.replace(
-  step_test.CONFIG, steps=11, log_every=3, checkpoint_every=4, eval_batches=3
+  seed_training.CONFIG,
+  steps=11,
+  log_every=3,
+  checkpoint_every=4,
+  eval_batches=3,
 )
 SEEDS = (3, 1, 4, 5)
 
@@ -39,7 +42,7 @@ class Feed:
     for k, at in enumerate(steps):
       fed[k, :, :, 0] = np.sin(at + np.arange(len(SEEDS)))[:, None]
       if at == 4:
-        fed[k, 1] = step_test.INFINITE_GRADIENT
+        fed[k, 1] = seed_training.INFINITE_GRADIENT
     return fed[:, [SEEDS.index(seed) for seed in seeds]]
 
 
@@ -60,7 +63,7 @@ def _train(stop_at=None, **arguments):
     try:
       outcome = train(
         DECODER,
-        step_test.TASK,
+        seed_training.TASK,
         CONFIG,
         SEEDS,
         feed=feed,
@@ -125,7 +128,7 @@ class TrainTest(base.TestCase):
     self.assert_close(
       jax.device_get(trained.params),
       jax.device_get(alone.params),
-      atol=step_test.ROUNDING,
+      atol=seed_training.ROUNDING,
     )
     np.testing.assert_allclose(trained.losses, alone.losses, rtol=1e-5)
     np.testing.assert_array_equal(trained.diverged_at, alone.diverged_at)
@@ -164,9 +167,9 @@ class TrainTest(base.TestCase):
     """Nothing is fed; a stop after the last chunk comes too late to matter."""
     trained = train(
       DECODER,
-      step_test.TASK.task,
-      step_test.CONFIG,
-      step_test.SEEDS,
+      seed_training.TASK.task,
+      seed_training.CONFIG,
+      seed_training.SEEDS,
       should_stop=lambda: True,
     )
     np.testing.assert_array_equal(trained.steps, [6])
@@ -175,11 +178,11 @@ class TrainTest(base.TestCase):
     for x in jax.tree.leaves(trained.params):
       self.assertLen(x.sharding.device_set, 1)
     # The fed task with nothing broken is the same task.
-    states, losses = step_test.calm_chunk(6)
+    states, losses = seed_training.calm_chunk(6)
     self.assert_close(
       jax.device_get(trained.params),
       jax.device_get(states.params),
-      atol=step_test.ROUNDING,
+      atol=seed_training.ROUNDING,
     )
     np.testing.assert_allclose(trained.losses[0], losses, rtol=1e-5)
 
@@ -187,7 +190,7 @@ class TrainTest(base.TestCase):
     """A folder of another length is refused before it is trained upon."""
     checkpoints = loop.Checkpoints(self.folder)
     states = step.init_states(
-      step_test.MODEL, CONFIG, step.seed_keys(SEEDS).init
+      seed_training.MODEL, CONFIG, step.seed_keys(SEEDS).init
     )
     history = np.zeros((2, len(SEEDS)), np.float32)
     checkpoints.save(3, {"states": states, "history": history})
@@ -204,13 +207,13 @@ class EvaluateTest(base.TestCase):
     The variant decides how the model is applied, and not on what.
     """
     spec = "causal" if fed_batches is None else "self_only"
-    decoder, key = Decoder(step_test.MODEL, spec), jax.random.key(7)
-    task, count, fed = step_test.TASK.task, CONFIG.eval_batches, None
+    decoder, key = Decoder(seed_training.MODEL, spec), jax.random.key(7)
+    task, count, fed = seed_training.TASK.task, CONFIG.eval_batches, None
     if fed_batches is not None:
-      task, count = step_test.TASK, fed_batches
+      task, count = seed_training.TASK, fed_batches
       fed = np.float32([[0.0, 0.0], [1.0, 0.0]])
     params = step.init_states(
-      step_test.MODEL, step_test.CONFIG, step.seed_keys([3, 1, 3]).init
+      seed_training.MODEL, seed_training.CONFIG, step.seed_keys([3, 1, 3]).init
     ).params
     found = evaluate(decoder, task, CONFIG, params, key=key, fed=fed)
     chex.assert_shape(found, (3, 6))

@@ -20,15 +20,10 @@ from experiments.common import multiprocess
 from jaxlook.training import multihost
 from jaxlook.training.multihost import Place, parse_place
 from tests.fixtures import base
+from tests.fixtures.ports import free_port
 
 # Far more than it takes: the machine may be busy.
 _SECONDS = 300
-
-
-def free_port() -> int:
-  """A port that nothing listens at."""
-  with socket.create_server(("", 0)) as server:
-    return server.getsockname()[1]
 
 
 @pytest.mark.multiprocess

@@ -1,7 +1,5 @@
 """Law 8 of DESIGN.md, section 3: seeds side by side are seeds on their own."""
 
-import collections
-import dataclasses
 import functools
 
 import chex
@@ -13,114 +11,26 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import models
 from jaxlook.models import Decoder
-from jaxlook.tasks.precache import Precache
-from jaxlook.tasks.task import Batch
-from jaxlook.training import TrainConfig, step
+from jaxlook.training import step
 from tests.fixtures import base
-
-MODEL = models.DecoderConfig(
-  layers=1,
-  width=8,
-  heads=2,
-  max_length=6,
-  input_features=2,
-  output_features=1,
-  mlp_width=0,
-  # Keys that turn make their bias matter: without, its gradient is rounding
-  # alone, of which Adam makes steps of full size.
-  positions="rotary",
-  init_std=0.2,
+from tests.fixtures.seed_training import (
+  CALM,
+  CONFIG,
+  INFINITE_GRADIENT,
+  INFINITE_LOSS,
+  MODEL,
+  ROUNDING,
+  SEEDS,
+  STEPS,
+  TASK,
+  TRACES,
+  calm_chunk,
+  calm_chunks,
+  chunk_step,
+  feed,
+  init_seeds,
+  run_steps,
 )
-STEPS = 6
-CONFIG = TrainConfig(
-  steps=STEPS, batch_size=2, learning_rate=0.01, warmup_fraction=0.0
-)
-# Products over a batch of seeds round differently in the last bit, which Adam
-# scales up with the gradient: a thousandth of one of its steps of 0.01.
-ROUNDING = 1e-5
-
-SEEDS = (3, 1, 4)
-
-# What is fed to a seed and step that is to diverge, and to one that is not.
-CALM = (0.0, 0.0)
-INFINITE_LOSS = (np.inf, 0.0)
-# Four of these to each parameter of the head are beyond float32.
-INFINITE_GRADIENT = (0.0, 3e38)
-
-
-@dataclasses.dataclass(frozen=True)
-class Fragile:
-  """The pre-caching task, whose loss or gradient is broken by what is fed."""
-
-  task: Precache = Precache(p=0.5, terms=2, frequency=3.0, length=6)
-
-  def batch(self, key, size, fed) -> Batch:
-    batch = self.task.batch(key, size)
-    shift, steep = jnp.broadcast_to(fed, (size, 2)).T[..., None, None]
-    # The second number is carried to the loss as one more target.
-    steep = jnp.broadcast_to(steep, batch.targets.shape)
-    return batch._replace(
-      targets=jnp.concatenate([batch.targets + shift, steep], axis=-1)
-    )
-
-  def loss(self, outputs, batch):
-    plain = batch._replace(targets=batch.targets[..., :1])
-    still = outputs - jax.lax.stop_gradient(outputs)
-    return self.task.loss(outputs, plain) + jnp.sum(
-      batch.targets[..., 1:] * still, axis=-1
-    )
-
-
-TASK = Fragile()
-
-
-_TRACES = collections.Counter()
-
-
-@functools.cache
-def _chunk(attention="causal"):
-  def counted(states, data_keys, steps, fed):
-    _TRACES[attention, len(data_keys), len(steps)] += 1
-    return step.train_chunk(
-      Decoder(MODEL, attention), TASK, CONFIG, states, data_keys, steps, fed
-    )
-
-  return jax.jit(counted)
-
-
-def _init(seeds):
-  return step.init_states(MODEL, CONFIG, step.seed_keys(seeds).init)
-
-
-def _feed(count, broken):
-  fed = np.tile(np.float32(CALM), (STEPS, count, 1))
-  for (at, seed), values in broken.items():
-    fed[at, seed] = values
-  return fed
-
-
-def _run(seeds, broken=None, attention="causal", steps=range(STEPS)):
-  """Trains step by step; the states and losses after each step."""
-  data_keys = step.seed_keys(seeds).data
-  states, fed = _init(seeds), _feed(len(seeds), broken or {})
-  history = []
-  for at in steps:
-    states, loss = _chunk(attention)(
-      states, data_keys, jnp.asarray([at], jnp.int32), fed[at][None]
-    )
-    history.append(jax.tree.map(np.asarray, (states, loss)))
-  return history
-
-
-@functools.cache
-def _calm():
-  return _run(SEEDS)
-
-
-def calm_chunk(length):
-  """The states and mean loss after some steps of which none is broken."""
-  history = _calm()[:length]
-  return history[-1][0], np.mean([loss for _, loss in history], axis=0)
 
 
 def _member(tree, e):
@@ -140,19 +50,19 @@ class SeedsTest(base.TestCase):
 
   def test_init(self):
     """A seed starts from its own parameters, bit for bit, and all differ."""
-    states = _init(SEEDS)
+    states = init_seeds(SEEDS)
     np.testing.assert_array_equal(states.diverged_at, step.ALIVE)
     for e, seed in enumerate(SEEDS):
-      alone = _init([seed])
+      alone = init_seeds([seed])
       chex.assert_trees_all_equal(_member(states, e), _member(alone, 0))
     kernels = np.asarray(states.params["block_0"]["attention"]["key"]["kernel"])
     self.assertGreater(np.abs(kernels[0] - kernels[1]).max(), 1e-3)
 
   def test_law_8_seeds_alone(self):
     """Each of several seeds trains as it does alone."""
-    states, losses = _calm()[-1]
+    states, losses = calm_chunks()[-1]
     for e, seed in enumerate(SEEDS):
-      alone, loss = _run([seed])[-1]
+      alone, loss = run_steps([seed])[-1]
       self.assert_close(
         _member(states.params, e), _member(alone.params, 0), atol=ROUNDING
       )
@@ -160,7 +70,7 @@ class SeedsTest(base.TestCase):
 
   def test_law_8_members_differ(self):
     """The twin: no two seeds train to the same parameters or loss."""
-    states, losses = _calm()[-1]
+    states, losses = calm_chunks()[-1]
     self.assertLen(set(losses.tolist()), len(SEEDS))
     for x in jax.tree.leaves(states.params):
       for a, b in ((0, 1), (1, 2), (0, 2)):
@@ -169,8 +79,10 @@ class SeedsTest(base.TestCase):
   def test_law_8_order_is_nothing(self):
     """Permuted seeds train to permuted states, bit for bit."""
     order = (2, 0, 1)
-    permuted = _run([SEEDS[e] for e in order])[-1]
-    chex.assert_trees_all_equal(permuted, _member(_calm()[-1], np.array(order)))
+    permuted = run_steps([SEEDS[e] for e in order])[-1]
+    chex.assert_trees_all_equal(
+      permuted, _member(calm_chunks()[-1], np.array(order))
+    )
 
   @parameterized.product(
     broken=[INFINITE_LOSS, INFINITE_GRADIENT], at=[0, 3, STEPS - 1]
@@ -178,8 +90,8 @@ class SeedsTest(base.TestCase):
   def test_law_8_a_neighbour_diverges(self, broken, at):
     """A seed that diverges stays as it was, marked; others notice nothing."""
     lost, others = 1, np.array([0, 2])
-    calm = _calm()
-    found = _run(SEEDS, {(at, lost): broken})
+    calm = calm_chunks()
+    found = run_steps(SEEDS, {(at, lost): broken})
     for now, ((states, loss), (wanted, wanted_loss)) in enumerate(
       zip(found, calm, strict=True)
     ):
@@ -193,7 +105,7 @@ class SeedsTest(base.TestCase):
         continue
       self.assertEqual(states.diverged_at[lost], at)
       self.assertTrue(np.isnan(loss[lost]))
-      before, _ = calm[at - 1] if at else (_init(SEEDS), None)
+      before, _ = calm[at - 1] if at else (init_seeds(SEEDS), None)
       chex.assert_trees_all_equal(
         _member((states.params, states.opt_state), lost),
         _member((before.params, before.opt_state), lost),
@@ -203,17 +115,17 @@ class SeedsTest(base.TestCase):
   def test_several_diverge(self):
     """Each is frozen at its own step, even when it would be finite again."""
     broken = {(1, 0): INFINITE_LOSS, (4, 2): INFINITE_GRADIENT}
-    states, _ = _run(SEEDS, broken)[-1]
+    states, _ = run_steps(SEEDS, broken)[-1]
     np.testing.assert_array_equal(states.diverged_at, [1, step.ALIVE, 4])
 
 
 class ChunkTest(base.TestCase):
   def test_data_order_is_fixed(self):
     """Step s of a seed is on the batch of fold_in(data key, s)."""
-    states = _init(SEEDS)
+    states = init_seeds(SEEDS)
     position_losses = jax.jit(step.position_losses, static_argnums=(0, 1))
     for at in (0, 5):
-      ((_, losses),) = _run(SEEDS, steps=[at])
+      ((_, losses),) = run_steps(SEEDS, steps=[at])
       for e, seed in enumerate(SEEDS):
         _, data = jax.random.split(jax.random.key(seed))
         batch = TASK.batch(
@@ -226,10 +138,11 @@ class ChunkTest(base.TestCase):
 
   def test_variants_are_paired(self):
     """Variants start from the same parameters on the same data, then part."""
-    myopic = _run(SEEDS, attention="myopic")
-    np.testing.assert_allclose(myopic[0][1], _calm()[0][1], rtol=1e-6)
+    myopic = run_steps(SEEDS, attention="myopic")
+    np.testing.assert_allclose(myopic[0][1], calm_chunks()[0][1], rtol=1e-6)
     last = [
-      run[-1][0].params["block_0"]["attention"] for run in (myopic, _calm())
+      run[-1][0].params["block_0"]["attention"]
+      for run in (myopic, calm_chunks())
     ]
     for name in ("key", "value"):
       change = last[0][name]["kernel"] - last[1][name]["kernel"]
@@ -237,11 +150,11 @@ class ChunkTest(base.TestCase):
 
   def test_chunks_are_steps(self):
     """A chunk of steps is the steps one by one, and its loss their mean."""
-    states, losses = _chunk()(
-      _init(SEEDS),
+    states, losses = chunk_step()(
+      init_seeds(SEEDS),
       step.seed_keys(SEEDS).data,
       jnp.arange(STEPS, dtype=jnp.int32),
-      _feed(len(SEEDS), {}),
+      feed(len(SEEDS), {}),
     )
     wanted, mean = calm_chunk(STEPS)
     chex.assert_trees_all_equal(states, wanted)
@@ -249,21 +162,21 @@ class ChunkTest(base.TestCase):
 
   def test_a_chunk_with_a_divergence_has_no_loss(self):
     """The mean over a chunk is NaN for a seed lost on its last step."""
-    states, losses = _chunk()(
-      _init(SEEDS),
+    states, losses = chunk_step()(
+      init_seeds(SEEDS),
       step.seed_keys(SEEDS).data,
       jnp.arange(STEPS, dtype=jnp.int32),
-      _feed(len(SEEDS), {(STEPS - 1, 1): INFINITE_GRADIENT}),
+      feed(len(SEEDS), {(STEPS - 1, 1): INFINITE_GRADIENT}),
     )
     np.testing.assert_array_equal(np.isnan(losses), [False, True, False])
     np.testing.assert_array_equal(states.diverged_at, [-1, STEPS - 1, -1])
 
   def test_a_program_for_each_shape(self):
     """Steps, seeds and divergence are data: no shape is traced twice."""
-    _run(SEEDS, {(1, 0): INFINITE_LOSS})
-    _run((7, 8, 9))
-    self.assertEqual(_TRACES["causal", 3, 1], 1)
-    self.assertEqual(set(_TRACES.values()), {1})
+    run_steps(SEEDS, {(1, 0): INFINITE_LOSS})
+    run_steps((7, 8, 9))
+    self.assertEqual(TRACES["causal", 3, 1], 1)
+    self.assertEqual(set(TRACES.values()), {1})
 
 
 class MicrobatchesTest(base.TestCase):

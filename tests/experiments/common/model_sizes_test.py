@@ -5,31 +5,16 @@ import pathlib
 # The text task imports it late: its flags would go when saved ones come back.
 import grain  # noqa: F401
 import numpy as np
-import tokenizers
 from absl.testing import flagsaver
-from tokenizers import models, pre_tokenizers
 
 from experiments import language, scaling
 from experiments.common import model_sizes, text_setup
-from jaxlook.models import DecoderConfig, huggingface, named_shape
+from jaxlook.models import huggingface, named_shape
 from jaxlook.training import Start
-from tests.fixtures import binaries, checkpoints
+from tests.fixtures import binaries
+from tests.fixtures.hf_folders import folder
 
 CONFIG = text_setup.PRESETS["smoke"]
-
-
-def folder(path: pathlib.Path, width: int = 8, length: int = 20) -> str:
-  """Writes a tiny GPT-2 with a tokenizer of its own, and returns its path."""
-  shape = DecoderConfig(
-    layers=1, width=width, heads=2, max_length=length, vocab_size=300
-  )
-  huggingface.save(path, shape, checkpoints.random_params(shape))
-  alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-  vocabulary = {letter: at for at, letter in enumerate([*alphabet, "th"])}
-  model = tokenizers.Tokenizer(models.BPE(vocabulary, [("t", "h")]))
-  model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-  model.save(str(path / "tokenizer.json"))
-  return str(path)
 
 
 class SizingTest(binaries.RefusalTestCase):

@@ -8,8 +8,7 @@ from unittest import mock
 import numpy as np
 
 from experiments.common import progress
-from tests.fixtures import base
-from tests.training import arms_test
+from tests.fixtures import base, precache_problem
 
 
 class ProgressTest(base.TestCase):
@@ -65,7 +64,7 @@ class ProgressTest(base.TestCase):
 
   def test_arms_that_come_later_count(self):
     """The time left is theirs too, weighed by the size of their models."""
-    small = arms_test.problem()
+    small = precache_problem.problem()
     model = dataclasses.replace(small.model, layers=3)
     large = dataclasses.replace(small, model=model)
     self.assertGreater(progress.step_cost(large), 2 * progress.step_cost(small))

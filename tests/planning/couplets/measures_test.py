@@ -7,8 +7,8 @@ import numpy as np
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.planning.couplets import measures, writing
 from jaxlook.tasks.couplets import Couplets
-from tests.circuits.weights_test import drawn
 from tests.fixtures import base
+from tests.fixtures.random_models import perturbed_init
 
 TASK = Couplets(p=0.5, modifiers=1, fillers=1)
 
@@ -21,7 +21,9 @@ class MeasureTest(base.Float64TestCase):
     )
     decoder = Decoder(config, "myopic/kv", barrier=TASK.barrier)
     params = jax.tree.map(
-      lambda a, b: jnp.stack([a, b]), drawn(config, 0), drawn(config, 1)
+      lambda a, b: jnp.stack([a, b]),
+      perturbed_init(config, 0),
+      perturbed_init(config, 1),
     )
     batch = jax.jit(TASK.batch, static_argnums=1)(jax.random.key(2), 12)
     rhymes = np.asarray(jax.jit(TASK.truth)(batch).rhymes)
