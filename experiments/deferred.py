@@ -25,6 +25,7 @@ from experiments import horizon
 from experiments.common import (
   app,
   results_writer,
+  train_arms,
   trained_models,
   training_flags,
 )
@@ -227,9 +228,7 @@ def main() -> None:
     source="",
   )
   with trained_models.opened(study) as store:
-    arms = training_flags.train(
-      store, list(itertools.product(problems, variants))
-    )
+    arms = train_arms.train(store, list(itertools.product(problems, variants)))
     results_writer.write(
       store, study, findings(store, study, problems, dial, arms)
     )

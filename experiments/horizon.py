@@ -19,6 +19,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  train_arms,
   trained_models,
   training_flags,
 )
@@ -128,7 +129,7 @@ def main() -> None:
   )
   with trained_models.opened(study) as store:
     todo = [(problem, variant) for variant in study.variants]
-    arms = training_flags.train(store, todo)
+    arms = train_arms.train(store, todo)
     cells = [cell for arm in arms for cell in arm.cells]
     values = myopia_gap.by_variant(cells, "loss")
     seeds = f"{len(problem.seeds)} seeds"

@@ -26,6 +26,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  train_arms,
   trained_models,
   training_flags,
 )
@@ -188,7 +189,7 @@ def main() -> None:
   if config.layers < 2:
     raise app.UsageError("layers", "must be at least 2; 1 is the control")
   dial = [f"horizon:{h}" for h in config.horizons]
-  variants = training_flags.arms(
+  variants = train_arms.arms(
     [myopia_gap.RESIDUAL, myopia_gap.KV, *dial], config.layers, config.heads
   )
   one, deep = problems(config)
@@ -211,7 +212,7 @@ def main() -> None:
   )
   with trained_models.opened(study) as store:
     todo = [(one, myopia_gap.CAUSAL), *((deep, each) for each in variants)]
-    arms = training_flags.train(store, todo)
+    arms = train_arms.train(store, todo)
     courses = {
       arm.setting or arm.variant: follow(task, problem, arm, config.sequences)
       for (problem, _), arm in zip(todo, arms, strict=True)

@@ -31,6 +31,7 @@ from experiments.common import (
   compare_variants,
   model_sizes,
   text_setup,
+  train_arms,
   training_flags,
 )
 from jaxlook import stats
@@ -193,7 +194,7 @@ def main() -> None:
   chosen = size()
   if chosen is not None:
     config = model_sizes.fitted(config, chosen)
-  variants = training_flags.arms(
+  variants = train_arms.arms(
     (*myopia_gap.LADDER, _ZERO_CONTEXT), config.layers, config.heads, local=True
   )
   text = model_sizes.read_text(config, [chosen] if chosen else [], several=True)

@@ -17,6 +17,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  train_arms,
   trained_models,
   training_flags,
 )
@@ -79,9 +80,9 @@ def main() -> None:
   with trained_models.opened(study) as store:
     todo = [(problem, name) for name in study.variants]
     later = [(problem, f"teacher/{stop}") for stop in STOPS]
-    arms = training_flags.train(store, todo, later=later)
+    arms = train_arms.train(store, todo, later=later)
     vanilla = trained_models.read(arms[0])
-    local = training_flags.train(store, later, vanilla)
+    local = train_arms.train(store, later, vanilla)
     cells = [cell for arm in (*arms, *local) for cell in arm.cells]
     losses = myopia_gap.by_variant(cells, "loss")
     crossings = {

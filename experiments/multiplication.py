@@ -30,6 +30,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  train_arms,
   trained_models,
   training_flags,
 )
@@ -198,7 +199,7 @@ def main() -> None:
       f"must be at least 2, not {config.layers}: at the input of the first"
       " layer, padding has read nothing that a swap could bring",
     )
-  variants = training_flags.cuts(
+  variants = train_arms.cuts(
     [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
   )
   settings = problems(config)
@@ -219,8 +220,7 @@ def main() -> None:
   with trained_models.opened(study) as store:
     todo = [(each, variant) for each in settings for variant in variants]
     arms = {
-      (arm.setting, arm.variant): arm
-      for arm in training_flags.train(store, todo)
+      (arm.setting, arm.variant): arm for arm in train_arms.train(store, todo)
     }
     found = {
       name: measure(arm, tasks[name[0]], config.sizes)

@@ -30,6 +30,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  train_arms,
   trained_models,
   training_flags,
 )
@@ -204,7 +205,7 @@ def cells(arm: FinishedArm, found: Found) -> list[dict]:
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = build_config()
-  variants = training_flags.cuts(
+  variants = train_arms.cuts(
     [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
   )
   todo = to_train(config, variants)
@@ -225,7 +226,7 @@ def main() -> None:
     source="",
   )
   with trained_models.opened(study) as store:
-    arms = training_flags.train(store, todo)
+    arms = train_arms.train(store, todo)
     every: dict[str, dict[str, Found]] = {}
     rows = []
     for (of, variant), arm in zip(todo, arms, strict=True):

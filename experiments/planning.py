@@ -35,6 +35,7 @@ from experiments.common import (
   app,
   couplets_setup,
   results_writer,
+  train_arms,
   trained_models,
   training_flags,
 )
@@ -102,7 +103,7 @@ def main() -> None:
   problems = [
     couplets_setup.problem(language, config) for language in config.languages
   ]
-  variants = training_flags.cuts(
+  variants = train_arms.cuts(
     [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
   )
   study = trained_models.Study(
@@ -116,7 +117,7 @@ def main() -> None:
     source="",
   )
   with trained_models.opened(study) as store:
-    arms = training_flags.train(store, todo(problems, variants))
+    arms = train_arms.train(store, todo(problems, variants))
     results_writer.write(store, study, findings(store, config, problems, arms))
 
 

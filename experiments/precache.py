@@ -18,6 +18,7 @@ from experiments.common import (
   app,
   compare_variants,
   precache_setup,
+  train_arms,
   training_flags,
 )
 from jaxlook import stats
@@ -79,7 +80,7 @@ def main() -> None:
   """Checks the flags, then trains and reports."""
   config = precache_setup.build_config()
   problems = [precache_setup.problem(config, p) for p in config.p]
-  variants = training_flags.arms(myopia_gap.LADDER, config.layers, config.heads)
+  variants = train_arms.arms(myopia_gap.LADDER, config.layers, config.heads)
   compare_variants.run(
     compare_variants.Ablation(
       name="precache",

@@ -34,6 +34,7 @@ from experiments.common import (
   model_sizes,
   results_writer,
   text_setup,
+  train_arms,
   trained_models,
   training_flags,
 )
@@ -111,13 +112,13 @@ def train(store, problems: tuple[Problem, ...]) -> list[FinishedArm]:
   """All arms of all points, the local ones last: they read the vanilla ones."""
   plain = list(itertools.product(problems, TRAINED))
   local = [(problem, scaling.LOCAL) for problem in problems]
-  arms = training_flags.train(store, plain, later=local)
+  arms = train_arms.train(store, plain, later=local)
   vanilla = {
     arm.setting: trained_models.read(arm)
     for arm in arms
     if arm.variant == myopia_gap.CAUSAL
   }
-  return [*arms, *training_flags.train(store, local, vanilla)]
+  return [*arms, *train_arms.train(store, local, vanilla)]
 
 
 def training_losses(

@@ -30,7 +30,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.measuring import Config
-from experiments.common import app, training_flags
+from experiments.common import app, train_arms, training_flags
 
 _SHAPES = flags.DEFINE_list("shapes", None, "Shapes to time, as 1x4096x4x64.")
 _MEMORY_SHAPES = flags.DEFINE_list(
@@ -108,7 +108,7 @@ def main() -> None:
     "memory_shapes": [str(shape) for shape in config.memory_shapes],
     "contenders": list(competing),
   }
-  with training_flags.opened(NAME, {"experiment": NAME, **plain}) as store:
+  with train_arms.opened(NAME, {"experiment": NAME, **plain}) as store:
     found = measuring.measure(config, competing, memory.limit())
     output.write(
       store,

@@ -19,7 +19,7 @@ from absl import flags
 
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, training_flags
+from experiments.common import app, train_arms, training_flags
 from jaxlook import decoding, models, stats
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.reporting import figures
@@ -184,7 +184,7 @@ def main() -> None:
   if output.ROUNDS.value is not None:
     config = dataclasses.replace(config, rounds=output.ROUNDS.value)
   plain = {"experiment": NAME, **dataclasses.asdict(config)}
-  with training_flags.opened(NAME, plain) as store:
+  with train_arms.opened(NAME, plain) as store:
     found = measure(config)
     model = config.model
     setup = (

@@ -26,7 +26,7 @@ from absl import flags
 
 from experiments.benchmarks import contenders, output, targets, timing
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, training_flags
+from experiments.common import app, train_arms, training_flags
 from jaxlook import stats
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.reporting import figures
@@ -249,7 +249,7 @@ def main() -> None:
   if output.ROUNDS.value is not None:
     config = dataclasses.replace(config, rounds=output.ROUNDS.value)
   plain = {"experiment": NAME, **dataclasses.asdict(config)}
-  with training_flags.opened(NAME, plain) as store:
+  with train_arms.opened(NAME, plain) as store:
     found = measure(config)
     setup = (
       f"{config.seeds} seeds, {config.batch} windows a step and seed,"

@@ -24,7 +24,7 @@ from absl import flags
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, training_flags
+from experiments.common import app, train_arms, training_flags
 from jaxlook.attention import blockwise
 from jaxlook.attention.block_sizes import MEASURED, Limits
 from jaxlook.attention.dispatch import WIDE
@@ -190,7 +190,7 @@ def main() -> None:
     "experiment": NAME,
     **dataclasses.asdict(config),
   }
-  with training_flags.opened(NAME, plain) as store:
+  with train_arms.opened(NAME, plain) as store:
     output.write(store, benchmark(config.limits, measure(config)))
 
 

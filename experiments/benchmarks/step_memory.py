@@ -23,7 +23,7 @@ from absl import flags
 
 from experiments.benchmarks import contenders, memory, output
 from experiments.benchmarks.step_peak import Case, Size, Step, Way, measure
-from experiments.common import app, training_flags
+from experiments.common import app, train_arms, training_flags
 from jaxlook import reporting
 from jaxlook.reporting import figures
 
@@ -132,7 +132,7 @@ def main() -> None:
   """Checks the flags, then measures and reports."""
   config = build_config()
   described = {"experiment": NAME, **dataclasses.asdict(config)}
-  with training_flags.opened(NAME, described) as store:
+  with train_arms.opened(NAME, described) as store:
     most = memory.limit(_SHARE)
     found = measure_all(config, most)
     setup = (

@@ -33,7 +33,7 @@ from experiments.benchmarks import (
 from experiments.benchmarks.pieces import Piece
 from experiments.benchmarks.stepping import CAUSAL, MYOPIC, RESIDUAL, Setting
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, precache_setup, training_flags
+from experiments.common import app, precache_setup, train_arms, training_flags
 from jaxlook.models import DecoderConfig
 from jaxlook.runs.store import Store
 from jaxlook.training import TrainConfig
@@ -261,7 +261,7 @@ def main() -> None:
   """Checks the flags, then measures and reports."""
   config = build_config()
   described = {"experiment": NAME, **dataclasses.asdict(config)}
-  with training_flags.opened(NAME, described) as store:
+  with train_arms.opened(NAME, described) as store:
     timed = [
       time_setting(setting, config.rounds) for setting in config.settings
     ]

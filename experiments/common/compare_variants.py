@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.common import app, training_flags
+from experiments.common import app, train_arms, training_flags
 from jaxlook import reporting, stats
 from jaxlook.reporting import figures
 from jaxlook.runs.environment import environment
@@ -72,19 +72,19 @@ def run(plan: Ablation) -> None:
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
   config = {"variants": plan.variants, **plan.config}
-  with training_flags.opened(plan.name, config) as store:
+  with train_arms.opened(plan.name, config) as store:
     local = [name for name in plan.variants if "teacher" in name]
     plain = [name for name in plan.variants if name not in local]
     todo = list(itertools.product(plan.problems, plain))
     later = list(itertools.product(plan.problems, local))
-    arms = training_flags.train(store, todo, later=later)
+    arms = train_arms.train(store, todo, later=later)
     vanilla = {
       arm.setting: read_arm(arm.root)
       for arm in arms
       if arm.variant == myopia_gap.CAUSAL
     }
     if later:
-      arms += training_flags.train(store, later, vanilla)
+      arms += train_arms.train(store, later, vanilla)
     if plan.elsewhere:
       arms = [_evaluated(arm, vanilla, plan.elsewhere) for arm in arms]
     _write(store, plan, arms)

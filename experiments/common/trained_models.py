@@ -19,6 +19,7 @@ from experiments.common import (
   multiprocess,
   precache_setup,
   text_setup,
+  train_arms,
   training_flags,
 )
 from jaxlook import models
@@ -197,7 +198,7 @@ def _on_precache(name, title, variants, config) -> Study:
     name=name,
     title=title,
     problem=precache_setup.problem(config, config.p[0]),
-    variants=training_flags.arms(variants, config.layers, config.heads),
+    variants=train_arms.arms(variants, config.layers, config.heads),
     config={"experiment": name, **dataclasses.asdict(config)},
     setup=precache_setup.setup(config),
     unit=precache_setup.UNIT,
@@ -208,7 +209,7 @@ def _on_precache(name, title, variants, config) -> Study:
 def _on_text(name, title, variants, config, about=None) -> Study:
   """Models to be trained on text, or that were."""
   text_setup.shape(config, vocab_size=2)
-  arms = training_flags.arms(variants, config.layers, config.heads)
+  arms = train_arms.arms(variants, config.layers, config.heads)
   about = about or {}
   text = text_setup.read_text(
     config, about.get("tokenizer"), about.get("documents", False)
@@ -355,7 +356,7 @@ def _on_pretrained(name, title, folder, presets) -> Study:
 def opened(study: Study) -> Store:
   """Opens the run folder of a study; see `ablating.opened`."""
   config = {"variants": study.variants, **study.config}
-  return training_flags.opened(study.name, config)
+  return train_arms.opened(study.name, config)
 
 
 def subjects(store: Store, study: Study) -> list[Subject]:
@@ -379,9 +380,7 @@ def subjects(store: Store, study: Study) -> list[Subject]:
   saved = study.saved
   if not saved:
     todo = [(study.problem, variant) for variant in study.variants]
-    saved = {
-      arm.variant: read(arm) for arm in training_flags.train(store, todo)
-    }
+    saved = {arm.variant: read(arm) for arm in train_arms.train(store, todo)}
   return [subject(arm) for arm in saved.values()]
 
 

@@ -1,0 +1,223 @@
+"""Trains the arms of an experiment, in turn or on a cluster."""
+
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+
+from experiments.common import (
+  app,
+  multiprocess,
+  progress,
+  ray_cluster,
+  ray_launcher,
+)
+from experiments.common.training_flags import (
+  ATTENTION,
+  LAUNCHER,
+  LAUNCHER_RESOURCES,
+  MESH,
+  OUT,
+  PRESET,
+)
+from jaxlook.attention import layers_name, parse_layers
+from jaxlook.runs.store import Store, Unseen, follow_store, open_store
+from jaxlook.stats import myopia_gap
+from jaxlook.training import (
+  FinishedArm,
+  MeshShape,
+  Problem,
+  SavedArm,
+  Stopped,
+  multihost,
+  parse_mesh,
+  run_arm,
+)
+
+
+def arms(
+  default: Sequence[str], layers: int, heads: int, *, local: bool = False
+) -> tuple[str, ...]:
+  """The variants to train, by their full names, causal always among them.
+
+  Args:
+    default: the experiment's own, where `--attention` is not given.
+    layers: layers of the model.
+    heads: heads a layer.
+    local: whether causal is trained first, so that it can be a teacher.
+
+  Returns:
+    Distinct variants, in order.
+
+  Raises:
+    UsageError: a form is unknown or needs a teacher, which there is none of.
+  """
+  names = []
+  for text in ATTENTION.value or default:
+    with app.naming("attention"):
+      specs = parse_layers(text, layers, heads)
+    taught = any(spec.source == "teacher" for layer in specs for spec in layer)
+    if taught and not local:
+      raise app.UsageError(
+        "attention", f"{text!r} needs a teacher, and no model is trained first"
+      )
+    names.append(layers_name(specs))
+  return tuple(dict.fromkeys([myopia_gap.CAUSAL, *names]))
+
+
+def cuts(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
+  """The variants to train, of which none changes the forward pass.
+
+  For measures that compare what variants have learned to do with one and the
+  same network.
+
+  Args:
+    default: as of `arms`.
+    layers: as of `arms`.
+    heads: as of `arms`.
+
+  Returns:
+    As `arms`.
+
+  Raises:
+    UsageError: a form lets positions read less than causal attention does, or
+      as `arms`.
+  """
+  variants = arms(default, layers, heads)
+  for variant in variants:
+    specs = parse_layers(variant, layers, heads)
+    if not all(spec.keeps_forward for layer in specs for spec in layer):
+      raise app.UsageError(
+        "attention",
+        f"{variant!r} changes the forward pass; only forms that cut gradient"
+        " alone can be compared here",
+      )
+  return variants
+
+
+def opened(name: str, config: Mapping[str, Any]) -> Store:
+  """Opens the run folder of an experiment, as `--out` and the preset say.
+
+  Args:
+    name: the experiment's.
+    config: the resolved config, plain data.
+
+  Returns:
+    The store, to be closed.
+
+  Raises:
+    UsageError: `--out` cannot hold this run.
+  """
+  if PRESET.value == "smoke":
+    # Most of a smoke run is compiling, and optimisations double that.
+    jax.config.update("jax_disable_most_optimizations", True)
+  out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
+  with app.naming("out"):
+    return multihost.leader_first(
+      lambda: open_store(out, config), lambda: follow_store(out, config)
+    )
+
+
+def train(
+  store: Store,
+  todo: Sequence[tuple[Problem, str]],
+  teacher: SavedArm | Mapping[str, SavedArm] | None = None,
+  later: Sequence[tuple[Problem, str]] = (),
+) -> list[FinishedArm]:
+  """Trains arms, in turn or as `--launcher` says, or reads finished ones.
+
+  Of several processes the first alone returns, unless arms are left for later.
+
+  Args:
+    store: the run store.
+    todo: problem and variant of each arm.
+    teacher: an arm whose context the variants read, or one by setting.
+    later: arms that another call trains; the time left counts them.
+
+  Returns:
+    The arms in order.
+
+  Raises:
+    UsageError: `--mesh`, `--launcher` or `--launcher_resources` does not fit.
+    SystemExit: the run was asked to stop; the same command goes on from there.
+  """
+  teachers = [
+    teacher[problem.setting] if isinstance(teacher, Mapping) else teacher
+    for problem, _ in todo
+  ]
+  if LAUNCHER.value is None:
+    return _in_turn(store, todo, teachers, later)
+  if multihost.joined():
+    raise app.UsageError("launcher", "cannot be given with --distributed")
+  with app.naming("launcher_resources"):
+    resources = ray_cluster.parse_resources(LAUNCHER_RESOURCES.value)
+  return ray_launcher.on_ray(store, todo, resources, teachers, _mesh(), later)
+
+
+def _mesh() -> MeshShape | None:
+  """What `--mesh` says."""
+  if MESH.value is None:
+    return None
+  with app.naming("mesh"):
+    return parse_mesh(MESH.value)
+
+
+def _in_turn(
+  store: Store,
+  todo: Sequence[tuple[Problem, str]],
+  teachers: Sequence[SavedArm | None],
+  later: Sequence[tuple[Problem, str]],
+) -> list[FinishedArm]:
+  """Trains the arms one after the other, in this process and its fellows."""
+  mesh = _mesh()
+  if mesh is not None:
+    with app.naming("mesh"):
+      for problem, _ in todo:
+        mesh.check(len(problem.seeds), problem.train)
+  stop = app.Stop()
+  shown = progress.over(todo, later)
+
+  def one(
+    problem: Problem, variant: str, teacher: SavedArm | None
+  ) -> FinishedArm:
+    name = " ".join(part for part in (problem.setting, variant) if part)
+    reporter = shown.arm(name, progress.step_cost(problem))
+    try:
+      if multihost.max_over_processes(stop()):
+        raise Stopped(0)
+      return run_arm(
+        store,
+        problem,
+        variant,
+        teacher=teacher,
+        report=reporter,
+        should_stop=stop,
+        mesh=mesh,
+      )
+    except Unseen as error:
+      raise app.UsageError("out", str(error)) from error
+    except Stopped as stopped:
+      halt(f"{name} {stopped}")
+
+  def halt(where: str) -> NoReturn:
+    shown.close()
+    if multihost.leads():
+      print(
+        f"{where}; the same command with --out={store.root} goes on from there",
+        file=sys.stderr,
+      )
+    sys.exit(multihost.max_over_processes(stop.status))
+
+  with contextlib.closing(shown):
+    trained = [
+      one(*arm, teacher) for arm, teacher in zip(todo, teachers, strict=True)
+    ]
+    if later and multihost.max_over_processes(stop()):
+      # The next call would listen anew.
+      halt(f"stopped after {len(trained)} arms")
+  if not later:
+    multiprocess.go_alone()
+  return trained
