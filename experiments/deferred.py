@@ -49,7 +49,7 @@ _OURS = "jaxlook's own; the discrete form of Wu et al. 2024, section 4"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class DeferredConfig:
   """A scale of the experiment: task, depths, model, training, seeds, dial."""
 
   p: float
@@ -98,21 +98,21 @@ class Config:
 
 
 PRESETS = {
-  "smoke": Config(
+  "smoke": DeferredConfig(
     *(0.5, 2, 1, 4, 2, 6),
     (2,),
     *(8, 2, 2),
     (0, 1),
     training_flags.small_training(20, 8, log_every=10),
   ),
-  "cpu": Config(
+  "cpu": DeferredConfig(
     *(0.5, 4, 3, 4, 2, 16),
     (2, 3),
     *(32, 2, 3),
     (0, 1, 2, 3, 4, 6),
     training_flags.small_training(800, 64),
   ),
-  "paper": Config(
+  "paper": DeferredConfig(
     *(0.5, 16, 4, 8, 4, 64),
     (2, 3, 5),
     *(128, 4, 8),

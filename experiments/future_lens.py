@@ -37,7 +37,7 @@ from jaxlook.tasks.text import Text
 flags.adopt_module_key_flags(trained_models)
 
 SETUPS = {
-  "smoke": future_pairs.Setup(
+  "smoke": future_pairs.LensSetup(
     sequences=8,
     fit_positions=4,
     prompt_length=4,
@@ -46,8 +46,8 @@ SETUPS = {
     map_steps=4,
     map_batch=16,
   ),
-  "cpu": future_pairs.Setup(),
-  "paper": future_pairs.Setup(
+  "cpu": future_pairs.LensSetup(),
+  "paper": future_pairs.LensSetup(
     sequences=8192, prompt_steps=2000, prompt_batch=128, map_steps=2000
   ),
 }
@@ -98,7 +98,7 @@ def halves(study, setup) -> tuple[jax.Array, jax.Array]:
   )
 
 
-def measure(study, setup, found) -> dict[str, lens.Measured]:
+def measure(study, setup, found) -> dict[str, lens.LensResults]:
   """Scores of every variant, [E, L + 1, K], and of untrained models."""
   vocab_size = study.problem.model.vocab_size
   text = study.problem.task.train_tokens()[:_COUNTED_TOKENS]
@@ -113,7 +113,7 @@ def measure(study, setup, found) -> dict[str, lens.Measured]:
   sequences = halves(study, setup)
   keys = jax.random.split(jax.random.key(0), 3)
 
-  def measured(subject, prompts: bool) -> list[lens.Measured]:
+  def measured(subject, prompts: bool) -> list[lens.LensResults]:
     # Cut gradients leave the forward pass alone: one program for all variants.
     model = (forward_only(subject.decoder), setup, subject.params)
     model = (*model, _prepare(*model, keys[0], *sequences))
@@ -126,7 +126,7 @@ def measure(study, setup, found) -> dict[str, lens.Measured]:
   scores = {each.variant: _joined(measured(each, True)) for each in found}
   first = found[0].variant
   (fresh,) = measured(trained_models.untrained(study, found[0]), False)
-  named = lens.Measured(
+  named = lens.LensResults(
     *(
       {
         future_lens.UNTRAINED + name: half[name]
@@ -138,9 +138,9 @@ def measure(study, setup, found) -> dict[str, lens.Measured]:
   return scores | {first: _joined([scores[first], named])}
 
 
-def _joined(parts: Sequence[lens.Measured]) -> lens.Measured:
+def _joined(parts: Sequence[lens.LensResults]) -> lens.LensResults:
   """The methods of several measurements in one."""
-  return lens.Measured(
+  return lens.LensResults(
     {name: x for part in parts for name, x in part.fitted.items()},
     {name: x for part in parts for name, x in part.scored.items()},
   )

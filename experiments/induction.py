@@ -65,7 +65,7 @@ NOTES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class InductionConfig:
   """A scale of the experiment: task, model, training, seeds, the dial."""
 
   vocab_size: int
@@ -90,19 +90,19 @@ class Config:
 # Horizons: the token before; half of the nearest repeat, which two layers can
 # add up; the nearest repeat; the farthest.
 PRESETS = {
-  "smoke": Config(
+  "smoke": InductionConfig(
     *(8, 4, 2, 10, 2, 16, 2, 2, 16),
     (1,),
     training_flags.small_training(20, 8, log_every=10, keep_steps=(10, 20)),
   ),
-  "cpu": Config(
+  "cpu": InductionConfig(
     *(64, 24, 8, 56, 2, 64, 4, 4, 128),
     (1, 12, 23, 31),
     training_flags.small_training(
       800, 64, keep_steps=(50, 100, 150, 200, 250, 300, 400, 500, 600)
     ),
   ),
-  "paper": Config(
+  "paper": InductionConfig(
     *(256, 64, 64, 192, 2, 256, 8, 8, 256),
     (1, 32, 63, 127),
     training_flags.small_training(
@@ -112,7 +112,7 @@ PRESETS = {
 }
 
 
-def problems(config: Config) -> tuple[Problem, Problem]:
+def problems(config: InductionConfig) -> tuple[Problem, Problem]:
   """The task with its model: one layer, and the layers asked for."""
   task = config.task()
 
@@ -144,7 +144,7 @@ def problems(config: Config) -> tuple[Problem, Problem]:
 
 def follow(
   task: Induction, problem: Problem, arm: FinishedArm, sequences: int
-) -> dict[int, induction_heads.Measured]:
+) -> dict[int, induction_heads.InductionResults]:
   """Measures an arm's seeds before training and at each checkpoint."""
   saved = trained_models.read(arm)
   alive = [cell["status"] == "done" for cell in arm.cells]
@@ -163,7 +163,7 @@ def follow(
 
 
 def cells(
-  arm: FinishedArm, course: Mapping[int, induction_heads.Measured]
+  arm: FinishedArm, course: Mapping[int, induction_heads.InductionResults]
 ) -> list[dict[str, Any]]:
   """The arm's cells of result.json, with all that was measured at the end."""
   last = induction_heads.summary(course[max(course)])

@@ -173,7 +173,7 @@ def about_size(chosen: model_sizes.Size | None) -> str:
 
 
 def problem(
-  config: text_setup.Config, text: Text, chosen: model_sizes.Size | None
+  config: text_setup.TextConfig, text: Text, chosen: model_sizes.Size | None
 ) -> Problem:
   """The text with its model, of the named size or of the config's."""
   if chosen is None:

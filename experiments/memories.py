@@ -35,9 +35,9 @@ from jaxlook.training import held_out_batch
 flags.adopt_module_key_flags(trained_models)
 
 SETUPS = {
-  "smoke": memory_study.Setup(windows=32, batch=8, top=5),
-  "cpu": memory_study.Setup(),
-  "paper": memory_study.Setup(windows=16384, top=50),
+  "smoke": memory_study.MemorySetup(windows=32, batch=8, top=5),
+  "cpu": memory_study.MemorySetup(),
+  "paper": memory_study.MemorySetup(windows=16384, top=50),
 }
 # The claims are about depth: twice the layers of the other studies.
 TEXT = trained_models.TEXT | {

@@ -38,7 +38,7 @@ from experiments.reports import multiplication as digits_report
 from experiments.reports import multiplication_claims as digits_claims
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.products import measures as digits
-from jaxlook.planning.products.measures import Measured, Sizes
+from jaxlook.planning.products.measures import ProductResults, ProductSizes
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.training import (
@@ -90,7 +90,7 @@ NOTES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class MultiplicationConfig:
   """A scale of the experiment: task, model, training, seeds, measures."""
 
   digits: int
@@ -99,7 +99,7 @@ class Config:
   width: int
   heads: int
   seeds: int
-  sizes: Sizes
+  sizes: ProductSizes
   train: TrainConfig
 
   def tasks(self) -> dict[str, Multiplication]:
@@ -114,17 +114,19 @@ class Config:
 
 
 PRESETS = {
-  "smoke": Config(
+  "smoke": MultiplicationConfig(
     *(1, (0, 2), 2, 16, 2, 2),
-    Sizes(products=16, swaps=8, probes=32, beam=2),
+    ProductSizes(products=16, swaps=8, probes=32, beam=2),
     training_flags.small_training(4, 8, log_every=2, eval_batches=1),
   ),
-  "cpu": Config(
-    *(3, (3, 6), 2, 64, 4, 3), Sizes(), training_flags.small_training(900, 128)
+  "cpu": MultiplicationConfig(
+    *(3, (3, 6), 2, 64, 4, 3),
+    ProductSizes(),
+    training_flags.small_training(900, 128),
   ),
-  "paper": Config(
+  "paper": MultiplicationConfig(
     *(5, (5, 10), 12, 768, 12, 3),
-    Sizes(probes=8192),
+    ProductSizes(probes=8192),
     training_flags.small_training(
       9766, 1024, learning_rate=6e-4, warmup_fraction=0.01, microbatches=4
     ),
@@ -132,7 +134,7 @@ PRESETS = {
 }
 
 
-def problems(config: Config) -> list[Problem]:
+def problems(config: MultiplicationConfig) -> list[Problem]:
   """The task of every padding with its model, all of one shape."""
   tasks = config.tasks()
   length = max(task.length for task in tasks.values())
@@ -160,8 +162,11 @@ def problems(config: Config) -> list[Problem]:
 
 
 def measure(
-  arm: FinishedArm, task: Multiplication, sizes: Sizes, step: int | None = None
-) -> Measured:
+  arm: FinishedArm,
+  task: Multiplication,
+  sizes: ProductSizes,
+  step: int | None = None,
+) -> ProductResults:
   """Measures an arm's seeds after a step, by default the last."""
   saved = trained_models.read(arm)
   alive = [cell["status"] == "done" or step == 0 for cell in arm.cells]
@@ -174,7 +179,7 @@ def measure(
 def cells(
   arms: Mapping[digits_claims.Arm, FinishedArm],
   tasks: Mapping[str, Multiplication],
-  found: Mapping[digits_claims.Arm, Measured],
+  found: Mapping[digits_claims.Arm, ProductResults],
 ) -> list[dict[str, Any]]:
   """The arms' cells of result.json, with what was measured."""
   more = []

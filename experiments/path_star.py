@@ -44,7 +44,7 @@ from jaxlook.planning.stars.settings import (
   IN_WEIGHTS,
   SETTINGS,
   WEIGHTS,
-  Found,
+  GraphResults,
   Graphs,
   Star,
   examine,
@@ -88,7 +88,7 @@ NOTES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class PathStarConfig:
   """A scale: graphs, model, seeds, training in context and in weights."""
 
   graphs: Graphs
@@ -103,7 +103,7 @@ class Config:
 
 
 PRESETS = {
-  "smoke": Config(
+  "smoke": PathStarConfig(
     *(Graphs(2, 3, 6, 8, 3), 1, 16, 2, 2, 8),
     *(
       training_flags.small_training(4, 4),
@@ -111,13 +111,13 @@ PRESETS = {
       (FORWARD, WEIGHTS),
     ),
   ),
-  "cpu": Config(
+  "cpu": PathStarConfig(
     *(Graphs(2, 4, 12, 256, 4), 2, 64, 4, 3, 256),
     training_flags.small_training(2000, 64),
     training_flags.small_training(1500, 256),
   ),
   # As published: 200,000 graphs 100 times over; 5 x 10^4 nodes.
-  "paper": Config(
+  "paper": PathStarConfig(
     *(Graphs(2, 5, 50, 12_500, 5), 6, 384, 6, 5, 2000),
     training_flags.small_training(78_000, 256, learning_rate=1e-4),
     training_flags.small_training(100_000, 1024, learning_rate=1e-4),
@@ -125,7 +125,7 @@ PRESETS = {
 }
 
 
-def build_config() -> Config:
+def build_config() -> PathStarConfig:
   """The preset with the flags' values."""
   if training_flags.LENGTH.value is not None:
     raise app.UsageError("length", "is given in vain: the graphs decide it")
@@ -135,7 +135,7 @@ def build_config() -> Config:
   return dataclasses.replace(config, train_weights=train, settings=settings)
 
 
-def problem(config: Config, setting: str) -> Problem:
+def problem(config: PathStarConfig, setting: str) -> Problem:
   """The task of a setting with its model and training."""
   task = config.graphs.task(setting)
   with app.naming("width", "heads", "layers"):
@@ -159,7 +159,7 @@ def problem(config: Config, setting: str) -> Problem:
 
 
 def to_train(
-  config: Config, variants: Sequence[str]
+  config: PathStarConfig, variants: Sequence[str]
 ) -> list[tuple[Problem, str]]:
   """Problem and variant of each arm: what `--attention` names, everywhere."""
   named = bool(training_flags.ATTENTION.value)
@@ -171,7 +171,7 @@ def to_train(
   return found
 
 
-def look(problem: Problem, arm: FinishedArm, sequences: int) -> Found:
+def look(problem: Problem, arm: FinishedArm, sequences: int) -> GraphResults:
   """Examines an arm's models before and after training."""
   saved = trained_models.read(arm)
   return examine(
@@ -185,7 +185,7 @@ def look(problem: Problem, arm: FinishedArm, sequences: int) -> Found:
   )
 
 
-def cells(arm: FinishedArm, found: Found) -> list[dict]:
+def cells(arm: FinishedArm, found: GraphResults) -> list[dict]:
   """The arm's cells of result.json, with what was measured."""
   measured = stars_claims.numbers(found)
   return [
@@ -227,7 +227,7 @@ def main() -> None:
   )
   with trained_models.opened(study) as store:
     arms = train_arms.train(store, todo)
-    every: dict[str, dict[str, Found]] = {}
+    every: dict[str, dict[str, GraphResults]] = {}
     rows = []
     for (of, variant), arm in zip(todo, arms, strict=True):
       found = look(of, arm, config.sequences)

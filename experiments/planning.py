@@ -39,7 +39,7 @@ from experiments.common import (
   trained_models,
   training_flags,
 )
-from experiments.common.couplets_setup import Config
+from experiments.common.couplets_setup import CoupletsConfig
 from experiments.reports import planning as couplets_report
 from experiments.reports import planning_claims as couplets_claims
 from jaxlook.planning.couplets.examination import (
@@ -136,7 +136,7 @@ def todo(
 
 def findings(
   store: Store,
-  config: Config,
+  config: CoupletsConfig,
   problems: Sequence[Problem],
   arms: Sequence[FinishedArm],
 ) -> results_writer.Findings:

@@ -30,7 +30,7 @@ flags.adopt_module_key_flags(precache_setup)
 
 
 def claims(
-  config: precache_setup.Config,
+  config: precache_setup.PrecacheConfig,
   problem: Problem,
   values: dict[str, dict[int, float]],
 ) -> list[stats.Claim]:

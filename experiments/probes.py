@@ -36,7 +36,7 @@ from jaxlook.probing.probe_models import (
   LEAST_SQUARES,
   NATS,
   R2,
-  Probed,
+  ProbeResults,
 )
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
@@ -50,7 +50,7 @@ _PANELS = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
+class ProbeScale:
   """How many held-out sequences are probed, and how on text.
 
   Attributes:
@@ -69,9 +69,9 @@ class Scale:
 
 
 SCALES = {
-  "smoke": Scale(precache=32, text=32, stride=1, top=8, steps=10),
-  "cpu": Scale(precache=1024, text=1024, stride=4, top=32, steps=50),
-  "paper": Scale(precache=4096, text=2048, stride=4, top=64, steps=100),
+  "smoke": ProbeScale(precache=32, text=32, stride=1, top=8, steps=10),
+  "cpu": ProbeScale(precache=1024, text=1024, stride=4, top=32, steps=50),
+  "paper": ProbeScale(precache=4096, text=2048, stride=4, top=64, steps=100),
 }
 
 
@@ -81,7 +81,9 @@ PRECACHE = trained_models.PRECACHE | {
 }
 
 
-def plan(study: trained_models.Study, scale: Scale) -> probe_models.Plan:
+def plan(
+  study: trained_models.Study, scale: ProbeScale
+) -> probe_models.ProbePlan:
   """What to probe for on the study's task."""
   task = study.problem.task
   count = scale.text if study.on_text else scale.precache
@@ -101,9 +103,9 @@ def plan(study: trained_models.Study, scale: Scale) -> probe_models.Plan:
 
 def probe_all(
   study: trained_models.Study,
-  asked: probe_models.Plan,
+  asked: probe_models.ProbePlan,
   subjects: Sequence[trained_models.Subject],
-) -> tuple[list[Probed], list[Probed]]:
+) -> tuple[list[ProbeResults], list[ProbeResults]]:
   """Probes every variant, and once for each forward the untrained models."""
   shape, key = study.problem.model, jax.random.key(0)
   found, controls = [], {}
@@ -116,13 +118,15 @@ def probe_all(
     decoder = Decoder(shape) if kept else each.decoder
     if decoder not in controls:
       fresh = trained_models.untrained(study, each)
-      controls[decoder] = Probed(
+      controls[decoder] = ProbeResults(
         fresh.variant if kept else f"{fresh.variant} {each.variant}",
         fresh.seeds,
         probe_models.probe_models(asked, decoder, fresh.params, key),
       )
     scores = probe_models.probe_models(asked, decoder, each.params, key)
-    found.append(Probed(each.variant, each.seeds, scores, controls[decoder]))
+    found.append(
+      ProbeResults(each.variant, each.seeds, scores, controls[decoder])
+    )
   order = [subject.variant for subject in subjects]
   found.sort(key=lambda probed: order.index(probed.variant))
   return found, list(controls.values())
@@ -130,9 +134,9 @@ def probe_all(
 
 def findings(
   study: trained_models.Study,
-  asked: probe_models.Plan,
-  found: Sequence[Probed],
-  controls: Sequence[Probed],
+  asked: probe_models.ProbePlan,
+  found: Sequence[ProbeResults],
+  controls: Sequence[ProbeResults],
   draw: Callable[..., None],
 ) -> results_writer.Findings:
   """Tables, curves and claims."""
@@ -195,7 +199,7 @@ def findings(
   )
 
 
-def note(asked: probe_models.Plan) -> str:
+def note(asked: probe_models.ProbePlan) -> str:
   """How much was fitted and scored."""
   count, places = len(asked.inputs), len(asked.positions)
   return (

@@ -64,7 +64,7 @@ _FIGURE = "scaling.png"
 
 
 def study(
-  config: text_setup.Config, text: Text, found: model_sizes.Points
+  config: text_setup.TextConfig, text: Text, found: model_sizes.Points
 ) -> trained_models.Study:
   """What is trained, in the words of report and figure."""
   first = found.problems[0]

@@ -30,7 +30,7 @@ from experiments.reports import (
   skip_trigrams_tables,
 )
 from jaxlook.circuits import trigram_check
-from jaxlook.circuits.trigram_check import Scale
+from jaxlook.circuits.trigram_check import TrigramScale
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.tasks.text import Text
@@ -40,13 +40,15 @@ flags.adopt_module_key_flags(trained_models)
 
 TITLE = "Skip-trigrams of one-layer attention-only models"
 SCALES = {
-  "smoke": Scale(4096, 8, 1e-3, sources=4, entries=3, drawn=64),
-  "cpu": Scale(32_768, 128, 1e-3, sources=16, entries=8, drawn=8192),
-  "paper": Scale(131_072, 128, 2e-4, sources=64, entries=8, drawn=32_768),
+  "smoke": TrigramScale(4096, 8, 1e-3, sources=4, entries=3, drawn=64),
+  "cpu": TrigramScale(32_768, 128, 1e-3, sources=16, entries=8, drawn=8192),
+  "paper": TrigramScale(
+    131_072, 128, 2e-4, sources=64, entries=8, drawn=32_768
+  ),
 }
 
 
-def _presets() -> dict[str, text_setup.Config]:
+def _presets() -> dict[str, text_setup.TextConfig]:
   cpu = trained_models.TEXT["cpu"]
   shapes = {
     "smoke": {},
@@ -67,8 +69,8 @@ TEXT = _presets()
 
 
 def plan(
-  text: Text, study: trained_models.Study, scale: Scale
-) -> trigram_check.Plan:
+  text: Text, study: trained_models.Study, scale: TrigramScale
+) -> trigram_check.TrigramPlan:
   """Counts the text that the models are held against."""
   batch = study.problem.train.batch_size
   # No window twice.

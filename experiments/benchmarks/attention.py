@@ -29,7 +29,7 @@ from experiments.benchmarks import (
   output,
 )
 from experiments.benchmarks.contenders import Shape, parse_shape
-from experiments.benchmarks.measuring import Config
+from experiments.benchmarks.measuring import ContendersConfig
 from experiments.common import app, train_arms, training_flags
 
 _SHAPES = flags.DEFINE_list("shapes", None, "Shapes to time, as 1x4096x4x64.")
@@ -55,19 +55,19 @@ def _shapes(texts: str) -> tuple[Shape, ...]:
 
 
 PRESETS = {
-  "smoke": Config(
+  "smoke": ContendersConfig(
     shapes=_shapes("2x16x2x8"),
     rounds=2,
     memory_shapes=_shapes("1x16x2x8"),
     memory_of=(contenders.MYOPIC,),
     processes=1,
   ),
-  "cpu": Config(
+  "cpu": ContendersConfig(
     shapes=_shapes("64x32x2x32 512x64x2x64 4x1024x8x64 1x4096x4x64"),
     rounds=15,
     memory_shapes=tuple(Shape(1, length, 2, 64) for length in _LENGTHS),
   ),
-  "paper": Config(
+  "paper": ContendersConfig(
     # The second is that of GPT-2 small.
     shapes=_shapes(
       "8x1024x16x64 8x1024x12x64 8x2048x16x64 4x4096x16x64 2x8192x16x64"
@@ -81,7 +81,7 @@ PRESETS = {
 }
 
 
-def build_config() -> Config:
+def build_config() -> ContendersConfig:
   """The preset with the flags' values."""
   given = {}
   for flag in (_SHAPES, _MEMORY_SHAPES):

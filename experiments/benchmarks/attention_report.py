@@ -13,7 +13,7 @@ from experiments.benchmarks import (
   targets,
   timing,
 )
-from experiments.benchmarks.measuring import Found
+from experiments.benchmarks.measuring import Measurements
 from experiments.benchmarks.timing import Samples
 from jaxlook import reporting
 from jaxlook.runs.store import Store
@@ -29,7 +29,12 @@ _BASES = (
 
 
 def benchmark(
-  store: Store, found: Found, name: str, dtype: str, setup: str, platform: str
+  store: Store,
+  found: Measurements,
+  name: str,
+  dtype: str,
+  setup: str,
+  platform: str,
 ) -> output.Benchmark:
   """Draws the figure, and says all that was found."""
   claims = targets.time_claims(found.times, dtype, platform)
@@ -106,7 +111,7 @@ def times_table(
   return rows
 
 
-def memory_table(found: Found) -> reporting.Rows:
+def memory_table(found: Measurements) -> reporting.Rows:
   """One row a shape and contender, with the range over processes."""
   rows = [["shape", "contender", "median", "range", "temporary", "n", "method"]]
   for shape, by_name in found.peaks.items():
@@ -128,7 +133,7 @@ def memory_table(found: Found) -> reporting.Rows:
   return rows
 
 
-def cells(found: Found) -> list[dict[str, Any]]:
+def cells(found: Measurements) -> list[dict[str, Any]]:
   """One cell for each shape and contender; what has no seed has seed 0."""
   rows = []
   for shape, samples in found.times.items():
@@ -150,7 +155,7 @@ def cells(found: Found) -> list[dict[str, Any]]:
   return rows
 
 
-def measurements(found: Found) -> pa.Table:
+def measurements(found: Measurements) -> pa.Table:
   """Every sample of time, and every process's memory, one a row."""
   times = output.samples_table(
     {
@@ -175,7 +180,7 @@ def measurements(found: Found) -> pa.Table:
   return pa.concat_tables([times, peaks], promote_options="default")
 
 
-def panels(found: Found) -> Sequence[drawing.Panel]:
+def panels(found: Measurements) -> Sequence[drawing.Panel]:
   """Time and memory against N."""
   seconds: dict[str, list] = {}
   for shape, samples in found.times.items():

@@ -34,7 +34,7 @@ _FIGURE = "tokens.png"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class DecodingConfig:
   """A scale of the benchmark.
 
   Attributes:
@@ -51,18 +51,20 @@ class Config:
 
 
 PRESETS = {
-  "smoke": Config(DecoderConfig(1, 8, 2, 16, vocab_size=11), 2, (2,), 2),
-  "cpu": Config(
+  "smoke": DecodingConfig(
+    DecoderConfig(1, 8, 2, 16, vocab_size=11), 2, (2,), 2
+  ),
+  "cpu": DecodingConfig(
     DecoderConfig(2, 64, 4, 256, vocab_size=1024), 8, (16, 64, 240)
   ),
-  "paper": Config(
+  "paper": DecodingConfig(
     DecoderConfig(12, 768, 12, 1024, vocab_size=50_257), 8, (64, 256, 1000), 15
   ),
 }
 
 
 def prepare(
-  config: Config, params: Any, steps: int, way: str, cached: bool
+  config: DecodingConfig, params: Any, steps: int, way: str, cached: bool
 ) -> Callable[[], None]:
   """What decodes a batch of prompts once, and waits."""
   decoder = Decoder(config.model)
@@ -83,7 +85,7 @@ def prepare(
   return run
 
 
-def measure(config: Config) -> dict[tuple[int, str], Samples]:
+def measure(config: DecodingConfig) -> dict[tuple[int, str], Samples]:
   """Times by number of tokens and contender."""
   params = models.init(config.model, jax.random.key(0))
   found = {}
@@ -116,7 +118,7 @@ def saved(
 
 
 def benchmark(
-  config: Config, found: Mapping[tuple[int, str], Samples], setup: str
+  config: DecodingConfig, found: Mapping[tuple[int, str], Samples], setup: str
 ) -> output.Benchmark:
   """Says what was found."""
   rows = [["tokens", "how", "tokens/s", "median ms", "quartiles ms"]]
@@ -159,7 +161,7 @@ def benchmark(
 
 
 def panel(
-  config: Config, found: Mapping[tuple[int, str], Samples]
+  config: DecodingConfig, found: Mapping[tuple[int, str], Samples]
 ) -> figures.Curves:
   """Tokens a second against tokens added."""
   names = [name(way, cached) for way in _WAYS for cached in (True, False)]

@@ -41,7 +41,7 @@ CONTENDERS = (READ, APART, STEPS, BOTH)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class FeedingConfig:
   """A scale of the benchmark.
 
   Attributes:
@@ -63,11 +63,13 @@ class Config:
   rounds: int = 9
 
 
-Found = dict[tuple[str, str], Samples]
+FeedingTimes = dict[tuple[str, str], Samples]
 
 
 @contextlib.contextmanager
-def texts(config: Config, model: DecoderConfig) -> Iterator[dict[str, Text]]:
+def texts(
+  config: FeedingConfig, model: DecoderConfig
+) -> Iterator[dict[str, Text]]:
   """Random tokens on disk, taken as one and in documents, while it is open."""
   rng = np.random.default_rng(0)
   counts = [config.document] * (config.tokens // config.document)
@@ -96,7 +98,7 @@ def texts(config: Config, model: DecoderConfig) -> Iterator[dict[str, Text]]:
 
 
 def prepare(
-  config: Config, model: DecoderConfig, texts: Mapping[str, Text]
+  config: FeedingConfig, model: DecoderConfig, texts: Mapping[str, Text]
 ) -> dict[str, Callable[[], None]]:
   """What reads, trains, and does both, each a chunk of steps a call."""
   train = TrainConfig(config.chunk, config.batch)
@@ -137,9 +139,9 @@ def prepare(
   }
 
 
-def measure(config: Config) -> Found:
+def measure(config: FeedingConfig) -> FeedingTimes:
   """Times of a chunk by model and contender."""
-  found: Found = {}
+  found: FeedingTimes = {}
   for name, model in config.models.items():
     with texts(config, model) as read:
       times = timing.interleave(
@@ -163,29 +165,33 @@ def _model(layers: int, width: int, heads: int, length: int, vocab: int):
 
 
 PRESETS = {
-  "smoke": Config({"tiny": _model(1, 8, 2, 8, 257)}, 2, 2, 2, 4096, 100, 2),
-  "cpu": Config(
+  "smoke": FeedingConfig(
+    {"tiny": _model(1, 8, 2, 8, 257)}, 2, 2, 2, 4096, 100, 2
+  ),
+  "cpu": FeedingConfig(
     {
       "smallest": _model(1, 16, 2, 64, 257),
       "cpu preset": _model(2, 64, 4, 64, 1024),
     },
     *(32, 4, 10, 30_000_000, 2000),
   ),
-  "paper": Config(
+  "paper": FeedingConfig(
     {"GPT-2 small": _model(12, 768, 12, 64, 50_257)},
     *(512, 1, 50, 1_000_000_000, 2000, 15),
   ),
 }
 
 
-def over_steps(found: Found, model: str, contender: str) -> stats.Interval:
+def over_steps(
+  found: FeedingTimes, model: str, contender: str
+) -> stats.Interval:
   """The time of a contender over that of the steps alone."""
   return timing.ratio(
     found[model, contender].seconds, found[model, STEPS].seconds
   )
 
 
-def claims(found: Found) -> list[stats.Claim]:
+def claims(found: FeedingTimes) -> list[stats.Claim]:
   """Whether reading is short, and hidden behind the steps."""
   words = {
     READ: "reading a chunk's windows takes at most",
@@ -206,7 +212,9 @@ def claims(found: Found) -> list[stats.Claim]:
   ]
 
 
-def benchmark(config: Config, found: Found, setup: str) -> output.Benchmark:
+def benchmark(
+  config: FeedingConfig, found: FeedingTimes, setup: str
+) -> output.Benchmark:
   """Says what was found."""
   rows = [["model", "what", "median ms", "quartiles ms", "busy cores"]]
   rows[0] += ["windows/s", "over the steps", "n"]

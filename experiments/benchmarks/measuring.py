@@ -12,7 +12,7 @@ from experiments.benchmarks.timing import Samples
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class ContendersConfig:
   """A scale of the benchmark.
 
   Attributes:
@@ -41,7 +41,7 @@ class Config:
 
 
 @dataclasses.dataclass
-class Found:
+class Measurements:
   """What was measured so far.
 
   Attributes:
@@ -78,8 +78,8 @@ class Found:
 
 
 def measure(
-  config: Config, competing: dict[str, Contender], limit: float
-) -> Found:
+  config: ContendersConfig, competing: dict[str, Contender], limit: float
+) -> Measurements:
   """Measures memory, then times.
 
   Args:
@@ -90,7 +90,7 @@ def measure(
   Returns:
     What was found.
   """
-  found = Found()
+  found = Measurements()
   _measure_memory(config, competing, limit, found)
   for shape in config.shapes:
     prepared = _prepare(config, competing, limit, shape, found)
@@ -106,7 +106,10 @@ def measure(
 
 
 def _measure_memory(
-  config: Config, competing: dict[str, Contender], limit: float, found: Found
+  config: ContendersConfig,
+  competing: dict[str, Contender],
+  limit: float,
+  found: Measurements,
 ) -> None:
   cases: list[tuple[Shape, str]] = []
   for shape in config.memory_shapes:
@@ -132,11 +135,11 @@ def _measure_memory(
 
 
 def _prepare(
-  config: Config,
+  config: ContendersConfig,
   competing: dict[str, Contender],
   limit: float,
   shape: Shape,
-  found: Found,
+  found: Measurements,
 ) -> dict[str, Prepared]:
   """Compiles everyone who can run at a shape, and notes who cannot."""
   ready: dict[str, Prepared] = {}
@@ -167,7 +170,7 @@ def _out_of_memory(error: Exception) -> bool:
   return "resource_exhausted" in text or "out of memory" in text
 
 
-def setup(config: Config, device: str, threads: int) -> str:
+def setup(config: ContendersConfig, device: str, threads: int) -> str:
   """What was measured, in a line for figure and report."""
   shapes: Sequence[str] = [str(shape) for shape in config.shapes]
   return (

@@ -28,7 +28,7 @@ from experiments.common import app, train_arms, training_flags
 from jaxlook.attention import blockwise
 from jaxlook.attention.block_sizes import MEASURED, Limits
 from jaxlook.attention.dispatch import WIDE
-from jaxlook.attention.masks import Pairs
+from jaxlook.attention.masks import DistanceRanges
 
 flags.adopt_module_key_flags(output)
 
@@ -44,7 +44,7 @@ _LONG = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class RefitConfig:
   """A scale of the benchmark.
 
   Attributes:
@@ -67,8 +67,8 @@ _FILL = {
 }
 
 PRESETS = {
-  "smoke": Config({"2x16x2x8": {"lanes": (1,)}}, rounds=2),
-  "cpu": Config(
+  "smoke": RefitConfig({"2x16x2x8": {"lanes": (1,)}}, rounds=2),
+  "cpu": RefitConfig(
     {
       "64x32x2x32": _SHORT,
       "512x64x2x64": _SHORT,
@@ -78,7 +78,7 @@ PRESETS = {
       "1x4096x4x64": _LONG,
     }
   ),
-  "paper": Config(
+  "paper": RefitConfig(
     {
       "512x64x2x64": _FILL,
       "8x512x12x64": _FILL,
@@ -101,8 +101,8 @@ def prepare(shape: Shape, own: str, limits: Limits) -> Callable[[], None]:
   Returns:
     What runs it.
   """
-  pairs: Pairs = ((0, shape.length - 1),)
-  learns: Pairs = pairs if own == contenders.CAUSAL else ((0, 0),)
+  pairs: DistanceRanges = ((0, shape.length - 1),)
+  learns: DistanceRanges = pairs if own == contenders.CAUSAL else ((0, 0),)
   static: dict[str, Any] = dict(
     pairs=pairs, scale=shape.head_width**-0.5, limits=limits
   )
@@ -121,7 +121,7 @@ def prepare(shape: Shape, own: str, limits: Limits) -> Callable[[], None]:
   return lambda: jax.block_until_ready(compiled(*arrays))
 
 
-def measure(config: Config) -> dict[str, dict[str, Samples]]:
+def measure(config: RefitConfig) -> dict[str, dict[str, Samples]]:
   """Times every change, by shape with spec, and by change."""
   found = {}
   for text, changes in config.changes.items():

@@ -22,7 +22,7 @@ import pyarrow as pa
 from absl import flags
 
 from experiments.benchmarks import contenders, memory, output
-from experiments.benchmarks.step_peak import Case, Size, Step, Way, measure
+from experiments.benchmarks.step_peak import Case, Step, StepShape, Way, measure
 from experiments.common import app, train_arms, training_flags
 from jaxlook import reporting
 from jaxlook.reporting import figures
@@ -46,7 +46,7 @@ WAYS = (PLAIN, OWN, FEW_LOGITS, AGAIN)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class StepMemoryConfig:
   """A scale of the benchmark.
 
   Attributes:
@@ -55,36 +55,36 @@ class Config:
     ways: how steps are taken.
   """
 
-  sizes: tuple[Size, ...]
-  long: Size
+  sizes: tuple[StepShape, ...]
+  long: StepShape
   ways: tuple[Way, ...] = WAYS
 
 
 PRESETS = {
   # Every step starts a process.
-  "smoke": Config(
-    (Size(1, 8, 2, 8, 11, 2),), Size(1, 8, 2, 64, 11, 1), (AGAIN,)
+  "smoke": StepMemoryConfig(
+    (StepShape(1, 8, 2, 8, 11, 2),), StepShape(1, 8, 2, 64, 11, 1), (AGAIN,)
   ),
-  "cpu": Config(
+  "cpu": StepMemoryConfig(
     tuple(
-      Size(layers, width, width // 32, 256, 4096, 16)
+      StepShape(layers, width, width // 32, 256, 4096, 16)
       for layers, width in ((2, 64), (4, 128), (6, 256))
     ),
-    Size(6, 256, 8, 8192, 4096, 1),
+    StepShape(6, 256, 8, 8192, 4096, 1),
   ),
-  "paper": Config(
+  "paper": StepMemoryConfig(
     tuple(
-      Size(layers, width, width // 64, 1024, 50_257, 8)
+      StepShape(layers, width, width // 64, 1024, 50_257, 8)
       for layers, width in ((6, 512), (12, 768), (24, 1024))
     ),
-    Size(12, 768, 12, 8192, 50_257, 1),
+    StepShape(12, 768, 12, 8192, 50_257, 1),
   ),
 }
 
-Found = dict[tuple[Size, str], Step | str]
+StepPeaks = dict[tuple[StepShape, str], Step | str]
 
 
-def build_config() -> Config:
+def build_config() -> StepMemoryConfig:
   """The preset with the flag's value."""
   config = PRESETS[training_flags.PRESET.value]
   if training_flags.LENGTH.value is not None:
@@ -97,20 +97,20 @@ def build_config() -> Config:
   return config
 
 
-def measure_all(config: Config, most: float) -> Found:
+def measure_all(config: StepMemoryConfig, most: float) -> StepPeaks:
   """Every size in every way, each in a process of its own."""
   cases = [
     (size, way) for size in (*config.sizes, config.long) for way in config.ways
   ]
   tick = output.progress("steps", len(cases))
-  found: Found = {}
+  found: StepPeaks = {}
   for done, (size, way) in enumerate(cases, start=1):
     found[size, way.name] = measure(Case(way, size), most)
     tick(done)
   return found
 
 
-def table(found: Found) -> reporting.Rows:
+def table(found: StepPeaks) -> reporting.Rows:
   """One row a size and way."""
   rows = [
     ["model", "way", "parameters", "gradient", "optimiser", "activations"]
@@ -193,7 +193,9 @@ def main() -> None:
     )
 
 
-def _panel(size: Size, taken: dict[tuple[Size, str], Step]) -> figures.Curves:
+def _panel(
+  size: StepShape, taken: dict[tuple[StepShape, str], Step]
+) -> figures.Curves:
   """What the ways of one size need."""
   ways = [way for at, way in taken if at == size]
   steps = [taken[size, way] for way in ways]

@@ -43,7 +43,7 @@ class Way:
 
 
 @dataclasses.dataclass(frozen=True)
-class Size:
+class StepShape:
   """A model of text and a batch.
 
   Attributes:
@@ -79,7 +79,7 @@ class Case(NamedTuple):
   """
 
   way: Way
-  size: Size
+  size: StepShape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +185,7 @@ def told(case: Case, most: float) -> str:
 def parse(text: str) -> tuple[Case, float]:
   """Reads what `told` has written."""
   given = json.loads(text)
-  return Case(Way(**given["way"]), Size(**given["size"])), given["most"]
+  return Case(Way(**given["way"]), StepShape(**given["size"])), given["most"]
 
 
 if __name__ == "__main__":

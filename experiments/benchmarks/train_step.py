@@ -184,7 +184,7 @@ NAME = "benchmarks.train_step"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class TrainStepConfig:
   """A scale of the benchmark.
 
   Attributes:
@@ -237,13 +237,13 @@ _GPT2_SMALL = Setting(
   aimed=True,
 )
 PRESETS = {
-  "smoke": Config((_TINY,), 2, _TINY, (2,), (MYOPIC,)),
-  "cpu": Config((_IN_PARTS, _SMALL, _TEXT), 11, _SMALL),
-  "paper": Config((_PUBLISHED, _SMALL, _GPT2_SMALL), 21, _SMALL),
+  "smoke": TrainStepConfig((_TINY,), 2, _TINY, (2,), (MYOPIC,)),
+  "cpu": TrainStepConfig((_IN_PARTS, _SMALL, _TEXT), 11, _SMALL),
+  "paper": TrainStepConfig((_PUBLISHED, _SMALL, _GPT2_SMALL), 21, _SMALL),
 }
 
 
-def build_config() -> Config:
+def build_config() -> TrainStepConfig:
   """The preset with the flags' values."""
   given = {}
   if output.ROUNDS.value is not None:

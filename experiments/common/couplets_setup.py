@@ -32,7 +32,7 @@ _PAIRS = flags.DEFINE_integer("pairs", None, "With --key=tally: K, odd.")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class CoupletsConfig:
   """A scale of the experiment: languages, model, training, seeds.
 
   Attributes:
@@ -80,17 +80,17 @@ _FORMS = ("open", "bottleneck", "open/end_only")
 _LOOKUP = _languages(_FORMS, Couplets(p=0.75))
 
 LOOKUP = {
-  "smoke": Config(
+  "smoke": CoupletsConfig(
     (Couplets(p=0.5, fillers=1, modifiers=1),),
     *(2, 16, 2, 2, 64),
     training_flags.small_training(20, 8, log_every=10),
   ),
-  "cpu": Config(
+  "cpu": CoupletsConfig(
     _LOOKUP,
     *(2, 64, 4, 3, 1024),
     training_flags.small_training(2500, 128, log_every=100),
   ),
-  "paper": Config(
+  "paper": CoupletsConfig(
     _LOOKUP,
     *(4, 128, 8, 8, 4096),
     training_flags.small_training(
@@ -99,19 +99,19 @@ LOOKUP = {
   ),
 }
 TALLY = {
-  "smoke": Config(
+  "smoke": CoupletsConfig(
     (Couplets(0.5, "tally", "open", pairs=3, modifiers=1),),
     *(2, 16, 2, 2, 64),
     training_flags.small_training(20, 8, log_every=10),
   ),
-  "cpu": Config(
+  "cpu": CoupletsConfig(
     (Couplets(0.9, "tally", "open", pairs=5),),
     *(2, 64, 4, 3, 1024),
     training_flags.small_training(
       2500, 256, learning_rate=5e-3, microbatches=4, log_every=100
     ),
   ),
-  "paper": Config(
+  "paper": CoupletsConfig(
     tuple(Couplets(0.9, "tally", "open", pairs=k) for k in (5, 9, 15)),
     *(2, 128, 8, 8, 4096),
     training_flags.small_training(
@@ -121,7 +121,7 @@ TALLY = {
 }
 
 
-def build_config() -> Config:
+def build_config() -> CoupletsConfig:
   """The preset with the flags' values.
 
   Raises:
@@ -157,7 +157,7 @@ def build_config() -> Config:
   return dataclasses.replace(config, languages=languages)
 
 
-def name(language: Couplets, config: Config) -> str:
+def name(language: Couplets, config: CoupletsConfig) -> str:
   """What tells a language from the others of a run."""
   words = [language.route]
   words += ["end_only"] if language.end_only else []
@@ -169,7 +169,7 @@ def name(language: Couplets, config: Config) -> str:
   return " ".join(["/".join(words), *dials])
 
 
-def problem(language: Couplets, config: Config) -> Problem:
+def problem(language: Couplets, config: CoupletsConfig) -> Problem:
   """A language with its model and training."""
   with app.naming("width", "heads", "layers"):
     model = DecoderConfig(
@@ -191,7 +191,7 @@ def problem(language: Couplets, config: Config) -> Problem:
   )
 
 
-def couples(language: Couplets, config: Config) -> Couples:
+def couples(language: Couplets, config: CoupletsConfig) -> Couples:
   """Held-out couplets of a language, the same for all seeds and variants."""
   keys = list(jax.random.split(held_out_key(), 4))
 
@@ -212,7 +212,7 @@ def couples(language: Couplets, config: Config) -> Couples:
   )
 
 
-def setup(config: Config) -> str:
+def setup(config: CoupletsConfig) -> str:
   """Model and training in a line, for figures and reports."""
   train = config.train
   return (

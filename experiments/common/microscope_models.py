@@ -18,10 +18,10 @@ from jaxlook.stats.myopia_gap import CAUSAL, KV
 from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
 from jaxlook.training import SavedArm, read_arm
 
-Found = tuple[list[Specimen], Tokenizer, str]
+ChosenModels = tuple[list[Specimen], Tokenizer, str]
 
 
-def read(folder: Path) -> Found:
+def read(folder: Path) -> ChosenModels:
   """The models that the flags ask for.
 
   Args:
@@ -63,7 +63,7 @@ def _choose(folder: Path) -> list[SavedArm]:
   return [found[name] for name in named]
 
 
-def _of_run(folder: Path) -> Found:
+def _of_run(folder: Path) -> ChosenModels:
   """The models of a run folder."""
   arms = _choose(folder)
   about = dict(arms[0].about)
@@ -80,7 +80,7 @@ def _of_run(folder: Path) -> Found:
   return specimens, tokenizer, f", after {steps} steps of training"
 
 
-def _of_one(folder: Path) -> Found:
+def _of_one(folder: Path) -> ChosenModels:
   """The model of a Hugging Face folder."""
   for name in ("attention", "step", "seed"):
     if flags.FLAGS[name].value is not None:

@@ -114,7 +114,7 @@ def _pretrained(folders: Sequence[str]) -> list[Size]:
 
 
 def read_text(
-  config: text_setup.Config, sizes: Sequence[Size], several: bool = False
+  config: text_setup.TextConfig, sizes: Sequence[Size], several: bool = False
 ) -> Text:
   """The text in the tokens that all sizes share; see `reading.read_text`.
 
@@ -149,7 +149,7 @@ def read_text(
   return text
 
 
-def fitted(config: text_setup.Config, size: Size) -> text_setup.Config:
+def fitted(config: text_setup.TextConfig, size: Size) -> text_setup.TextConfig:
   """The config with what a size settles: its shape, and how it is fine-tuned.
 
   Args:
@@ -189,7 +189,7 @@ def fitted(config: text_setup.Config, size: Size) -> text_setup.Config:
   return dataclasses.replace(config, train=train)
 
 
-def problem(config: text_setup.Config, size: Size, text: Text) -> Problem:
+def problem(config: text_setup.TextConfig, size: Size, text: Text) -> Problem:
   """The text with a model of a size; its setting is the size's name."""
   shape = size.shape
   if size.start is None:
@@ -221,7 +221,7 @@ class Points:
   size: str | None = None
 
 
-def check_points(config: text_setup.Config, sizes: Sequence[Size]) -> None:
+def check_points(config: text_setup.TextConfig, sizes: Sequence[Size]) -> None:
   """Refuses what gives no points, before any text is read.
 
   Args:
@@ -247,7 +247,7 @@ def check_points(config: text_setup.Config, sizes: Sequence[Size]) -> None:
 
 
 def points(
-  config: text_setup.Config, text: Text, sizes: Sequence[Size]
+  config: text_setup.TextConfig, text: Text, sizes: Sequence[Size]
 ) -> Points:
   """The problems of all sizes, or of all lengths of training.
 

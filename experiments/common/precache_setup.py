@@ -29,7 +29,7 @@ SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 4"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class PrecacheConfig:
   """A scale of the experiment: task, model, training, seeds."""
 
   p: tuple[float, ...]
@@ -46,7 +46,7 @@ class Config:
 
 
 PRESETS = {
-  "smoke": Config(
+  "smoke": PrecacheConfig(
     p=(0.5,),
     terms=2,
     frequency=2.0,
@@ -59,7 +59,7 @@ PRESETS = {
       steps=20, batch_size=8, log_every=5, checkpoint_every=10, eval_batches=2
     ),
   ),
-  "cpu": Config(
+  "cpu": PrecacheConfig(
     p=(0.5,),
     terms=4,
     frequency=2.0,
@@ -72,7 +72,7 @@ PRESETS = {
       steps=800, batch_size=64, learning_rate=1e-3, eval_batches=32
     ),
   ),
-  "paper": Config(
+  "paper": PrecacheConfig(
     p=(1.0, 0.3, 0.1, 0.01),
     terms=10,
     frequency=10.0,
@@ -93,7 +93,9 @@ PRESETS = {
 }
 
 
-def build_config(presets: Mapping[str, Config] = PRESETS) -> Config:
+def build_config(
+  presets: Mapping[str, PrecacheConfig] = PRESETS,
+) -> PrecacheConfig:
   """The preset with the flags' values."""
   p = None
   if _P.value is not None:
@@ -111,7 +113,7 @@ def build_config(presets: Mapping[str, Config] = PRESETS) -> Config:
   )
 
 
-def problem(config: Config, p: float) -> Problem:
+def problem(config: PrecacheConfig, p: float) -> Problem:
   """The pre-caching task at one p, with its model and training."""
   with app.naming("p", "length", "terms", "frequency", "first"):
     task = Precache(
@@ -156,7 +158,7 @@ def baselines(problem: Problem) -> dict[str, dict[str, float]]:
   return {name: score(task.p, loss) for name, loss in found.items()}
 
 
-def setup(config: Config) -> str:
+def setup(config: PrecacheConfig) -> str:
   """Task, model and training in a line, for figures and reports."""
   train = config.train
   lags = f"{config.first}..{config.terms}"

@@ -66,7 +66,7 @@ _GENERATED_BYTES = 4_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class TextConfig:
   """A scale of the experiment: model, training, seeds."""
 
   length: int
@@ -81,7 +81,7 @@ class Config:
 
 
 PRESETS = {
-  "smoke": Config(
+  "smoke": TextConfig(
     length=16,
     layers=1,
     width=16,
@@ -92,7 +92,7 @@ PRESETS = {
       steps=20, batch_size=8, log_every=5, checkpoint_every=10, eval_batches=4
     ),
   ),
-  "cpu": Config(
+  "cpu": TextConfig(
     length=64,
     layers=2,
     width=64,
@@ -102,7 +102,7 @@ PRESETS = {
     seeds=4,
     train=training_flags.small_training(600, 32, eval_batches=64),
   ),
-  "paper": Config(
+  "paper": TextConfig(
     length=64,
     layers=12,
     width=768,
@@ -123,7 +123,7 @@ PRESETS = {
 }
 
 
-def build_config(presets: Mapping[str, Config] = PRESETS) -> Config:
+def build_config(presets: Mapping[str, TextConfig] = PRESETS) -> TextConfig:
   """The preset with the flags' values."""
   config = training_flags.resolve(presets)
   if config.length < 1:
@@ -131,7 +131,7 @@ def build_config(presets: Mapping[str, Config] = PRESETS) -> Config:
   return config
 
 
-def shape(config: Config, vocab_size: int) -> DecoderConfig:
+def shape(config: TextConfig, vocab_size: int) -> DecoderConfig:
   """The GPT-2 shape of a config."""
   with app.naming("width", "heads", "layers"):
     return DecoderConfig(
@@ -147,7 +147,7 @@ def shape(config: Config, vocab_size: int) -> DecoderConfig:
 
 
 def read_text(
-  config: Config,
+  config: TextConfig,
   tokenizer: str | None = None,
   documents: bool = False,
   several: bool = False,
@@ -225,7 +225,7 @@ def _tokenized(
     )
 
 
-def more_texts(config: Config, text: Text) -> dict[str, Text]:
+def more_texts(config: TextConfig, text: Text) -> dict[str, Text]:
   """What else of `--valid` there is to evaluate on.
 
   Args:
@@ -260,7 +260,7 @@ def check_apart(corpus: Path, valid: Path) -> None:
     raise app.UsageError("valid", f"{valid} and {corpus} share files")
 
 
-def problem(config: Config, text: Text) -> Problem:
+def problem(config: TextConfig, text: Text) -> Problem:
   """The text with its model, training and held-out windows."""
   train = config.train
   windows = text.validation_windows(train.eval_batches * train.batch_size)
@@ -344,7 +344,7 @@ def name() -> str:
   return Path(_CORPUS.value).name
 
 
-def setup(config: Config, text: Text) -> str:
+def setup(config: TextConfig, text: Text) -> str:
   """Text, model and training in a line, for figures and reports."""
   train = config.train
   apart = ", documents apart" if text.train.documents is not None else ""

@@ -141,8 +141,8 @@ def build(
   title: str,
   variants: Sequence[str],
   *,
-  precache: Mapping[str, precache_setup.Config] | None = PRECACHE,
-  text: Mapping[str, text_setup.Config] = TEXT,
+  precache: Mapping[str, precache_setup.PrecacheConfig] | None = PRECACHE,
+  text: Mapping[str, text_setup.TextConfig] = TEXT,
 ) -> Study:
   """Checks the flags and says what is to be studied.
 
@@ -273,7 +273,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
   shape |= {"length": length, "seeds": len(first.seeds)}
   if "terms" in first.about:
     task = Precache(**first.about)
-    config = precache_setup.Config(
+    config = precache_setup.PrecacheConfig(
       p=(task.p,),
       terms=task.terms,
       frequency=task.frequency,
@@ -284,7 +284,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
     )
     study = _on_precache(name, title, tuple(saved), config)
   else:
-    config = text_setup.Config(
+    config = text_setup.TextConfig(
       init_std=first.model.init_std,
       mlp_width=first.model.mlp_width,
       tied_head=first.model.tied_head,

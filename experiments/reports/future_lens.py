@@ -26,13 +26,13 @@ SHOWN = (
   lens.FED_NO_STATE,
   UNTRAINED + lens.LOGITS,
 )
-Found = Mapping[str, lens.Measured]
+ScoresByVariant = Mapping[str, lens.LensResults]
 Seeds = Mapping[str, Sequence[int]]
 """The seeds of each variant, in the order of the scores' first axis."""
 
 
 def comparisons(
-  seeds: Seeds, measured: Found, score: str
+  seeds: Seeds, measured: ScoresByVariant, score: str
 ) -> dict[str, stats.Comparison]:
   """Paired differences of a score at tau = 2, by what is compared.
 
@@ -127,7 +127,7 @@ def claims(
   ]
 
 
-def score_table(measured: lens.Measured, horizon: int) -> reporting.Rows:
+def score_table(measured: lens.LensResults, horizon: int) -> reporting.Rows:
   """One row a tau and method, with both scores."""
   rows = [
     ["tau", "method", "layer", "accuracy", "95% t", "agreement", "95% t", "n"]
@@ -149,7 +149,7 @@ def score_table(measured: lens.Measured, horizon: int) -> reporting.Rows:
   return rows
 
 
-def measurements(seeds: Seeds, measured: Found) -> pa.Table:
+def measurements(seeds: Seeds, measured: ScoresByVariant) -> pa.Table:
   """Every score, one a row."""
   rows = [
     {
@@ -172,7 +172,9 @@ def measurements(seeds: Seeds, measured: Found) -> pa.Table:
   return pa.Table.from_pylist(rows)
 
 
-def draw(folder: Path, measured: Found, *, title: str, setup: str) -> None:
+def draw(
+  folder: Path, measured: ScoresByVariant, *, title: str, setup: str
+) -> None:
   """Accuracy by layer: all methods of the first variant, then all variants.
 
   Args:
@@ -235,7 +237,7 @@ def draw(folder: Path, measured: Found, *, title: str, setup: str) -> None:
 
 
 def cells(
-  seeds: Seeds, measured: Found
+  seeds: Seeds, measured: ScoresByVariant
 ) -> dict[str, dict[int, dict[str, float]]]:
   """By variant and seed, the accuracy of every method at tau = 2."""
   return {

@@ -12,13 +12,13 @@ from jaxlook.lookahead.geometry import STOPS
 from jaxlook.lookahead.gradient_anatomy import (
   HOWS,
   KINDS,
-  Examination,
+  AnatomyResults,
   shares,
   used,
 )
 from jaxlook.stats.myopia_gap import source_of
 
-Examinations = Mapping[str, Examination]
+Examinations = Mapping[str, AnatomyResults]
 Directions = Mapping[int, Mapping[str, np.ndarray]]
 
 _THREAD = (
@@ -255,7 +255,7 @@ def _cells(values_E: np.ndarray) -> list[str]:
   return [reporting.number(summary.estimate), reporting.interval(summary.ci95)]
 
 
-def metrics(found: Examination, seeds: Sequence[int]) -> dict[int, Any]:
+def metrics(found: AnatomyResults, seeds: Sequence[int]) -> dict[int, Any]:
   """A variant's future shares and usefulness, the metrics of its cells."""
   by_name: dict[str, np.ndarray] = {}
   for kind in KINDS:

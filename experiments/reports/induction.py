@@ -8,11 +8,11 @@ import numpy as np
 
 from jaxlook import reporting, stats
 from jaxlook.circuits import induction_heads
-from jaxlook.circuits.induction_heads import Measured
+from jaxlook.circuits.induction_heads import InductionResults
 from jaxlook.reporting import figures
 from jaxlook.stats.claims import BELOW_0, PAIRED, Statement, judged
 
-Course = Mapping[int, Measured]
+Course = Mapping[int, InductionResults]
 _OLSSON = "Olsson et al. 2022, arXiv 2209.11895"
 _OURS = "jaxlook's own; not measured before, as far as we found"
 _TITLES = {
@@ -148,7 +148,7 @@ def _of_cut(
   ]
 
 
-def _last(course: Course) -> Measured:
+def _last(course: Course) -> InductionResults:
   return course[max(course)]
 
 

@@ -20,7 +20,7 @@ OWN = "jaxlook's own"
 RANDOM = "random prefixes"
 ENDINGS = range(1, study.LONGEST + 1)
 
-Values = dict[int, float]
+SeedValues = dict[int, float]
 
 _OVER_LAYERS = (
   ending(2, "coverage"),
@@ -72,20 +72,20 @@ class Examined:
 
   variant: str
   seeds: tuple[int, ...]
-  found: study.Found
+  found: study.MemoryResults
 
   @property
   def layers(self) -> int:
     """Number of layers, L."""
     return self.found.by_layer[study.LIVE].shape[1]
 
-  def at(self, measure: str, layer: int | slice = slice(None)) -> Values:
+  def at(self, measure: str, layer: int | slice = slice(None)) -> SeedValues:
     """A measure by seed, at a layer or as a mean over layers."""
     values = self.found.by_layer[measure][:, layer]
     means = values.reshape(len(self.seeds), -1).mean(axis=1)
     return dict(zip(self.seeds, map(float, means), strict=True))
 
-  def overall(self, measure: str) -> Values:
+  def overall(self, measure: str) -> SeedValues:
     """A measure of all layers together, by seed."""
     values = self.found.overall[measure]
     return dict(zip(self.seeds, map(float, values), strict=True))
@@ -119,7 +119,9 @@ def claims(
   return judged(made)
 
 
-def _above(id: str, words: str, source: str, a: Values, b: Values) -> Statement:
+def _above(
+  id: str, words: str, source: str, a: SeedValues, b: SeedValues
+) -> Statement:
   """That the difference a - b of two shares, paired by seed, is above 0."""
   words = f"{words} is above 0"
   return Statement(
@@ -141,7 +143,9 @@ def _published(
   neither, ff = causal.at(memories.NEITHER), causal.at(memories.FF)
   told: list[Statement] = []
 
-  def tell(id: str, words: str, where: str | None, a: Values, b: Values):
+  def tell(
+    id: str, words: str, where: str | None, a: SeedValues, b: SeedValues
+  ):
     source = f"{GEVA}, {where}" if where else OWN
     told.append(_above(id, f"{causal.variant}: {words}", source, a, b))
 
@@ -204,7 +208,7 @@ def layer_table(
   return rows
 
 
-def _mean(by_seed: Values) -> str:
+def _mean(by_seed: SeedValues) -> str:
   values = list(by_seed.values())
   if len(values) < 2:
     return number(values[0])
@@ -283,7 +287,7 @@ def arrays(found: Sequence[Examined], shown: int) -> dict[str, np.ndarray]:
     shown: triggers to keep.
 
   Returns:
-    "VARIANT: NAME", each [E, L, F, ...]; see `memory_study.Found`.
+    "VARIANT: NAME", each [E, L, F, ...]; see `memory_study.MemoryResults`.
   """
   kept = {}
   for each in found:

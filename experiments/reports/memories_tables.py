@@ -7,7 +7,12 @@ import numpy as np
 from experiments.reports.memories import ENDINGS, RANDOM, Examined
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
-from jaxlook.circuits.memory_study import Corpus, Found, agreeing, ending
+from jaxlook.circuits.memory_study import (
+  Corpus,
+  MemoryResults,
+  agreeing,
+  ending,
+)
 from jaxlook.circuits.memory_triggers import REPEATED
 from jaxlook.models import DecoderConfig
 from jaxlook.reporting.figures import Curves
@@ -115,7 +120,9 @@ def panels(
   }
 
 
-def notes(text: Corpus, setup: study.Setup, config: DecoderConfig) -> list[str]:
+def notes(
+  text: Corpus, setup: study.MemorySetup, config: DecoderConfig
+) -> list[str]:
   """How to read the tables.
 
   Args:
@@ -155,7 +162,13 @@ def notes(text: Corpus, setup: study.Setup, config: DecoderConfig) -> list[str]:
 
 
 def value_table(
-  found: Found, text: Corpus, show: Show, *, seed: int, rows: int, shown: int
+  found: MemoryResults,
+  text: Corpus,
+  show: Show,
+  *,
+  seed: int,
+  rows: int,
+  shown: int,
 ) -> Rows:
   """The most confident values of one model, with what triggers them.
 

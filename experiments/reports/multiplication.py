@@ -11,7 +11,7 @@ import pyarrow as pa
 from experiments.reports.multiplication_claims import Arm, metrics, whole
 from jaxlook import reporting, stats
 from jaxlook.planning.products import plans
-from jaxlook.planning.products.measures import Measured
+from jaxlook.planning.products.measures import ProductResults
 from jaxlook.reporting import figures
 from jaxlook.tasks.multiplication import Multiplication
 
@@ -20,8 +20,8 @@ _SHARE = "share of products"
 
 def tables(
   tasks: Mapping[str, Multiplication],
-  found: Mapping[Arm, Measured],
-  untrained: Mapping[str, Measured],
+  found: Mapping[Arm, ProductResults],
+  untrained: Mapping[str, ProductResults],
 ) -> dict[str, reporting.Rows]:
   """Products, their digits, lengths, swaps and probes, by arm.
 
@@ -57,7 +57,7 @@ def tables(
   }
 
 
-def _by_digit(found: Mapping[Arm, Measured], part: str) -> reporting.Rows:
+def _by_digit(found: Mapping[Arm, ProductResults], part: str) -> reporting.Rows:
   count = getattr(next(iter(found.values())), part).shape[1]
   rows = [["setting", "variant", *(f"c_{k}" for k in range(count)), "n"]]
   for (setting, variant), each in found.items():
@@ -67,7 +67,7 @@ def _by_digit(found: Mapping[Arm, Measured], part: str) -> reporting.Rows:
   return rows
 
 
-def _lengths(found: Mapping[Arm, Measured], size: int) -> reporting.Rows:
+def _lengths(found: Mapping[Arm, ProductResults], size: int) -> reporting.Rows:
   pairs = list(itertools.product(range(size), repeat=2))
   heads = [f"{a + 1} x {b + 1}" for a, b in pairs]
   rows = [["setting", "variant", *heads, "n"]]
@@ -77,7 +77,7 @@ def _lengths(found: Mapping[Arm, Measured], size: int) -> reporting.Rows:
   return rows
 
 
-def _swaps(tasks, found: Mapping[Arm, Measured]) -> reporting.Rows:
+def _swaps(tasks, found: Mapping[Arm, ProductResults]) -> reporting.Rows:
   rows = [["setting", "variant", "into layer", "place", "moved", "left", "n"]]
   for (setting, variant), each in found.items():
     moved, left = each.effect("moved"), each.effect("left")
@@ -120,7 +120,7 @@ def _count(values: np.ndarray) -> str:
 
 def measurements(
   tasks: Mapping[str, Multiplication],
-  found: Mapping[Arm, Measured],
+  found: Mapping[Arm, ProductResults],
   seeds: Sequence[int],
 ) -> pa.Table:
   """Swaps and probes of every seed, layer, place and digit, one a row.
@@ -132,7 +132,7 @@ def measurements(
 
   Returns:
     Columns setting, variant, seed, measure, layer, place, digit and value;
-    `moved` and `left` as shares of all products, as in `Measured`.
+    `moved` and `left` as shares of all products, as in `ProductResults`.
   """
 
   def rows() -> Iterator[tuple[Any, ...]]:
@@ -158,7 +158,7 @@ def measurements(
 def draw(
   folder: Path,
   tasks: Mapping[str, Multiplication],
-  found: Mapping[Arm, Measured],
+  found: Mapping[Arm, ProductResults],
   *,
   frequency: np.ndarray,
   setup: str,
@@ -224,7 +224,9 @@ def draw(
   }
 
 
-def _of(found: Mapping[Arm, Measured], setting: str) -> dict[str, Measured]:
+def _of(
+  found: Mapping[Arm, ProductResults], setting: str
+) -> dict[str, ProductResults]:
   return {v: each for (s, v), each in found.items() if s == setting}
 
 
@@ -240,7 +242,7 @@ def _digits(found, setting: str, part: str) -> figures.Curves:
   )
 
 
-def _grid(found: Measured, title: str) -> figures.Map:
+def _grid(found: ProductResults, title: str) -> figures.Map:
   names = [str(count + 1) for count in range(found.grid.shape[1])]
   alive = found.grid[np.isfinite(whole(found))]
   return figures.Map(

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxlook import stats
 from jaxlook.planning.products import plans
-from jaxlook.planning.products.measures import Measured
+from jaxlook.planning.products.measures import ProductResults
 from jaxlook.stats import myopia_gap
 from jaxlook.stats.claims import ABOVE_0, BELOW_0, Statement, judged
 from jaxlook.tasks.multiplication import Multiplication
@@ -22,18 +22,18 @@ FLOOR = 0.05
 """Shares of products right below this are not compared."""
 
 
-def whole(found: Measured) -> np.ndarray:
+def whole(found: ProductResults) -> np.ndarray:
   """Share of products of full length that are wholly right, [E]."""
   return found.grid[:, -1, -1]
 
 
-def right(found: Measured) -> np.ndarray:
+def right(found: ProductResults) -> np.ndarray:
   """Share of products wholly right, all lengths of operands evenly, [E]."""
   return found.grid.mean(axis=(-2, -1))
 
 
 def read_before_equals(
-  task: Multiplication, found: Measured, part: str = "probe"
+  task: Multiplication, found: ProductResults, part: str = "probe"
 ) -> np.ndarray:
   """A probe's accuracy at the end of the second operand, [E].
 
@@ -49,12 +49,16 @@ def read_before_equals(
   return getattr(found, part)[:, -1, place].mean(axis=-1)
 
 
-def moved_at(task: Multiplication, found: Measured, place: str) -> np.ndarray:
+def moved_at(
+  task: Multiplication, found: ProductResults, place: str
+) -> np.ndarray:
   """`moved` at a place, of the last layer's input, [E]."""
   return found.effect("moved")[:, -1, list(plans.places(task)).index(place)]
 
 
-def metrics(task: Multiplication, found: Measured) -> dict[str, np.ndarray]:
+def metrics(
+  task: Multiplication, found: ProductResults
+) -> dict[str, np.ndarray]:
   """One number a seed for each question, [E] by name."""
   return {
     "right": right(found),
@@ -74,8 +78,8 @@ def metrics(task: Multiplication, found: Measured) -> dict[str, np.ndarray]:
 
 def claims(
   tasks: Mapping[str, Multiplication],
-  found: Mapping[Arm, Measured],
-  untrained: Mapping[str, Measured],
+  found: Mapping[Arm, ProductResults],
+  untrained: Mapping[str, ProductResults],
 ) -> list[stats.Claim]:
   """The published table of padding and myopia, and what was planned.
 
@@ -215,7 +219,10 @@ def _table(found, pads: tuple[str, str], variant: str) -> list[Statement]:
 
 
 def _planned(
-  task: Multiplication, found: Measured, fresh: Measured, variant: str
+  task: Multiplication,
+  found: ProductResults,
+  fresh: ProductResults,
+  variant: str,
 ) -> list[Statement]:
   """Whether digits are there before `=`, and are used."""
   place = plans.before_equals(task)
@@ -263,7 +270,10 @@ def _planned(
 
 
 def _less(
-  task: Multiplication, mine: Measured, plain: Measured, variant: str
+  task: Multiplication,
+  mine: ProductResults,
+  plain: ProductResults,
+  variant: str,
 ) -> list[Statement]:
   """What a cut takes away."""
   place = plans.before_equals(task)

@@ -17,7 +17,7 @@ from experiments.reports.path_star_claims import (
 )
 from jaxlook import reporting, stats
 from jaxlook.planning.stars.answers import Answers
-from jaxlook.planning.stars.settings import IN_WEIGHTS, Found
+from jaxlook.planning.stars.settings import IN_WEIGHTS, GraphResults
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL
 
@@ -60,7 +60,7 @@ def _untested(every: Every) -> reporting.Rows:
   return rows
 
 
-def _rows(every: Every) -> Iterator[tuple[str, str, Found]]:
+def _rows(every: Every) -> Iterator[tuple[str, str, GraphResults]]:
   for setting, by in every.items():
     for variant, found in by.items():
       yield setting, variant, found
@@ -138,7 +138,7 @@ def _moved(every: Every) -> reporting.Rows:
   return rows
 
 
-def _n(found: Found) -> str:
+def _n(found: GraphResults) -> str:
   return str(np.isfinite(found.answers.whole).sum())
 
 
@@ -254,7 +254,7 @@ def _chances(every: Every) -> list[float]:
   return list(dict.fromkeys(found.chance for _, _, found in _rows(every)))
 
 
-def _by_step(setting: str, by: Mapping[str, Found]) -> figures.Curves:
+def _by_step(setting: str, by: Mapping[str, GraphResults]) -> figures.Curves:
   levels = next(iter(by.values())).clever_hans
   return figures.Curves(
     setting,

@@ -12,7 +12,7 @@ from jaxlook.planning.stars.settings import (
   MASKED,
   REVERSED,
   TEACHERLESS,
-  Found,
+  GraphResults,
 )
 from jaxlook.stats.claims import ABOVE_0, BELOW_0, PAIRED, Statement
 from jaxlook.stats.myopia_gap import CAUSAL
@@ -32,11 +32,11 @@ PREDICTED = {"first_step": "", "path_written": "/path"}
 """What no cut is to lose in the weights, and how the claim's id ends."""
 
 
-Every = Mapping[str, Mapping[str, Found]]
+Every = Mapping[str, Mapping[str, GraphResults]]
 """By setting and variant."""
 
 
-def numbers(found: Found) -> dict[str, np.ndarray]:
+def numbers(found: GraphResults) -> dict[str, np.ndarray]:
   """One number a seed for each question, [E] by name."""
   mine = found.answers
   return {
@@ -80,7 +80,7 @@ def statements(every: Every) -> Iterator[Statement]:
       yield from _swaps(setting, variant, by[variant])
 
 
-def _edges(setting: str, found: Found) -> Statement:
+def _edges(setting: str, found: GraphResults) -> Statement:
   """Whether training came as far as the question of plans."""
   return Statement(
     f"{setting}/edges",
@@ -92,12 +92,12 @@ def _edges(setting: str, found: Found) -> Statement:
   )
 
 
-def knows_edges(found: Found) -> bool:
+def knows_edges(found: GraphResults) -> bool:
   """Whether first steps are surely right as often as guesses among arms."""
   return _surely_above(found, "first_step", found.chance - MARGIN)
 
 
-def _published(setting: str, found: Found) -> Iterator[Statement]:
+def _published(setting: str, found: GraphResults) -> Iterator[Statement]:
   """B1, B2 and B4: ordinary training."""
   chance, mine = found.chance, numbers(found)
   first, whole = mine["first_step"], mine["path_written"]
@@ -136,7 +136,7 @@ def _published(setting: str, found: Found) -> Iterator[Statement]:
 
 
 def _of_cut(
-  setting: str, cut: str, by: Mapping[str, Found]
+  setting: str, cut: str, by: Mapping[str, GraphResults]
 ) -> Iterator[Statement]:
   """What is lost without the future's gradient."""
   if setting in IN_WEIGHTS:
@@ -152,7 +152,7 @@ def _of_cut(
 
 
 def _not_lost(
-  setting: str, cut: str, by: Mapping[str, Found]
+  setting: str, cut: str, by: Mapping[str, GraphResults]
 ) -> Iterator[Statement]:
   """The prediction for cuts in the weights."""
   source = f"{_WEIGHTS}: a prediction; {_OURS}"
@@ -175,7 +175,7 @@ def _not_lost(
       )
 
 
-def learned(found: Found, name: str) -> bool:
+def learned(found: GraphResults, name: str) -> bool:
   """Whether there is something to lose: the interval lies above chance.
 
   Args:
@@ -189,7 +189,7 @@ def learned(found: Found, name: str) -> bool:
   return _surely_above(found, name, found.chance + MARGIN)
 
 
-def _surely_above(found: Found, name: str, bound: float) -> bool:
+def _surely_above(found: GraphResults, name: str, bound: float) -> bool:
   """Whether the whole 95% interval of a number lies above a bound."""
   values = numbers(found)[name]
   values = values[np.isfinite(values)]
@@ -201,7 +201,9 @@ def said_of(name: str) -> str:
   return name.replace("_", " ")
 
 
-def _swaps(setting: str, variant: str, found: Found) -> Iterator[Statement]:
+def _swaps(
+  setting: str, variant: str, found: GraphResults
+) -> Iterator[Statement]:
   """Whether what is decided where the answer starts decides the arm."""
   mark = stars.ANSWER if stars.ANSWER in found.places else stars.GOAL
   # The step out of the start; behind the steps stands the whole answer.

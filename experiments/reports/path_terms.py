@@ -11,7 +11,7 @@ from jaxlook.circuits.term_losses import (
   DIRECT,
   ON_TOP,
   OWN,
-  Measured,
+  PathTermResults,
   measures,
   order_name,
 )
@@ -40,7 +40,9 @@ NOTES = (
 )
 
 
-def tables(found: Sequence[Measured], vocab_size: int) -> dict[str, Rows]:
+def tables(
+  found: Sequence[PathTermResults], vocab_size: int
+) -> dict[str, Rows]:
   """All measures, and their differences between variants.
 
   Args:
@@ -84,7 +86,9 @@ def tables(found: Sequence[Measured], vocab_size: int) -> dict[str, Rows]:
   return shown
 
 
-def claims(found: Sequence[Measured], vocab_size: int) -> list[stats.Claim]:
+def claims(
+  found: Sequence[PathTermResults], vocab_size: int
+) -> list[stats.Claim]:
   """Order 2 against order 1, and whether the future had to ask for either.
 
   Args:
@@ -146,7 +150,9 @@ def claims(found: Sequence[Measured], vocab_size: int) -> list[stats.Claim]:
   return claimed
 
 
-def panels(found: Sequence[Measured], vocab_size: int) -> list[list[Curves]]:
+def panels(
+  found: Sequence[PathTermResults], vocab_size: int
+) -> list[list[Curves]]:
   """The loss as orders are added, and what the terms of each are worth.
 
   Args:

@@ -11,7 +11,7 @@ from jaxlook import stats
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.sites import residual_site
 from jaxlook.probing import targets
-from jaxlook.probing.probe_models import BASELINE, PROBE, SHUFFLED, Probed
+from jaxlook.probing.probe_models import BASELINE, PROBE, SHUFFLED, ProbeResults
 from jaxlook.probing.targets import ACCURACY, OBSERVED, R2, Baselines
 from jaxlook.reporting.figures import Curves
 from jaxlook.reporting.tables import Rows, interval, number
@@ -25,7 +25,7 @@ _POSITIVE = math.nextafter(0.0, 1.0)
 
 def claims(
   config: DecoderConfig,
-  found: Sequence[Probed],
+  found: Sequence[ProbeResults],
   baselines: Baselines,
   on_text: bool,
   source: str,
@@ -90,7 +90,7 @@ def claims(
 
 
 def score_table(
-  found: Sequence[Probed],
+  found: Sequence[ProbeResults],
   baselines: Baselines,
   score: str,
   sites: Sequence[str],
@@ -126,7 +126,7 @@ def _mean(by_seed: Mapping[int, float]) -> str:
 
 
 def differences(
-  found: Sequence[Probed], score: str, site: str, names: Sequence[str]
+  found: Sequence[ProbeResults], score: str, site: str, names: Sequence[str]
 ) -> dict[str, stats.Comparison]:
   """Selectivity (probe - shuffled) and probe - untrained, paired by seed.
 
@@ -149,7 +149,7 @@ def differences(
 
 
 def panels(
-  found: Sequence[Probed],
+  found: Sequence[ProbeResults],
   baselines: Baselines,
   score: str,
   sites: Sequence[str],
@@ -180,7 +180,9 @@ def panels(
   return found_at
 
 
-def measurements(found: Sequence[Probed], baselines: Baselines) -> pa.Table:
+def measurements(
+  found: Sequence[ProbeResults], baselines: Baselines
+) -> pa.Table:
   """Every number, one a row.
 
   Returns:
@@ -200,7 +202,7 @@ def measurements(found: Sequence[Probed], baselines: Baselines) -> pa.Table:
   )
 
 
-def _measured(each: Probed) -> Iterator[tuple[Any, ...]]:
+def _measured(each: ProbeResults) -> Iterator[tuple[Any, ...]]:
   def of(score: str, kind: str, array_ExLxPxK: np.ndarray, positions):
     found = each.scores[score]
     for (e, site, p, k), value in np.ndenumerate(array_ExLxPxK):

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxlook import stats
 from jaxlook.circuits import trigram_counts
-from jaxlook.circuits.trigram_check import Checked, Plan
+from jaxlook.circuits.trigram_check import TrigramPlan, TrigramResults
 from jaxlook.circuits.trigram_counts import Bugs, Counts
 from jaxlook.reporting.figures import Curves, Scatter
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
@@ -33,7 +33,7 @@ MEASURES = (
 )
 
 
-def found_bugs(plan: Plan, checked: Checked, seed: int) -> Bugs:
+def found_bugs(plan: TrigramPlan, checked: TrigramResults, seed: int) -> Bugs:
   """The entries that factoring forced into the table of one seed.
 
   Args:
@@ -49,7 +49,9 @@ def found_bugs(plan: Plan, checked: Checked, seed: int) -> Bugs:
   )
 
 
-def metrics(plan: Plan, checked: Checked) -> dict[int, dict[str, float]]:
+def metrics(
+  plan: TrigramPlan, checked: TrigramResults
+) -> dict[int, dict[str, float]]:
   """The summary of every seed.
 
   Args:
@@ -99,7 +101,7 @@ def _log2(value: float) -> float:
   return math.log2(value) if value > 0.0 else math.nan
 
 
-def measures(plan: Plan, found: Sequence[Checked]) -> Measures:
+def measures(plan: TrigramPlan, found: Sequence[TrigramResults]) -> Measures:
   """The summaries by measure, variant and seed.
 
   Args:
@@ -151,7 +153,7 @@ NOTES = (
 
 
 def claims(
-  plan: Plan, found: Sequence[Checked], untrained: str
+  plan: TrigramPlan, found: Sequence[TrigramResults], untrained: str
 ) -> list[stats.Claim]:
   """Copying, truth of the tables, and what the future had to ask for.
 
@@ -228,7 +230,7 @@ def _statements(
 
 
 def panels(
-  plan: Plan, found: Sequence[Checked]
+  plan: TrigramPlan, found: Sequence[TrigramResults]
 ) -> list[list[Curves | Scatter]]:
   """Both parts of the first model's table, and how true all models' are.
 
@@ -273,7 +275,7 @@ def panels(
   ]
 
 
-def _calibration(plan: Plan, found: Sequence[Checked]) -> Curves:
+def _calibration(plan: TrigramPlan, found: Sequence[TrigramResults]) -> Curves:
   """The text's lift along the models' effect, in tenths."""
 
   def by_tenth(effect: np.ndarray) -> list[float]:
@@ -294,7 +296,7 @@ def _calibration(plan: Plan, found: Sequence[Checked]) -> Curves:
   )
 
 
-def _copying_curves(found: Sequence[Checked]) -> Curves:
+def _copying_curves(found: Sequence[TrigramResults]) -> Curves:
   return Curves(
     title="Copying scores of the heads",
     x=np.arange(1, found[0].copying.shape[1] + 1),

@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.reports import skip_trigrams as measures
 from jaxlook import stats
-from jaxlook.circuits.trigram_check import Checked, Plan
+from jaxlook.circuits.trigram_check import TrigramPlan, TrigramResults
 from jaxlook.reporting.tables import (
   Rows,
   comparison_table,
@@ -26,7 +26,7 @@ _BUGS = 12
 
 
 def tables(
-  plan: Plan, found: Sequence[Checked], untrained: str, show: Show
+  plan: TrigramPlan, found: Sequence[TrigramResults], untrained: str, show: Show
 ) -> dict[str, Rows]:
   """The summaries, their differences, and what the first model says.
 
@@ -66,7 +66,7 @@ def tables(
   return shown
 
 
-def _copying_table(found: Checked) -> Rows:
+def _copying_table(found: TrigramResults) -> Rows:
   heads = found.copying.shape[1]
   rows = [["seed", *(f"head {head}" for head in range(heads)), "above 0"]]
   for seed, scores in zip(found.seeds, found.copying, strict=True):
@@ -75,7 +75,7 @@ def _copying_table(found: Checked) -> Rows:
   return rows
 
 
-def _listed_table(plan: Plan, found: Checked, show: Show) -> Rows:
+def _listed_table(plan: TrigramPlan, found: TrigramResults, show: Show) -> Rows:
   """For every head and source, the strongest entry that the text tells of."""
   listed, counts = found.listed[0], found.counts[0]
   rows = [
@@ -108,7 +108,7 @@ def _listed_table(plan: Plan, found: Checked, show: Show) -> Rows:
   return rows
 
 
-def _bug_table(plan: Plan, found: Checked, show: Show) -> Rows:
+def _bug_table(plan: TrigramPlan, found: TrigramResults, show: Show) -> Rows:
   """The strongest forced entries, one for each head and source."""
   listed, counts = found.listed[0], found.counts[0]
   bugs = measures.found_bugs(plan, found, 0)

@@ -11,7 +11,7 @@ from experiments.reports.token_gap_claims import UNIT, Gap
 from jaxlook import reporting, stats
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
-from jaxlook.lookahead.token_classes import Kind
+from jaxlook.lookahead.token_classes import TokenKind
 from jaxlook.reporting import figures
 
 _BEFORE, _AFTER = 48, 20  # Characters around a token that are shown.
@@ -38,7 +38,7 @@ Show = Callable[[Sequence[int]], list[str]]
 
 def tables(
   gaps: Sequence[Gap],
-  kinds: Mapping[str, Kind],
+  kinds: Mapping[str, TokenKind],
   windows: np.ndarray,
   show: Show,
   costly: int,
@@ -66,7 +66,7 @@ def tables(
   return found
 
 
-def class_table(each: Gap, kinds: Mapping[str, Kind]) -> reporting.Rows:
+def class_table(each: Gap, kinds: Mapping[str, TokenKind]) -> reporting.Rows:
   """One row a class: its share of tokens, losses, gap and part of the gap.
 
   Args:
@@ -150,7 +150,7 @@ def costly_table(
 def figure(
   path: Path,
   gaps: Sequence[Gap],
-  kinds: Mapping[str, Kind],
+  kinds: Mapping[str, TokenKind],
   *,
   title: str,
   setup: str,
@@ -201,7 +201,9 @@ def figure(
   )
 
 
-def metrics(each: Gap, kinds: Mapping[str, Kind]) -> dict[int, dict[str, Any]]:
+def metrics(
+  each: Gap, kinds: Mapping[str, TokenKind]
+) -> dict[int, dict[str, Any]]:
   """By seed, the loss, the gap and the gap of every class."""
   found: dict[int, dict[str, Any]] = {
     seed: {
@@ -220,13 +222,15 @@ def metrics(each: Gap, kinds: Mapping[str, Kind]) -> dict[int, dict[str, Any]]:
   return found
 
 
-def measurements(gaps: Sequence[Gap], kinds: Mapping[str, Kind]) -> pa.Table:
+def measurements(
+  gaps: Sequence[Gap], kinds: Mapping[str, TokenKind]
+) -> pa.Table:
   """Every class and every position, one a row for each variant and seed."""
   rows = []
   for each in gaps:
     exact = np.broadcast_to(np.arange(each.gap.shape[-1]), each.gap.shape[1:])
     labels = tuple(map(str, range(each.gap.shape[-1])))
-    every = [*kinds.values(), Kind("every position", labels, exact)]
+    every = [*kinds.values(), TokenKind("every position", labels, exact)]
     for kind in every:
       size = np.bincount(kind.of.ravel(), minlength=len(kind.classes))
       plain = token_gap.class_means(each.plain, kind)

@@ -9,7 +9,7 @@ import scipy.stats
 from jaxlook import stats
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
-from jaxlook.lookahead.token_classes import Kind
+from jaxlook.lookahead.token_classes import TokenKind
 from jaxlook.stats.claims import ABOVE_0, Statement, judged
 from jaxlook.stats.myopia_gap import source_of
 
@@ -42,7 +42,9 @@ class Gap:
     return self.loss.astype(np.float64) - self.plain
 
 
-def claims(gaps: Sequence[Gap], kinds: Mapping[str, Kind]) -> list[stats.Claim]:
+def claims(
+  gaps: Sequence[Gap], kinds: Mapping[str, TokenKind]
+) -> list[stats.Claim]:
   """Where the gap lies, of every variant.
 
   Args:
@@ -99,7 +101,7 @@ def _by_position(each: Gap) -> list[Statement]:
   ]
 
 
-def _by_kind(each: Gap, kinds: Mapping[str, Kind]) -> list[Statement]:
+def _by_kind(each: Gap, kinds: Mapping[str, TokenKind]) -> list[Statement]:
   """Which of two classes has the larger gap, at equal positions."""
   frequency, distance = kinds[classes.FREQUENCY], kinds[classes.DISTANCE]
   again = kinds[classes.REPEATED].mask(classes.AGAIN)

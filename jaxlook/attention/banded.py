@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.attention.masks import Pairs, width
+from jaxlook.attention.masks import DistanceRanges, width
 
 # Queries of a block: smaller products do not pay, larger ones need memory.
 _SMALLEST, _LARGEST = 16, 64
 
 
-def suits(pairs: Pairs, length: int) -> bool:
+def suits(pairs: DistanceRanges, length: int) -> bool:
   """Whether a band costs less than masking the whole matrix.
 
   Args:
@@ -35,7 +35,7 @@ def suits(pairs: Pairs, length: int) -> bool:
   )
 
 
-def _block(pairs: Pairs) -> int:
+def _block(pairs: DistanceRanges) -> int:
   """Queries of a block, not fewer than the keys that reach further back."""
   return max(_SMALLEST, 1 << (width(pairs) - 2).bit_length())
 
@@ -66,7 +66,7 @@ def backward(
   delta: jax.Array,
   grad: jax.Array,
   *,
-  pairs: Pairs,
+  pairs: DistanceRanges,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """The gradients through a set that `suits`.
 
@@ -128,7 +128,7 @@ def _by_blocks(
   lse: jax.Array,
   delta: jax.Array,
   grad: jax.Array,
-  pairs: Pairs,
+  pairs: DistanceRanges,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """`backward` for a range: R blocks of C queries against 2 C keys each."""
   batch, heads, length, _ = query.shape

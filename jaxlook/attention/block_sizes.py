@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlook.attention.masks import Pairs, width
+from jaxlook.attention.masks import DistanceRanges, width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ MEASURED = Limits()
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class BlockPlan:
   """How the work on [B, T, N, H] is cut.
 
   Attributes:
@@ -61,7 +61,9 @@ class Plan:
   lanes: int
 
 
-def plan(shape: Sequence[int], pairs: Pairs, limits: Limits = MEASURED) -> Plan:
+def plan(
+  shape: Sequence[int], pairs: DistanceRanges, limits: Limits = MEASURED
+) -> BlockPlan:
   """Cuts the work so that the scores of a step stay within the limits.
 
   Steps are equal, so a batch whose number of sequences is prime goes one by one
@@ -83,7 +85,7 @@ def plan(shape: Sequence[int], pairs: Pairs, limits: Limits = MEASURED) -> Plan:
   panels = max(1, room // (4 * rows * columns))
   some_heads = _divisor(heads, panels)
   some = _divisor(batch, max(1, panels // some_heads))
-  return Plan(
+  return BlockPlan(
     rows, some, some_heads, _divisor(some, limits.lanes) if short else 1
   )
 
@@ -96,7 +98,7 @@ def _divisor(count: int, limit: int) -> int:
 def by_step(
   function: Callable[..., Sequence[jax.Array]],
   arrays: Sequence[jax.Array],
-  cut: Plan,
+  cut: BlockPlan,
 ) -> list[jax.Array]:
   """Applies a function to some sequences and heads at a time.
 

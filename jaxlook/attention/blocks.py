@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxlook.attention.block_sizes import Limits
-from jaxlook.attention.masks import Pairs, chosen, width
+from jaxlook.attention.masks import DistanceRanges, chosen, width
 
 Carry = TypeVar("Carry")
 
@@ -45,7 +45,7 @@ class Tile:
   rows: int
   start: jax.Array | int
   columns: int
-  pairs: Pairs
+  pairs: DistanceRanges
 
   def queries(self, x: jax.Array) -> jax.Array:
     """The tile's queries of [b, n, T, *]."""
@@ -73,7 +73,11 @@ class Tile:
     return self.mask(scores, lowest(query))
 
   def add(
-    self, sums: jax.Array, x: jax.Array, weights: jax.Array, pairs: Pairs
+    self,
+    sums: jax.Array,
+    x: jax.Array,
+    weights: jax.Array,
+    pairs: DistanceRanges,
   ) -> jax.Array:
     """Adds the tile's share, through a set, of a gradient to keys or values.
 
@@ -106,7 +110,7 @@ class Panels:
 
   length: int
   rows: int
-  pairs: Pairs
+  pairs: DistanceRanges
   limits: Limits
 
   @property
@@ -114,7 +118,7 @@ class Panels:
     """The length in whole panels."""
     return -(-self.length // self.rows) * self.rows
 
-  def pays_alone(self, pairs: Pairs) -> bool:
+  def pays_alone(self, pairs: DistanceRanges) -> bool:
     """Whether a set of few distances is better swept on its own."""
     return 2 * (self.rows + width(pairs)) <= self.padded
 

@@ -23,7 +23,7 @@ from jaxlook.attention.block_sizes import (
   varying,
 )
 from jaxlook.attention.blocks import Panels, Tile, lowest
-from jaxlook.attention.masks import Pairs, width
+from jaxlook.attention.masks import DistanceRanges, width
 
 _STATIC = ("pairs", "scale", "limits")
 
@@ -43,7 +43,7 @@ def forward(
   key: jax.Array,
   value: jax.Array,
   *,
-  pairs: Pairs,
+  pairs: DistanceRanges,
   scale: float,
   limits: Limits = MEASURED,
 ) -> tuple[jax.Array, jax.Array]:
@@ -81,10 +81,10 @@ def backward(
   lse: jax.Array,
   grad: jax.Array,
   *,
-  pairs: Pairs,
+  pairs: DistanceRanges,
   scale: float,
-  key_pairs: tuple[Pairs, ...],
-  value_pairs: tuple[Pairs, ...],
+  key_pairs: tuple[DistanceRanges, ...],
+  value_pairs: tuple[DistanceRanges, ...],
   limits: Limits = MEASURED,
 ) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
   """The gradients of attention over a set of pairs, and only those wanted.
@@ -174,8 +174,8 @@ def _backward(
   *,
   panels: Panels,
   scale: float,
-  key_pairs: tuple[Pairs, ...],
-  value_pairs: tuple[Pairs, ...],
+  key_pairs: tuple[DistanceRanges, ...],
+  value_pairs: tuple[DistanceRanges, ...],
 ) -> list[jax.Array]:
   """`backward` on [b, n, T, H]: the query first, then keys, values."""
   query, key, value, out, lse, grad = panels.pad(
@@ -185,7 +185,9 @@ def _backward(
   delta = jnp.sum(grad * out, axis=-1, keepdims=True)
   arrays = query, key, value, lse, delta, grad
 
-  def swept(pairs: Pairs, query_wanted: bool, some: Collection[Pairs]):
+  def swept(
+    pairs: DistanceRanges, query_wanted: bool, some: Collection[DistanceRanges]
+  ):
     return _sweep(
       *arrays,
       panels=dataclasses.replace(panels, pairs=pairs),
@@ -232,9 +234,11 @@ def _sweep(
   *,
   panels: Panels,
   query_wanted: bool,
-  key_pairs: Sequence[Pairs],
-  value_pairs: Sequence[Pairs],
-) -> tuple[jax.Array, dict[Pairs, jax.Array], dict[Pairs, jax.Array]]:
+  key_pairs: Sequence[DistanceRanges],
+  value_pairs: Sequence[DistanceRanges],
+) -> tuple[
+  jax.Array, dict[DistanceRanges, jax.Array], dict[DistanceRanges, jax.Array]
+]:
   """The gradients that need scores: query's (unscaled), and by set of pairs."""
 
   def read(tile: Tile, carry):

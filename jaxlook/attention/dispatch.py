@@ -18,7 +18,7 @@ from jax import custom_batching, lax
 
 from jaxlook.attention import blockwise, pallas_launch
 from jaxlook.attention.block_sizes import Limits
-from jaxlook.attention.masks import Pairs
+from jaxlook.attention.masks import DistanceRanges
 
 # Chosen by the size of the devices' memory and cores, not yet measured there.
 WIDE = Limits(
@@ -38,7 +38,7 @@ def forward(
   key: jax.Array,
   value: jax.Array,
   *,
-  pairs: Pairs,
+  pairs: DistanceRanges,
   scale: float,
 ) -> tuple[jax.Array, jax.Array]:
   """`panels.forward`, by the path that suits the device."""

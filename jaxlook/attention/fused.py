@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.attention import dispatch, masks
-from jaxlook.attention.masks import Pairs
+from jaxlook.attention.masks import DistanceRanges
 from jaxlook.attention.reference import Pair, context_pair
 from jaxlook.attention.spec import Spec
 
@@ -48,9 +48,9 @@ class _Route:
   """
 
   shared: bool
-  reads: tuple[Pairs, Pairs]
-  keys: tuple[Pairs, Pairs]
-  values: tuple[Pairs, Pairs]
+  reads: tuple[DistanceRanges, DistanceRanges]
+  keys: tuple[DistanceRanges, DistanceRanges]
+  values: tuple[DistanceRanges, DistanceRanges]
 
 
 def _route(spec: Spec, length: int) -> _Route:
@@ -62,7 +62,7 @@ def _route(spec: Spec, length: int) -> _Route:
     spec.stop == "residual" or spec.leak > 0.0
   )
 
-  def learns(blocked: bool) -> tuple[Pairs, Pairs]:
+  def learns(blocked: bool) -> tuple[DistanceRanges, DistanceRanges]:
     if blocked:
       return own, rest if learnt else ()
     # What is not blocked is the own array at every pair: passed once if shared,

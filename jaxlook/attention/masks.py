@@ -44,25 +44,25 @@ def window(spec: Spec, length: int) -> np.ndarray:
   return between(length, spec.low, spec.high)
 
 
-Pairs = tuple[tuple[int, int], ...]
+DistanceRanges = tuple[tuple[int, int], ...]
 
 Distance = TypeVar("Distance", np.ndarray, jax.Array)
 
 
-def seen(spec: Spec, length: int) -> Pairs:
+def seen(spec: Spec, length: int) -> DistanceRanges:
   """The pairs that the forward pass sees; the own one is always among them."""
   last = length - 1
   return ((0, last if spec.reach is None else min(spec.reach, last)),)
 
 
-def inside(spec: Spec, length: int) -> Pairs:
+def inside(spec: Spec, length: int) -> DistanceRanges:
   """The pairs seen within the gradient window, which read own keys, values."""
   ((_, last),) = seen(spec, length)
   high = last if spec.high is None else min(spec.high, last)
   return ((spec.low, high),) if spec.low <= high else ()
 
 
-def outside(spec: Spec, length: int) -> Pairs:
+def outside(spec: Spec, length: int) -> DistanceRanges:
   """The pairs seen outside the gradient window, which read the context."""
   ((_, last),) = whole = seen(spec, length)
   if not (window := inside(spec, length)):
@@ -72,7 +72,7 @@ def outside(spec: Spec, length: int) -> Pairs:
   return tuple((first, end) for first, end in ranges if first <= end)
 
 
-def chosen(distance: Distance, pairs: Pairs) -> Distance:
+def chosen(distance: Distance, pairs: DistanceRanges) -> Distance:
   """Where a distance is one of the set; bool of the shape of `distance`."""
   result = distance < 0
   for low, high in pairs:
@@ -80,6 +80,6 @@ def chosen(distance: Distance, pairs: Pairs) -> Distance:
   return result & (distance >= 0)
 
 
-def width(pairs: Pairs) -> int:
+def width(pairs: DistanceRanges) -> int:
   """How many distances lie between the smallest and the largest; 0 for none."""
   return pairs[-1][1] - pairs[0][0] + 1 if pairs else 0

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 
-from jaxlook.attention.masks import Pairs, chosen
+from jaxlook.attention.masks import DistanceRanges, chosen
 
 Platform = Literal["gpu", "tpu"]
 
@@ -29,7 +29,7 @@ LEAST = 16
 class Tiling(NamedTuple):
   """What the kernels do, and how arrays are cut; static."""
 
-  pairs: Pairs
+  pairs: DistanceRanges
   scale: float
   queries: int  # Positions in a block of queries.
   keys: int  # Positions in a block of keys.

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from jaxlook.attention.masks import Pairs
+from jaxlook.attention.masks import DistanceRanges
 from jaxlook.attention.pallas_kernels import (
   LEAST,
   Platform,
@@ -39,7 +39,7 @@ def forward(
   key: jax.Array,
   value: jax.Array,
   *,
-  pairs: Pairs,
+  pairs: DistanceRanges,
   scale: float,
   platform: Platform = "gpu",
   blocks: tuple[int, int] | None = None,
@@ -92,10 +92,10 @@ def backward(
   lse: jax.Array,
   grad: jax.Array,
   *,
-  pairs: Pairs,
+  pairs: DistanceRanges,
   scale: float,
-  key_pairs: tuple[Pairs, ...],
-  value_pairs: tuple[Pairs, ...],
+  key_pairs: tuple[DistanceRanges, ...],
+  value_pairs: tuple[DistanceRanges, ...],
   platform: Platform = "gpu",
   blocks: tuple[int, int] | None = None,
   interpret: bool = False,

@@ -14,7 +14,7 @@ from jaxlook.circuits.factored import Factored
 from jaxlook.circuits.qk_ov import ov, qk
 from jaxlook.circuits.weights import HeadWeights
 
-Kind = Literal["query", "key", "value"]
+CompositionKind = Literal["query", "key", "value"]
 
 
 class Baseline(NamedTuple):
@@ -29,7 +29,7 @@ class Baseline(NamedTuple):
   deviation: jax.Array
 
 
-def composition(weights: HeadWeights, kind: Kind) -> jax.Array:
+def composition(weights: HeadWeights, kind: CompositionKind) -> jax.Array:
   """Scores between all pairs of heads.
 
   Args:
@@ -85,11 +85,13 @@ def random_baseline(
   return Baseline(jnp.mean(scores), jnp.std(scores))
 
 
-def _reads(weights: HeadWeights, kind: Kind) -> Factored:
+def _reads(weights: HeadWeights, kind: CompositionKind) -> Factored:
   if kind == "query":
     return qk(weights)
   if kind == "key":
     return qk(weights).mT
   if kind == "value":
     return ov(weights)
-  raise ValueError(f"kind must be one of {get_args(Kind)}, not {kind!r}")
+  raise ValueError(
+    f"kind must be one of {get_args(CompositionKind)}, not {kind!r}"
+  )

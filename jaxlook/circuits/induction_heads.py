@@ -21,7 +21,7 @@ from jaxlook.tasks.induction import Induction
 from jaxlook.tasks.task import Batch
 
 
-class Measured(NamedTuple):
+class InductionResults(NamedTuple):
   """What models do on a batch of repeated sequences, E seeds.
 
   Attributes:
@@ -51,7 +51,7 @@ def measure(
   params: Any,
   batch: Batch,
   alive: Sequence[bool] | None = None,
-) -> Measured:
+) -> InductionResults:
   """Measures the models of one variant at one step.
 
   Args:
@@ -76,13 +76,13 @@ def measure(
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
 def _measure(
   decoder: Decoder, task: Induction, params: Any, batch: Batch
-) -> Measured:
+) -> InductionResults:
   logits = models.apply(decoder, params, batch.inputs)
   losses = task.loss(logits, batch)
   copied = task.copied(batch)
   right = jnp.argmax(logits, axis=-1) == batch.targets
   half = task.length // 2
-  return Measured(
+  return InductionResults(
     heads=head_scores(decoder, params, batch.inputs),
     loss=jnp.mean(losses),
     copied_loss=jnp.sum(losses * copied) / jnp.sum(copied),
@@ -100,7 +100,7 @@ def best(scores: Any) -> np.ndarray:
   return np.max(scores, axis=(-2, -1))
 
 
-def summary(found: Measured) -> dict[str, np.ndarray]:
+def summary(found: InductionResults) -> dict[str, np.ndarray]:
   """One number a seed for each question: the best head's score, the losses.
 
   Args:
@@ -164,7 +164,7 @@ def phase(steps: np.ndarray, values: np.ndarray) -> Phase:
   return Phase(start, end, (end - start) / start)
 
 
-def along(found: Mapping[int, Measured]) -> dict[str, np.ndarray]:
+def along(found: Mapping[int, InductionResults]) -> dict[str, np.ndarray]:
   """`summary` of every step, [K, E] by name."""
   every = [summary(each) for each in found.values()]
   return {name: np.stack([each[name] for each in every]) for name in every[0]}

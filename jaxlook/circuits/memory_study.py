@@ -19,7 +19,7 @@ from jaxlook.circuits.memory_triggers import (
   endings,
   patterns,
 )
-from jaxlook.circuits.memory_values import KINDS, Values, agreement, ranks
+from jaxlook.circuits.memory_values import KINDS, NeuronValues, agreement, ranks
 from jaxlook.circuits.memory_values import values as read_values
 from jaxlook.models import Decoder
 
@@ -34,7 +34,7 @@ _DRAWS = 2048  # Sets of random prefixes.
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
+class MemorySetup:
   """How much text is streamed, and what is kept.
 
   Attributes:
@@ -66,7 +66,7 @@ class Corpus(NamedTuple):
   commonest: Any
 
 
-class Found(NamedTuple):
+class MemoryResults(NamedTuple):
   """What was found of a variant's models; a leading seed axis E on all.
 
   Attributes:
@@ -80,7 +80,7 @@ class Found(NamedTuple):
   by_layer: dict[str, Any]
   overall: dict[str, Any]
   triggers: Triggers
-  values: Values
+  values: NeuronValues
   following: Any
 
 
@@ -100,11 +100,11 @@ AMONG_CONFIDENT = "among the most confident"
 
 
 def confident_agreement(kind: str) -> str:
-  """Agreement of the most confident values, in `Found.overall`."""
+  """Agreement of the most confident values, in `MemoryResults.overall`."""
   return f"agreement/{kind}/most confident"
 
 
-def corpus(inputs: Any, following: Any, setup: Setup) -> Corpus:
+def corpus(inputs: Any, following: Any, setup: MemorySetup) -> Corpus:
   """Lays windows out in batches.
 
   Args:
@@ -135,7 +135,9 @@ def corpus(inputs: Any, following: Any, setup: Setup) -> Corpus:
   )
 
 
-def examine(decoder: Decoder, params: Any, text: Corpus, setup: Setup) -> Found:
+def examine(
+  decoder: Decoder, params: Any, text: Corpus, setup: MemorySetup
+) -> MemoryResults:
   """Takes the feed-forward layers of the models of one variant apart.
 
   Args:
@@ -153,8 +155,8 @@ def examine(decoder: Decoder, params: Any, text: Corpus, setup: Setup) -> Found:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
 def _examine(
-  decoder: Decoder, setup: Setup, params: Any, text: Corpus
-) -> Found:
+  decoder: Decoder, setup: MemorySetup, params: Any, text: Corpus
+) -> MemoryResults:
   """What is found with the parameters of one seed."""
   config = decoder.config
   values = read_values(config, params, setup.tokens)
@@ -189,7 +191,7 @@ def _examine(
     shared = jax.vmap(patterns)(ends[..., :count], triggers.fired)
     for name, each in shared._asdict().items():
       by_layer[ending(count, name)] = jax.vmap(_mean)(each, live)
-  return Found(by_layer, overall, triggers, values, following)
+  return MemoryResults(by_layer, overall, triggers, values, following)
 
 
 def random_patterns(text: Corpus, top: int) -> dict[str, float]:

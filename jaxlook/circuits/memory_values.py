@@ -21,7 +21,7 @@ from jaxlook.models.decoder import Params
 _ROWS = 256  # Values read at a time; bounds the memory for their logits.
 
 
-class Values(NamedTuple):
+class NeuronValues(NamedTuple):
   """The values of neurons as distributions over the vocabulary.
 
   Attributes:
@@ -46,7 +46,7 @@ def value_rows(config: DecoderConfig, params: Params) -> jax.Array:
   )
 
 
-def values(config: DecoderConfig, params: Params, top: int = 1) -> Values:
+def values(config: DecoderConfig, params: Params, top: int = 1) -> NeuronValues:
   """What the values of all neurons would predict by themselves.
 
   Args:
@@ -59,11 +59,11 @@ def values(config: DecoderConfig, params: Params, top: int = 1) -> Values:
   """
   read = unembedding(config, params, fold_norms=True)
 
-  def one(value: jax.Array) -> Values:
+  def one(value: jax.Array) -> NeuronValues:
     logs = jax.nn.log_softmax(value @ read)
     best, token = jax.lax.top_k(logs, top)
     entropy = -jnp.sum(jnp.exp(logs) * logs)
-    return Values(token, jnp.exp(best), entropy)
+    return NeuronValues(token, jnp.exp(best), entropy)
 
   return _each_value(one, config, params)
 

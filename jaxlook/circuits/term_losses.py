@@ -116,7 +116,7 @@ ON_TOP = "on top of the other layers"
 DIRECT = "direct path"
 
 
-class Measured(NamedTuple):
+class PathTermResults(NamedTuple):
   """Path terms of one variant's seeds.
 
   Attributes:
@@ -135,7 +135,7 @@ class Measured(NamedTuple):
 
 def measure(
   task: Task, batch: Batch, variant: str, decoder: Decoder, seeds, params
-) -> Measured:
+) -> PathTermResults:
   """Measures the path terms of one variant's models.
 
   Args:
@@ -155,7 +155,7 @@ def measure(
   losses, composed = jax.tree.map(
     np.asarray, _measure(forward_only(decoder), task, params, batch)
   )
-  return Measured(variant, tuple(seeds), losses, composed)
+  return PathTermResults(variant, tuple(seeds), losses, composed)
 
 
 # Compiled once for all variants, as their forward passes are one.
@@ -169,7 +169,7 @@ def _measure(
   pairs = config.layers * (config.layers - 1) // 2 * config.heads**2
   scores = {}
   if pairs:
-    for kind in get_args(composition.Kind):
+    for kind in get_args(composition.CompositionKind):
       found = composition.composition(weights, kind)
       scores[f"{kind} composition"] = jnp.sum(found) / pairs
       scores[f"{kind} composition, best pair"] = jnp.max(found)
@@ -177,7 +177,7 @@ def _measure(
 
 
 def measures(
-  found: Sequence[Measured], vocab_size: int
+  found: Sequence[PathTermResults], vocab_size: int
 ) -> dict[str, dict[str, dict[int, float]]]:
   """Losses, reductions and composition scores.
 
@@ -191,7 +191,7 @@ def measures(
   layers = found[0].losses.alone.shape[-1]
   result: dict[str, dict[str, dict[int, float]]] = {}
 
-  def add(name: str, each: Measured, values: ArrayLike):
+  def add(name: str, each: PathTermResults, values: ArrayLike):
     by_seed = dict(zip(each.seeds, np.asarray(values).tolist(), strict=True))
     result.setdefault(name, {})[each.variant] = by_seed
 

@@ -26,7 +26,7 @@ from jaxlook.tasks.text import cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
+class TrigramScale:
   """How much is listed and counted.
 
   Attributes:
@@ -47,7 +47,7 @@ class Scale:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TrigramPlan:
   """What is listed and what it is held against.
 
   Attributes:
@@ -64,12 +64,12 @@ class Plan:
   held_out: np.ndarray
   windows: np.ndarray
   probability: np.ndarray
-  scale: Scale
+  scale: TrigramScale
   drawn: np.ndarray
   counts: Counts
 
 
-class Checked(NamedTuple):
+class TrigramResults(NamedTuple):
   """The skip-trigrams of one variant's seeds.
 
   Attributes:
@@ -94,8 +94,11 @@ class Checked(NamedTuple):
 
 
 def make_plan(
-  held_out: np.ndarray, windows: np.ndarray, vocab_size: int, scale: Scale
-) -> Plan:
+  held_out: np.ndarray,
+  windows: np.ndarray,
+  vocab_size: int,
+  scale: TrigramScale,
+) -> TrigramPlan:
   """Counts what all models are held against.
 
   Args:
@@ -130,10 +133,12 @@ def make_plan(
     [held_out[window, at] for at in (rng.integers(place), place, place + 1)]
   )
   counts = trigram_counts.count(windows, *triples)
-  return Plan(held_out, windows, probability, scale, triples, counts)
+  return TrigramPlan(held_out, windows, probability, scale, triples, counts)
 
 
-def check(plan: Plan, variant: str, decoder: Decoder, seeds, params) -> Checked:
+def check(
+  plan: TrigramPlan, variant: str, decoder: Decoder, seeds, params
+) -> TrigramResults:
   """Lists the skip-trigrams of one variant's models and counts them.
 
   Args:
@@ -178,7 +183,7 @@ def check(plan: Plan, variant: str, decoder: Decoder, seeds, params) -> Checked:
       *(np.split(x, 2 * len(seeds)) for x in counts), strict=True
     )
   ]
-  return Checked(
+  return TrigramResults(
     variant=variant,
     seeds=tuple(seeds),
     listed=listed,
@@ -200,7 +205,7 @@ def _read(
   held_out: jax.Array,
   probability: jax.Array,
   drawn: jax.Array,
-  scale: Scale,
+  scale: TrigramScale,
 ) -> tuple[Trigrams, jax.Array, jax.Array]:
   """What is listed of one seed, the effect of what was drawn, and the loss."""
   tokens, targets = held_out[:, :-1], held_out[:, 1:]

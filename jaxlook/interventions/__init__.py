@@ -6,7 +6,7 @@ from jaxlook.interventions import (
   patching,
 )
 from jaxlook.interventions.forward import (
-  Teacher,
+  TeacherContext,
   capture,
   forward_only,
   gradients_at,
@@ -14,7 +14,7 @@ from jaxlook.interventions.forward import (
 )
 
 __all__ = [
-  "Teacher",
+  "TeacherContext",
   "attention_edges",
   "capture",
   "edits",

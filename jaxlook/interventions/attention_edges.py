@@ -18,12 +18,12 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxlook.interventions.forward import Teacher, capture, run
+from jaxlook.interventions.forward import TeacherContext, capture, run
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import Edits
 
-How = Literal["renormalise", "mean"]
+CutMethod = Literal["renormalise", "mean"]
 
 
 class Usefulness(NamedTuple):
@@ -50,8 +50,8 @@ def removal(
   loss: Callable[[jax.Array], jax.Array],
   *,
   layer: int,
-  how: How,
-  teacher: Teacher | None = None,
+  how: CutMethod,
+  teacher: TeacherContext | None = None,
 ) -> jax.Array:
   """The rise of the loss when the edges of one distance are cut in one layer.
 
@@ -91,8 +91,8 @@ def removal(
   layers = decoder.config.layers
   if not 0 <= layer < layers:
     raise ValueError(f"layer must lie in 0..{layers - 1}, not {layer}")
-  if how not in get_args(How):
-    raise ValueError(f"how must be one of {get_args(How)}, not {how!r}")
+  if how not in get_args(CutMethod):
+    raise ValueError(f"how must be one of {get_args(CutMethod)}, not {how!r}")
   # One path for all runs: two that agree to rounding would blur the zeros.
   decoder = decoder.clone(implementation="reference")
   length = inputs.shape[1]

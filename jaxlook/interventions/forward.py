@@ -18,7 +18,7 @@ from jaxlook.models import Context, Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edits, check_sites, sown
 
-Teacher = tuple[Context, ...]
+TeacherContext = tuple[Context, ...]
 
 
 def forward_only(decoder: Decoder) -> Decoder:
@@ -54,7 +54,7 @@ def capture(
   inputs: jax.Array,
   sites: Iterable[str],
   edits: Edits = NO_EDITS,
-  teacher: Teacher | None = None,
+  teacher: TeacherContext | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Runs the decoder and returns the activations asked for.
 
@@ -91,7 +91,7 @@ def run(
   params: Params,
   inputs: jax.Array,
   edits: Edits,
-  teacher: Teacher | None = None,
+  teacher: TeacherContext | None = None,
 ) -> jax.Array:
   """The outputs of the decoder under edits; as `capture` of no site.
 
@@ -117,7 +117,7 @@ def gradients_at(
   inputs: jax.Array,
   sites: Iterable[str],
   loss: Callable[[jax.Array], jax.Array],
-  teacher: Teacher | None = None,
+  teacher: TeacherContext | None = None,
 ) -> dict[str, jax.Array]:
   """The gradient to activations, that is to zeros added to them.
 

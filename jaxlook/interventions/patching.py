@@ -19,7 +19,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.interventions.edits import Picks, Where, at, patch
-from jaxlook.interventions.forward import Teacher, capture, gradients_at, run
+from jaxlook.interventions.forward import (
+  TeacherContext,
+  capture,
+  gradients_at,
+  run,
+)
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, residual_sites
@@ -41,7 +46,7 @@ def patching_map(
   inputs: jax.Array,
   donor: Donor,
   metric: Metric,
-  teacher: Teacher | None = None,
+  teacher: TeacherContext | None = None,
 ) -> jax.Array:
   """The effect of a donor's residual stream at one layer and position.
 
@@ -83,7 +88,7 @@ def head_patching_map(
   inputs: jax.Array,
   donor: Donor,
   metric: Metric,
-  teacher: Teacher | None = None,
+  teacher: TeacherContext | None = None,
 ) -> jax.Array:
   """The effect of a donor's output of one head, at all positions.
 
@@ -121,7 +126,7 @@ def attribution_map(
   inputs: jax.Array,
   donor: Donor,
   metric: Metric,
-  teacher: Teacher | None = None,
+  teacher: TeacherContext | None = None,
 ) -> jax.Array:
   """`patching_map` to first order: gradient times (donor - own activation).
 
@@ -151,7 +156,7 @@ def head_attribution_map(
   inputs: jax.Array,
   donor: Donor,
   metric: Metric,
-  teacher: Teacher | None = None,
+  teacher: TeacherContext | None = None,
 ) -> jax.Array:
   """`head_patching_map` to first order.
 
@@ -189,7 +194,7 @@ def _effects(
   inputs: jax.Array,
   donor: dict[str, jax.Array],
   metric: Metric,
-  teacher: Teacher | None,
+  teacher: TeacherContext | None,
   *,
   places: int,
   where: Callable[[Picks], Where],
@@ -228,7 +233,7 @@ def _first_order(
   inputs: jax.Array,
   donor: dict[str, jax.Array],
   metric: Metric,
-  teacher: Teacher | None,
+  teacher: TeacherContext | None,
 ) -> list[jax.Array]:
   """Gradient times difference for each site, of the activations' shapes."""
   _, clean = capture(decoder, params, inputs, donor, teacher=teacher)

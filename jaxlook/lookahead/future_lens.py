@@ -51,7 +51,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.lookahead.future_maps import hidden_guesses, logits_guesses
-from jaxlook.lookahead.future_pairs import Data, Pairs, Setup, other_states
+from jaxlook.lookahead.future_pairs import (
+  LensPairs,
+  LensSetup,
+  StatePairs,
+  other_states,
+)
 from jaxlook.lookahead.soft_prompt import (
   NOWHERE,
   decode,
@@ -88,7 +93,7 @@ METHODS = (
 """All of them, in the order of the tables."""
 
 
-class Scores(NamedTuple):
+class MethodScores(NamedTuple):
   """Shares of pairs, [L + 1, K]: by layer and tau - 1.
 
   What reads no layer has the same score in all of them.
@@ -102,7 +107,7 @@ class Scores(NamedTuple):
   agreement: jax.Array
 
 
-class Measured(NamedTuple):
+class LensResults(NamedTuple):
   """Scores by method on the sequences fitted on, and on the others.
 
   Attributes:
@@ -110,8 +115,8 @@ class Measured(NamedTuple):
     scored: of all methods and controls.
   """
 
-  fitted: dict[str, Scores]
-  scored: dict[str, Scores]
+  fitted: dict[str, MethodScores]
+  scored: dict[str, MethodScores]
 
 
 class Chosen(NamedTuple):
@@ -132,10 +137,10 @@ def measure_linear(
   key: jax.Array,
   decoder: Decoder,
   params: Params,
-  data: Data,
+  data: LensPairs,
   counted: jax.Array,
-  setup: Setup,
-) -> Measured:
+  setup: LensSetup,
+) -> LensResults:
   """Fits and scores `HIDDEN` and `LOGITS`, beside what needs none.
 
   Args:
@@ -175,7 +180,7 @@ def measure_linear(
     COMMONEST: jnp.broadcast_to(commonest_K[None], scored.tokens.shape),
     ON_TEXT: scored.predicted,
   }
-  return Measured(
+  return LensResults(
     _scores({name: x[:, :half] for name, x in found.items()}, chosen),
     _scores({name: x[:, half:] for name, x in found.items()}, scored)
     | _scores(_everywhere(stateless, layers), scored),
@@ -186,10 +191,10 @@ def measure_prompts(
   key: jax.Array,
   decoder: Decoder,
   params: Params,
-  data: Data,
+  data: LensPairs,
   tokens: jax.Array,
-  setup: Setup,
-) -> Measured:
+  setup: LensSetup,
+) -> LensResults:
   """Trains and scores `LEARNED` and the controls that are prompts.
 
   Args:
@@ -260,7 +265,7 @@ def measure_prompts(
     NO_STATE: jnp.broadcast_to(said, scored.tokens.shape),
     FED_NO_STATE: say(alone, NOWHERE, unused, scored.tokens),
   }
-  return Measured(
+  return LensResults(
     _scores({LEARNED: choosing}, chosen),
     _scores(found, scored) | _scores(_everywhere(stateless, layers), scored),
   )
@@ -277,11 +282,11 @@ def _everywhere(
 
 
 def _scores(
-  guesses: Mapping[str, jax.Array], pairs: Pairs
-) -> dict[str, Scores]:
+  guesses: Mapping[str, jax.Array], pairs: StatePairs
+) -> dict[str, MethodScores]:
   """Scores guesses [layers, n, K] of pairs."""
   return {
-    name: Scores(
+    name: MethodScores(
       jnp.mean(x == pairs.tokens[None], axis=1),
       jnp.mean(x == pairs.predicted[None], axis=1),
     )
@@ -289,14 +294,15 @@ def _scores(
   }
 
 
-def at_chosen(measured: Measured, method: str, tau: int) -> Chosen:
+def at_chosen(measured: LensResults, method: str, tau: int) -> Chosen:
   """The scores of a method at the layer that is best where it was fitted.
 
   Choosing by what is scored would make it look better than it is.
 
   Args:
     measured: scores of all seeds, arrays [E, L + 1, K].
-    method: one of `Measured.scored`; the controls of `LEARNED` are taken at its
+    method: one of `LensResults.scored`; the controls of `LEARNED` are taken at
+    its
       layer.
     tau: how far ahead.
 

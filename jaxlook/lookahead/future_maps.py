@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlook import models
-from jaxlook.lookahead.future_pairs import Pairs, Setup
+from jaxlook.lookahead.future_pairs import LensSetup, StatePairs
 from jaxlook.lookahead.soft_prompt import descend
 from jaxlook.models import Decoder, residual_site
 from jaxlook.models.decoder import Params
@@ -28,8 +28,8 @@ def read_out(decoder: Decoder, params: Params, states: jax.Array) -> jax.Array:
 def hidden_guesses(
   decoder: Decoder,
   params: Params,
-  fitted: Pairs,
-  others: Pairs,
+  fitted: StatePairs,
+  others: StatePairs,
   layer: jax.Array | int,
   penalty: float = linear.PENALTY,
 ) -> jax.Array:
@@ -66,10 +66,10 @@ def hidden_guesses(
 def logits_guesses(
   key: jax.Array,
   vocab_size: int,
-  fitted: Pairs,
-  others: Pairs,
+  fitted: StatePairs,
+  others: StatePairs,
   layer: jax.Array | int,
-  setup: Setup,
+  setup: LensSetup,
 ) -> jax.Array:
   """The linear map to logits: fits on some pairs and decodes others.
 

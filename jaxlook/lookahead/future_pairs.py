@@ -22,7 +22,7 @@ _WINDOWS = 32  # Sequences run through the model at a time.
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
+class LensSetup:
   """How the lens is fitted.
 
   Attributes:
@@ -86,7 +86,7 @@ class Setup:
     return longest + self.horizon - 1
 
 
-class Pairs(NamedTuple):
+class StatePairs(NamedTuple):
   """What a model makes of n pairs (sequence, position), K = horizon.
 
   Attributes:
@@ -104,7 +104,7 @@ class Pairs(NamedTuple):
   predicted: jax.Array
 
 
-class Data(NamedTuple):
+class LensPairs(NamedTuple):
   """Pairs of a model; see `prepare`.
 
   Attributes:
@@ -113,9 +113,9 @@ class Data(NamedTuple):
     scored: of other sequences, to score on.
   """
 
-  fitted: Pairs
-  chosen: Pairs
-  scored: Pairs
+  fitted: StatePairs
+  chosen: StatePairs
+  scored: StatePairs
 
 
 def collect(
@@ -125,7 +125,7 @@ def collect(
   windows: jax.Array,
   positions: int,
   horizon: int,
-) -> Pairs:
+) -> StatePairs:
   """Runs the model on sequences and keeps some positions of each.
 
   Args:
@@ -155,12 +155,12 @@ def collect(
     jax.random.split(key, windows.shape[0])
   )
 
-  def one(pair: tuple[jax.Array, jax.Array]) -> Pairs:
+  def one(pair: tuple[jax.Array, jax.Array]) -> StatePairs:
     window, at = pair
     logits, seen = capture(decoder, params, window[None, :-1], sites)
     then = at[:, None] + jnp.arange(horizon)[None]
     predicted = jnp.argmax(logits[0], axis=-1).astype(jnp.int32)
-    return Pairs(
+    return StatePairs(
       states=jnp.stack([seen[site][0][at] for site in sites], axis=1),
       later=seen[sites[-1]][0][then],
       current=window[at],
@@ -180,8 +180,8 @@ def prepare(
   params: Params,
   fit_on: jax.Array,
   score_on: jax.Array,
-  setup: Setup,
-) -> Data:
+  setup: LensSetup,
+) -> LensPairs:
   """Collects the pairs that everything is fitted and scored on.
 
   Args:
@@ -204,7 +204,7 @@ def prepare(
     fit_key, decoder, params, fit_on, setup.fit_positions, horizon
   )
   every = setup.fit_positions // setup.score_positions
-  return Data(
+  return LensPairs(
     fitted,
     jax.tree.map(lambda x: x[::every], fitted),
     collect(

@@ -25,7 +25,7 @@ MOST_COPIED = 10**8
 """Numbers in the copies of a model's parameters, one for each position."""
 
 
-class Examination(NamedTuple):
+class AnatomyResults(NamedTuple):
   """What is found on a batch; a leading seed axis E on every array.
 
   Attributes:
@@ -45,7 +45,7 @@ class Examination(NamedTuple):
 
 def examine(
   decoder: Decoder, task: Task, params: Any, batch: Batch
-) -> Examination:
+) -> AnatomyResults:
   """Takes the models of one variant apart on a batch.
 
   Args:
@@ -69,7 +69,7 @@ def examine(
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
 def _examine(
   decoder: Decoder, task: Task, params: Any, batch: Batch
-) -> Examination:
+) -> AnatomyResults:
   """What is found with the parameters of one seed."""
   losses = functools.partial(task.loss, batch=batch)
   layers = anatomy.split(
@@ -81,7 +81,7 @@ def _examine(
     of_parameters = total(
       parameter_influence(decoder, params, batch.inputs, losses)
     )
-  return Examination(
+  return AnatomyResults(
     grams={
       kind: jnp.stack([getattr(layer, kind) for layer in layers])
       for kind in KINDS

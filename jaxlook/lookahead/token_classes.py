@@ -25,7 +25,7 @@ _FRAGMENT = re.compile("(<[0-9A-F]{2}>)+")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Kind:
+class TokenKind:
   """One way to class the predicted tokens of W windows.
 
   Attributes:
@@ -50,7 +50,7 @@ def kinds(
   counts: np.ndarray,
   shown: Sequence[str],
   bins: int = 5,
-) -> dict[str, Kind]:
+) -> dict[str, TokenKind]:
   """Classes every token of some windows but the first of each.
 
   Args:
@@ -73,12 +73,12 @@ def kinds(
   distances = last_distances(windows)
   of_token, labels = frequency_bins(counts, bins)
   found = [
-    Kind(POSITION, *_octaves(places)),
-    Kind(FREQUENCY, labels, of_token[targets]),
-    Kind(WORD, (BEGINS, CONTINUES, NO_WORD), _words(windows, shown)),
-    Kind(LINE, (AFTER_BREAK, WITHIN_LINE), _lines(windows, shown)),
-    Kind(REPEATED, (AGAIN, NEW), np.where(distances > 0, 0, 1)),
-    Kind(DISTANCE, *_octaves(distances, {0: NEW})),
+    TokenKind(POSITION, *_octaves(places)),
+    TokenKind(FREQUENCY, labels, of_token[targets]),
+    TokenKind(WORD, (BEGINS, CONTINUES, NO_WORD), _words(windows, shown)),
+    TokenKind(LINE, (AFTER_BREAK, WITHIN_LINE), _lines(windows, shown)),
+    TokenKind(REPEATED, (AGAIN, NEW), np.where(distances > 0, 0, 1)),
+    TokenKind(DISTANCE, *_octaves(distances, {0: NEW})),
   ]
   return {each.name: _used(each) for each in found}
 
@@ -186,8 +186,8 @@ def _lines(windows: np.ndarray, shown: Sequence[str]) -> np.ndarray:
   return np.where(breaks[windows[:, :-1]], 0, 1)
 
 
-def _used(kind: Kind) -> Kind:
+def _used(kind: TokenKind) -> TokenKind:
   """The kind without the classes that no token is in."""
   present, of = np.unique(kind.of, return_inverse=True)
   classes = tuple(kind.classes[place] for place in present)
-  return Kind(kind.name, classes, of.reshape(kind.of.shape))
+  return TokenKind(kind.name, classes, of.reshape(kind.of.shape))

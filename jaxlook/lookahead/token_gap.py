@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxlook import models
 from jaxlook.interventions.forward import forward_only
-from jaxlook.lookahead.token_classes import Kind
+from jaxlook.lookahead.token_classes import TokenKind
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
 
@@ -50,13 +50,13 @@ def _losses(decoder: Decoder, params: Any, windows: jax.Array) -> jax.Array:
   return jax.lax.map(batch, windows)
 
 
-def shares(kind: Kind) -> np.ndarray:
+def shares(kind: TokenKind) -> np.ndarray:
   """The share of all tokens that is in each class, [C]."""
   found = np.bincount(kind.of.ravel(), minlength=len(kind.classes))
   return found / kind.of.size
 
 
-def class_means(values: np.ndarray, kind: Kind) -> np.ndarray:
+def class_means(values: np.ndarray, kind: TokenKind) -> np.ndarray:
   """The mean over the tokens of each class.
 
   Args:

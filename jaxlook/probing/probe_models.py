@@ -23,7 +23,7 @@ from jaxlook.probing.targets import (
   LEAST_SQUARES,
   NATS,
   R2,
-  Plan,
+  ProbePlan,
   Targets,
   halves,
   rows,
@@ -35,7 +35,7 @@ BASELINE = "baseline"
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class ProbeScores:
   """Held-out scores of one kind.
 
   Attributes:
@@ -54,7 +54,7 @@ class Scores:
 
 
 @dataclasses.dataclass(frozen=True)
-class Probed:
+class ProbeResults:
   """What probes found in the models of a variant.
 
   Attributes:
@@ -66,8 +66,8 @@ class Probed:
 
   variant: str
   seeds: tuple[int, ...]
-  scores: Mapping[str, Scores]
-  control: "Probed | None" = None
+  scores: Mapping[str, ProbeScores]
+  control: "ProbeResults | None" = None
 
   def values(
     self, score: str, site: str, target: str, kind: str = PROBE
@@ -120,8 +120,8 @@ def read_sites(
 
 
 def probe_models(
-  plan: Plan, decoder: Decoder, params: Any, key: jax.Array
-) -> dict[str, Scores]:
+  plan: ProbePlan, decoder: Decoder, params: Any, key: jax.Array
+) -> dict[str, ProbeScores]:
   """Fits and scores all probes in the models of all seeds.
 
   Args:
@@ -155,7 +155,7 @@ def probe_models(
   scores = {}
   for score, (scored, *by_position) in found.items():
     probe, shuffled = np.split(np.asarray(scored, np.float64), 2, axis=-1)
-    scores[score] = Scores(
+    scores[score] = ProbeScores(
       stream if score in (ACCURACY, NATS) else everywhere,
       cast(Targets, plan.values if score == R2 else plan.labels),
       probe,

@@ -5,8 +5,8 @@ partial sums and the sums that would be asked for at later positions. On text:
 the tokens from n to n + tau, and, where tokens are bytes, where words begin and
 end. `Targets.positions` are the positions n at which all targets exist.
 
-A `Plan` has them beside the scores that need no model. Running models is left
-to `probing`.
+A `ProbePlan` has them beside the scores that need no model. Running models is
+left to `probing`.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ class Targets:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ProbePlan:
   """What is asked of models, and what is known without them.
 
   Attributes:
@@ -342,7 +342,7 @@ def _most_often(
   return seen[order][last], label[order][last]
 
 
-def precache_plan(task: Precache, inputs: jax.Array) -> Plan:
+def precache_plan(task: Precache, inputs: jax.Array) -> ProbePlan:
   """`precache_targets` beside a ridge on all inputs that they are made of.
 
   Args:
@@ -355,12 +355,12 @@ def precache_plan(task: Precache, inputs: jax.Array) -> Plan:
   values = precache_targets(task, inputs)
   window = precache_window(inputs, values.positions)
   baseline = {OBSERVED: _observed(window, values)}
-  return Plan(inputs, values.positions, values, None, 0, 0, {R2: baseline})
+  return ProbePlan(inputs, values.positions, values, None, 0, 0, {R2: baseline})
 
 
 def text_plan(
   text: Text, windows: np.ndarray, *, top: int, stride: int, steps: int
-) -> Plan:
+) -> ProbePlan:
   """The tokens to come, and words where tokens are bytes, beside counts.
 
   Args:
@@ -395,7 +395,7 @@ def text_plan(
     observed = _observed(token_window(windows, ids, at), values)
     baselines[R2] = {OBSERVED: observed}
   inputs = jnp.asarray(windows[:, :-1])
-  return Plan(inputs, at, values, labels, len(ids) + 1, steps, baselines)
+  return ProbePlan(inputs, at, values, labels, len(ids) + 1, steps, baselines)
 
 
 def _told(

@@ -31,7 +31,7 @@ from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
 
 Direction = Literal["forward", "reversed"]
-Teacher = Literal["forced", "teacherless", "masked"]
+AnswerInputs = Literal["forced", "teacherless", "masked"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PathStar:
   path_length: int = 5
   node_count: int = 50
   direction: Direction = "forward"
-  teacher: Teacher = "forced"
+  teacher: AnswerInputs = "forced"
 
   def __post_init__(self):
     """Refuses graphs that are no star or need more labels."""
@@ -64,7 +64,7 @@ class PathStar:
         f"node_count must be at least {self.nodes}, the nodes of a graph, not"
         f" {self.node_count}"
       )
-    for field, allowed in (("direction", Direction), ("teacher", Teacher)):
+    for field, allowed in (("direction", Direction), ("teacher", AnswerInputs)):
       if getattr(self, field) not in get_args(allowed):
         raise ValueError(
           f"{field} must be one of {', '.join(get_args(allowed))}, not"
@@ -228,7 +228,7 @@ def hide(
   key: jax.Array,
   inputs: jax.Array,
   first: int,
-  teacher: Teacher,
+  teacher: AnswerInputs,
   dummy: int,
 ) -> jax.Array:
   """Replaces inputs of the answer by a dummy token, as `teacher` says.
@@ -255,7 +255,7 @@ def hide(
 
 
 def clever_hans(
-  degree: int, steps: int, direction: Direction, teacher: Teacher
+  degree: int, steps: int, direction: Direction, teacher: AnswerInputs
 ) -> np.ndarray:
   """The loss of who follows edges and sees no further, by step of the answer.
 

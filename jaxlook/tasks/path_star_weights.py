@@ -29,8 +29,8 @@ import numpy as np
 
 from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.path_star import (
+  AnswerInputs,
   Direction,
-  Teacher,
   check_shape,
   clever_hans,
   hide,
@@ -68,7 +68,7 @@ class PathStarWeights:
   split: Split = "train"
   edge_share: float = 0.5
   direction: Direction = "forward"
-  teacher: Teacher = "forced"
+  teacher: AnswerInputs = "forced"
   graph_seed: int = 0
 
   def __post_init__(self):
@@ -86,7 +86,7 @@ class PathStarWeights:
     for field, allowed in (
       ("split", Split),
       ("direction", Direction),
-      ("teacher", Teacher),
+      ("teacher", AnswerInputs),
     ):
       if getattr(self, field) not in get_args(allowed):
         raise ValueError(

@@ -29,10 +29,10 @@ class PlanTest(base.TestCase):
     self.assertLessEqual(cut.batch * cut.heads * scores, room)
 
   @parameterized.parameters(
-    block_sizes.Plan(5, 6, 4, 1),
-    block_sizes.Plan(5, 2, 4, 2),
-    block_sizes.Plan(5, 6, 2, 3),
-    block_sizes.Plan(5, 1, 1, 1),
+    block_sizes.BlockPlan(5, 6, 4, 1),
+    block_sizes.BlockPlan(5, 2, 4, 2),
+    block_sizes.BlockPlan(5, 6, 2, 3),
+    block_sizes.BlockPlan(5, 1, 1, 1),
   )
   def test_every_sequence_and_head_is_done_once(self, cut):
     """Whatever the cut, all results stand where they belong."""

@@ -122,7 +122,10 @@ class AgreementTest(base.TestCase):
   @parameterized.product(name=_MODELS)
   def test_composition(self, name):
     """E3 of CLAIMS: the scores of all pairs of heads, of every kind."""
-    model, kinds = huggingface.load(_DATA / name), get_args(composition.Kind)
+    model, kinds = (
+      huggingface.load(_DATA / name),
+      get_args(composition.CompositionKind),
+    )
 
     @jax.jit
     def scores(params):

@@ -67,7 +67,7 @@ class BuiltTest(base.Float64TestCase):
   def test_known_memories(self):
     """One of two live neurons writes what follows its trigger."""
     windows = np.array(ROWS * 2)
-    setup = memory_study.Setup(windows=9, batch=2, top=3, tokens=1)
+    setup = memory_study.MemorySetup(windows=9, batch=2, top=3, tokens=1)
     text = memory_study.corpus(windows[:, :-1], windows[:, 1:], setup)
     np.testing.assert_array_equal(text.counted.reshape(6, 5)[3:], False)
     params = jax.tree.map(lambda x: x[None], built())
@@ -116,7 +116,7 @@ class BuiltTest(base.Float64TestCase):
     """Each value says what follows its own trigger, and no other one."""
     # Neuron n fires at token n, and says n + 1, which always follows.
     windows = (np.arange(9)[:, None] + np.arange(6)) % 5
-    setup = memory_study.Setup(windows=9, batch=2, top=3, tokens=1)
+    setup = memory_study.MemorySetup(windows=9, batch=2, top=3, tokens=1)
     text = memory_study.corpus(windows[:, :-1], windows[:, 1:], setup)
     params, one_hot = built(), jnp.eye(6)
     params["block_0"]["mlp"] = {
@@ -141,7 +141,7 @@ class BuiltTest(base.Float64TestCase):
     Three draws are a pattern if they end alike. Equal prefixes are one.
     """
     windows = np.array([[0, 0, 1], [1, 0, 1], [1, 0, 1]])
-    setup = memory_study.Setup(windows=3, batch=1)
+    setup = memory_study.MemorySetup(windows=3, batch=1)
     text = memory_study.corpus(windows[:, :-1], windows[:, 1:], setup)
     chance = memory_study.random_patterns(text, 3)
     all_0, all_1 = (3 / 4) ** 3, (1 / 4) ** 3
@@ -157,7 +157,7 @@ class BuiltTest(base.Float64TestCase):
 
   def test_no_batch(self):
     """Too little text for one batch is refused."""
-    setup = memory_study.Setup(batch=4)
+    setup = memory_study.MemorySetup(batch=4)
     with self.assertRaisesRegex(ValueError, "has 3 held-out windows; .* 4"):
       memory_study.corpus(np.ones((3, 2)), np.ones((3, 2)), setup)
 

@@ -26,7 +26,7 @@ def show(ids):
 def plan(drawn=50):
   """The text held against itself."""
   return check.make_plan(
-    *(WINDOWS, WINDOWS, 5), check.Scale(1, 1, 0.0, 1, 2, drawn)
+    *(WINDOWS, WINDOWS, 5), check.TrigramScale(1, 1, 0.0, 1, 2, drawn)
   )
 
 
@@ -44,7 +44,7 @@ def checked(variant, effects, copying):
     counts.append(trigram_counts.count(WINDOWS, *each[1:4]))
     mixed.append(trigram_counts.count(WINDOWS, *other[1:4]))
   drawn = np.tile(np.arange(50.0), (2, 1))
-  return check.Checked(
+  return check.TrigramResults(
     *(variant, (0, 1), listed, counts, mixed, drawn),
     *(np.array(copying), np.array([1.5, 1.25])),
   )
@@ -65,7 +65,9 @@ class PlanTest(base.TestCase):
       ValueError,
       "only 2 tokens have a share of 0.19 of the text, too few to list 3",
     ):
-      check.make_plan(*(WINDOWS, WINDOWS, 5), check.Scale(1, 1, 0.19, 2, 2, 1))
+      check.make_plan(
+        *(WINDOWS, WINDOWS, 5), check.TrigramScale(1, 1, 0.19, 2, 2, 1)
+      )
 
 
 class SummaryTest(base.TestCase):

@@ -256,7 +256,7 @@ class ContenderTest(base.TestCase):
       "unlucky": Contender("unlucky", fail),
     }
     shape = Shape(1, 1024, 1, 1)
-    config = measuring.Config((shape,), rounds=2)
+    config = measuring.ContendersConfig((shape,), rounds=2)
     with contextlib.redirect_stdout(io.StringIO()):
       found = measuring.measure(config, competing, limit=4.0 * 1024**2)
     self.assertEqual(list(found.times[shape]), ["small"])

@@ -97,8 +97,8 @@ class ClaimsTest(base.TestCase):
 
   def test_table_gives_no_interval_to_one_seed(self):
     """A row for every tau and method, with a dash for the interval."""
-    one = lens.Scores(*jnp.full((2, 1, 2, 3), 0.25))
-    measured = lens.Measured(
+    one = lens.MethodScores(*jnp.full((2, 1, 2, 3), 0.25))
+    measured = lens.LensResults(
       {name: one for name in (lens.LEARNED, lens.LOGITS, lens.HIDDEN)},
       {name: one for name in lens.METHODS},
     )

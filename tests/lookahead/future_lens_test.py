@@ -108,7 +108,7 @@ class SetupTest(base.TestCase):
   )
   def test_bad_settings_are_refused(self, fields, message):
     with self.assertRaisesRegex(ValueError, message):
-      dataclasses.replace(future_pairs.Setup(), **fields)
+      dataclasses.replace(future_pairs.LensSetup(), **fields)
 
 
 class ChosenTest(base.TestCase):
@@ -116,15 +116,15 @@ class ChosenTest(base.TestCase):
     """Not where it is scored; controls of the prompt follow the prompt."""
     rng = np.random.default_rng(0)
 
-    def scores() -> lens.Scores:
-      return lens.Scores(*rng.uniform(size=(2, 5, 3, 2)))
+    def scores() -> lens.MethodScores:
+      return lens.MethodScores(*rng.uniform(size=(2, 5, 3, 2)))
 
     fitted = {lens.LOGITS: scores(), lens.LEARNED: scores()}
     scored = {
       name: scores()
       for name in (lens.LOGITS, lens.LEARNED, lens.FED, lens.COUNTED)
     }
-    measured = lens.Measured(fitted, scored)
+    measured = lens.LensResults(fitted, scored)
     for method, chooser in (
       (lens.LOGITS, lens.LOGITS),
       (lens.LEARNED, lens.LEARNED),
@@ -199,7 +199,7 @@ class LinearTest(base.Float64TestCase):
     """Ridge on standardised states, then norm and head, all in numpy."""
     params, decoder = params_of(0), Decoder(CONFIG)
     fitted, others = (
-      future_pairs.Pairs(
+      future_pairs.StatePairs(
         states=states_of(seed, 40, LAYERS),
         later=states_of(seed + 1, 40, 3),
         current=jnp.zeros(40, jnp.int32),
@@ -372,7 +372,7 @@ CYCLE = 8
 CYCLE_CONFIG = DecoderConfig(
   layers=1, width=16, heads=2, max_length=8, vocab_size=CYCLE, init_std=0.3
 )
-CYCLE_SETUP = future_pairs.Setup(
+CYCLE_SETUP = future_pairs.LensSetup(
   fit_positions=4,
   score_positions=2,
   prompt_length=3,

@@ -6,7 +6,7 @@ from absl.testing import absltest
 
 from jaxlook import models
 from jaxlook.lookahead import token_gap
-from jaxlook.lookahead.token_classes import Kind
+from jaxlook.lookahead.token_classes import TokenKind
 from jaxlook.models import Decoder, DecoderConfig
 from tests.fixtures import base
 
@@ -42,7 +42,7 @@ class MeansTest(base.TestCase):
     rng = np.random.default_rng(1)
     self.values = rng.normal(size=(3, 20, 4))
     of = rng.integers(0, 3, (20, 4))
-    self.kind = Kind("kind", ("a", "b", "c"), of)
+    self.kind = TokenKind("kind", ("a", "b", "c"), of)
 
   def test_class_means(self):
     """The mean of each class and seed; weighted by shares, of all."""

@@ -226,7 +226,7 @@ class ProbingTest(base.Float64TestCase):
       plan, Decoder(config), params, jax.random.key(0)
     )
     self.assertLen(scores, 4)
-    found = probe_models.Probed("causal", (0,), scores)
+    found = probe_models.ProbeResults("causal", (0,), scores)
     table = probes.score_table(
       [found], plan.baselines, probe_models.ACCURACY, ["residual"], ["token n"]
     )

@@ -5,7 +5,7 @@ reads a couplet while its residual stream is changed at one place and layer;
 what it then expects, or writes, is held against what a planner of its own
 class and one of another class would. All seeds run in one program.
 
-  places, pairs     where to change a model, and whose state it then gets
+  places            where to change a model
   answers, writing  what a changed model expects, and what it writes
   swaps, steering   the changes: a donor's state, a direction between families
   changes           runs a model under each change at each layer and place
@@ -33,7 +33,6 @@ __all__ = [
   "answers",
   "changes",
   "class_probe",
-  "pairs",
   "places",
   "routes",
   "steering",

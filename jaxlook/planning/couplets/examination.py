@@ -60,7 +60,7 @@ class Examined(NamedTuple):
     probed: how well the class is read off, at `probed_places`.
   """
 
-  measured: measures.Measured
+  measured: measures.CoupletResults
   swapped: Parts[Effect]
   rewritten: Written
   steered: Parts[Effect]

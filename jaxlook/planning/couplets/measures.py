@@ -24,7 +24,7 @@ from jaxlook.tasks.task import Batch
 BEAMS = 8
 
 
-class Measured(NamedTuple):
+class CoupletResults(NamedTuple):
   """Models of E seeds on held-out couplets.
 
   Attributes:
@@ -52,7 +52,7 @@ class Measured(NamedTuple):
 
 def measure(
   decoder: Decoder, task: Couplets, params: Any, batch: Batch, key: jax.Array
-) -> Measured:
+) -> CoupletResults:
   """Measures the models of one variant.
 
   Args:
@@ -76,7 +76,7 @@ def measure(
   free_ExT = np.full(losses_ExBxT.shape[::2], np.nan)
   if not rhymes.all():
     free_ExT = losses_ExBxT[:, ~rhymes].mean(axis=1)
-  return Measured(
+  return CoupletResults(
     losses_ExBxT[:, rhymes].mean(axis=1),
     free_ExT,
     *(

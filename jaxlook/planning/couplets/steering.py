@@ -4,7 +4,7 @@ To the residual stream of a RHY couplet of class r is added, at one place where
 it enters one layer, strength times (mean over RHY couplets of class r' - that
 of class r), position by position; the means are over other couplets than those
 that are steered. Beside it a random direction of the same length. FREE lines
-are steered, too, by the classes of their keys; r' is that of `pairs`. All
+are steered, too, by the classes of their keys; r' is that of `donors`. All
 arrays have the axes [E, K, A, L, P, G]: those of `swaps`, with K the kind of
 direction (`KINDS`), and A the strength.
 
@@ -31,7 +31,7 @@ from jaxlook.planning.couplets.changes import (
   writings,
 )
 from jaxlook.planning.couplets.places import Place, places
-from jaxlook.planning.couplets.swaps import pairs
+from jaxlook.planning.couplets.swaps import donors
 from jaxlook.planning.couplets.writing import Written
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets
@@ -158,7 +158,7 @@ def steering(
   strengths: jax.Array,
   key: jax.Array,
 ) -> Changes:
-  """The changes that steer couplets to the classes of `pairs`.
+  """The changes that steer couplets to the classes of `donors`.
 
   Args:
     decoder: the model.
@@ -175,7 +175,7 @@ def steering(
     random direction.
   """
   truth, known = task.truth(batch), task.truth(reference)
-  meant = pairs(truth)
+  meant = donors(truth)
   own_LxBxTxD = streams(decoder, params, batch.inputs)
   read_LxRxTxD = streams(decoder, params, reference.inputs)
   member_RxC = (

@@ -1,10 +1,10 @@
 """Swaps the state at a place between couplets: is the plan stored there?
 
 At one place, where it enters one layer, a couplet's residual stream becomes
-that of a donor (`pairs`). Measured is what the model then expects of line 2
+that of a donor (`donors`). Measured is what the model then expects of line 2
 (`answers`), and what it writes (`writing`), at every layer and place, also
 where nothing is changed. All arrays have the axes [E, K, L, P, G]: seed, kind
-of donor (`pairs.KINDS`), layer 0 .. L - 1 that the stream enters, place
+of donor (`donors.KINDS`), layer 0 .. L - 1 that the stream enters, place
 (`places.places`) and genre (RHY, FREE).
 
 Controls: donors of the same class, FREE lines, and fillers of line 1 should
@@ -45,7 +45,7 @@ OTHER, SAME, SHUFFLED = KINDS = ("other class", "same class", "shuffled donor")
 """
 
 
-class Pairs(NamedTuple):
+class Donors(NamedTuple):
   """Donors for every couplet of a batch.
 
   Attributes:
@@ -59,7 +59,7 @@ class Pairs(NamedTuple):
   target: jax.Array
 
 
-def pairs(truth: Truth) -> Pairs:
+def donors(truth: Truth) -> Donors:
   """Finds donors: the next couplets that will do, round the batch.
 
   Couplets are drawn independently, so the next is as good as any, and no key
@@ -81,7 +81,7 @@ def pairs(truth: Truth) -> Pairs:
   twin, has_twin = _next(number, alike & same & others)
   shuffled, has_shuffled = _next(other, alike & others)
   valid = jnp.stack([has_other, has_twin, has_shuffled]) & has_other[None]
-  return Pairs(jnp.stack([other, twin, shuffled]), valid, key[other])
+  return Donors(jnp.stack([other, twin, shuffled]), valid, key[other])
 
 
 def _next(after: jax.Array, allowed: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -185,9 +185,9 @@ def swapped(
     batch: couplets.
 
   Returns:
-    A change for each of `pairs.KINDS`.
+    A change for each of `donors.KINDS`.
   """
-  found = pairs(task.truth(batch))
+  found = donors(task.truth(batch))
   own_LxBxTxD = streams(decoder, params, batch.inputs)
   return Changes(
     lambda kind: jnp.take(own_LxBxTxD, found.donor[kind], axis=1),

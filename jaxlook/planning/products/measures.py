@@ -38,7 +38,7 @@ from jaxlook.tasks.text import cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
+class ProductSizes:
   """How much to measure on.
 
   Attributes:
@@ -67,7 +67,7 @@ class Sizes:
         )
 
 
-class Measured(NamedTuple):
+class ProductResults(NamedTuple):
   """What models of one variant do; E seeds, K = 2n digits of the answer.
 
   Attributes:
@@ -123,9 +123,9 @@ def measure(
   task: Multiplication,
   params: Any,
   key: jax.Array,
-  sizes: Sizes,
+  sizes: ProductSizes,
   alive: Sequence[bool] | None = None,
-) -> Measured:
+) -> ProductResults:
   """Measures the models of one variant.
 
   Args:
@@ -163,7 +163,9 @@ class _Products(NamedTuple):
   full: Batch
 
 
-def _draw(task: Multiplication, sizes: Sizes, key: jax.Array) -> _Products:
+def _draw(
+  task: Multiplication, sizes: ProductSizes, key: jax.Array
+) -> _Products:
   key_full, key_lengths = jax.random.split(key)
   counts = range(1, task.digits + 1)
   pairs = [None, *itertools.product(counts, counts)]
@@ -189,11 +191,11 @@ def _batch(task: Multiplication, key: jax.Array, count: int) -> Batch:
 def _measure(
   decoder: Decoder,
   task: Multiplication,
-  sizes: Sizes,
+  sizes: ProductSizes,
   params: Any,
   products: _Products,
   key: jax.Array,
-) -> Measured:
+) -> ProductResults:
   def scores(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Loss and accuracy by digit, and how many products are wholly right."""
     logits = models.apply(decoder, params, batch.inputs)
@@ -210,7 +212,7 @@ def _measure(
     decoder, task, sizes, params, products.full
   )
   read, shuffled = _probed(decoder, task, sizes, params, products.full, key)
-  return Measured(
+  return ProductResults(
     losses=losses[0],
     full_losses=losses[-1],
     accuracies=accuracies[-1],
@@ -229,7 +231,7 @@ def _measure(
 def _behaviour(
   decoder: Decoder,
   task: Multiplication,
-  sizes: Sizes,
+  sizes: ProductSizes,
   params: Any,
   batch: Batch,
 ) -> tuple[jax.Array, jax.Array, jax.Array, Swapped]:
@@ -259,7 +261,7 @@ def _behaviour(
 def _probed(
   decoder: Decoder,
   task: Multiplication,
-  sizes: Sizes,
+  sizes: ProductSizes,
   params: Any,
   batch: Batch,
   key: jax.Array,

@@ -60,7 +60,7 @@ def full(task: Multiplication) -> Multiplication:
 
 
 class Swapped(NamedTuple):
-  """Digits after a swap; as in `products.measures.Measured`, no E."""
+  """Digits after a swap; as in `products.measures.ProductResults`, no E."""
 
   moved: jax.Array
   left: jax.Array

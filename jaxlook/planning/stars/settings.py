@@ -16,7 +16,12 @@ from jaxlook.models import Decoder
 from jaxlook.planning.stars import plans as stars
 from jaxlook.planning.stars.answers import Answers, accuracy, measure
 from jaxlook.stats.claims import by_seed
-from jaxlook.tasks.path_star import Direction, PathStar, Teacher, clever_hans
+from jaxlook.tasks.path_star import (
+  AnswerInputs,
+  Direction,
+  PathStar,
+  clever_hans,
+)
 from jaxlook.tasks.path_star_weights import PathStarWeights
 
 FORWARD = "forward"
@@ -81,18 +86,18 @@ class Graphs:
         self.arms,
         self.arm_length,
         edge_share=self.edge_share,
-        teacher=cast(Teacher, teacher),
+        teacher=cast(AnswerInputs, teacher),
       )
     return PathStar(
       self.degree,
       self.path_length,
       self.node_count,
       direction=cast(Direction, REVERSED if setting == REVERSED else FORWARD),
-      teacher=cast(Teacher, teacher),
+      teacher=cast(AnswerInputs, teacher),
     )
 
 
-class Found(NamedTuple):
+class GraphResults(NamedTuple):
   """What a variant's models of one setting do.
 
   Attributes:
@@ -126,7 +131,7 @@ def examine(
   key: jax.Array,
   count: int,
   alive: Sequence[bool] | None = None,
-) -> Found:
+) -> GraphResults:
   """Asks trained and untrained models the same questions.
 
   Args:
@@ -167,7 +172,7 @@ def examine(
     forced = np.concatenate([answers.correct, answers.paths[:, None]], axis=1)
   else:
     forced = by_seed(_forced(task, decoder, params, key_forced, dummy), alive)
-  return Found(
+  return GraphResults(
     answers=answers,
     forced=forced,
     untrained=measured(untrained),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.reports import gradient_anatomy
-from jaxlook.lookahead.gradient_anatomy import HOWS, KINDS, Examination
+from jaxlook.lookahead.gradient_anatomy import HOWS, KINDS, AnatomyResults
 from tests.fixtures import base
 
 LENGTH = 4
@@ -18,7 +18,7 @@ def _found(future, useful, seeds=3):
   # Rows are distances; the own edge costs 1, each later one `useful`.
   rise = np.where(distance == 0, 1.0, useful) * (query >= distance)
   maps = np.ones((seeds, LENGTH, LENGTH))
-  return Examination(
+  return AnatomyResults(
     grams={kind: gram[:, None, None] for kind in KINDS},
     influence=maps[:, None],
     parameter_influence=maps,

@@ -10,7 +10,7 @@ from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import agreeing, ending
 from jaxlook.circuits.memory_triggers import Triggers
-from jaxlook.circuits.memory_values import KINDS, Values
+from jaxlook.circuits.memory_values import KINDS, NeuronValues
 from tests.fixtures import base
 
 CHANCE = {
@@ -45,9 +45,9 @@ def examined(variant, changed=None, seeds=(0, 1), layers=2):
     return jnp.tile(jnp.array(numbers), (*shape, 1))
 
   triggers = Triggers(jnp.asarray(coefficient), each(0, 1, -1), each(1, 2, -1))
-  spoken = Values(each(0, 3), each(0.75, 0.25), jnp.zeros(shape))
+  spoken = NeuronValues(each(0, 3), each(0.75, 0.25), jnp.zeros(shape))
   following = np.tile([0, 4, 0], (*shape, 1))
-  found = study.Found(by_layer, overall, triggers, spoken, following)
+  found = study.MemoryResults(by_layer, overall, triggers, spoken, following)
   return memories_report.Examined(variant, seeds, found)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.reports import multiplication_claims as products_claims
 from jaxlook.planning.products import plans
-from jaxlook.planning.products.measures import Measured
+from jaxlook.planning.products.measures import ProductResults
 from jaxlook.stats.myopia_gap import CAUSAL, RESIDUAL
 from jaxlook.tasks.multiplication import Multiplication
 from tests.fixtures import base
@@ -27,7 +27,7 @@ def measured(
   planned: float = 0.0,
   gain: float = 0.0,
   spread: float = 1.0,
-) -> Measured:
+) -> ProductResults:
   """Of three seeds and two layers; `planned` is what is there before `=`."""
   task, noise = _TASKS[setting], spread * _NOISE
   where, digits = list(plans.places(task)), task.answer_digits
@@ -39,7 +39,7 @@ def measured(
   read[:, -1, last] += planned
   share = right + noise
   steps = _wide(share, digits)
-  return Measured(
+  return ProductResults(
     losses=1 - steps,
     full_losses=1 - steps,
     accuracies=steps,

@@ -16,7 +16,7 @@ def measured(variant, orders):
   orders = np.array(orders)
   half = (orders[:, :1] + orders[:, 1:2]) / 2
   layers = np.concatenate([half, half], axis=1)
-  return term_losses.Measured(
+  return term_losses.PathTermResults(
     variant,
     (0, 1),
     TermLosses(orders, orders[:, 1:] + 0.01, layers, layers),  # pyright: ignore

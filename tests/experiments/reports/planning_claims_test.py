@@ -7,7 +7,7 @@ from experiments.reports.planning_claims import claims, plan_place
 from jaxlook.planning.couplets import examination, places
 from jaxlook.planning.couplets.answers import Effect, Parts
 from jaxlook.planning.couplets.examination import Examined, main_places
-from jaxlook.planning.couplets.measures import Measured
+from jaxlook.planning.couplets.measures import CoupletResults
 from jaxlook.planning.couplets.writing import Fits, Written
 from jaxlook.probing.linear import Classified
 from jaxlook.tasks import couplets_oracle as oracle
@@ -38,9 +38,9 @@ def _shaped(task, fill):
 
   swaps, steers = (3, LAYERS), (2, 2, LAYERS)
   return Examined(
-    measured=Measured(
+    measured=CoupletResults(
       *(fill(f"loss/{g}", (SEEDS, task.length)) for g in ("RHY", "FREE")),
-      *(fill(f"write/{n}", (SEEDS,)) for n in Measured._fields[2:]),
+      *(fill(f"write/{n}", (SEEDS,)) for n in CoupletResults._fields[2:]),
     ),
     swapped=of(Parts, Parts, Effect, "swap", (*swaps, every, 2)),
     rewritten=of(Written, Written, Fits, "rewrite", (*swaps, main, 2)),

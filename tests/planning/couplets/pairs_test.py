@@ -21,7 +21,7 @@ class PairsTest(base.TestCase):
     draw = np.random.default_rng(0)
     rhymes = draw.random(_SIZE) < 0.4
     key = draw.integers(16, size=_SIZE)
-    found = jax.jit(swaps.pairs)(_truth(rhymes, key))
+    found = jax.jit(swaps.donors)(_truth(rhymes, key))
     donor, valid, target = map(np.asarray, found)
     self.assertTrue(valid.all())
     np.testing.assert_array_equal(target, key[donor[0]])
@@ -50,7 +50,7 @@ class PairsTest(base.TestCase):
     """Couplets that have no donor say so."""
     rhymes = np.array([True, True, True, False, False, False])
     key = np.array([1, 1, 2, 5, 5, 5])
-    valid = np.asarray(jax.jit(swaps.pairs)(_truth(rhymes, key)).valid)
+    valid = np.asarray(jax.jit(swaps.donors)(_truth(rhymes, key)).valid)
     np.testing.assert_array_equal(
       valid,
       [

@@ -40,7 +40,7 @@ class SwapsTest(base.Float64TestCase):
     params, found = _measured()
     batch = couplets.batch()
     truth = jax.tree.map(np.asarray, couplets.TASK.truth(batch))
-    chosen = jax.tree.map(np.asarray, swaps.pairs(truth))
+    chosen = jax.tree.map(np.asarray, swaps.donors(truth))
     posterior = np.pad(language.topic_posterior(), ((0, 0), (0, 1)))
     blind = np.array([1 / 8] * 8 + [0.0])
     for seed in range(2):

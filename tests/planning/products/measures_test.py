@@ -20,7 +20,7 @@ from jaxlook.tasks.multiplication import NAMES, Multiplication
 from tests.fixtures import base
 
 _TASK = Multiplication(digits=2, pad=3)
-_SIZES = digits.Sizes(products=8, swaps=8, probes=32, beam=2)
+_SIZES = digits.ProductSizes(products=8, swaps=8, probes=32, beam=2)
 
 
 def _decoder(variant="causal"):
