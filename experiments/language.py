@@ -30,6 +30,7 @@ from experiments.common import (
   app,
   compare_variants,
   model_sizes,
+  text_corpus,
   text_setup,
   train_arms,
   training_flags,
@@ -201,7 +202,7 @@ def main() -> None:
   on_text = problem(config, text, chosen)
   elsewhere = {
     name: problem(config, other, chosen)
-    for name, other in text_setup.more_texts(config, text).items()
+    for name, other in text_corpus.more_texts(text).items()
   }
   by_precision = problems(on_text)
   counted = text_setup.baselines(text, on_text)
@@ -209,7 +210,7 @@ def main() -> None:
     for count, metrics in text_setup.baselines(text, other).items():
       counted[count] |= compare_variants.named(metrics, name)
   print(
-    f"text: {text_setup.name()}, {text.train.length} tokens"
+    f"text: {text_corpus.name()}, {text.train.length} tokens"
     f" ({text.train.tokenizer})"
   )
   compare_variants.run(
@@ -218,7 +219,7 @@ def main() -> None:
       title="Language: the loss without gradient from later positions",
       config={
         "experiment": "language",
-        "text": text_setup.about(text),
+        "text": text_corpus.about(text),
         "elsewhere": {
           name: other.about["valid_sha256"] for name, other in elsewhere.items()
         }

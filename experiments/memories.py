@@ -19,7 +19,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
-  text_setup,
+  text_corpus,
   trained_models,
   training_flags,
 )
@@ -113,7 +113,7 @@ def main() -> None:
   with app.naming("corpus"):
     batch = held_out_batch(study.problem, setup.windows)
     text = memory_study.corpus(batch.inputs, batch.targets, setup)
-  show = text_setup.tokenizer_of(study.problem.about).show
+  show = text_corpus.tokenizer_of(study.problem.about).show
   study = dataclasses.replace(
     study, config={**study.config, "memories": dataclasses.asdict(setup)}
   )

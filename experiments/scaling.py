@@ -33,6 +33,7 @@ from experiments.common import (
   app,
   model_sizes,
   results_writer,
+  text_corpus,
   text_setup,
   train_arms,
   trained_models,
@@ -87,7 +88,7 @@ def study(
     variants=(*TRAINED, scaling.LOCAL),
     config={
       "experiment": "scaling",
-      "text": text_setup.about(text),
+      "text": text_corpus.about(text),
       "axis": found.axis,
       "points": {
         each.setting: {
@@ -100,7 +101,7 @@ def study(
       },
       "seeds": config.seeds,
     },
-    setup=f"{text_setup.name()}, {text.train.tokenizer} tokens; N ="
+    setup=f"{text_corpus.name()}, {text.train.tokenizer} tokens; N ="
     f" {config.length}; {listed}; {start}{steps} steps of"
     f" {first.train.batch_size} sequences; {config.seeds} seeds",
     unit=text_setup.UNIT,

@@ -21,6 +21,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  text_corpus,
   text_setup,
   trained_models,
   training_flags,
@@ -100,7 +101,7 @@ def main() -> None:
     study, config={**study.config, "trigrams": dataclasses.asdict(scale)}
   )
   asked = plan(cast(Text, study.problem.task), study, scale)
-  show = text_setup.tokenizer_of(study.problem.about).show
+  show = text_corpus.tokenizer_of(study.problem.about).show
   with trained_models.opened(study) as store:
     subjects = trained_models.subjects(store, study)
     lost = trained_models.lost(subjects)

@@ -22,7 +22,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
-  text_setup,
+  text_corpus,
   trained_models,
   training_flags,
 )
@@ -89,7 +89,7 @@ def build() -> trained_models.Study:
 def main() -> None:
   """Checks the flags, then trains, measures and reports."""
   study = build()
-  show = text_setup.tokenizer_of(study.problem.about).show
+  show = text_corpus.tokenizer_of(study.problem.about).show
   text = cast(Text, study.problem.task)
   windows = np.asarray(study.problem.held_out)
   windows = windows.reshape(-1, windows.shape[-1])

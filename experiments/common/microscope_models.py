@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.common import app, text_setup, trained_models, training_flags
+from experiments.common import app, text_corpus, trained_models, training_flags
 from jaxlook.attention import layers_name, parse_layers
 from jaxlook.circuits.microscope import Specimen
 from jaxlook.models import Decoder, huggingface
@@ -68,7 +68,7 @@ def _of_run(folder: Path) -> ChosenModels:
   arms = _choose(folder)
   about = dict(arms[0].about)
   about["tokenizer"] = flags.FLAGS["tokenizer"].value or about["tokenizer"]
-  tokenizer = text_setup.tokenizer_of(about)
+  tokenizer = text_corpus.tokenizer_of(about)
   with app.naming("step"):
     subjects = [trained_models.subject(arm) for arm in arms]
   specimens = [

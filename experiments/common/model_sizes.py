@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.common import app, text_setup, training_flags
+from experiments.common import app, text_corpus, text_setup, training_flags
 from jaxlook.models import (
   LEARNING_RATES,
   SHAPES,
@@ -139,7 +139,12 @@ def read_text(
         f" {config.length}",
       )
   tokenizer = str(of_folders[0].folder) if of_folders else None
-  text = text_setup.read_text(config, tokenizer, several=several)
+  text = text_corpus.read_text(
+    config.length,
+    config.train.batch_size,
+    tokenizer=tokenizer,
+    several=several,
+  )
   for size in of_folders:
     if text.vocab_size > (size.shape.vocab_size or 0):
       raise app.UsageError(

@@ -18,6 +18,7 @@ from experiments.common import (
   app,
   multiprocess,
   precache_setup,
+  text_corpus,
   text_setup,
   train_arms,
   training_flags,
@@ -211,8 +212,11 @@ def _on_text(name, title, variants, config, about=None) -> Study:
   text_setup.shape(config, vocab_size=2)
   arms = train_arms.arms(variants, config.layers, config.heads)
   about = about or {}
-  text = text_setup.read_text(
-    config, about.get("tokenizer"), about.get("documents", False)
+  text = text_corpus.read_text(
+    config.length,
+    config.train.batch_size,
+    tokenizer=about.get("tokenizer"),
+    documents=about.get("documents", False),
   )
   return Study(
     name=name,
@@ -221,7 +225,7 @@ def _on_text(name, title, variants, config, about=None) -> Study:
     variants=arms,
     config={
       "experiment": name,
-      "text": text_setup.about(text),
+      "text": text_corpus.about(text),
       **dataclasses.asdict(config),
     },
     setup=text_setup.setup(config, text),
@@ -327,7 +331,9 @@ def _on_pretrained(name, title, folder, presets) -> Study:
     heads=shape.heads,
     seeds=1,
   )
-  text = text_setup.read_text(config, tokenizer=str(folder))
+  text = text_corpus.read_text(
+    length, config.train.batch_size, tokenizer=str(folder)
+  )
   if text.vocab_size > (shape.vocab_size or 0):
     raise app.UsageError(
       "tokenizer",
@@ -341,12 +347,12 @@ def _on_pretrained(name, title, folder, presets) -> Study:
     variants=(PRETRAINED,),
     config={
       "experiment": name,
-      "text": text_setup.about(text),
+      "text": text_corpus.about(text),
       "length": length,
       "model": str(folder),
     },
     setup=f"{folder.name}, {shape.layers} layers, width {shape.width}, on"
-    f" {text_setup.name()}, {text.train.tokenizer} tokens; N = {length}",
+    f" {text_corpus.name()}, {text.train.tokenizer} tokens; N = {length}",
     unit=text_setup.UNIT,
     source=text_setup.SOURCE,
     loaded=loaded.params,

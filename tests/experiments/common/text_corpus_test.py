@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments.common import app, text_setup
+from experiments.common import app, text_corpus
 from tests.fixtures import base
 
 
@@ -33,17 +33,16 @@ class ReadingTest(base.TestCase):
       "cache": str(self.root / "cache"),
     } | values
     with flagsaver.flagsaver(**values):
-      config = text_setup.PRESETS["smoke"]
-      return text_setup.read_text(config, documents=kept)
+      return text_corpus.read_text(16, 8, documents=kept)
 
   def test_documents_are_kept_apart_when_asked(self):
     """By the flag, or because the models at hand were trained so."""
     for found in (self.read(True), self.read(documents=True)):
       windows = found.windows(0, range(2), 8).reshape(-1, 17)
       self.assertEqual(np.ptp(windows, axis=1).max(), 0)
-      self.assertTrue(text_setup.about(found)["documents"])
+      self.assertTrue(text_corpus.about(found)["documents"])
     joined = self.read()
-    self.assertNotIn("documents", text_setup.about(joined))
+    self.assertNotIn("documents", text_corpus.about(joined))
     # All but two of 34 windows, of which five cross a break.
     every = joined.windows(0, range(4), 8).reshape(-1, 17)
     self.assertGreater(np.ptp(every, axis=1).max(), 0)

@@ -1,0 +1,221 @@
+"""The text that a binary trains on: its flags, its tokens, what identifies it.
+
+Not a binary. Without `--corpus` the text is generated from a small grammar.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+import jaxlook
+from experiments.common import app, training_flags
+from jaxlook.runs.atomic_files import write_bytes
+from jaxlook.tasks.text import Text
+from jaxlook.text.bpe import find_bpe, train_bpe
+from jaxlook.text.corpus import TokenFile, tokenize
+from jaxlook.text.generated import generated_text
+from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
+
+_CORPUS = flags.DEFINE_string(
+  "corpus",
+  None,
+  "Text to train on: a file (plain, .gz, .xz), a folder of files, or"
+  " datasets:NAME, which takes ,config=C ,split=S ,column=K. Without it a text"
+  " is generated.",
+)
+_VALID = flags.DEFINE_multi_string(
+  "valid",
+  None,
+  "Held-out text; without it, the end of the corpus. Some experiments take"
+  " several and evaluate the models on each.",
+)
+_TOKENIZER = flags.DEFINE_string(
+  "tokenizer",
+  None,
+  "bytes, bpe:N (trained on the corpus), a tokenizer.json, or its folder.",
+)
+_CACHE = flags.DEFINE_string(
+  "cache", "~/.cache/jaxlook", "Folder for tokenised text."
+)
+_DOCUMENTS = flags.DEFINE_boolean(
+  "documents",
+  False,
+  "Keep the files of a folder, or the rows of a data set, apart: no window"
+  " crosses the end of a document.",
+)
+_WORKERS = flags.DEFINE_integer(
+  "workers",
+  None,
+  "Processes that tokenise a large text; one a core by default. The number"
+  " does not change the tokens.",
+)
+
+_GENERATED_BYTES = 4_000_000
+
+
+def read_text(
+  length: int,
+  batch_size: int,
+  *,
+  tokenizer: str | None = None,
+  documents: bool = False,
+  several: bool = False,
+) -> Text:
+  """Tokenises the text that the flags name, or a generated one.
+
+  Args:
+    length: of the windows, in tokens.
+    batch_size: windows a step; the text must hold at least one batch.
+    tokenizer: what to use without `--tokenizer`; bytes by default.
+    documents: whether to keep documents apart even without `--documents`.
+    several: whether `--valid` may name several texts; see `more_texts`.
+
+  Returns:
+    The text; the first text of `--valid` is held out.
+
+  Raises:
+    UsageError: a flag's value cannot be used.
+  """
+  documents = documents or _DOCUMENTS.value
+  held_out = _VALID.value or []
+  if len(held_out) > 1 and not several:
+    raise app.UsageError("valid", f"takes one text here, not {len(held_out)}")
+  with app.naming("cache"):
+    write_bytes(_cache() / "writable", b"")
+
+  named = _TOKENIZER.value or tokenizer or "bytes"
+  trained = re.fullmatch(r"bpe:(\d+)", named)
+  # Before a text is generated, so that a wrong value is refused at once.
+  with app.naming("tokenizer"):
+    loaded = load_tokenizer("bytes" if trained else named)
+  corpus = _corpus(held_out)
+  if trained:
+    with app.naming("tokenizer", "corpus"):
+      loaded = train_bpe(corpus, _cache(), int(trained.group(1)))
+
+  train = _tokenized("corpus", corpus, loaded, documents)
+  valid = None
+  if held_out:
+    valid = _tokenized("valid", held_out[0], loaded, documents)
+    check_apart(Path(corpus), Path(held_out[0]))
+  with app.naming("corpus", "valid"):
+    text = Text(train, valid, length)
+    text.windows(0, range(1), batch_size)
+  return text
+
+
+def _cache() -> Path:
+  return Path(os.path.expanduser(_CACHE.value))
+
+
+def _corpus(held_out: list[str]) -> str:
+  """What `--corpus` names, or the file of the generated text."""
+  if _CORPUS.value is not None:
+    return _CORPUS.value
+  if held_out:
+    raise app.UsageError("valid", "is given without --corpus")
+  if training_flags.PRESET.value == "paper":
+    raise app.UsageError("corpus", "is required with --preset=paper")
+  file = _cache() / f"generated-{jaxlook.__version__}-{_GENERATED_BYTES}.txt"
+  if not file.exists():
+    with app.naming("cache"):
+      write_bytes(file, generated_text(0, _GENERATED_BYTES).encode())
+  return str(file)
+
+
+def _tokenized(
+  flag: str, path: str, tokenizer: Tokenizer, documents: bool
+) -> TokenFile:
+  """The tokens of a flag's text, from the cache if they are there."""
+  workers = _WORKERS.value
+  if workers is None:
+    workers = os.cpu_count() or 1
+  with app.naming(flag, "workers"):
+    if not path:
+      raise ValueError("is empty; give a file or a folder")
+    return tokenize(
+      path, str(_cache()), tokenizer, documents=documents, workers=workers
+    )
+
+
+def more_texts(text: Text) -> dict[str, Text]:
+  """The second and later texts of `--valid`, to evaluate on.
+
+  Args:
+    text: what is trained on, from `read_text`.
+
+  Returns:
+    By the name of each held-out text, the training text with that text held
+    out.
+
+  Raises:
+    UsageError: a text cannot be read, or two have the same name.
+  """
+  tokenizer = tokenizer_of(about(text))
+  documents = text.train.documents is not None
+  found: dict[str, Text] = {}
+  first, *more = _VALID.value or [""]
+  for path in more:
+    name = Path(path).name
+    if name in {*found, Path(first).name}:
+      raise app.UsageError("valid", f"has two texts of the name {name}")
+    file = _tokenized("valid", path, tokenizer, documents)
+    check_apart(Path(_CORPUS.value or ""), Path(path))
+    with app.naming("valid"):
+      found[name] = Text(text.train, file, text.length)
+  return found
+
+
+def check_apart(corpus: Path, valid: Path) -> None:
+  """Refuses a held-out text that lies in the training text, or contains it."""
+  inside = valid.resolve().is_relative_to(corpus.resolve())
+  if inside or corpus.resolve().is_relative_to(valid.resolve()):
+    raise app.UsageError("valid", f"{valid} and {corpus} share files")
+
+
+def tokenizer_of(about: Mapping[str, Any]) -> Tokenizer:
+  """The tokenizer of trained models, to show their tokens as text.
+
+  Args:
+    about: what identifies their text, from `about`.
+
+  Returns:
+    The tokenizer.
+
+  Raises:
+    UsageError: its file is gone or has changed.
+  """
+  name, sha256 = about["tokenizer"], about["tokenizer_sha256"]
+  with app.naming("cache" if name.startswith("bpe:") else "tokenizer"):
+    if name.startswith("bpe:"):
+      return find_bpe(str(_cache()), name, sha256)
+    found = load_tokenizer(name)
+    if found.sha256 != sha256:
+      raise ValueError(f"{name} is not what the models were trained with")
+  return found
+
+
+def about(text: Text) -> dict[str, str | int | float | None]:
+  """What identifies the text: hashes of its bytes and of the tokenizer."""
+  apart = text.train.documents is not None
+  return {
+    "corpus_sha256": text.train.sha256,
+    "valid_sha256": text.valid.sha256 if text.valid else None,
+    "held_out": None if text.valid else text.held_out,
+    "tokenizer_sha256": text.train.tokenizer_sha256,
+    "tokenizer": text.train.tokenizer,
+    "length": text.length,
+    # Left out where it is false, so that older run folders still match.
+    **({"documents": True} if apart else {}),
+  }
+
+
+def name() -> str:
+  """What reports call the text."""
+  if _CORPUS.value is None:
+    return "a generated text (no --corpus was given)"
+  return Path(_CORPUS.value).name
