@@ -43,8 +43,7 @@ from jaxlook.training import Problem
 
 flags.adopt_module_key_flags(training_flags)
 flags.adopt_module_key_flags(text_setup)
-flags.declare_key_flag(model_sizes.MODEL_SIZE.name)
-flags.declare_key_flag(model_sizes.FROM.name)
+flags.adopt_module_key_flags(model_sizes)
 
 _BOTH = flags.DEFINE_bool(
   "both_precisions",
@@ -151,21 +150,6 @@ def problems(on_text: Problem) -> list[Problem]:
   ]
 
 
-def size() -> model_sizes.Size | None:
-  """The one size that a flag names, if any.
-
-  Raises:
-    UsageError: flags name several, or one that cannot be read.
-  """
-  sizes = model_sizes.chosen()
-  if len(sizes) > 1:
-    flag = (
-      model_sizes.FROM if model_sizes.FROM.value else model_sizes.MODEL_SIZE
-    )
-    raise app.UsageError(flag.name, f"takes one here, not {len(sizes)}")
-  return sizes[0] if sizes else None
-
-
 def about_size(chosen: model_sizes.Size | None) -> str:
   """How the setup begins where a size was named."""
   if chosen is None:
@@ -192,7 +176,7 @@ def main() -> None:
   if _BOTH.value and len(flags.FLAGS.valid or ()) > 1:
     raise app.UsageError("valid", "takes one text with --both_precisions")
   text_setup.shape(config, vocab_size=2)
-  chosen = size()
+  chosen = model_sizes.chosen_one()
   if chosen is not None:
     config = model_sizes.fitted(config, chosen)
   variants = train_arms.arms(

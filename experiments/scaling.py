@@ -33,6 +33,7 @@ from experiments.common import (
   app,
   model_sizes,
   results_writer,
+  scaling_setup,
   text_corpus,
   text_setup,
   train_arms,
@@ -48,6 +49,7 @@ from jaxlook.training import FinishedArm, Problem
 flags.adopt_module_key_flags(training_flags)
 flags.adopt_module_key_flags(text_setup)
 flags.adopt_module_key_flags(model_sizes)
+flags.adopt_module_key_flags(scaling_setup)
 TRAINED = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
 SIZES = {
   "smoke": ("0.9k", "3.3k"),
@@ -65,7 +67,7 @@ _FIGURE = "scaling.png"
 
 
 def study(
-  config: text_setup.TextConfig, text: Text, found: model_sizes.Points
+  config: text_setup.TextConfig, text: Text, found: scaling_setup.Points
 ) -> trained_models.Study:
   """What is trained, in the words of report and figure."""
   first = found.problems[0]
@@ -137,7 +139,7 @@ def training_losses(
   return dataclasses.replace(sweep, losses=losses)
 
 
-def notes(found: model_sizes.Points) -> tuple[str, ...]:
+def notes(found: scaling_setup.Points) -> tuple[str, ...]:
   """What a reader has to know of the fits and of the training."""
   rates = {each.train.learning_rate for each in found.problems}
   said = (
@@ -156,9 +158,9 @@ def main() -> None:
     raise app.UsageError("attention", "is given in vain: all arms are fixed")
   config = text_setup.build_config(PRESETS)
   sizes = model_sizes.chosen(SIZES[training_flags.PRESET.value])
-  model_sizes.check_points(config, sizes)
+  scaling_setup.check_points(config, sizes)
   text = model_sizes.read_text(config, sizes)
-  found = model_sizes.points(config, text, sizes)
+  found = scaling_setup.points(config, text, sizes)
   about = study(config, text, found)
   counts = {
     name: metrics["loss"]

@@ -1,12 +1,12 @@
-"""Which models a text experiment trains, where a flag says so.
+"""The models that a text experiment trains, if a flag names their size.
 
-Not a binary: `experiments.language` takes one, `experiments.scaling` several.
-A size is a shape by name, trained from scratch, or a pretrained Hugging Face
-folder that is fine-tuned with its own tokenizer.
+Not a binary: `experiments.language` takes one size, `experiments.scaling`
+several. A size is a named shape that is trained from scratch, or a pretrained
+Hugging Face folder that is fine-tuned with its own tokenizer.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -17,33 +17,34 @@ from jaxlook.models import (
   SHAPES,
   DecoderConfig,
   named_shape,
-  parameter_counts,
 )
 from jaxlook.tasks.text import Text
 from jaxlook.text.tokenizer import load_tokenizer
-from jaxlook.training import Problem, Start, TrainConfig, start_from
+from jaxlook.training import Problem, Start, start_from
 
 MODEL_SIZE = flags.DEFINE_list(
-  "model_size", None, f"A shape by name: {', '.join(SHAPES)}."
+  "model_size", None, f"Shape of the model, by name: {', '.join(SHAPES)}."
 )
 FROM = flags.DEFINE_multi_string(
   "from",
   None,
-  "A Hugging Face folder (GPT-2, Pythia) whose weights all seeds start from.",
+  "Fine-tune this Hugging Face folder (GPT-2, Pythia): all seeds start from its"
+  " weights.",
 )
-DATA_STEPS = flags.DEFINE_list(
-  "data_steps", None, "Lengths of training to compare, at one size."
+# Flags that a named size decides.
+_SHAPE_FLAGS = (
+  training_flags.LAYERS,
+  training_flags.WIDTH,
+  training_flags.HEADS,
 )
-# What a shape has settled.
-_SETTLED = (training_flags.LAYERS, training_flags.WIDTH, training_flags.HEADS)
-# Of the peak that the models were pretrained with (Wu et al. 2024, section 5).
-_FINE_TUNING = 0.4
+# Share of the peak learning rate of the pretraining, and of the steps that warm
+# up (Wu et al. 2024, section 5).
+_FINE_TUNING_RATE = 0.4
+_FINE_TUNING_WARMUP = 0.05
 SAME_START = (
-  "All seeds start from the same pretrained weights and differ in the order of"
-  " the data alone."
+  "All seeds start from the same pretrained weights and differ only in the"
+  " order of the data."
 )
-PARAMETERS = "non-embedding parameters"
-TOKENS = "training tokens"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +52,10 @@ class Size:
   """A model to train.
 
   Attributes:
-    name: what it is called.
-    shape: as published; the text decides the tokens and length of a new one.
-    folder: what it starts from, with its tokenizer; None for a new one.
-    start: the folder's weights.
+    name: of the shape, or of the pretrained folder.
+    shape: as published; a new model takes vocabulary and length from the text.
+    folder: the pretrained model and its tokenizer; None for a new model.
+    start: the folder's weights; None for a new model.
   """
 
   name: str
@@ -67,17 +68,17 @@ def chosen(default: Sequence[str] = ()) -> list[Size]:
   """The sizes that the flags name.
 
   Args:
-    default: names of shapes, where no flag says so.
+    default: names of shapes to use if no flag names any.
 
   Returns:
-    Sizes with distinct names, in order; none where nothing is named.
+    Sizes with distinct names, in order; empty if nothing is named.
 
   Raises:
-    UsageError: a name is unknown or twice there, a folder cannot be read, or
-      flags contradict each other.
+    UsageError: a name is unknown or repeated, a folder cannot be read, or flags
+      contradict each other.
   """
   if FROM.value and MODEL_SIZE.value is not None:
-    raise app.UsageError(MODEL_SIZE.name, "is given in vain: --from settles it")
+    raise app.UsageError(MODEL_SIZE.name, "cannot be combined with --from")
   if FROM.value:
     flag, found = FROM, _pretrained(FROM.value)
   else:
@@ -88,16 +89,29 @@ def chosen(default: Sequence[str] = ()) -> list[Size]:
   names = [size.name for size in found]
   if len(set(names)) < len(names):
     raise app.UsageError(flag.name, f"has a name twice: {', '.join(names)}")
-  for settled in _SETTLED:
-    if found and settled.value is not None:
+  for flag in _SHAPE_FLAGS:
+    if found and flag.value is not None:
       raise app.UsageError(
-        settled.name, f"is given in vain: the size {names[0]} has settled it"
+        flag.name, f"cannot be combined with the model size {names[0]}"
       )
   return found
 
 
+def chosen_one() -> Size | None:
+  """The one size that the flags name; None if they name none.
+
+  Raises:
+    UsageError: the flags name several sizes, or `chosen` refuses them.
+  """
+  sizes = chosen()
+  if len(sizes) > 1:
+    flag = FROM if FROM.value else MODEL_SIZE
+    raise app.UsageError(flag.name, f"takes one here, not {len(sizes)}")
+  return sizes[0] if sizes else None
+
+
 def _pretrained(folders: Sequence[str]) -> list[Size]:
-  """The folders' models, which share their tokens."""
+  """The models of the folders, which must share one tokenizer."""
   found, hashes = [], set()
   for folder in folders:
     with app.naming(FROM.name):
@@ -108,7 +122,9 @@ def _pretrained(folders: Sequence[str]) -> list[Size]:
     found.append(Size(path.resolve().name, loaded.config, path, start))
   if len(hashes) > 1:
     raise app.UsageError(
-      FROM.name, "names folders of different tokenizers: losses in other units"
+      FROM.name,
+      "names folders with different tokenizers; their losses have different"
+      " units",
     )
   return found
 
@@ -116,19 +132,19 @@ def _pretrained(folders: Sequence[str]) -> list[Size]:
 def read_text(
   config: text_setup.TextConfig, sizes: Sequence[Size], several: bool = False
 ) -> Text:
-  """The text in the tokens that all sizes share; see `reading.read_text`.
+  """The text in the tokens that all sizes share.
 
   Args:
-    config: gives the length of the windows.
-    sizes: what to train; a folder's own tokenizer is taken.
-    several: as of `reading.read_text`.
+    config: gives length and number of the windows.
+    sizes: what to train; a pretrained model brings its tokenizer.
+    several: whether `--valid` may name several texts.
 
   Returns:
     The text.
 
   Raises:
-    UsageError: a pretrained model does not know the length or the tokens, or
-      as `reading.read_text`.
+    UsageError: the windows are too long for a pretrained model, the text has
+      tokens that it lacks, or `text_corpus.read_text` refuses the text.
   """
   of_folders = [size for size in sizes if size.folder is not None]
   for size in of_folders:
@@ -155,47 +171,55 @@ def read_text(
 
 
 def fitted(config: text_setup.TextConfig, size: Size) -> text_setup.TextConfig:
-  """The config with what a size settles: its shape, and how it is fine-tuned.
+  """The config with the shape of a size, and with its fine-tuning.
 
   Args:
     config: the scale.
     size: the size.
 
   Returns:
-    The config. Where a pretrained model goes on, the learning rate is 0.4 times
-    that of its pretraining and is reached after 5% of the steps.
+    The config. A pretrained model is trained at 0.4 times the learning rate of
+    its pretraining, unless `--learning_rate` says otherwise, after a warm-up of
+    5% of the steps.
 
   Raises:
-    UsageError: nothing says which learning rate a pretrained model needs.
+    UsageError: the learning rate of the pretraining is unknown, and no
+      `--learning_rate` is given.
   """
-  settled = ("layers", "width", "heads", "init_std", "mlp_width", "tied_head")
+  shape = size.shape
   config = dataclasses.replace(
-    config, **{field: getattr(size.shape, field) for field in settled}
+    config,
+    layers=shape.layers,
+    width=shape.width,
+    heads=shape.heads,
+    init_std=shape.init_std,
+    mlp_width=shape.mlp_width,
+    tied_head=shape.tied_head,
   )
   if size.start is None:
     return config
   rate = training_flags.LEARNING_RATE.value
   if rate is None:
-    published = [
-      LEARNING_RATES[name]
-      for name in LEARNING_RATES
-      if SHAPES[name] == size.shape
-    ]
-    if not published:
-      raise app.UsageError(
-        "learning_rate",
-        f"is needed: {size.name} has the shape of no model whose pretraining is"
-        " known",
-      )
-    rate = _FINE_TUNING * published[0]
+    rate = _fine_tuning_rate(size)
   train = dataclasses.replace(
-    config.train, learning_rate=rate, warmup_fraction=0.05
+    config.train, learning_rate=rate, warmup_fraction=_FINE_TUNING_WARMUP
   )
   return dataclasses.replace(config, train=train)
 
 
+def _fine_tuning_rate(size: Size) -> float:
+  """0.4 times the learning rate of the published model of the same shape."""
+  for name, rate in LEARNING_RATES.items():
+    if SHAPES[name] == size.shape:
+      return _FINE_TUNING_RATE * rate
+  raise app.UsageError(
+    "learning_rate",
+    f"is needed: no published pretraining has the shape of {size.name}",
+  )
+
+
 def problem(config: text_setup.TextConfig, size: Size, text: Text) -> Problem:
-  """The text with a model of a size; its setting is the size's name."""
+  """Language modelling with a model of a size, whose name is the setting."""
   shape = size.shape
   if size.start is None:
     shape = dataclasses.replace(
@@ -207,91 +231,3 @@ def problem(config: text_setup.TextConfig, size: Size, text: Text) -> Problem:
     model=shape,
     start=size.start,
   )
-
-
-@dataclasses.dataclass(frozen=True)
-class Points:
-  """What is compared, in ascending order.
-
-  Attributes:
-    axis: what changes: `PARAMETERS` or `TOKENS`.
-    x: how much of it there is, by setting.
-    problems: one a point.
-    size: the name of the one size, where it does not change.
-  """
-
-  axis: str
-  x: Mapping[str, float]
-  problems: tuple[Problem, ...]
-  size: str | None = None
-
-
-def check_points(config: text_setup.TextConfig, sizes: Sequence[Size]) -> None:
-  """Refuses what gives no points, before any text is read.
-
-  Args:
-    config: the scale.
-    sizes: what to train.
-
-  Raises:
-    UsageError: the flags name fewer than two points, or contradict each other.
-  """
-  for size in sizes:
-    fitted(config, size)
-  if DATA_STEPS.value is None:
-    flag = FROM if FROM.value else MODEL_SIZE
-    _check_distinct(flag.name, list(map(_parameters, sizes)))
-    return
-  if len(sizes) > 1 and (FROM.value or MODEL_SIZE.value):
-    raise app.UsageError(DATA_STEPS.name, f"takes one size, not {len(sizes)}")
-  if training_flags.STEPS.value is not None:
-    raise app.UsageError("steps", "is given in vain: --data_steps settles it")
-  with app.naming(DATA_STEPS.name):
-    lengths = [each.steps for each in _trainings(config.train)]
-  _check_distinct(DATA_STEPS.name, lengths)
-
-
-def points(
-  config: text_setup.TextConfig, text: Text, sizes: Sequence[Size]
-) -> Points:
-  """The problems of all sizes, or of all lengths of training.
-
-  Args:
-    config: the scale; its shape is not used.
-    text: what to train on.
-    sizes: what to train, as `check_points` takes them; the last one alone with
-      `--data_steps`.
-
-  Returns:
-    The points.
-  """
-  if DATA_STEPS.value is None:
-    ordered = sorted(sizes, key=_parameters)
-    return Points(
-      PARAMETERS,
-      {size.name: _parameters(size) for size in ordered},
-      tuple(problem(config, size, text) for size in ordered),
-    )
-  base = problem(config, sizes[-1], text)
-  problems = tuple(
-    dataclasses.replace(base, setting=f"{train.steps} steps", train=train)
-    for train in _trainings(base.train)
-  )
-  tokens = base.train.batch_size * config.length
-  x = {each.setting: each.train.steps * tokens for each in problems}
-  return Points(TOKENS, x, problems, sizes[-1].name)
-
-
-def _parameters(size: Size) -> int:
-  return parameter_counts(size.shape).non_embedding
-
-
-def _trainings(train: TrainConfig) -> list[TrainConfig]:
-  """One for each length of `--data_steps`, with a whole schedule."""
-  lengths = sorted(int(steps) for steps in DATA_STEPS.value or ())
-  return [dataclasses.replace(train, steps=steps) for steps in lengths]
-
-
-def _check_distinct(flag: str, values: Sequence[int]) -> None:
-  if len(set(values)) < max(2, len(values)):
-    raise app.UsageError(flag, "needs two different values or more")

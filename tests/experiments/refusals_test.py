@@ -104,13 +104,16 @@ class RefusalTest(binaries.RefusalTestCase):
     ({"model_size": ["3M"]}, "^--model_size: needs two different values"),
     ({"model_size": ["3M", "9M"]}, "^--model_size: .* one of .*, not '9M'"),
     ({"model_size": ["3M", "3M"]}, "^--model_size: has a name twice: 3M, 3M"),
-    ({"layers": 2}, "^--layers: is given in vain: the size 0.9k has settled"),
+    ({"layers": 2}, "^--layers: cannot be combined with the model size 0.9k"),
     ({"attention": ["myopic"]}, "^--attention: is given in vain: all arms"),
     ({"data_steps": ["5"]}, "^--data_steps: needs two different values"),
     ({"data_steps": ["5", "5"]}, "^--data_steps: needs two different values"),
     ({"data_steps": ["5", "0"]}, "^--data_steps: steps must be at least 1"),
     ({"data_steps": ["5", "x"]}, "^--data_steps: invalid literal"),
-    ({"data_steps": ["1", "2"], "steps": 2}, "^--steps: is given in vain"),
+    (
+      {"data_steps": ["1", "2"], "steps": 2},
+      "^--steps: cannot be combined with --data_steps",
+    ),
     (
       {"data_steps": ["1", "2"], "model_size": ["3M", "11M"]},
       "^--data_steps: takes one size, not 2",

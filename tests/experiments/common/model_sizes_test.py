@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import flagsaver
 
 from experiments import language, scaling
-from experiments.common import model_sizes, text_setup
+from experiments.common import model_sizes, scaling_setup, text_setup
 from jaxlook.models import huggingface, named_shape
 from jaxlook.training import Start
 from tests.fixtures import binaries
@@ -32,10 +32,10 @@ class SizingTest(binaries.RefusalTestCase):
     """Ascending, in the text's tokens and windows, the same windows fed."""
     self._flags(model_size=["3.3k", "0.9k"], corpus=self._corpus())
     sizes = model_sizes.chosen()
-    found = model_sizes.points(
+    found = scaling_setup.points(
       CONFIG, model_sizes.read_text(CONFIG, sizes), sizes
     )
-    self.assertEqual(found.axis, model_sizes.PARAMETERS)
+    self.assertEqual(found.axis, scaling_setup.PARAMETERS)
     self.assertEqual(list(found.x.items()), [("0.9k", 888), ("3.3k", 3312)])
     small, large = found.problems
     self.assertEqual(
@@ -51,7 +51,7 @@ class SizingTest(binaries.RefusalTestCase):
     )
     sizes = model_sizes.chosen()
     text = model_sizes.read_text(CONFIG, sizes)
-    found = model_sizes.points(CONFIG, text, sizes)
+    found = scaling_setup.points(CONFIG, text, sizes)
     self.assertEqual(found.x, {"3 steps": 3 * 8 * 16, "6 steps": 6 * 8 * 16})
     self.assertEqual([p.train.steps for p in found.problems], [3, 6])
     self.assertIn("0.9k (1 layers", scaling.study(CONFIG, text, found).setup)
@@ -66,7 +66,7 @@ class SizingTest(binaries.RefusalTestCase):
     self.assertEqual([size.name for size in sizes], ["b", "a"])
     text = model_sizes.read_text(CONFIG, sizes)
     self.assertEqual(text.vocab_size, 257)
-    small, large = model_sizes.points(CONFIG, text, sizes).problems
+    small, large = scaling_setup.points(CONFIG, text, sizes).problems
     self.assertEqual((small.setting, large.setting), ("a", "b"))
     self.assertEqual(small.model, huggingface.load(folders[1]).config)
     self.assertEqual(small.train.learning_rate, 2e-4)
@@ -95,10 +95,10 @@ class SizingTest(binaries.RefusalTestCase):
     cases = (
       (language, {"from": ["/nowhere"]}, "^--from: /nowhere is not a folder"),
       (language, {"from": [str(bad)]}, "^--from: .*config.json is missing"),
-      (language, {"from": [one]}, "^--learning_rate: is needed: one has"),
+      (language, {"from": [one]}, "^--learning_rate: is needed: .* of one"),
       (language, {"from": [one, two]}, "^--from: takes one here, not 2"),
       (language, {"from": [one], "model_size": ["3.3k"]}, "^--model_size: is"),
-      (language, {"from": [one], "width": 8}, "^--width: is given in vain"),
+      (language, {"from": [one], "width": 8}, "^--width: cannot be combined"),
       (
         language,
         {"from": [one], "learning_rate": 1e-3, "length": 21},

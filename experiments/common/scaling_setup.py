@@ -1,0 +1,119 @@
+"""What `experiments.scaling` compares: model sizes, or amounts of data.
+
+Not a binary. A point of the sweep is one model size, or one length of
+training; every arm is trained at every point.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from absl import flags
+
+from experiments.common import app, model_sizes, training_flags
+from experiments.common.model_sizes import FROM, MODEL_SIZE, Size
+from experiments.common.text_setup import TextConfig
+from jaxlook.models import parameter_counts
+from jaxlook.tasks.text import Text
+from jaxlook.training import Problem, TrainConfig
+
+DATA_STEPS = flags.DEFINE_list(
+  "data_steps",
+  None,
+  "Compare trainings of these numbers of steps, at one model size, instead of"
+  " model sizes.",
+)
+
+PARAMETERS = "non-embedding parameters"
+TOKENS = "training tokens"
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+  """The points of a sweep, in ascending order.
+
+  Attributes:
+    axis: what changes between points: `PARAMETERS` or `TOKENS`.
+    x: how much of it each point has, by setting.
+    problems: one for each point.
+    size: the name of the one model size, if the amount of data changes.
+  """
+
+  axis: str
+  x: Mapping[str, float]
+  problems: tuple[Problem, ...]
+  size: str | None = None
+
+
+def check_points(config: TextConfig, sizes: Sequence[Size]) -> None:
+  """Refuses flags that give fewer than two points, before any text is read.
+
+  Args:
+    config: the scale.
+    sizes: what to train.
+
+  Raises:
+    UsageError: the flags give fewer than two points, or contradict each other.
+  """
+  for size in sizes:
+    model_sizes.fitted(config, size)
+  if DATA_STEPS.value is None:
+    flag = FROM if FROM.value else MODEL_SIZE
+    _check_distinct(flag.name, list(map(_parameters, sizes)))
+    return
+  if len(sizes) > 1 and (FROM.value or MODEL_SIZE.value):
+    raise app.UsageError(DATA_STEPS.name, f"takes one size, not {len(sizes)}")
+  if training_flags.STEPS.value is not None:
+    raise app.UsageError("steps", "cannot be combined with --data_steps")
+  with app.naming(DATA_STEPS.name):
+    lengths = [each.steps for each in _trainings(config.train)]
+  _check_distinct(DATA_STEPS.name, lengths)
+
+
+def points(config: TextConfig, text: Text, sizes: Sequence[Size]) -> Points:
+  """The problems of all sizes, or of all lengths of training.
+
+  Args:
+    config: the scale; each size replaces its shape.
+    text: what to train on.
+    sizes: what to train, checked by `check_points`; with `--data_steps` only
+      the last one is used.
+
+  Returns:
+    The points.
+  """
+  if DATA_STEPS.value is None:
+    ordered = sorted(sizes, key=_parameters)
+    return Points(
+      axis=PARAMETERS,
+      x={size.name: _parameters(size) for size in ordered},
+      problems=tuple(
+        model_sizes.problem(config, size, text) for size in ordered
+      ),
+    )
+  base = model_sizes.problem(config, sizes[-1], text)
+  problems = tuple(
+    dataclasses.replace(base, setting=f"{train.steps} steps", train=train)
+    for train in _trainings(base.train)
+  )
+  tokens = base.train.batch_size * config.length
+  return Points(
+    axis=TOKENS,
+    x={each.setting: each.train.steps * tokens for each in problems},
+    problems=problems,
+    size=sizes[-1].name,
+  )
+
+
+def _parameters(size: Size) -> int:
+  return parameter_counts(size.shape).non_embedding
+
+
+def _trainings(train: TrainConfig) -> list[TrainConfig]:
+  """One for each number of `--data_steps`, with a whole schedule each."""
+  lengths = sorted(int(steps) for steps in DATA_STEPS.value or ())
+  return [dataclasses.replace(train, steps=steps) for steps in lengths]
+
+
+def _check_distinct(flag: str, values: Sequence[int]) -> None:
+  if len(set(values)) < max(2, len(values)):
+    raise app.UsageError(flag, "needs two different values or more")
