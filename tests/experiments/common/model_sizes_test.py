@@ -97,7 +97,7 @@ class SizingTest(binaries.RefusalTestCase):
       (language, {"from": [str(bad)]}, "^--from: .*config.json is missing"),
       (language, {"from": [one]}, "^--learning_rate: is needed: .* of one"),
       (language, {"from": [one, two]}, "^--from: takes one here, not 2"),
-      (language, {"from": [one], "model_size": ["3.3k"]}, "^--model_size: is"),
+      (language, {"from": [one], "model_size": ["3.3k"]}, "^--model_size: can"),
       (language, {"from": [one], "width": 8}, "^--width: cannot be combined"),
       (
         language,
