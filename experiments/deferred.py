@@ -13,7 +13,6 @@ minutes on two cores.
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -207,13 +206,17 @@ def main() -> None:
   task = config.task()
   dial = HorizonSweep(config.horizons, single_layers=False)
   dial = horizon.build_dial(dial, config.length)
-  variants = dial.variants(config.depths[0])
   problems = [config.problem(layers) for layers in config.depths]
+  todo = [
+    (problem, variant)
+    for problem in problems
+    for variant in dial.variants(problem.model.layers, problem.model.heads)
+  ]
   study = trained_models.Study(
     name="deferred",
     title="Deferred: the loss by how far ahead gradient may come from",
     problem=problems[0],
-    variants=variants,
+    variants=dial.variants(config.depths[0], config.heads),
     config={
       "experiment": "deferred",
       **dataclasses.asdict(config),
@@ -228,7 +231,7 @@ def main() -> None:
     source="",
   )
   with trained_models.opened(study) as store:
-    arms = train_arms.train(store, list(itertools.product(problems, variants)))
+    arms = train_arms.train_all(store, todo)
     results_writer.write(
       store, study, findings(store, study, problems, dial, arms)
     )

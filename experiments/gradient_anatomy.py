@@ -17,7 +17,7 @@ from absl import flags
 from experiments.common import app, results_writer, trained_models
 from experiments.reports import gradient_anatomy as anatomy
 from experiments.reports import gradient_anatomy_figures
-from jaxlook.lookahead import geometry, gradient_anatomy
+from jaxlook.lookahead import gradient_anatomy
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
@@ -51,15 +51,6 @@ PRECACHE = keeping(trained_models.PRECACHE, _KEPT)
 TEXT = keeping(trained_models.TEXT, _KEPT)
 
 
-def keeps_forward(subject: trained_models.Subject) -> bool:
-  """Whether ordinary gradients are the gradients of this variant's function."""
-  try:
-    geometry.uncut(subject.decoder, "auto")
-  except ValueError:
-    return False
-  return True
-
-
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   study = trained_models.build(
@@ -78,8 +69,13 @@ def main() -> None:
   batch = held_out_batch(study.problem, sequences)
   with trained_models.opened(study) as store:
     subjects = trained_models.subjects(store, study)
-    left_out = [each.variant for each in subjects if not keeps_forward(each)]
-    subjects = [each for each in subjects if keeps_forward(each)]
+    left_out = [
+      each.variant
+      for each in subjects
+      if not each.decoder.variant.keeps_forward
+    ]
+    # Of others, ordinary gradients are not the gradients of their function.
+    subjects = [each for each in subjects if each.decoder.variant.keeps_forward]
     if not subjects:
       raise app.UsageError("attention", "no arm keeps the forward pass")
     first = subjects[0]

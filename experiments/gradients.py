@@ -18,7 +18,7 @@ from absl import flags
 
 import jaxlook
 from experiments.common import app
-from jaxlook.attention import parse_layers
+from jaxlook.attention import parse_variant
 from jaxlook.models import Decoder, DecoderConfig, collect_context, huggingface
 from jaxlook.models.gradients import check_tokens, loss_and_gradients
 from jaxlook.models.huggingface.safetensors_files import write_tensors
@@ -78,12 +78,11 @@ def main() -> None:
   with app.naming("model"):
     model = huggingface.load(folder)
   with app.naming("attention"):
-    specs = parse_layers(spec, model.config.layers, model.config.heads)
+    variant = parse_variant(spec, model.config.layers, model.config.heads)
   with app.naming("tokens"):
     check_tokens(model.config, tokens)
-  needed = any(s.source == "teacher" for layer in specs for s in layer)
-  if needed != bool(_TEACHER.value):
-    problem = "is required" if needed else "is given in vain"
+  if variant.needs_teacher != bool(_TEACHER.value):
+    problem = "is required" if variant.needs_teacher else "is given in vain"
     raise app.UsageError("teacher", f"{problem} with --attention={spec}")
 
   teacher = None
@@ -101,7 +100,7 @@ def main() -> None:
         Decoder(teacher.config), teacher.params, tokens
       )
     loss, gradients = jax.jit(loss_and_gradients, static_argnums=0)(
-      Decoder(model.config, specs), model.params, tokens, context
+      Decoder(model.config, variant), model.params, tokens, context
     )
   if not np.isfinite(loss):
     raise app.UsageError("model", f"{folder} gives a loss of {loss}")

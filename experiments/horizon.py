@@ -120,16 +120,17 @@ def main() -> None:
     text=TEXT,
   )
   problem = study.problem
-  length, layers = problem.model.max_length, problem.model.layers
+  model = problem.model
+  length, layers = model.max_length, model.layers
   chosen = build_dial(preset_dial(), length)
   study = dataclasses.replace(
     study,
-    variants=chosen.variants(layers),
+    variants=chosen.variants(layers, model.heads),
     config={**study.config, "dial": dataclasses.asdict(chosen)},
   )
   with trained_models.opened(study) as store:
     todo = [(problem, variant) for variant in study.variants]
-    arms = train_arms.train(store, todo)
+    arms = train_arms.train_all(store, todo)
     cells = [cell for arm in arms for cell in arm.cells]
     values = myopia_gap.by_variant(cells, "loss")
     seeds = f"{len(problem.seeds)} seeds"

@@ -189,10 +189,10 @@ def main() -> None:
   if config.layers < 2:
     raise app.UsageError("layers", "must be at least 2; 1 is the control")
   dial = [f"horizon:{h}" for h in config.horizons]
-  variants = train_arms.arms(
-    [myopia_gap.RESIDUAL, myopia_gap.KV, *dial], config.layers, config.heads
-  )
   one, deep = problems(config)
+  variants = train_arms.chosen_variants(
+    [myopia_gap.RESIDUAL, myopia_gap.KV, *dial], deep.model
+  )
   task = config.task()
   low, high = task.distances
   study = trained_models.Study(
@@ -211,8 +211,9 @@ def main() -> None:
     source="",
   )
   with trained_models.opened(study) as store:
-    todo = [(one, myopia_gap.CAUSAL), *((deep, each) for each in variants)]
-    arms = train_arms.train(store, todo)
+    (causal,) = train_arms.named_variants([myopia_gap.CAUSAL], one.model)
+    todo = [(one, causal), *((deep, each) for each in variants)]
+    arms = train_arms.train_all(store, todo)
     courses = {
       arm.setting or arm.variant: follow(task, problem, arm, config.sequences)
       for (problem, _), arm in zip(todo, arms, strict=True)
@@ -231,7 +232,8 @@ def main() -> None:
       setup=setup,
     )
     shallow, *rest = courses.values()
-    by_variant = dict(zip(variants, rest, strict=True))
+    names = [each.name for each in variants]
+    by_variant = dict(zip(names, rest, strict=True))
     results_writer.write(
       store,
       study,

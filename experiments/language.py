@@ -22,6 +22,7 @@ otherwise.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
@@ -58,9 +59,19 @@ _PRECISION_SHARE = 0.1
 
 
 def claims(
-  bigram: float, values: dict[str, dict[int, float]], setting: str = ""
+  bigram: float,
+  values: dict[str, dict[int, float]],
+  local_variants: Sequence[str],
+  setting: str = "",
 ) -> list[stats.Claim]:
-  """The order of the ladder, and zero_context against bigram counts."""
+  """The ladder, zero_context against bigram counts, and the local bonus.
+
+  Args:
+    bigram: the loss of bigram counts.
+    values: held-out loss by variant and seed.
+    local_variants: names of the variants that read the causal model.
+    setting: which problem's values these are; empty for the only one.
+  """
   head = f"{setting}/" if setting else ""
   found = myopia_gap.ladder_claims(
     values, text_setup.UNIT, text_setup.SOURCE, setting
@@ -91,7 +102,7 @@ def claims(
       PAIRED,
     )
     for local in values
-    if local.startswith("teacher")
+    if local in local_variants
   )
 
 
@@ -175,12 +186,15 @@ def main() -> None:
     raise app.UsageError("both_precisions", "does not go with --bfloat16")
   if _BOTH.value and len(flags.FLAGS.valid or ()) > 1:
     raise app.UsageError("valid", "takes one text with --both_precisions")
-  text_setup.shape(config, vocab_size=2)
+  shape = text_setup.shape(config, vocab_size=2)
   chosen = model_sizes.chosen_one()
   if chosen is not None:
     config = model_sizes.fitted(config, chosen)
-  variants = train_arms.arms(
-    (*myopia_gap.LADDER, _ZERO_CONTEXT), config.layers, config.heads, local=True
+    shape = text_setup.shape(config, vocab_size=2)
+  variants = train_arms.chosen_variants(
+    (*myopia_gap.LADDER, _ZERO_CONTEXT),
+    shape,
+    trains_teacher=True,
   )
   text = model_sizes.read_text(config, [chosen] if chosen else [], several=True)
   on_text = problem(config, text, chosen)
@@ -219,7 +233,10 @@ def main() -> None:
       setup=f"{about_size(chosen)}{text_setup.setup(config, text)}",
       baselines=lambda _: counted,
       claims=lambda problem, values: claims(
-        counted["bigram counts"]["loss"], values, problem.setting
+        counted["bigram counts"]["loss"],
+        values,
+        [each.name for each in variants if each.needs_teacher],
+        problem.setting,
       ),
       across=agreement,
       notes=(

@@ -30,6 +30,7 @@ from jaxlook.training import SavedArm, Teacher, held_out_key
 flags.adopt_module_key_flags(trained_models)
 
 STOPS = ("residual", "kv")
+LOCAL = tuple(f"teacher/{stop}" for stop in STOPS)
 TRAINED = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
 
 
@@ -78,11 +79,12 @@ def main() -> None:
     bonus_source = "jaxlook's own; the published bonus is on text"
   seeds = f"{len(problem.seeds)} seeds"
   with trained_models.opened(study) as store:
-    todo = [(problem, name) for name in study.variants]
-    later = [(problem, f"teacher/{stop}") for stop in STOPS]
-    arms = train_arms.train(store, todo, later=later)
+    todo = [(problem, variant) for variant in study.variants]
+    local_variants = train_arms.named_variants(LOCAL, problem.model)
+    later = [(problem, variant) for variant in local_variants]
+    arms = train_arms.train_all(store, todo, later=later)
     vanilla = trained_models.read(arms[0])
-    local = train_arms.train(store, later, vanilla)
+    local = train_arms.train_all(store, later, vanilla)
     cells = [cell for arm in (*arms, *local) for cell in arm.cells]
     losses = myopia_gap.by_variant(cells, "loss")
     crossings = {

@@ -204,10 +204,10 @@ def main() -> None:
       f"must be at least 2, not {config.layers}: at the input of the first"
       " layer, padding has read nothing that a swap could bring",
     )
-  variants = train_arms.cuts(
-    [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
-  )
   settings = problems(config)
+  variants = train_arms.variants_that_only_cut(
+    [myopia_gap.RESIDUAL, myopia_gap.KV], settings[0].model
+  )
   tasks = config.tasks()
   study = trained_models.Study(
     name="multiplication",
@@ -225,7 +225,8 @@ def main() -> None:
   with trained_models.opened(study) as store:
     todo = [(each, variant) for each in settings for variant in variants]
     arms = {
-      (arm.setting, arm.variant): arm for arm in train_arms.train(store, todo)
+      (arm.setting, arm.variant): arm
+      for arm in train_arms.train_all(store, todo)
     }
     found = {
       name: measure(arm, tasks[name[0]], config.sizes)

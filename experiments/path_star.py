@@ -36,6 +36,7 @@ from experiments.common import (
 )
 from experiments.reports import path_star as stars_report
 from experiments.reports import path_star_claims as stars_claims
+from jaxlook.attention import Variant
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.stars.settings import (
   COMPARED,
@@ -159,14 +160,13 @@ def problem(config: PathStarConfig, setting: str) -> Problem:
 
 
 def to_train(
-  config: PathStarConfig, variants: Sequence[str]
-) -> list[tuple[Problem, str]]:
+  problems: Sequence[Problem], variants: Sequence[Variant]
+) -> list[tuple[Problem, Variant]]:
   """Problem and variant of each arm: what `--attention` names, everywhere."""
   named = bool(training_flags.ATTENTION.value)
   found = []
-  for setting in config.settings:
-    mine = problem(config, setting)
-    compared = named or setting in COMPARED
+  for mine in problems:
+    compared = named or mine.setting in COMPARED
     found += [(mine, each) for each in (variants if compared else variants[:1])]
   return found
 
@@ -205,15 +205,16 @@ def cells(arm: FinishedArm, found: GraphResults) -> list[dict]:
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = build_config()
-  variants = train_arms.cuts(
-    [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
+  problems = [problem(config, setting) for setting in config.settings]
+  variants = train_arms.variants_that_only_cut(
+    [myopia_gap.RESIDUAL, myopia_gap.KV], problems[0].model
   )
-  todo = to_train(config, variants)
+  todo = to_train(problems, variants)
   graphs, train = config.graphs, config.train
   study = trained_models.Study(
     name="path_star",
     title="Path-star graphs with and without the future's gradient",
-    problem=todo[0][0],
+    problem=problems[0],
     variants=variants,
     config={"experiment": "path_star", **dataclasses.asdict(config)},
     setup=f"in context G({graphs.degree}, {graphs.path_length}) of"
@@ -226,12 +227,12 @@ def main() -> None:
     source="",
   )
   with trained_models.opened(study) as store:
-    arms = train_arms.train(store, todo)
+    arms = train_arms.train_all(store, todo)
     every: dict[str, dict[str, GraphResults]] = {}
     rows = []
     for (of, variant), arm in zip(todo, arms, strict=True):
       found = look(of, arm, config.sequences)
-      every.setdefault(of.setting, {})[variant] = found
+      every.setdefault(of.setting, {})[variant.name] = found
       rows += cells(arm, found)
     seeds = tuple(range(config.seeds))
     setup = f"{study.setup}; {config.seeds} seeds"

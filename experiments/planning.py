@@ -42,6 +42,7 @@ from experiments.common import (
 from experiments.common.couplets_setup import CoupletsConfig
 from experiments.reports import planning as couplets_report
 from experiments.reports import planning_claims as couplets_claims
+from jaxlook.attention import Variant
 from jaxlook.planning.couplets.examination import (
   Couples,
   Numbers,
@@ -103,8 +104,8 @@ def main() -> None:
   problems = [
     couplets_setup.problem(language, config) for language in config.languages
   ]
-  variants = train_arms.cuts(
-    [myopia_gap.RESIDUAL, myopia_gap.KV], config.layers, config.heads
+  variants = train_arms.variants_that_only_cut(
+    [myopia_gap.RESIDUAL, myopia_gap.KV], problems[0].model
   )
   study = trained_models.Study(
     name="planning",
@@ -117,18 +118,18 @@ def main() -> None:
     source="",
   )
   with trained_models.opened(study) as store:
-    arms = train_arms.train(store, todo(problems, variants))
+    arms = train_arms.train_all(store, todo(problems, variants))
     results_writer.write(store, study, findings(store, config, problems, arms))
 
 
 def todo(
-  problems: Sequence[Problem], variants: Sequence[str]
-) -> list[tuple[Problem, str]]:
+  problems: Sequence[Problem], variants: Sequence[Variant]
+) -> list[tuple[Problem, Variant]]:
   """The arms: in end-only languages, unless asked for, no cut."""
   return [
     (problem, variant)
     for problem, variant in itertools.product(problems, variants)
-    if variant == myopia_gap.CAUSAL
+    if variant.name == myopia_gap.CAUSAL
     or training_flags.ATTENTION.value
     or not cast(Couplets, problem.task).end_only
   ]

@@ -80,7 +80,7 @@ def main() -> None:
   """Checks the flags, then trains and reports."""
   config = precache_setup.build_config()
   problems = [precache_setup.problem(config, p) for p in config.p]
-  variants = train_arms.arms(myopia_gap.LADDER, config.layers, config.heads)
+  variants = train_arms.chosen_variants(myopia_gap.LADDER, problems[0].model)
   compare_variants.run(
     compare_variants.Ablation(
       name="precache",

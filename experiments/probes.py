@@ -27,7 +27,6 @@ from experiments.common import (
 )
 from experiments.reports import probes
 from jaxlook import reporting
-from jaxlook.attention import parse_layers
 from jaxlook.models import Decoder
 from jaxlook.models.sites import residual_sites
 from jaxlook.probing import probe_models, targets
@@ -111,9 +110,7 @@ def probe_all(
   found, controls = [], {}
   # Fullest first, so that a diverged seed takes no control from the others.
   for each in sorted(subjects, key=lambda subject: -len(subject.seeds)):
-    form = cast(str, each.decoder.attention)
-    specs = parse_layers(form, shape.layers, shape.heads)
-    kept = all(spec.keeps_forward for layer in specs for spec in layer)
+    kept = each.decoder.variant.keeps_forward
     # Variants of one forward share its compiled program and its control.
     decoder = Decoder(shape) if kept else each.decoder
     if decoder not in controls:

@@ -23,7 +23,6 @@ stopped and gone on with by the same command:
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,7 +86,7 @@ def study(
     name="scaling",
     title=f"Myopia gap and local bonus against {found.axis}",
     problem=first,
-    variants=(*TRAINED, scaling.LOCAL),
+    variants=train_arms.named_variants((*TRAINED, scaling.LOCAL), first.model),
     config={
       "experiment": "scaling",
       "text": text_corpus.about(text),
@@ -113,15 +112,21 @@ def study(
 
 def train(store, problems: tuple[Problem, ...]) -> list[FinishedArm]:
   """All arms of all points, the local ones last: they read the vanilla ones."""
-  plain = list(itertools.product(problems, TRAINED))
-  local = [(problem, scaling.LOCAL) for problem in problems]
-  arms = train_arms.train(store, plain, later=local)
+  plain, local = (
+    [
+      (problem, variant)
+      for problem in problems
+      for variant in train_arms.named_variants(names, problem.model)
+    ]
+    for names in (TRAINED, [scaling.LOCAL])
+  )
+  arms = train_arms.train_all(store, plain, later=local)
   vanilla = {
     arm.setting: trained_models.read(arm)
     for arm in arms
     if arm.variant == myopia_gap.CAUSAL
   }
-  return [*arms, *train_arms.train(store, local, vanilla)]
+  return [*arms, *train_arms.train_all(store, local, vanilla)]
 
 
 def training_losses(

@@ -75,14 +75,15 @@ def build() -> trained_models.Study:
     raise app.UsageError("model", "is one model; a gap is between two arms")
   if trained_models.STEP.value == 0:
     raise app.UsageError("step", "must be above 0: untrained arms are one")
-  others = [each for each in study.variants if each != myopia_gap.CAUSAL]
-  if myopia_gap.CAUSAL not in study.variants or not others:
+  by_name = {each.name: each for each in study.variants}
+  if myopia_gap.CAUSAL not in by_name or len(by_name) < 2:
     flag = "attention" if training_flags.ATTENTION.value else "model"
     raise app.UsageError(
-      flag, f"gives {', '.join(study.variants)}; causal and another are needed"
+      flag, f"gives {', '.join(by_name)}; causal and another are needed"
     )
-  order = (myopia_gap.CAUSAL, *others)
-  saved = {name: study.saved[name] for name in order if name in study.saved}
+  by_name = {myopia_gap.CAUSAL: by_name[myopia_gap.CAUSAL], **by_name}
+  order = tuple(by_name.values())
+  saved = {name: study.saved[name] for name in by_name if name in study.saved}
   return dataclasses.replace(study, variants=order, saved=saved)
 
 

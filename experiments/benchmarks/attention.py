@@ -108,7 +108,7 @@ def main() -> None:
     "memory_shapes": [str(shape) for shape in config.memory_shapes],
     "contenders": list(competing),
   }
-  with train_arms.opened(NAME, {"experiment": NAME, **plain}) as store:
+  with train_arms.open_run(NAME, {"experiment": NAME, **plain}) as store:
     found = measuring.measure(config, competing, memory.limit())
     output.write(
       store,

@@ -186,7 +186,7 @@ def main() -> None:
   if output.ROUNDS.value is not None:
     config = dataclasses.replace(config, rounds=output.ROUNDS.value)
   plain = {"experiment": NAME, **dataclasses.asdict(config)}
-  with train_arms.opened(NAME, plain) as store:
+  with train_arms.open_run(NAME, plain) as store:
     found = measure(config)
     model = config.model
     setup = (

@@ -190,7 +190,7 @@ def main() -> None:
     "experiment": NAME,
     **dataclasses.asdict(config),
   }
-  with train_arms.opened(NAME, plain) as store:
+  with train_arms.open_run(NAME, plain) as store:
     output.write(store, benchmark(config.limits, measure(config)))
 
 

@@ -132,7 +132,7 @@ def main() -> None:
   """Checks the flags, then measures and reports."""
   config = build_config()
   described = {"experiment": NAME, **dataclasses.asdict(config)}
-  with train_arms.opened(NAME, described) as store:
+  with train_arms.open_run(NAME, described) as store:
     most = memory.limit(_SHARE)
     found = measure_all(config, most)
     setup = (

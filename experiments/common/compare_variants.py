@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.common import app, train_arms, training_flags
 from jaxlook import reporting, stats
+from jaxlook.attention import Variant
 from jaxlook.reporting import figures
 from jaxlook.runs.environment import environment
 from jaxlook.runs.store import Store
@@ -49,7 +50,7 @@ class Ablation:
   title: str
   config: Mapping[str, Any]
   problems: Sequence[Problem]
-  variants: Sequence[str]
+  variants: Sequence[Variant]
   unit: str
   setup: str
   baselines: Callable[[Problem], dict[str, dict[str, float]]]
@@ -71,20 +72,23 @@ def run(plan: Ablation) -> None:
     UsageError: `--out` cannot hold this run.
     SystemExit: the run was asked to stop; the same command goes on from there.
   """
-  config = {"variants": plan.variants, **plan.config}
-  with train_arms.opened(plan.name, config) as store:
-    local = [name for name in plan.variants if "teacher" in name]
-    plain = [name for name in plan.variants if name not in local]
+  config = {
+    "variants": [variant.name for variant in plan.variants],
+    **plan.config,
+  }
+  with train_arms.open_run(plan.name, config) as store:
+    local = [each for each in plan.variants if each.needs_teacher]
+    plain = [each for each in plan.variants if not each.needs_teacher]
     todo = list(itertools.product(plan.problems, plain))
     later = list(itertools.product(plan.problems, local))
-    arms = train_arms.train(store, todo, later=later)
+    arms = train_arms.train_all(store, todo, later=later)
     vanilla = {
       arm.setting: read_arm(arm.root)
       for arm in arms
       if arm.variant == myopia_gap.CAUSAL
     }
     if later:
-      arms += train_arms.train(store, later, vanilla)
+      arms += train_arms.train_all(store, later, vanilla)
     if plan.elsewhere:
       arms = [_evaluated(arm, vanilla, plan.elsewhere) for arm in arms]
     _write(store, plan, arms)
@@ -98,7 +102,7 @@ def _evaluated(
 ) -> FinishedArm:
   """The arm with its loss on other held-out data among its metrics."""
   saved = read_arm(arm.root)
-  teacher = vanilla[arm.setting] if "teacher" in arm.variant else None
+  teacher = vanilla[arm.setting] if arm.attention.needs_teacher else None
   cells = [dict(cell) for cell in arm.cells]
   for name, problem in elsewhere.items():
     losses = held_out_losses(saved, problem, teacher)

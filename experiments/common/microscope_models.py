@@ -10,7 +10,7 @@ import numpy as np
 from absl import flags
 
 from experiments.common import app, text_corpus, trained_models, training_flags
-from jaxlook.attention import layers_name, parse_layers
+from jaxlook.attention import parse_variant
 from jaxlook.circuits.microscope import Specimen
 from jaxlook.models import Decoder, huggingface
 from jaxlook.runs.store import Arm
@@ -43,7 +43,7 @@ def _choose(folder: Path) -> list[SavedArm]:
     arms = [read_arm(root) for root in roots if Arm(root).finished]
     if any("tokenizer" not in arm.about for arm in arms):
       raise ValueError(f"{folder} is no run on text")
-    found = {a.variant: a for a in arms if "teacher" not in a.variant}
+    found = {a.variant: a for a in arms if not a.attention.needs_teacher}
     if not found:
       raise ValueError(f"{folder} holds no finished arm without a teacher")
   shape = next(iter(found.values())).model
@@ -52,8 +52,7 @@ def _choose(folder: Path) -> list[SavedArm]:
     asked = (CAUSAL, KV) if {CAUSAL, KV} <= set(found) else list(found)[:2]
   with app.naming("attention"):
     named = [
-      layers_name(parse_layers(text, shape.layers, shape.heads))
-      for text in asked
+      parse_variant(text, shape.layers, shape.heads).name for text in asked
     ]
     if len(named) > 2 or len(set(named)) < len(named):
       raise ValueError(f"takes one arm or two different ones, not {named}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from rich import console, progress
 
+from jaxlook.attention import Variant
 from jaxlook.models import parameter_counts
 from jaxlook.training import Problem
 
@@ -105,7 +106,8 @@ def step_cost(problem: Problem) -> float:
 
 
 def over(
-  todo: Sequence[tuple[Problem, str]], later: Sequence[tuple[Problem, str]] = ()
+  todo: Sequence[tuple[Problem, Variant]],
+  later: Sequence[tuple[Problem, Variant]] = (),
 ) -> Progress:
   """Progress over arms, whose reporters are made with their `step_cost`.
 

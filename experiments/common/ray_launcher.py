@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common import app, progress, ray_cluster, ray_worker
+from jaxlook.attention import Variant
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.runs.store import Arm, Arms, Unseen
 from jaxlook.training import (
@@ -27,6 +28,7 @@ from jaxlook.training import (
   MeshShape,
   Problem,
   SavedArm,
+  arm_name,
   begin_arm,
   run_arm,
 )
@@ -41,7 +43,7 @@ class _Cell:
 
   Attributes:
     problem: what it is trained on.
-    variant: the attention's flag form.
+    variant: of the problem's model.
     name: what it is called in messages.
     arm: its place in the run store.
     teacher: an arm whose context the variant reads; None unless it needs one.
@@ -52,7 +54,7 @@ class _Cell:
   """
 
   problem: Problem
-  variant: str
+  variant: Variant
   name: str
   arm: Arm
   teacher: SavedArm | None
@@ -77,11 +79,11 @@ class _Cell:
 
 def on_ray(
   store: Arms,
-  todo: Sequence[tuple[Problem, str]],
+  todo: Sequence[tuple[Problem, Variant]],
   resources: Mapping[str, float],
   teachers: Sequence[SavedArm | None] | None = None,
   mesh: MeshShape | None = None,
-  later: Sequence[tuple[Problem, str]] = (),
+  later: Sequence[tuple[Problem, Variant]] = (),
 ) -> list[FinishedArm]:
   """Trains arms as tasks of Ray, or reads them where they are finished.
 
@@ -109,7 +111,7 @@ def on_ray(
     cells = []
     given = teachers or [None] * len(todo)
     for (problem, variant), teacher in zip(todo, given, strict=True):
-      name = " ".join(part for part in (problem.setting, variant) if part)
+      name = arm_name(problem, variant)
       arm = begin_arm(store, problem, variant, teacher)
       report = shown.arm(name, progress.step_cost(problem))
       cells.append(_Cell(problem, variant, name, arm, teacher, report))

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from jaxlook.attention import Variant
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX, write_bytes
 from jaxlook.runs.store import Arm, Arms
 from jaxlook.training import (
@@ -97,14 +98,14 @@ def order(root: Path, mesh: MeshShape | None) -> Order:
 
 
 def finish(
-  order: Order, problem: Problem, variant: str, teacher: SavedArm | None
+  order: Order, problem: Problem, variant: Variant, teacher: SavedArm | None
 ) -> str | None:
   """Trains an arm to its end, or to a checkpoint where it is told to stop.
 
   Args:
     order: what to work in.
     problem: what to train on.
-    variant: the attention's flag form.
+    variant: of the problem's model.
     teacher: an arm whose context the variant reads; None unless it needs one.
 
   Returns:
@@ -139,7 +140,7 @@ def _train(
   arms: Arms,
   arm: Arm,
   problem: Problem,
-  variant: str,
+  variant: Variant,
   teacher: SavedArm | None,
 ) -> None:
   """Trains the arm alone, leaving notes."""

@@ -23,7 +23,8 @@ from experiments.common.training_flags import (
   OUT,
   PRESET,
 )
-from jaxlook.attention import layers_name, parse_layers
+from jaxlook.attention import Variant, parse_variant
+from jaxlook.models import DecoderConfig
 from jaxlook.runs.store import Store, Unseen, follow_store, open_store
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
@@ -32,22 +33,41 @@ from jaxlook.training import (
   Problem,
   SavedArm,
   Stopped,
+  arm_name,
   multihost,
   parse_mesh,
   run_arm,
 )
 
 
-def arms(
-  default: Sequence[str], layers: int, heads: int, *, local: bool = False
-) -> tuple[str, ...]:
-  """The variants to train, by their full names, causal always among them.
+def named_variants(
+  names: Sequence[str], model: DecoderConfig
+) -> tuple[Variant, ...]:
+  """Variants of a model that no flag chooses.
 
   Args:
-    default: the experiment's own, where `--attention` is not given.
-    layers: layers of the model.
-    heads: heads a layer.
-    local: whether causal is trained first, so that it can be a teacher.
+    names: from a table of constants.
+    model: the decoder's shape.
+
+  Returns:
+    One a name, in order.
+  """
+  return tuple(parse_variant(name, model.layers, model.heads) for name in names)
+
+
+def chosen_variants(
+  default: Sequence[str],
+  model: DecoderConfig,
+  *,
+  trains_teacher: bool = False,
+) -> tuple[Variant, ...]:
+  """The variants to train, as `--attention` says; causal comes first.
+
+  Args:
+    default: names of the experiment's own, where `--attention` is not given.
+    model: the decoder's shape.
+    trains_teacher: whether causal is trained before variants that need a
+      teacher.
 
   Returns:
     Distinct variants, in order.
@@ -55,50 +75,50 @@ def arms(
   Raises:
     UsageError: a form is unknown or needs a teacher, which there is none of.
   """
-  names = []
+  layers, heads = model.layers, model.heads
+  variants = [parse_variant(myopia_gap.CAUSAL, layers, heads)]
   for text in ATTENTION.value or default:
     with app.naming("attention"):
-      specs = parse_layers(text, layers, heads)
-    taught = any(spec.source == "teacher" for layer in specs for spec in layer)
-    if taught and not local:
+      variant = parse_variant(text, layers, heads)
+    if variant.needs_teacher and not trains_teacher:
       raise app.UsageError(
         "attention", f"{text!r} needs a teacher, and no model is trained first"
       )
-    names.append(layers_name(specs))
-  return tuple(dict.fromkeys([myopia_gap.CAUSAL, *names]))
+    variants.append(variant)
+  return tuple(dict.fromkeys(variants))
 
 
-def cuts(default: Sequence[str], layers: int, heads: int) -> tuple[str, ...]:
+def variants_that_only_cut(
+  default: Sequence[str], model: DecoderConfig
+) -> tuple[Variant, ...]:
   """The variants to train, of which none changes the forward pass.
 
   For measures that compare what variants have learned to do with one and the
   same network.
 
   Args:
-    default: as of `arms`.
-    layers: as of `arms`.
-    heads: as of `arms`.
+    default: as of `chosen_variants`.
+    model: as of `chosen_variants`.
 
   Returns:
-    As `arms`.
+    As `chosen_variants`.
 
   Raises:
     UsageError: a form lets positions read less than causal attention does, or
-      as `arms`.
+      as `chosen_variants`.
   """
-  variants = arms(default, layers, heads)
+  variants = chosen_variants(default, model)
   for variant in variants:
-    specs = parse_layers(variant, layers, heads)
-    if not all(spec.keeps_forward for layer in specs for spec in layer):
+    if not variant.keeps_forward:
       raise app.UsageError(
         "attention",
-        f"{variant!r} changes the forward pass; only forms that cut gradient"
-        " alone can be compared here",
+        f"{variant.name!r} changes the forward pass; only forms that cut"
+        " gradient alone can be compared here",
       )
   return variants
 
 
-def opened(name: str, config: Mapping[str, Any]) -> Store:
+def open_run(name: str, config: Mapping[str, Any]) -> Store:
   """Opens the run folder of an experiment, as `--out` and the preset say.
 
   Args:
@@ -121,11 +141,11 @@ def opened(name: str, config: Mapping[str, Any]) -> Store:
     )
 
 
-def train(
+def train_all(
   store: Store,
-  todo: Sequence[tuple[Problem, str]],
+  todo: Sequence[tuple[Problem, Variant]],
   teacher: SavedArm | Mapping[str, SavedArm] | None = None,
-  later: Sequence[tuple[Problem, str]] = (),
+  later: Sequence[tuple[Problem, Variant]] = (),
 ) -> list[FinishedArm]:
   """Trains arms, in turn or as `--launcher` says, or reads finished ones.
 
@@ -167,9 +187,9 @@ def _mesh() -> MeshShape | None:
 
 def _in_turn(
   store: Store,
-  todo: Sequence[tuple[Problem, str]],
+  todo: Sequence[tuple[Problem, Variant]],
   teachers: Sequence[SavedArm | None],
-  later: Sequence[tuple[Problem, str]],
+  later: Sequence[tuple[Problem, Variant]],
 ) -> list[FinishedArm]:
   """Trains the arms one after the other, in this process and its fellows."""
   mesh = _mesh()
@@ -181,9 +201,9 @@ def _in_turn(
   shown = progress.over(todo, later)
 
   def one(
-    problem: Problem, variant: str, teacher: SavedArm | None
+    problem: Problem, variant: Variant, teacher: SavedArm | None
   ) -> FinishedArm:
-    name = " ".join(part for part in (problem.setting, variant) if part)
+    name = arm_name(problem, variant)
     reporter = shown.arm(name, progress.step_cost(problem))
     try:
       if multihost.max_over_processes(stop()):

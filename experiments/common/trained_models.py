@@ -24,7 +24,7 @@ from experiments.common import (
   training_flags,
 )
 from jaxlook import models
-from jaxlook.attention import layers_name, parse_layers
+from jaxlook.attention import Variant, parse_variant
 from jaxlook.models import Decoder, huggingface
 from jaxlook.runs.store import Arm, Store
 from jaxlook.tasks.precache import Precache
@@ -82,7 +82,8 @@ class Study:
     name: the experiment's.
     title: of report and figures.
     problem: the task, with its held-out data; what models are trained on.
-    variants: the arms to study, in order.
+    variants: of the arms to study, in order; none where one pretrained model
+      is.
     config: the resolved config, plain data.
     setup: task, model and training in a line.
     unit: of the loss.
@@ -94,7 +95,7 @@ class Study:
   name: str
   title: str
   problem: Problem
-  variants: tuple[str, ...]
+  variants: tuple[Variant, ...]
   config: Mapping[str, Any]
   setup: str
   unit: str
@@ -167,10 +168,13 @@ def build(
     if precache is None and not flags.FLAGS["task"].using_default_value:
       _check_text("task", TASK.value == "text")
     if TASK.value == "text" or precache is None:
-      return _on_text(name, title, variants, text_setup.build_config(text))
-    return _on_precache(
-      name, title, variants, precache_setup.build_config(precache)
-    )
+      config = text_setup.build_config(text)
+      shape = text_setup.shape(config, vocab_size=2)
+      chosen = train_arms.chosen_variants(variants, shape)
+      return _on_text(name, title, chosen, config)
+    study = _on_precache(name, title, (), precache_setup.build_config(precache))
+    chosen = train_arms.chosen_variants(variants, study.problem.model)
+    return dataclasses.replace(study, variants=chosen)
   folder = Path(MODEL.value)
   of_run = (folder / "arms").is_dir()
   more = ("length",) if of_run else ("attention", "p")
@@ -199,7 +203,7 @@ def _on_precache(name, title, variants, config) -> Study:
     name=name,
     title=title,
     problem=precache_setup.problem(config, config.p[0]),
-    variants=train_arms.arms(variants, config.layers, config.heads),
+    variants=variants,
     config={"experiment": name, **dataclasses.asdict(config)},
     setup=precache_setup.setup(config),
     unit=precache_setup.UNIT,
@@ -209,8 +213,6 @@ def _on_precache(name, title, variants, config) -> Study:
 
 def _on_text(name, title, variants, config, about=None) -> Study:
   """Models to be trained on text, or that were."""
-  text_setup.shape(config, vocab_size=2)
-  arms = train_arms.arms(variants, config.layers, config.heads)
   about = about or {}
   text = text_corpus.read_text(
     config.length,
@@ -222,7 +224,7 @@ def _on_text(name, title, variants, config, about=None) -> Study:
     name=name,
     title=title,
     problem=text_setup.problem(config, text),
-    variants=arms,
+    variants=variants,
     config={
       "experiment": name,
       "text": text_corpus.about(text),
@@ -250,12 +252,12 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
   if len({arm.setting for arm in arms}) > 1:
     flag = "p" if "p" in arms[0].about else "model"
     raise app.UsageError(flag, f"{folder} has several settings, not one")
-  saved = {arm.variant: arm for arm in arms if "teacher" not in arm.variant}
+  saved = {arm.variant: arm for arm in arms if not arm.attention.needs_teacher}
   if training_flags.ATTENTION.value:
     shape = arms[0].model
     with app.naming("attention"):
       asked = [
-        layers_name(parse_layers(text, shape.layers, shape.heads))
+        parse_variant(text, shape.layers, shape.heads).name
         for text in training_flags.ATTENTION.value
       ]
     for variant in asked:
@@ -275,6 +277,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
   # A pretrained model may know more positions than it was trained on here.
   length = first.about.get("length", first.model.max_length)
   shape |= {"length": length, "seeds": len(first.seeds)}
+  variants = tuple(arm.attention for arm in saved.values())
   if "terms" in first.about:
     task = Precache(**first.about)
     config = precache_setup.PrecacheConfig(
@@ -286,7 +289,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
       train=first.train,
       **shape,
     )
-    study = _on_precache(name, title, tuple(saved), config)
+    study = _on_precache(name, title, variants, config)
   else:
     config = text_setup.TextConfig(
       init_std=first.model.init_std,
@@ -295,7 +298,7 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
       train=first.train,
       **shape,
     )
-    study = _on_text(name, title, tuple(saved), config, first.about)
+    study = _on_text(name, title, variants, config, first.about)
     # A config knows GPT-2's shapes only.
     study = dataclasses.replace(
       study, problem=dataclasses.replace(study.problem, model=first.model)
@@ -304,7 +307,6 @@ def _on_run(name: str, title: str, folder: Path) -> Study:
       raise app.UsageError("corpus", f"is not the text of {folder}")
   return dataclasses.replace(
     study,
-    variants=tuple(saved),
     saved=saved,
     config={**study.config, "model": str(folder), "step": STEP.value},
     setup=f"{study.setup}; {folder.name}"
@@ -344,7 +346,7 @@ def _on_pretrained(name, title, folder, presets) -> Study:
     name=name,
     title=title,
     problem=problem,
-    variants=(PRETRAINED,),
+    variants=(),
     config={
       "experiment": name,
       "text": text_corpus.about(text),
@@ -360,9 +362,11 @@ def _on_pretrained(name, title, folder, presets) -> Study:
 
 
 def opened(study: Study) -> Store:
-  """Opens the run folder of a study; see `ablating.opened`."""
-  config = {"variants": study.variants, **study.config}
-  return train_arms.opened(study.name, config)
+  """Opens the run folder of a study; see `train_arms.open_run`."""
+  names = [variant.name for variant in study.variants]
+  if study.loaded is not None:
+    names = [PRETRAINED]
+  return train_arms.open_run(study.name, {"variants": names, **study.config})
 
 
 def subjects(store: Store, study: Study) -> list[Subject]:
@@ -386,7 +390,9 @@ def subjects(store: Store, study: Study) -> list[Subject]:
   saved = study.saved
   if not saved:
     todo = [(study.problem, variant) for variant in study.variants]
-    saved = {arm.variant: read(arm) for arm in train_arms.train(store, todo)}
+    saved = {
+      arm.variant: read(arm) for arm in train_arms.train_all(store, todo)
+    }
   return [subject(arm) for arm in saved.values()]
 
 

@@ -5,8 +5,8 @@ distances d = i - j they receive gradient (the gradient window), and what it
 reads elsewhere (the context). It holds no arrays; `jaxlook.attend` applies it.
 
 Flag form: `variant[:argument][/stop][/blocked]`, for example `myopic`,
-`myopic/residual`, `horizon:4`, `leak:0.3/kv/values`. A mixed model joins layers
-with `,` and heads with `+`: `causal,myopic+causal`.
+`myopic/residual`, `horizon:4`, `leak:0.3/kv/values`. `jaxlook.Variant` holds
+the specs of a whole model.
 """
 
 import dataclasses
@@ -208,44 +208,3 @@ def _argument(text: str, form: _Form, argument: str | None) -> Any:
     raise ValueError(
       f"attention {text!r} needs {form.argument}, {form.allowed}, after a colon"
     ) from None
-
-
-def parse_layers(
-  text: str, layers: int, heads: int
-) -> tuple[tuple[Spec, ...], ...]:
-  """Reads the flag form of a whole model's attention.
-
-  Args:
-    text: one form for all layers, or one per layer joined by `,`; each layer
-      one form for all heads, or one per head joined by `+`.
-    layers: number of layers of the model.
-    heads: number of heads of each layer.
-
-  Returns:
-    The spec of every layer (outer) and head (inner).
-
-  Raises:
-    ValueError: as `parse`, or the number of forms is neither 1 nor the number
-      of layers or heads.
-  """
-
-  def spread(parts: list[Any], count: int, what: str) -> list[Any]:
-    if len(parts) not in (1, count):
-      raise ValueError(
-        f"attention {text!r} gives {len(parts)} {what}, the model has {count}"
-      )
-    return parts * count if len(parts) == 1 else parts
-
-  return tuple(
-    tuple(spread([parse(part) for part in layer.split("+")], heads, "heads"))
-    for layer in spread(text.split(","), layers, "layers")
-  )
-
-
-def layers_name(specs: tuple[tuple[Spec, ...], ...]) -> str:
-  """The shortest form that `parse_layers` reads as these specs."""
-
-  def join(names: list[str], mark: str) -> str:
-    return names[0] if len(set(names)) == 1 else mark.join(names)
-
-  return join([join([s.name for s in layer], "+") for layer in specs], ",")

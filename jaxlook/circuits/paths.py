@@ -91,8 +91,8 @@ def freeze(decoder: Decoder, params: Any, tokens: jax.Array) -> Frozen:
   if config.vocab_size is None or config.output_features is not None:
     raise ValueError("paths lead from tokens to logits: the model has none")
   plain = forward_only(decoder)
-  for spec in (spec for layer in plain.attention for spec in layer):
-    if spec.source != "own":  # pyright: ignore[reportAttributeAccessIssue]
+  for spec in plain.variant.distinct:
+    if spec.source != "own":
       raise ValueError(f"attention {spec} reads another context than its own")
   streams = residual_sites(config)
   patterns = [f"block_{i}/attention/pattern" for i in range(config.layers)]

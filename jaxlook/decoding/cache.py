@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxlook import models
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder, DecoderConfig, Past
-from jaxlook.models.attention_layer import LayerSpec
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edit, Edits, sown
 
@@ -81,10 +80,9 @@ def reader(decoder: Decoder, cached: bool, edits: Edits = NO_EDITS) -> Reader:
   plain = forward_only(decoder)
   if not cached:
     return _Anew(plain, tuple(edits.items()))
-  specs = cast(tuple[LayerSpec, ...], plain.attention)
-  if not all(spec.keeps_forward for layer in specs for spec in layer):
+  if not plain.variant.keeps_forward:
     raise ValueError(
-      f"attention {decoder.attention!r} changes the forward pass: decode it"
+      f"attention {decoder.variant.name!r} changes the forward pass: decode it"
       " with cached=False"
     )
   return _Cached(plain, tuple(edits.items()))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook import models
-from jaxlook.attention import Spec, parse_layers
+from jaxlook.attention import Spec, Variant
 from jaxlook.models import Context, Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edits, check_sites, sown
@@ -35,16 +35,13 @@ def forward_only(decoder: Decoder) -> Decoder:
   Returns:
     The decoder with each cut spec made causal. What decides the value of the
     outputs stays: `self_only`, `window`, `zero_context`, `teacher`.
-
-  Raises:
-    ValueError: the variant does not fit the number of layers or heads.
   """
-  c = decoder.config
-  specs = decoder.attention
-  if isinstance(specs, str):
-    specs = parse_layers(specs, c.layers, c.heads)
   return decoder.clone(
-    attention=tuple(tuple(_uncut(spec) for spec in layer) for layer in specs)
+    attention=Variant(
+      tuple(
+        tuple(_uncut(spec) for spec in layer) for layer in decoder.variant.specs
+      )
+    )
   )
 
 

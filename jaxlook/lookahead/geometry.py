@@ -24,7 +24,6 @@ from collections.abc import Callable, Collection
 import jax
 import jax.numpy as jnp
 
-from jaxlook.attention import parse_layers
 from jaxlook.attention.attend import Implementation
 from jaxlook.models import Decoder, apply
 from jaxlook.models.decoder import Params
@@ -108,10 +107,7 @@ def uncut(decoder: Decoder, implementation: Implementation) -> Decoder:
   Raises:
     ValueError: the variant changes the forward pass.
   """
-  config, specs = decoder.config, decoder.attention
-  if isinstance(specs, str):
-    specs = parse_layers(specs, config.layers, config.heads)
-  for spec in (spec for layer in specs for spec in layer):
+  for spec in decoder.variant.distinct:
     if not spec.keeps_forward:
       raise ValueError(
         f"attention {spec.name!r} changes the forward pass, so ordinary"

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.attention import layers_name, parse_layers
+from jaxlook.attention import Variant, parse_variant
 from jaxlook.stats.myopia_gap import CAUSAL
 
 STOPS = ("residual", "kv")
@@ -65,11 +65,12 @@ class HorizonSweep:
       part_horizons=tuple(h for h in self.part_horizons if h < length - 1),
     )
 
-  def variants(self, layers: int) -> tuple[str, ...]:
-    """All arms, by their full names, `causal` first.
+  def variants(self, layers: int, heads: int) -> tuple[Variant, ...]:
+    """All arms, `causal` first.
 
     Args:
       layers: layers of the model.
+      heads: heads of each layer.
     """
     names = [CAUSAL]
     for stop in STOPS:
@@ -84,7 +85,9 @@ class HorizonSweep:
       if self.single_layers and layers > 1:
         names += list(blocked_layers(layers, stop).values())
         names += list(open_layers(layers, stop).values())
-    return tuple(dict.fromkeys(names))
+    return tuple(
+      parse_variant(name, layers, heads) for name in dict.fromkeys(names)
+    )
 
 
 def horizon(h: int, stop: str, part: str = "") -> str:
@@ -110,13 +113,7 @@ def open_layers(layers: int, stop: str) -> dict[int, str]:
 
 def _one_layer(layers: int, one: str, others: str) -> dict[int, str]:
   return {
-    layer: layers_name(
-      parse_layers(
-        ",".join(one if at == layer else others for at in range(layers)),
-        layers,
-        1,
-      )
-    )
+    layer: ",".join(one if at == layer else others for at in range(layers))
     for layer in range(layers)
   }
 

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlook.attention import parse_layers
+from jaxlook.attention import Variant, parse_variant
 from jaxlook.attention.attend import Implementation
 from jaxlook.attention.masks import Barrier
 from jaxlook.models.attention_layer import Attention, Context, LayerSpec, Past
@@ -100,7 +100,8 @@ class Decoder(nn.Module):
 
   Attributes:
     config: the shape.
-    attention: the variant: its flag form, or the spec of each layer and head.
+    attention: the variant. Its flag form will do, too: it is read when the
+      module is made, so that this attribute always holds a `Variant`.
     implementation: as in `jaxlook.attend`; attention patterns are there to be
       seen and edited under "reference" only.
     barrier: (first_query, first_key): positions from the one on see, in every
@@ -111,14 +112,36 @@ class Decoder(nn.Module):
     remat: whether the backward pass computes the activations of a block again
       from its input, so that only the residual stream is kept of every block.
       XLA's compiler for CPUs finds both to be the same, and keeps all.
+
+  Raises:
+    ValueError: the variant's form is unknown, or it is for another number of
+      layers or heads than the model has.
   """
 
   config: DecoderConfig
-  attention: str | tuple[LayerSpec, ...] = "causal"
+  attention: Variant | str = "causal"
   implementation: Implementation = "auto"
   barrier: Barrier | None = None
   bfloat16: bool = False
   remat: bool = False
+
+  def __post_init__(self):
+    """Reads a variant's form; refuses a variant of another shape."""
+    c = self.config
+    if isinstance(self.attention, str):
+      self.attention = parse_variant(self.attention, c.layers, c.heads)
+    given = (self.variant.layers, self.variant.heads)
+    if given != (c.layers, c.heads):
+      raise ValueError(
+        f"attention {self.variant.name!r} is for {given[0]} layers of"
+        f" {given[1]} heads, the model has {c.layers} of {c.heads}"
+      )
+    super().__post_init__()
+
+  @property
+  def variant(self) -> Variant:
+    """`attention`, typed as what it is once the module is made."""
+    return cast(Variant, self.attention)
 
   @property
   def dtype(self) -> Any:
@@ -154,10 +177,9 @@ class Decoder(nn.Module):
       head would read, [B, T, D], if headless.
 
     Raises:
-      ValueError: the sequence is longer than `max_length`, the variant does not
-        fit the number of layers or heads, it needs a teacher and has none,
-        it changes the forward pass and there is a past, or there is no site
-        to edit of a name.
+      ValueError: the sequence is longer than `max_length`, the variant needs a
+        teacher and has none, it changes the forward pass and there is a past,
+        or there is no site to edit of a name.
     """
     c = self.config
     # With a past, patterns would lack the positions that are in it.
@@ -168,18 +190,9 @@ class Decoder(nn.Module):
         f"sequences of length {inputs.shape[1]} exceed max_length="
         f"{c.max_length}"
       )
-    specs = self.attention
-    if isinstance(specs, str):
-      specs = parse_layers(specs, c.layers, c.heads)
-    if len(specs) != c.layers:
+    if past is not None and not self.variant.keeps_forward:
       raise ValueError(
-        f"attention is given for {len(specs)} layers, the model has {c.layers}"
-      )
-    if past is not None and not all(
-      spec.keeps_forward for layer in specs for spec in layer
-    ):
-      raise ValueError(
-        f"attention {self.attention!r} changes the forward pass, so it takes"
+        f"attention {self.variant.name!r} changes the forward pass, so it takes"
         " no past"
       )
     normal = nn.initializers.normal(c.init_std)
@@ -204,7 +217,13 @@ class Decoder(nn.Module):
     block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
     for layer in range(c.layers):
       x_BxTxD = block(
-        *(c, specs[layer], self.implementation, self.barrier, self.dtype),
+        *(
+          c,
+          self.variant.specs[layer],
+          self.implementation,
+          self.barrier,
+          self.dtype,
+        ),
         name=f"block_{layer}",
       )(
         x_BxTxD,

@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.attention import masks, parse
+from jaxlook.attention import Spec, masks
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets_oracle import Reader
@@ -167,7 +167,7 @@ class Couplets:
 
   def visible(self) -> np.ndarray:
     """Where a query may attend on this route; bool [T, S], T = S."""
-    return masks.visible(parse("causal"), self.length, self.barrier)
+    return masks.visible(Spec("causal"), self.length, self.barrier)
 
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None

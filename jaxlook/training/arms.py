@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
+from jaxlook.attention import Variant, parse_variant
 from jaxlook.attention.masks import Barrier
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.runs.store import Arm, Arms
@@ -68,8 +69,8 @@ class Problem:
     if self.train.loss_tokens and self.model.output_features is not None:
       raise ValueError("loss_tokens needs a task of tokens")
 
-  def decoder(self, variant: str) -> Decoder:
-    """The model under a variant's flag form, computing as the training says."""
+  def decoder(self, variant: Variant) -> Decoder:
+    """The model under a variant, computing as the training says."""
     return Decoder(
       self.model,
       variant,
@@ -85,7 +86,7 @@ class SavedArm:
 
   Attributes:
     root: the arm's folder.
-    variant: the attention's flag form.
+    attention: the variant.
     setting: the problem's.
     about: plain data that identifies the task.
     model: the decoder's shape.
@@ -97,7 +98,7 @@ class SavedArm:
   """
 
   root: Path
-  variant: str
+  attention: Variant
   setting: str
   about: Mapping[str, Any]
   model: DecoderConfig
@@ -107,9 +108,14 @@ class SavedArm:
   start: Mapping[str, Any] | None = None
 
   @property
+  def variant(self) -> str:
+    """The variant's name, for tables and messages."""
+    return self.attention.name
+
+  @property
   def decoder(self) -> Decoder:
     """The model under its variant, in float32 however it was trained."""
-    return Decoder(self.model, self.variant, barrier=self.barrier)
+    return Decoder(self.model, self.attention, barrier=self.barrier)
 
   def params(self, step: int | None = None) -> Any:
     """The parameters after a step, with a leading seed axis E.
@@ -149,12 +155,13 @@ def read_arm(root: Path) -> SavedArm:
     config = arm.config()
     train = dict(config["train"])
     train["keep_steps"] = tuple(train["keep_steps"])
+    model = DecoderConfig(**config["model"])
     return SavedArm(
       root=root,
-      variant=config["variant"],
+      attention=parse_variant(config["variant"], model.layers, model.heads),
       setting=config["setting"],
       about=config["task"],
-      model=DecoderConfig(**config["model"]),
+      model=model,
       train=TrainConfig(**train),
       seeds=tuple(config["seeds"]),
       barrier=tuple(config["barrier"]) if "barrier" in config else None,
@@ -170,7 +177,7 @@ class FinishedArm:
 
   Attributes:
     root: the arm's folder; see `read_arm`.
-    variant: the attention's flag form.
+    attention: the variant.
     setting: the problem's.
     cells: the `cells` entries of result.json, one a seed.
     steps: step count at the end of each row of `losses`, int [R].
@@ -178,22 +185,35 @@ class FinishedArm:
   """
 
   root: Path
-  variant: str
+  attention: Variant
   setting: str
   cells: list[dict[str, Any]]
   steps: np.ndarray
   losses: np.ndarray
 
+  @property
+  def variant(self) -> str:
+    """The variant's name, for tables and messages."""
+    return self.attention.name
+
+
+def arm_name(problem: Problem, variant: Variant) -> str:
+  """What an arm is called in a run: its setting, if any, and its variant."""
+  return " ".join(part for part in (problem.setting, variant.name) if part)
+
 
 def begin_arm(
-  store: Arms, problem: Problem, variant: str, teacher: SavedArm | None = None
+  store: Arms,
+  problem: Problem,
+  variant: Variant,
+  teacher: SavedArm | None = None,
 ) -> Arm:
   """The arm of a problem and a variant in a store, begun where it is new.
 
   Args:
     store: the run store, or its arms for a process that works for its holder.
     problem: what to train on.
-    variant: the attention's flag form.
+    variant: of the problem's model.
     teacher: as of `run_arm`.
 
   Returns:
@@ -203,9 +223,9 @@ def begin_arm(
     ValueError: the store holds this arm with another config.
   """
   return store.arm(
-    " ".join(part for part in (problem.setting, variant) if part),
+    arm_name(problem, variant),
     {
-      "variant": variant,
+      "variant": variant.name,
       "setting": problem.setting,
       "task": problem.about,
       "model": dataclasses.asdict(problem.model),
@@ -221,7 +241,7 @@ def begin_arm(
 def run_arm(
   store: Arms,
   problem: Problem,
-  variant: str,
+  variant: Variant,
   *,
   teacher: SavedArm | None = None,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
@@ -236,7 +256,7 @@ def run_arm(
   Args:
     store: as of `begin_arm`.
     problem: what to train on.
-    variant: the attention's flag form.
+    variant: of the problem's model.
     teacher: an arm of the same seeds, whose context the variant reads.
     report: called with the step count and the losses [E] as training goes on;
       once with the last step for an arm that was finished before.
@@ -315,7 +335,7 @@ def held_out_losses(
     One a seed, in the order of `arm.seeds`.
   """
   losses_ExT = evaluate(
-    problem.decoder(arm.variant),
+    problem.decoder(arm.attention),
     problem.task,
     problem.train,
     arm.params(),
@@ -381,7 +401,7 @@ def _curves(trained: Trained, seeds: tuple[int, ...]) -> pa.Table:
 def _cells(
   decoder: Decoder,
   problem: Problem,
-  variant: str,
+  variant: Variant,
   trained: Trained,
   teacher: Teacher | None,
   mesh: MeshShape | None,
@@ -403,7 +423,7 @@ def _cells(
   ):
     diverged = int(diverged_at) >= 0 or not np.isfinite(loss)
     cell = {
-      "variant": variant,
+      "variant": variant.name,
       "seed": seed,
       "metrics": {"diverged_at": int(diverged_at)}
       if diverged

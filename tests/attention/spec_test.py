@@ -1,11 +1,9 @@
 """Specs and their flag form."""
 
 from absl.testing import parameterized
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jaxlook.attention import spec as spec_lib
-from jaxlook.attention.spec import Spec, layers_name, parse, parse_layers
+from jaxlook.attention.spec import Spec, parse
 from tests.fixtures import base
 
 
@@ -93,44 +91,3 @@ class ParseTest(base.TestCase):
     for form in spec_lib.KNOWN:
       name, colon, _ = form.partition(":")
       parse(name + (":1" if colon else ""))
-
-
-class ParseLayersTest(base.TestCase):
-  @given(layers=st.integers(1, 4), heads=st.integers(1, 4))
-  def test_one_form_covers_the_model(self, layers, heads):
-    """A single form is the spec of every layer and head."""
-    self.assertEqual(
-      parse_layers("myopic", layers, heads),
-      ((parse("myopic"),) * heads,) * layers,
-    )
-
-  def test_layers_and_heads_mix(self):
-    """Commas separate layers, pluses heads."""
-    self.assertEqual(
-      parse_layers("causal,myopic+horizon:2", layers=2, heads=2),
-      (
-        (parse("causal"), parse("causal")),
-        (parse("myopic"), parse("horizon:2")),
-      ),
-    )
-
-  @parameterized.parameters(
-    "causal",
-    "causal,myopic/kv",
-    "myopic/kv+causal,causal",
-    "offset:1/kv+causal",
-  )
-  def test_name_of_a_mixed_model_is_its_shortest_form(self, text):
-    """What is equal throughout is written once."""
-    specs = parse_layers(text, layers=2, heads=2)
-    self.assertEqual(layers_name(specs), text)
-
-  @parameterized.parameters(
-    ("causal,causal,causal", "gives 3 layers, the model has 2"),
-    ("causal+causal+causal", "gives 3 heads, the model has 2"),
-    ("causal,", "unknown attention ''"),
-  )
-  def test_wrong_counts_are_refused(self, text, message):
-    """Another number of forms than layers or heads is refused."""
-    with self.assertRaisesRegex(ValueError, message):
-      parse_layers(text, layers=2, heads=2)

@@ -4,6 +4,7 @@ import pyarrow.parquet as pq
 from absl.testing import flagsaver, parameterized
 
 from experiments import path_star
+from experiments.common import train_arms
 from jaxlook.tasks.path_star_weights import PathStarWeights
 from tests.fixtures import binaries
 
@@ -77,10 +78,13 @@ class RefusalTest(binaries.RefusalTestCase):
   def test_attention_is_trained_in_every_setting(self):
     """Cuts are left out of some settings, but not where they are named."""
     config = path_star.PRESETS["cpu"]
-    variants = ["causal", "horizon:1/kv"]
+    problems = [path_star.problem(config, each) for each in config.settings]
+    variants = train_arms.named_variants(
+      ["causal", "horizon:1/kv"], problems[0].model
+    )
     for attention, more in ((None, 3), (["horizon:1"], 6)):
       with flagsaver.flagsaver(attention=attention):
-        todo = path_star.to_train(config, variants)
+        todo = path_star.to_train(problems, variants)
       self.assertLen(todo, 6 + more)
 
   def test_paper_has_the_published_size(self):

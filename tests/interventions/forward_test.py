@@ -262,7 +262,7 @@ class ForwardOnlyTest(base.Float64TestCase):
     uncut = forward_only(Decoder(GPT2, spec))
     given = jaxlook.parse(spec)
     expected = jaxlook.parse("causal") if given.keeps_forward else given
-    self.assertEqual(set(itertools.chain(*uncut.attention)), {expected})
+    self.assertEqual(uncut.variant.distinct, (expected,))
 
   @parameterized.parameters(
     RESIDUAL, "offset:2/values", "window:2", "zero_context/keys", "teacher"
@@ -280,13 +280,11 @@ class ForwardOnlyTest(base.Float64TestCase):
   def test_mixed_models_and_windows(self):
     """Each head is treated by itself; what a spec hides stays hidden."""
     uncut = forward_only(Decoder(GPT2, f"{RESIDUAL}+self_only,window:2"))
-    names = [[s.name for s in layer] for layer in uncut.attention]
+    names = [[s.name for s in layer] for layer in uncut.variant.specs]
     self.assertEqual(names, [["causal", "self_only"], ["window:2"] * 2])
     cut = jaxlook.attention.Spec("cut window", high=0, reach=2)
-    ((spec, _),) = forward_only(
-      Decoder(dataclasses.replace(GPT2, layers=1), ((cut, cut),))
-    ).attention
-    self.assertEqual(spec, jaxlook.parse("window:2"))
+    uncut = forward_only(Decoder(GPT2, jaxlook.Variant.uniform(cut, 2, 2)))
+    self.assertEqual(uncut.variant.distinct, (jaxlook.parse("window:2"),))
 
   @parameterized.parameters("key", "value")
   def test_edits_reach_later_queries(self, name):

@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from experiments.reports import horizon as horizon_report
-from jaxlook.attention import layers_name, parse_layers
+from jaxlook.attention import parse_variant
 from jaxlook.lookahead import horizon
 from jaxlook.lookahead.horizon import HorizonSweep
 from tests.fixtures import base
@@ -25,12 +25,20 @@ class DialTest(base.TestCase):
   @parameterized.parameters(1, 2, 3)
   def test_arms_are_distinct_and_canonical(self, layers):
     """Every arm parses back to its own name, and none is there twice."""
-    names = SMALL.variants(layers)
-    self.assertLen(set(names), len(names))
-    for name in names:
-      self.assertEqual(layers_name(parse_layers(name, layers, 2)), name)
+    variants = SMALL.variants(layers, heads=2)
+    self.assertLen({each.name for each in variants}, len(variants))
+    for each in variants:
+      self.assertEqual(parse_variant(each.name, layers, 2), each)
     per_stop = 3 + 1 + 1 + 2 + {1: 0, 2: 2, 3: 6}[layers]
-    self.assertLen(names, 1 + 2 * per_stop)
+    self.assertLen(variants, 1 + 2 * per_stop)
+
+  @parameterized.parameters(1, 2, 3)
+  def test_reports_find_single_layers_by_their_names(self, layers):
+    """The names that reports look up are those of the arms."""
+    names = {each.name for each in SMALL.variants(layers, heads=2)}
+    for stop in horizon.STOPS:
+      for arms in (horizon.blocked_layers, horizon.open_layers):
+        self.assertLessEqual(set(arms(layers, stop).values()), names)
 
   def test_blocked_and_open_layers_are_each_others_mirror(self):
     """In the one the layer is myopic, in the other all the others are."""

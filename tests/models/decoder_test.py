@@ -7,6 +7,7 @@ variants, while a program for each would spend the time in the compiler.
 import dataclasses
 import functools
 import itertools
+from unittest import mock
 
 import chex
 import jax
@@ -17,7 +18,7 @@ from absl.testing import absltest, parameterized
 
 import jaxlook
 from jaxlook import models
-from jaxlook.attention import parse_layers
+from jaxlook.attention import Variant, parse_variant
 from jaxlook.models import Decoder, DecoderConfig, collect_context
 from jaxlook.models.attention_layer import Attention, rotate
 from tests.fixtures import base, position_copies
@@ -566,10 +567,34 @@ class DecoderTest(base.Float64TestCase):
       ("causal,causal,causal", 4, "gives 3 layers, the model has 2"),
       ("causal+causal+causal", 4, "gives 3 heads, the model has 4"),
       ("magic", 4, "unknown attention 'magic'"),
-      (parse_layers("causal", 1, 4), 4, "for 1 layers, the model has 2"),
+      (
+        parse_variant("causal", 1, 4),
+        4,
+        "for 1 layers of 4 heads, the model has 2 of 4",
+      ),
+      (
+        parse_variant("myopic", 2, 2),
+        4,
+        "'myopic/kv' is for 2 layers of 2 heads, the model has 2 of 4",
+      ),
     ):
       with self.assertRaisesRegex(ValueError, message):
         _apply(GPT2, spec, params, jnp.zeros((2, length), jnp.int64))
+
+  @parameterized.parameters("causal", "myopic", "causal,myopic/residual")
+  def test_a_form_is_read_once(self, form):
+    """The module holds the variant, whichever way it was given."""
+    decoder = Decoder(GPT2, form)
+    variant = parse_variant(form, GPT2.layers, GPT2.heads)
+    self.assertIsInstance(decoder.attention, Variant)
+    self.assertEqual(decoder.attention, variant)
+    self.assertEqual(decoder, Decoder(GPT2, variant))
+    self.assertEqual(hash(decoder), hash(Decoder(GPT2, variant)))
+    with mock.patch.object(
+      models.decoder, "parse_variant", side_effect=AssertionError
+    ):
+      self.assertEqual(decoder.clone(remat=True).variant, variant)
+      decoder.apply({"params": _params(GPT2)}, _inputs(GPT2))
 
   def test_longest_sequence(self):
     """`max_length` is the longest, for rotary positions without a table too."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook import models, runs
+from jaxlook import models, parse_variant, runs
 from jaxlook.models import Decoder
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import (
@@ -24,6 +24,10 @@ from jaxlook.training import (
 )
 from tests.fixtures import base
 from tests.fixtures.precache_problem import TASK, problem
+
+CAUSAL, MYOPIC = (
+  parse_variant(name, layers=1, heads=2) for name in ("causal", "myopic/kv")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +48,12 @@ class ArmTest(base.TestCase):
 
   def test_a_finished_arm_is_read_not_trained(self):
     """The second call returns the same without a step of training."""
-    first = run_arm(self.store, problem(), "myopic/kv")
+    first = run_arm(self.store, problem(), MYOPIC)
     told = []
     again = run_arm(
       self.store,
       problem(),
-      "myopic/kv",
+      MYOPIC,
       report=lambda step, losses: told.append(step),
       should_stop=lambda: True,
     )
@@ -60,7 +64,7 @@ class ArmTest(base.TestCase):
 
   def test_cells_hold_the_scores_of_every_seed(self):
     """One cell a seed, scored from the held-out loss; curves by seed."""
-    arm = run_arm(self.store, problem(setting="p=0.5"), "causal")
+    arm = run_arm(self.store, problem(setting="p=0.5"), CAUSAL)
     self.assertEqual([cell["seed"] for cell in arm.cells], [0, 3])
     for cell in arm.cells:
       self.assertEqual(cell["status"], "done")
@@ -72,11 +76,11 @@ class ArmTest(base.TestCase):
 
   def test_a_stopped_arm_goes_on_to_the_same_end(self):
     """Stopped between chunks and called again, it ends bit-identical."""
-    whole = run_arm(self.store, problem(setting="whole"), "causal")
+    whole = run_arm(self.store, problem(setting="whole"), CAUSAL)
     parts = problem(setting="parts")
     with self.assertRaisesRegex(Stopped, "after 2 steps"):
-      run_arm(self.store, parts, "causal", should_stop=lambda: True)
-    arm = run_arm(self.store, parts, "causal")
+      run_arm(self.store, parts, CAUSAL, should_stop=lambda: True)
+    arm = run_arm(self.store, parts, CAUSAL)
     np.testing.assert_array_equal(arm.losses, whole.losses)
     for cell, expected in zip(arm.cells, whole.cells, strict=True):
       self.assertEqual(cell["metrics"], expected["metrics"])
@@ -84,19 +88,19 @@ class ArmTest(base.TestCase):
   def test_diverged_seeds_are_marked(self):
     """A seed that was never finite reports the step, and no loss."""
     broken = Broken(**dataclasses.asdict(TASK))
-    arm = run_arm(self.store, problem(broken), "causal")
+    arm = run_arm(self.store, problem(broken), CAUSAL)
     for cell in arm.cells:
       self.assertEqual(cell["status"], "diverged")
       self.assertEqual(cell["metrics"], {"diverged_at": 0})
 
   def test_another_config_is_refused(self):
     """An arm of other training is not taken for this one."""
-    run_arm(self.store, problem(), "causal")
+    run_arm(self.store, problem(), CAUSAL)
     longer = dataclasses.replace(
       problem(), train=TrainConfig(steps=8, batch_size=4)
     )
     with self.assertRaisesRegex(ValueError, "another config: train.steps is 6"):
-      run_arm(self.store, longer, "causal")
+      run_arm(self.store, longer, CAUSAL)
 
   def test_baseline_is_measured_on_the_arms_held_out_batches(self):
     """A predictor of zeros scores as a model whose outputs are zero."""
@@ -113,14 +117,14 @@ class ArmTest(base.TestCase):
 
   def test_all_seeds_start_from_given_weights(self):
     """From seed 3's own it trains as ever; seed 0 differs in its data alone."""
-    plain = run_arm(self.store, problem(setting="plain"), "causal")
+    plain = run_arm(self.store, problem(setting="plain"), CAUSAL)
     weights = jax.tree.map(lambda x: x[1], read_arm(plain.root).params(0))
     tuned = dataclasses.replace(
       problem(setting="tuned"), start=Start(weights, {"sha256": "a"})
     )
     with self.assertRaises(Stopped):
-      run_arm(self.store, tuned, "causal", should_stop=lambda: True)
-    arm = run_arm(self.store, tuned, "causal")
+      run_arm(self.store, tuned, CAUSAL, should_stop=lambda: True)
+    arm = run_arm(self.store, tuned, CAUSAL)
     np.testing.assert_array_equal(arm.losses[:, 1], plain.losses[:, 1])
     self.assertTrue((arm.losses[:, 0] != plain.losses[:, 0]).all())
     self.assertTrue((arm.losses[:, 0] != arm.losses[:, 1]).all())
@@ -128,7 +132,7 @@ class ArmTest(base.TestCase):
       read_arm(arm.root).params(0)
     other = dataclasses.replace(tuned, start=Start(weights, {"sha256": "b"}))
     with self.assertRaisesRegex(ValueError, 'start.sha256 is "a" there'):
-      run_arm(self.store, other, "causal")
+      run_arm(self.store, other, CAUSAL)
 
   def test_a_start_of_another_shape_is_refused(self):
     """Before anything is compiled."""
@@ -136,10 +140,10 @@ class ArmTest(base.TestCase):
     wide = dataclasses.replace(of.model, width=16)
     start = models.init(wide, jax.random.key(0))
     with self.assertRaisesRegex(AssertionError, "shape"):
-      train(of.decoder("causal"), TASK, of.train, (0,), start=start)
+      train(of.decoder(CAUSAL), TASK, of.train, (0,), start=start)
 
   def test_losses_elsewhere_are_those_of_the_cells(self):
     """Where the other held-out data are the same."""
-    arm = run_arm(self.store, problem(), "causal")
+    arm = run_arm(self.store, problem(), CAUSAL)
     found = held_out_losses(read_arm(arm.root), problem())
     self.assertEqual(found, [cell["metrics"]["loss"] for cell in arm.cells])

@@ -8,6 +8,7 @@ from unittest import mock
 import numpy as np
 
 from experiments.common import progress
+from jaxlook.attention import Spec, Variant
 from tests.fixtures import base, precache_problem
 
 
@@ -74,7 +75,12 @@ class ProgressTest(base.TestCase):
       mock.patch.object(progress.Progress, "_SECONDS", 0.0),
       mock.patch.object(progress.time, "monotonic", lambda: next(now)),
     ):
-      shown = progress.over([(small, "causal")], [(large, "myopic")])
+      variants = (
+        Variant.uniform(Spec("causal"), each.layers, each.heads)
+        for each in (small.model, large.model)
+      )
+      todo, later = zip((small, large), variants, strict=True)
+      shown = progress.over([todo], [later])
       report = shown.arm("small", progress.step_cost(small))
       report(0, np.zeros(1))
       report(small.train.steps, np.zeros(1))

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from experiments.common import app, ray_launcher
+from jaxlook.attention import parse_variant
 from jaxlook.models import DecoderConfig
 from jaxlook.runs.store import Arm, open_store
 from jaxlook.tasks.precache import Precache
@@ -36,7 +37,7 @@ except ImportError:
 
 TASK = Precache(p=0.5, terms=2, frequency=2.0, length=6)
 # The one that is quickest to compile.
-VARIANT = "self_only"
+VARIANT = parse_variant("self_only", layers=1, heads=2)
 ARMS = 12
 STEPS = 8
 

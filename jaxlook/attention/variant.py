@@ -1,0 +1,124 @@
+"""The attention of a whole model: a spec for every head of every layer."""
+
+import dataclasses
+
+from jaxlook.attention.spec import Spec, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+  """One attention spec for each head of each layer of a model.
+
+  A variant is read once, where a flag or a file names it; from there on this
+  object travels. Its name is for tables, files and messages only.
+
+      variant = parse_variant("causal,myopic/kv", layers=2, heads=4)
+      Decoder(DecoderConfig(layers=2, heads=4, ...), variant)
+
+  Attributes:
+    specs: by layer (outer) and head (inner).
+
+  Raises:
+    ValueError: there is no layer or no head, or layers differ in their number
+      of heads.
+  """
+
+  specs: tuple[tuple[Spec, ...], ...]
+
+  def __post_init__(self):
+    """Refuses what no model has."""
+    counts = {len(layer) for layer in self.specs}
+    if len(counts) != 1 or 0 in counts:
+      raise ValueError(
+        "specs must be of at least 1 layer, with equally many heads in each,"
+        f" at least 1; not {[len(layer) for layer in self.specs]} heads"
+      )
+
+  @classmethod
+  def uniform(cls, spec: Spec, layers: int, heads: int) -> "Variant":
+    """The variant with one spec everywhere.
+
+    Args:
+      spec: of every head.
+      layers: number of layers of the model, at least 1.
+      heads: number of heads of each layer, at least 1.
+
+    Raises:
+      ValueError: a number is below 1.
+    """
+    return cls(((spec,) * heads,) * layers)
+
+  @property
+  def name(self) -> str:
+    """The shortest form that `parse_variant` reads as this variant."""
+    return _join([_join([s.name for s in layer], "+") for layer in self.specs])
+
+  @property
+  def layers(self) -> int:
+    """Number of layers."""
+    return len(self.specs)
+
+  @property
+  def heads(self) -> int:
+    """Number of heads of each layer."""
+    return len(self.specs[0])
+
+  @property
+  def distinct(self) -> tuple[Spec, ...]:
+    """Each spec that some head has, once, in the order of layers and heads."""
+    return tuple(dict.fromkeys(s for layer in self.specs for s in layer))
+
+  @property
+  def needs_teacher(self) -> bool:
+    """Whether some head reads the context of another model."""
+    return any(spec.source == "teacher" for spec in self.distinct)
+
+  @property
+  def keeps_forward(self) -> bool:
+    """Whether the outputs are those of causal attention in all heads."""
+    return all(spec.keeps_forward for spec in self.distinct)
+
+  def __str__(self) -> str:
+    """The name."""
+    return self.name
+
+
+def parse_variant(text: str, layers: int, heads: int) -> Variant:
+  """Reads the flag form of a whole model's attention.
+
+      parse_variant("horizon:4", layers=2, heads=4)
+      parse_variant("causal,myopic+causal", layers=2, heads=2)
+
+  Args:
+    text: one form for all layers, or one per layer joined by `,`; each layer
+      one form for all heads, or one per head joined by `+`. See
+      `jaxlook.parse` for the form of one head.
+    layers: number of layers of the model.
+    heads: number of heads of each layer.
+
+  Returns:
+    The variant.
+
+  Raises:
+    ValueError: as `jaxlook.parse`, or the number of forms is neither 1 nor the
+      number of layers or heads.
+  """
+
+  def spread(forms: list[str], count: int, what: str) -> list[str]:
+    if len(forms) not in (1, count):
+      raise ValueError(
+        f"attention {text!r} gives {len(forms)} {what}, the model has {count}"
+      )
+    return forms * count if len(forms) == 1 else forms
+
+  return Variant(
+    tuple(
+      tuple(parse(form) for form in spread(layer.split("+"), heads, "heads"))
+      for layer in spread(text.split(","), layers, "layers")
+    )
+  )
+
+
+def _join(names: list[str], mark: str = ",") -> str:
+  """The names in a row, or the one that all are."""
+  return names[0] if len(set(names)) == 1 else mark.join(names)
