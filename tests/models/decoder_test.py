@@ -590,11 +590,12 @@ class DecoderTest(base.Float64TestCase):
     self.assertEqual(decoder.attention, variant)
     self.assertEqual(decoder, Decoder(GPT2, variant))
     self.assertEqual(hash(decoder), hash(Decoder(GPT2, variant)))
+    params, inputs = _params(GPT2), _inputs(GPT2)
     with mock.patch.object(
       models.decoder, "parse_variant", side_effect=AssertionError
     ):
       self.assertEqual(decoder.clone(remat=True).variant, variant)
-      decoder.apply({"params": _params(GPT2)}, _inputs(GPT2))
+      decoder.apply({"params": params}, inputs)
 
   def test_longest_sequence(self):
     """`max_length` is the longest, for rotary positions without a table too."""
