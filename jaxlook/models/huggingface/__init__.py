@@ -1,5 +1,10 @@
 """Hugging Face folders: GPT-2 and GPT-NeoX weights, read and written."""
 
+from jaxlook.models.huggingface.convert import (
+  from_checkpoint,
+  layout_for,
+  to_checkpoint,
+)
 from jaxlook.models.huggingface.load_save import (
   Pretrained,
   files,
@@ -10,6 +15,9 @@ from jaxlook.models.huggingface.load_save import (
 __all__ = [
   "Pretrained",
   "files",
+  "from_checkpoint",
+  "layout_for",
   "load",
   "save",
+  "to_checkpoint",
 ]
