@@ -28,7 +28,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from jaxlook import stats
+from jaxlook.stats.intervals import Verdict
 
 STATUSES = ("done", "diverged")
 
@@ -203,7 +203,7 @@ def _check_claims(claims: list[Any], path: str) -> None:
     _check_type(claim["n"], f"{here}.n", int)
     if claim["n"] < 1:
       raise ValueError(f"{here}.n: expected at least 1, got {claim['n']}")
-    _check_choice(claim["verdict"], f"{here}.verdict", get_args(stats.Verdict))
+    _check_choice(claim["verdict"], f"{here}.verdict", get_args(Verdict))
     _check_type(claim["ci95"], f"{here}.ci95", list)
     if len(claim["ci95"]) != 2:
       raise ValueError(

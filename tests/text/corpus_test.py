@@ -217,7 +217,7 @@ class TokenizeTest(CorpusTestCase):
     """Killed before either rename, it leaves a file that is ignored."""
     path = self.write("text", SAMPLE)
     script = (
-      "import os, signal, sys; from jaxlook.tasks import corpus, tokenizer\n"
+      "import os, signal, sys; from jaxlook.text import corpus, tokenizer\n"
       "real, calls = os.replace, []\n"
       "def replace(*names):\n"
       "  calls.append(names)\n"
