@@ -23,6 +23,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   trained_models,
   training_flags,
 )
@@ -34,7 +35,7 @@ from jaxlook.lookahead import future_pairs
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 SETUPS = {
   "smoke": future_pairs.LensSetup(
@@ -125,7 +126,7 @@ def measure(study, setup, found) -> dict[str, lens.LensResults]:
 
   scores = {each.variant: _joined(measured(each, True)) for each in found}
   first = found[0].variant
-  (fresh,) = measured(trained_models.untrained(study, found[0]), False)
+  (fresh,) = measured(found[0].untrained(), False)
   named = lens.LensResults(
     *(
       {
@@ -148,10 +149,10 @@ def _joined(parts: Sequence[lens.LensResults]) -> lens.LensResults:
 
 def main() -> None:
   """Checks the flags, then trains, measures and reports."""
-  task = trained_models.TASK.value
+  task = study_setup.TASK.value
   if task != "text" and not trained_models.MODEL.value:
     raise app.UsageError("task", f"{task} has no tokens to decode; give text")
-  study = trained_models.build(
+  study = study_setup.build(
     "future_lens",
     "The future lens: later tokens from one hidden state",
     (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
@@ -168,8 +169,8 @@ def main() -> None:
   study = dataclasses.replace(
     study, config={**study.config, "lens": dataclasses.asdict(setup)}
   )
-  with trained_models.opened(study) as store:
-    found = trained_models.subjects(store, study)
+  with study_setup.open_run(study) as store:
+    found = study_setup.subjects(store, study)
     measured = measure(study, setup, found)
     seeds = {each.variant: each.seeds for each in found}
     differences = {
@@ -205,7 +206,7 @@ def main() -> None:
           "variants.png": "The same for all variants; horizontal lines are"
           f" those of {found[0].variant}.",
         },
-        lost=trained_models.lost(found),
+        lost=trained_models.diverged_seeds(found),
         metrics=future_lens.cells(seeds, measured),
         measurements=future_lens.measurements(seeds, measured),
         notes=(
@@ -226,5 +227,5 @@ def main() -> None:
 
 if __name__ == "__main__":
   # Not at import, for flags are shared by all that a process imports.
-  flags.set_default(trained_models.TASK, "text")
+  flags.set_default(study_setup.TASK, "text")
   app.run(main)

@@ -14,14 +14,14 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from experiments.common import app, results_writer, trained_models
+from experiments.common import app, results_writer, study_setup, trained_models
 from experiments.reports import gradient_anatomy as anatomy
 from experiments.reports import gradient_anatomy_figures
 from jaxlook.lookahead import gradient_anatomy
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 _SEQUENCES = flags.DEFINE_integer(
   "sequences", None, "Held-out sequences to measure on.", lower_bound=1
@@ -47,13 +47,13 @@ _KEPT = {
   "cpu": (10, 20, 40, 80, 160, 320, 600),
   "paper": (50, 100, 200, 400, 800, 1600, 3200, 6400),
 }
-PRECACHE = keeping(trained_models.PRECACHE, _KEPT)
-TEXT = keeping(trained_models.TEXT, _KEPT)
+PRECACHE = keeping(study_setup.PRECACHE, _KEPT)
+TEXT = keeping(study_setup.TEXT, _KEPT)
 
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
-  study = trained_models.build(
+  study = study_setup.build(
     "gradient_anatomy",
     "Gradient anatomy: who asks for what",
     ARMS,
@@ -67,8 +67,8 @@ def main() -> None:
   )
   task = study.problem.task
   batch = held_out_batch(study.problem, sequences)
-  with trained_models.opened(study) as store:
-    subjects = trained_models.subjects(store, study)
+  with study_setup.open_run(study) as store:
+    subjects = study_setup.subjects(store, study)
     left_out = [
       each.variant
       for each in subjects
@@ -79,7 +79,7 @@ def main() -> None:
     if not subjects:
       raise app.UsageError("attention", "no arm keeps the forward pass")
     first = subjects[0]
-    subjects.append(trained_models.untrained(study, first))
+    subjects.append(first.untrained())
     found = {
       each.variant: gradient_anatomy.examine(
         each.decoder, task, each.params, batch
@@ -140,7 +140,7 @@ def main() -> None:
           "edges.png": "The rise of the loss when edges are cut, by distance,"
           " and by whom a key serves; mean and 95% t band.",
         },
-        lost=trained_models.lost(subjects),
+        lost=trained_models.diverged_seeds(subjects),
         metrics={
           variant: anatomy.metrics(one, seeds[variant])
           for variant, one in found.items()

@@ -19,6 +19,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   train_arms,
   trained_models,
   training_flags,
@@ -34,7 +35,7 @@ _HORIZONS = flags.DEFINE_list(
   "horizons", None, "Horizons of the dial, ascending from 0."
 )
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 DIALS = {
   "smoke": HorizonSweep(horizons=(0, 2), leaks=(0.5,), offsets=(1,)),
@@ -59,9 +60,9 @@ TEXT_DIAL = HorizonSweep(
 )
 # Sources 3 and 4 back: out of reach for h = 1 in two layers. Learned positions
 # would need gradient from yet other distances to become tellable.
-PRECACHE = trained_models.PRECACHE | {
+PRECACHE = study_setup.PRECACHE | {
   "cpu": dataclasses.replace(
-    trained_models.PRECACHE["cpu"],
+    study_setup.PRECACHE["cpu"],
     first=3,
     width=32,
     positions="rotary",
@@ -70,15 +71,15 @@ PRECACHE = trained_models.PRECACHE | {
     ),
   ),
   "paper": dataclasses.replace(
-    trained_models.PRECACHE["paper"], first=7, positions="rotary"
+    study_setup.PRECACHE["paper"], first=7, positions="rotary"
   ),
 }
-TEXT = trained_models.TEXT | {
+TEXT = study_setup.TEXT | {
   "cpu": dataclasses.replace(
-    trained_models.TEXT["cpu"],
+    study_setup.TEXT["cpu"],
     length=32,
     width=32,
-    train=dataclasses.replace(trained_models.TEXT["cpu"].train, steps=400),
+    train=dataclasses.replace(study_setup.TEXT["cpu"].train, steps=400),
   )
 }
 
@@ -86,7 +87,7 @@ TEXT = trained_models.TEXT | {
 def preset_dial() -> HorizonSweep:
   """The dial of preset and task."""
   preset = training_flags.PRESET.value
-  if trained_models.TASK.value == "text" and preset == "cpu":
+  if study_setup.TASK.value == "text" and preset == "cpu":
     return TEXT_DIAL
   return DIALS[preset]
 
@@ -112,7 +113,7 @@ def main() -> None:
       raise app.UsageError(
         flag.name, "is given in vain: the dial trains its own"
       )
-  study = trained_models.build(
+  study = study_setup.build(
     "horizon",
     "The dial: loss by how far ahead gradient may come from",
     (),
@@ -128,7 +129,7 @@ def main() -> None:
     variants=chosen.variants(layers, model.heads),
     config={**study.config, "dial": dataclasses.asdict(chosen)},
   )
-  with trained_models.opened(study) as store:
+  with study_setup.open_run(study) as store:
     todo = [(problem, variant) for variant in study.variants]
     arms = train_arms.train_all(store, todo)
     cells = [cell for arm in arms for cell in arm.cells]

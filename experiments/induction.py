@@ -26,8 +26,8 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   train_arms,
-  trained_models,
   training_flags,
 )
 from experiments.reports.induction import claims, draw_positions, figure, tables
@@ -41,6 +41,7 @@ from jaxlook.training import (
   Problem,
   TrainConfig,
   held_out_batch,
+  read_arm,
 )
 
 flags.adopt_module_key_flags(training_flags)
@@ -146,7 +147,7 @@ def follow(
   task: Induction, problem: Problem, arm: FinishedArm, sequences: int
 ) -> dict[int, induction_heads.InductionResults]:
   """Measures an arm's seeds before training and at each checkpoint."""
-  saved = trained_models.read(arm)
+  saved = read_arm(arm.root)
   alive = [cell["status"] == "done" for cell in arm.cells]
   steps = sorted({0, *saved.train.keep_steps, saved.train.steps})
   batch = held_out_batch(problem, sequences)
@@ -195,7 +196,7 @@ def main() -> None:
   )
   task = config.task()
   low, high = task.distances
-  study = trained_models.Study(
+  study = study_setup.Study(
     name="induction",
     title="Induction heads with and without the future's gradient",
     problem=deep,
@@ -210,7 +211,7 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with trained_models.opened(study) as store:
+  with study_setup.open_run(study) as store:
     (causal,) = train_arms.named_variants([myopia_gap.CAUSAL], one.model)
     todo = [(one, causal), *((deep, each) for each in variants)]
     arms = train_arms.train_all(store, todo)

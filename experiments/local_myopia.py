@@ -17,6 +17,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   train_arms,
   trained_models,
   training_flags,
@@ -25,9 +26,9 @@ from jaxlook import reporting, stats
 from jaxlook.lookahead import local_myopia
 from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
-from jaxlook.training import SavedArm, Teacher, held_out_key
+from jaxlook.training import SavedArm, Teacher, held_out_key, read_arm
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 STOPS = ("residual", "kv")
 LOCAL = tuple(f"teacher/{stop}" for stop in STOPS)
@@ -40,7 +41,7 @@ def teacher_of(arm: SavedArm, teacher: Teacher | None = None) -> Teacher:
 
 
 def crossed(
-  study: trained_models.Study,
+  study: study_setup.Study,
   vanilla: SavedArm,
   local: SavedArm,
   seeds: Collection[int],
@@ -70,7 +71,7 @@ def main() -> None:
   for flag in (trained_models.MODEL, training_flags.ATTENTION):
     if flag.value:
       raise app.UsageError(flag.name, "is given in vain: all arms are fixed")
-  study = trained_models.build(
+  study = study_setup.build(
     "local_myopia", "The local myopia bonus beside the myopia gap", TRAINED
   )
   problem, unit = study.problem, study.unit
@@ -78,12 +79,12 @@ def main() -> None:
   if not study.on_text:
     bonus_source = "jaxlook's own; the published bonus is on text"
   seeds = f"{len(problem.seeds)} seeds"
-  with trained_models.opened(study) as store:
+  with study_setup.open_run(study) as store:
     todo = [(problem, variant) for variant in study.variants]
     local_variants = train_arms.named_variants(LOCAL, problem.model)
     later = [(problem, variant) for variant in local_variants]
     arms = train_arms.train_all(store, todo, later=later)
-    vanilla = trained_models.read(arms[0])
+    vanilla = read_arm(arms[0].root)
     local = train_arms.train_all(store, later, vanilla)
     cells = [cell for arm in (*arms, *local) for cell in arm.cells]
     losses = myopia_gap.by_variant(cells, "loss")
@@ -91,7 +92,7 @@ def main() -> None:
       stop: crossed(
         study,
         vanilla,
-        trained_models.read(arm),
+        read_arm(arm.root),
         losses[myopia_gap.CAUSAL].keys() & losses[arm.variant].keys(),
       )
       for stop, arm in zip(STOPS, local, strict=True)

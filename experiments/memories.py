@@ -19,6 +19,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   text_corpus,
   trained_models,
   training_flags,
@@ -32,7 +33,7 @@ from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 SETUPS = {
   "smoke": memory_study.MemorySetup(windows=32, batch=8, top=5),
@@ -40,12 +41,12 @@ SETUPS = {
   "paper": memory_study.MemorySetup(windows=16384, top=50),
 }
 # The claims are about depth: twice the layers of the other studies.
-TEXT = trained_models.TEXT | {
-  "smoke": dataclasses.replace(trained_models.TEXT["smoke"], layers=2),
+TEXT = study_setup.TEXT | {
+  "smoke": dataclasses.replace(study_setup.TEXT["smoke"], layers=2),
   "cpu": dataclasses.replace(
-    trained_models.TEXT["cpu"],
+    study_setup.TEXT["cpu"],
     layers=4,
-    train=dataclasses.replace(trained_models.TEXT["cpu"].train, steps=500),
+    train=dataclasses.replace(study_setup.TEXT["cpu"].train, steps=500),
   ),
 }
 _ROWS, _TRIGGERS = 8, 3
@@ -53,7 +54,7 @@ _ROWS, _TRIGGERS = 8, 3
 
 def examine(study, setup, text, found) -> list[reports.Examined]:
   """Every variant's memories, and those of untrained models."""
-  every = [*found, trained_models.untrained(study, found[0])]
+  every = [*found, found[0].untrained()]
   # After no steps all variants are one.
   every = {each.variant: each for each in every}.values()
   return [
@@ -100,7 +101,7 @@ def tables(examined, text, chance, show) -> dict[str, reporting.Rows]:
 
 def main() -> None:
   """Checks the flags, then trains, measures and reports."""
-  study = trained_models.build(
+  study = study_setup.build(
     "memories",
     "Feed-forward layers as key-value memories",
     (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
@@ -117,8 +118,8 @@ def main() -> None:
   study = dataclasses.replace(
     study, config={**study.config, "memories": dataclasses.asdict(setup)}
   )
-  with trained_models.opened(study) as store:
-    found = trained_models.subjects(store, study)
+  with study_setup.open_run(study) as store:
+    found = study_setup.subjects(store, study)
     examined = examine(study, setup, text, found)
     chance = memory_study.random_patterns(text, setup.top)
     for name, rows in memories_tables.panels(examined, chance).items():
@@ -136,7 +137,7 @@ def main() -> None:
         claims=reports.claims(examined, chance),
         tables=tables(examined, text, chance, show),
         figures=memories_tables.CAPTIONS,
-        lost=trained_models.lost(found),
+        lost=trained_models.diverged_seeds(found),
         metrics={each.variant: reports.metrics(each) for each in examined},
         measurements=reports.measurements(examined, chance),
         arrays=reports.arrays(examined, _TRIGGERS),

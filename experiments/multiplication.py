@@ -30,8 +30,8 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   train_arms,
-  trained_models,
   training_flags,
 )
 from experiments.reports import multiplication as digits_report
@@ -47,6 +47,7 @@ from jaxlook.training import (
   TrainConfig,
   held_out_batch,
   held_out_key,
+  read_arm,
 )
 
 flags.adopt_module_key_flags(training_flags)
@@ -168,7 +169,7 @@ def measure(
   step: int | None = None,
 ) -> ProductResults:
   """Measures an arm's seeds after a step, by default the last."""
-  saved = trained_models.read(arm)
+  saved = read_arm(arm.root)
   alive = [cell["status"] == "done" or step == 0 for cell in arm.cells]
   params = saved.params(step)
   return digits.measure(
@@ -209,7 +210,7 @@ def main() -> None:
     [myopia_gap.RESIDUAL, myopia_gap.KV], settings[0].model
   )
   tasks = config.tasks()
-  study = trained_models.Study(
+  study = study_setup.Study(
     name="multiplication",
     title="Multiplication: padding with and without the future's gradient",
     problem=settings[0],
@@ -222,7 +223,7 @@ def main() -> None:
     unit="nats/digit",
     source="",
   )
-  with trained_models.opened(study) as store:
+  with study_setup.open_run(study) as store:
     todo = [(each, variant) for each in settings for variant in variants]
     arms = {
       (arm.setting, arm.variant): arm

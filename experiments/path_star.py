@@ -30,8 +30,8 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   train_arms,
-  trained_models,
   training_flags,
 )
 from experiments.reports import path_star as stars_report
@@ -51,7 +51,13 @@ from jaxlook.planning.stars.settings import (
   examine,
 )
 from jaxlook.stats import claims, myopia_gap
-from jaxlook.training import FinishedArm, Problem, TrainConfig, held_out_key
+from jaxlook.training import (
+  FinishedArm,
+  Problem,
+  TrainConfig,
+  held_out_key,
+  read_arm,
+)
 
 flags.adopt_module_key_flags(training_flags)
 
@@ -173,7 +179,7 @@ def to_train(
 
 def look(problem: Problem, arm: FinishedArm, sequences: int) -> GraphResults:
   """Examines an arm's models before and after training."""
-  saved = trained_models.read(arm)
+  saved = read_arm(arm.root)
   return examine(
     cast(Star, problem.task),
     saved.decoder,
@@ -211,7 +217,7 @@ def main() -> None:
   )
   todo = to_train(problems, variants)
   graphs, train = config.graphs, config.train
-  study = trained_models.Study(
+  study = study_setup.Study(
     name="path_star",
     title="Path-star graphs with and without the future's gradient",
     problem=problems[0],
@@ -226,7 +232,7 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with trained_models.opened(study) as store:
+  with study_setup.open_run(study) as store:
     arms = train_arms.train_all(store, todo)
     every: dict[str, dict[str, GraphResults]] = {}
     rows = []

@@ -21,6 +21,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   trained_models,
   training_flags,
 )
@@ -30,7 +31,7 @@ from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 # Held-out windows to measure on.
 SEQUENCES = {"smoke": 16, "cpu": 512, "paper": 2048}
@@ -40,13 +41,13 @@ TEXT = {
   # Embeddings are not shared, as in the paper: a direct path through shared
   # ones can only be symmetric, which bigrams are not.
   preset: dataclasses.replace(config, layers=2, mlp_width=0, tied_head=False)
-  for preset, config in trained_models.TEXT.items()
+  for preset, config in study_setup.TEXT.items()
 }
 
 
 def main() -> None:
   """Checks the flags, then trains, takes the logits apart and reports."""
-  study = trained_models.build(
+  study = study_setup.build(
     "path_terms",
     "Path terms of attention-only models",
     (CAUSAL, RESIDUAL, KV),
@@ -60,10 +61,10 @@ def main() -> None:
     study, config={**study.config, "sequences": sequences}
   )
   batch = held_out_batch(study.problem, sequences)
-  with trained_models.opened(study) as store:
-    subjects = trained_models.subjects(store, study)
-    lost = trained_models.lost(subjects)
-    subjects.append(trained_models.untrained(study, subjects[0]))
+  with study_setup.open_run(study) as store:
+    subjects = study_setup.subjects(store, study)
+    lost = trained_models.diverged_seeds(subjects)
+    subjects.append(subjects[0].untrained())
     found = [
       term_losses.measure(
         study.problem.task,

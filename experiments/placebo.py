@@ -19,6 +19,7 @@ from experiments.common import (
   app,
   precache_setup,
   results_writer,
+  study_setup,
   trained_models,
   training_flags,
 )
@@ -32,7 +33,7 @@ _REPETITIONS = flags.DEFINE_integer(
   "repetitions", None, "Number of comparisons.", lower_bound=1
 )
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 # The rates that count as 95%; 1000 repetitions show 95% to be one of them
 # with a probability of 0.97.
@@ -74,9 +75,9 @@ def main() -> None:
   for flag in (trained_models.MODEL, training_flags.ATTENTION):
     if flag.value:
       raise app.UsageError(flag.name, "is given in vain: a placebo has no arms")
-  if trained_models.TASK.value != "precache":
+  if study_setup.TASK.value != "precache":
     raise app.UsageError("task", "a placebo runs on precache only")
-  study = trained_models.build(
+  study = study_setup.build(
     "placebo", "Placebo: causal against causal", (), precache=PRESETS
   )
   problem = study.problem
@@ -84,7 +85,7 @@ def main() -> None:
   study = dataclasses.replace(
     study, config={**study.config, "repetitions": repetitions}
   )
-  with trained_models.opened(study) as store:
+  with study_setup.open_run(study) as store:
     losses = placebo.final_losses(
       Decoder(problem.model),
       problem.task,

@@ -35,8 +35,8 @@ from experiments.common import (
   app,
   couplets_setup,
   results_writer,
+  study_setup,
   train_arms,
-  trained_models,
   training_flags,
 )
 from experiments.common.couplets_setup import CoupletsConfig
@@ -54,7 +54,7 @@ from jaxlook.planning.couplets.examination import (
 from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.couplets import Couplets
-from jaxlook.training import FinishedArm, Problem
+from jaxlook.training import FinishedArm, Problem, read_arm
 
 flags.adopt_module_key_flags(training_flags)
 flags.adopt_module_key_flags(couplets_setup)
@@ -80,7 +80,7 @@ def study_language(
   task = cast(Couplets, problem.task)
   found = {}
   for arm in arms:
-    saved = trained_models.read(arm)
+    saved = read_arm(arm.root)
     found[arm.variant] = numbers(
       task,
       examine(
@@ -89,7 +89,7 @@ def study_language(
         key=jax.random.key(0),
       ),
     )
-  first = trained_models.read(arms[0])
+  first = read_arm(arms[0].root)
   fresh = probe(first.decoder, task, first.params(0), held_out)
   return found, probe_numbers(task, fresh)
 
@@ -107,7 +107,7 @@ def main() -> None:
   variants = train_arms.variants_that_only_cut(
     [myopia_gap.RESIDUAL, myopia_gap.KV], problems[0].model
   )
-  study = trained_models.Study(
+  study = study_setup.Study(
     name="planning",
     title="Planning a rhyme at the line break",
     problem=problems[0],
@@ -117,7 +117,7 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with trained_models.opened(study) as store:
+  with study_setup.open_run(study) as store:
     arms = train_arms.train_all(store, todo(problems, variants))
     results_writer.write(store, study, findings(store, config, problems, arms))
 

@@ -22,6 +22,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   trained_models,
   training_flags,
 )
@@ -43,7 +44,7 @@ from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 _PANELS = 4
 
@@ -75,14 +76,12 @@ SCALES = {
 
 
 # The untrained control differs much from seed to seed.
-PRECACHE = trained_models.PRECACHE | {
-  "cpu": dataclasses.replace(trained_models.PRECACHE["cpu"], seeds=8)
+PRECACHE = study_setup.PRECACHE | {
+  "cpu": dataclasses.replace(study_setup.PRECACHE["cpu"], seeds=8)
 }
 
 
-def plan(
-  study: trained_models.Study, scale: ProbeScale
-) -> probe_models.ProbePlan:
+def plan(study: study_setup.Study, scale: ProbeScale) -> probe_models.ProbePlan:
   """What to probe for on the study's task."""
   task = study.problem.task
   count = scale.text if study.on_text else scale.precache
@@ -101,7 +100,7 @@ def plan(
 
 
 def probe_all(
-  study: trained_models.Study,
+  study: study_setup.Study,
   asked: probe_models.ProbePlan,
   subjects: Sequence[trained_models.Subject],
 ) -> tuple[list[ProbeResults], list[ProbeResults]]:
@@ -114,7 +113,7 @@ def probe_all(
     # Variants of one forward share its compiled program and its control.
     decoder = Decoder(shape) if kept else each.decoder
     if decoder not in controls:
-      fresh = trained_models.untrained(study, each)
+      fresh = each.untrained()
       controls[decoder] = ProbeResults(
         fresh.variant if kept else f"{fresh.variant} {each.variant}",
         fresh.seeds,
@@ -130,7 +129,7 @@ def probe_all(
 
 
 def findings(
-  study: trained_models.Study,
+  study: study_setup.Study,
   asked: probe_models.ProbePlan,
   found: Sequence[ProbeResults],
   controls: Sequence[ProbeResults],
@@ -210,7 +209,7 @@ def note(asked: probe_models.ProbePlan) -> str:
 
 def main() -> None:
   """Checks the flags, then trains, probes and reports."""
-  study = trained_models.build(
+  study = study_setup.build(
     "probes",
     "What hidden states hold",
     (CAUSAL, RESIDUAL, KV),
@@ -221,8 +220,8 @@ def main() -> None:
   study = dataclasses.replace(
     study, config={**study.config, "probes": dataclasses.asdict(scale)}
   )
-  with trained_models.opened(study) as store:
-    subjects = trained_models.subjects(store, study)
+  with study_setup.open_run(study) as store:
+    subjects = study_setup.subjects(store, study)
     found, controls = probe_all(study, asked, subjects)
 
     def draw(name: str, panels: Sequence[figures.Curves]) -> None:
@@ -234,7 +233,9 @@ def main() -> None:
       )
 
     told = findings(study, asked, found, controls, draw)
-    told = dataclasses.replace(told, lost=trained_models.lost(subjects))
+    told = dataclasses.replace(
+      told, lost=trained_models.diverged_seeds(subjects)
+    )
     results_writer.write(store, study, told)
 
 

@@ -33,17 +33,17 @@ from experiments.common import (
   model_sizes,
   results_writer,
   scaling_setup,
+  study_setup,
   text_corpus,
   text_setup,
   train_arms,
-  trained_models,
   training_flags,
 )
 from experiments.reports import scaling as scaling_report
 from jaxlook.lookahead import scaling
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
-from jaxlook.training import FinishedArm, Problem
+from jaxlook.training import FinishedArm, Problem, read_arm
 
 flags.adopt_module_key_flags(training_flags)
 flags.adopt_module_key_flags(text_setup)
@@ -67,7 +67,7 @@ _FIGURE = "scaling.png"
 
 def study(
   config: text_setup.TextConfig, text: Text, found: scaling_setup.Points
-) -> trained_models.Study:
+) -> study_setup.Study:
   """What is trained, in the words of report and figure."""
   first = found.problems[0]
   shapes = {each.setting: each for each in found.problems}
@@ -82,7 +82,7 @@ def study(
     str(steps) for steps in sorted({p.train.steps for p in found.problems})
   )
   start = "fine-tuned from pretrained weights; " if first.start else ""
-  return trained_models.Study(
+  return study_setup.Study(
     name="scaling",
     title=f"Myopia gap and local bonus against {found.axis}",
     problem=first,
@@ -122,7 +122,7 @@ def train(store, problems: tuple[Problem, ...]) -> list[FinishedArm]:
   )
   arms = train_arms.train_all(store, plain, later=local)
   vanilla = {
-    arm.setting: trained_models.read(arm)
+    arm.setting: read_arm(arm.root)
     for arm in arms
     if arm.variant == myopia_gap.CAUSAL
   }
@@ -171,7 +171,7 @@ def main() -> None:
     name: metrics["loss"]
     for name, metrics in text_setup.baselines(text, about.problem).items()
   }
-  with trained_models.opened(about) as store:
+  with study_setup.open_run(about) as store:
     arms = train(store, found.problems)
     cells = [cell for arm in arms for cell in arm.cells]
     names = tuple(problem.setting for problem in found.problems)

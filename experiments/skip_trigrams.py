@@ -21,6 +21,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   text_corpus,
   text_setup,
   trained_models,
@@ -37,7 +38,7 @@ from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 TITLE = "Skip-trigrams of one-layer attention-only models"
 SCALES = {
@@ -50,7 +51,7 @@ SCALES = {
 
 
 def _presets() -> dict[str, text_setup.TextConfig]:
-  cpu = trained_models.TEXT["cpu"]
+  cpu = study_setup.TEXT["cpu"]
   shapes = {
     "smoke": {},
     "cpu": {"heads": 8, "train": dataclasses.replace(cpu.train, steps=800)},
@@ -62,7 +63,7 @@ def _presets() -> dict[str, text_setup.TextConfig]:
     preset: dataclasses.replace(
       config, layers=1, mlp_width=0, tied_head=False, **shapes[preset]
     )
-    for preset, config in trained_models.TEXT.items()
+    for preset, config in study_setup.TEXT.items()
   }
 
 
@@ -70,7 +71,7 @@ TEXT = _presets()
 
 
 def plan(
-  text: Text, study: trained_models.Study, scale: TrigramScale
+  text: Text, study: study_setup.Study, scale: TrigramScale
 ) -> trigram_check.TrigramPlan:
   """Counts the text that the models are held against."""
   batch = study.problem.train.batch_size
@@ -89,7 +90,7 @@ def plan(
 
 def main() -> None:
   """Checks the flags, then trains, reads the tables and reports."""
-  study = trained_models.build(
+  study = study_setup.build(
     "skip_trigrams", TITLE, (CAUSAL, RESIDUAL, KV), precache=None, text=TEXT
   )
   shape = study.problem.model
@@ -102,10 +103,10 @@ def main() -> None:
   )
   asked = plan(cast(Text, study.problem.task), study, scale)
   show = text_corpus.tokenizer_of(study.problem.about).show
-  with trained_models.opened(study) as store:
-    subjects = trained_models.subjects(store, study)
-    lost = trained_models.lost(subjects)
-    subjects.append(trained_models.untrained(study, subjects[0]))
+  with study_setup.open_run(study) as store:
+    subjects = study_setup.subjects(store, study)
+    lost = trained_models.diverged_seeds(subjects)
+    subjects.append(subjects[0].untrained())
     found = [
       trigram_check.check(
         asked, each.variant, each.decoder, each.seeds, each.params

@@ -22,6 +22,7 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
+  study_setup,
   text_corpus,
   trained_models,
   training_flags,
@@ -34,7 +35,7 @@ from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.text import ngram
 
-flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(study_setup)
 
 _COSTLY = 20
 _FIGURE = "gap.png"
@@ -63,28 +64,33 @@ def compare(study, found) -> list[token_gap_claims.Gap]:
   return gaps
 
 
-def build() -> trained_models.Study:
+def build() -> study_setup.Study:
   """Checks the flags; causal comes first and has something beside it."""
-  study = trained_models.build(
+  study = study_setup.build(
     "token_gap",
     "Where in text the myopia gap lies",
     (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
     precache=None,
   )
-  if study.loaded is not None:
+  if study.pretrained is not None:
     raise app.UsageError("model", "is one model; a gap is between two arms")
   if trained_models.STEP.value == 0:
     raise app.UsageError("step", "must be above 0: untrained arms are one")
-  by_name = {each.name: each for each in study.variants}
-  if myopia_gap.CAUSAL not in by_name or len(by_name) < 2:
+  names = [each.name for each in study.variants]
+  if myopia_gap.CAUSAL not in names or len(names) < 2:
     flag = "attention" if training_flags.ATTENTION.value else "model"
     raise app.UsageError(
-      flag, f"gives {', '.join(by_name)}; causal and another are needed"
+      flag, f"gives {', '.join(names)}; causal and another are needed"
     )
-  by_name = {myopia_gap.CAUSAL: by_name[myopia_gap.CAUSAL], **by_name}
-  order = tuple(by_name.values())
-  saved = {name: study.saved[name] for name in by_name if name in study.saved}
-  return dataclasses.replace(study, variants=order, saved=saved)
+
+  def later(name: str) -> bool:
+    return name != myopia_gap.CAUSAL
+
+  return dataclasses.replace(
+    study,
+    variants=tuple(sorted(study.variants, key=lambda v: later(v.name))),
+    saved=tuple(sorted(study.saved, key=lambda arm: later(arm.variant))),
+  )
 
 
 def main() -> None:
@@ -94,8 +100,8 @@ def main() -> None:
   text = cast(Text, study.problem.task)
   windows = np.asarray(study.problem.held_out)
   windows = windows.reshape(-1, windows.shape[-1])
-  with trained_models.opened(study) as store:
-    found = trained_models.subjects(store, study)
+  with study_setup.open_run(study) as store:
+    found = study_setup.subjects(store, study)
     gaps = compare(study, found)
     counts = ngram.token_counts(text.train_tokens(), text.vocab_size)
     of = kinds(windows, counts, show(range(text.vocab_size)))
@@ -114,7 +120,7 @@ def main() -> None:
         claims=token_gap_claims.claims(gaps, of),
         tables=reports.tables(gaps, of, windows, show, _COSTLY),
         figures={_FIGURE: "The gap of held-out tokens by their kind."},
-        lost=trained_models.lost(found),
+        lost=trained_models.diverged_seeds(found),
         metrics={each.variant: reports.metrics(each, of) for each in gaps},
         measurements=reports.measurements(gaps, of),
         notes=reports.NOTES,

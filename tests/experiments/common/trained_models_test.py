@@ -1,172 +1,128 @@
-"""Which models a study takes: its own, a run folder's, a pretrained one's."""
+"""What is read of a run folder and of a pretrained one, as the flags say."""
 
-import contextlib
-import io
 import pathlib
 import sys
 import tempfile
 
-# The text task imports it late: its flags would go when saved ones come back.
-import grain  # noqa: F401
 import jax
 import numpy as np
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import gradient_anatomy, horizon, local_myopia, placebo
-from experiments.common import app, results_writer, trained_models
+from experiments.common import app, trained_models
+from jaxlook.attention import parse_variant
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
+from jaxlook.runs import open_store
+from jaxlook.training import read_arm, run_arm
 from tests.fixtures import base
+from tests.fixtures.precache_problem import problem
 
-VARIANTS = ("causal", "myopic/kv")
-
-
-def _study():
-  return trained_models.build(
-    "test", "Test", VARIANTS, precache=gradient_anatomy.PRECACHE
-  )
+CAUSAL, MYOPIC, TEACHER = (
+  parse_variant(name, layers=1, heads=2)
+  for name in ("causal", "myopic/kv", "teacher/kv")
+)
 
 
-class StudyingTest(base.TestCase):
+class TrainedModelsTest(base.TestCase):
   @classmethod
   def setUpClass(cls):
     """Trains one run folder that all tests read."""
     super().setUpClass()
-    cls.root = pathlib.Path(
-      cls.enterClassContext(tempfile.TemporaryDirectory())
-    )
-    cls.run_folder = str(cls.root / "trained")
     if not flags.FLAGS.is_parsed():
       flags.FLAGS(sys.argv[:1])
-    with (
-      flagsaver.flagsaver(preset="smoke", out=cls.run_folder),
-      contextlib.redirect_stdout(io.StringIO()),
-    ):
-      cls.study = _study()
-      with trained_models.opened(cls.study) as store:
-        cls.trained = trained_models.subjects(store, cls.study)
+    cls.folder = pathlib.Path(
+      cls.enterClassContext(tempfile.TemporaryDirectory())
+    )
+    with open_store(cls.folder / "run", {"experiment": "test"}) as store:
+      for variant in (MYOPIC, CAUSAL):
+        run_arm(store, problem(), variant)
+      teacher = read_arm(cls.folder / "run" / "arms" / "causal")
+      run_arm(store, problem(), TEACHER, teacher=teacher)
+    cls.run_folder = cls.folder / "run"
 
   def setUp(self):
     super().setUp()
-    self.out = self.enterContext(tempfile.TemporaryDirectory())
+    self.arms = trained_models.finished_arms(self.run_folder)
 
-  def _flags(self, **values):
-    """Sets flags until the test ends, with a place for what is written."""
-    values = {
-      "preset": "smoke",
-      "out": self.out,
-      "cache": str(self.root / "cache"),
-    } | values
-    self.enterContext(flagsaver.flagsaver(**values))
-    self.enterContext(contextlib.redirect_stdout(io.StringIO()))
+  def choose(self, *asked, default=()):
+    """Names of the arms that `--attention` chooses."""
+    with flagsaver.flagsaver(attention=list(asked) or None):
+      chosen = trained_models.chosen_arms(self.arms, self.run_folder, default)
+    return [arm.variant for arm in chosen]
 
-  def _subjects(self, **values):
-    """The study and its subjects under some flags."""
-    self._flags(**values)
-    study = _study()
-    with trained_models.opened(study) as store:
-      return study, trained_models.subjects(store, study)
-
-  def test_a_run_folder_gives_the_models_that_it_trained(self):
-    """Parameters by variant, and the very same task."""
-    self.assertEqual([s.variant for s in self.trained], list(VARIANTS))
-    study, read = self._subjects(model=self.run_folder)
-    self.assertEqual(study.problem.task, self.study.problem.task)
-    for one, other in zip(self.trained, read, strict=True):
-      self.assertEqual(one.variant, other.variant)
-      self.assert_close(other.params, one.params, atol=0.0)
-
-  def test_a_step_is_a_checkpoint(self):
-    """`--step` reads what `at` reads, and not the end of training."""
-    _, (causal, _) = self._subjects(model=self.run_folder, step=5)
-    self.assert_close(causal.params, self.trained[0].at(5).params, atol=0.0)
-    moved = jax.tree.map(
-      lambda x, y: np.abs(x - y).max(), causal.params, self.trained[0].params
+  def test_arms_carry_their_variants(self):
+    """Each is the one that it was trained under."""
+    self.assertTrue(trained_models.is_run(self.run_folder))
+    self.assertEqual(
+      {arm.attention for arm in self.arms}, {CAUSAL, MYOPIC, TEACHER}
     )
-    self.assertGreater(max(jax.tree.leaves(moved)), 0.0)
+    for arm in self.arms:
+      self.assertEqual(arm.decoder, Decoder(problem().model, arm.attention))
 
-  def test_untrained_models_are_the_initial_ones(self):
-    """Step 0 of every variant is the same, drawn from the seed."""
-    fresh = [
-      trained_models.untrained(self.study, each) for each in self.trained
-    ]
-    self.assertEqual(fresh[0].variant, "untrained")
-    self.assert_close(fresh[0].params, fresh[1].params, atol=0.0)
-    init_key = jax.random.split(jax.random.key(0))[0]
-    expected = init(self.study.problem.model, init_key)
-    first = jax.tree.map(lambda x: x[0], fresh[0].params)
-    self.assert_close(first, expected, atol=1e-7)
+  def test_arms_are_chosen_by_any_form_in_the_order_asked_for(self):
+    """Without a flag all are, or the default, but none with a teacher."""
+    self.assertEqual(self.choose(), ["causal", "myopic/kv"])
+    self.assertEqual(self.choose(default=[MYOPIC]), ["myopic/kv"])
+    self.assertEqual(
+      self.choose("myopic", "causal", "myopic/kv"), ["myopic/kv", "causal"]
+    )
+    self.assertEqual(self.choose("causal", default=[MYOPIC]), ["causal"])
 
-  def test_a_pretrained_folder_is_one_model_on_text(self):
-    """Its weights and shape, its own length, one seed."""
+  @parameterized.parameters("leak:0.5", "teacher", "magic", "causal,causal")
+  def test_arms_that_are_not_there_are_refused(self, form):
+    """Nor is a model that reads a teacher among those to take apart."""
+    with self.assertRaisesRegex(app.UsageError, "^--attention: "):
+      self.choose(form)
+
+  def test_subjects_at_steps(self):
+    """The last step by default; step 0 is what the seeds draw."""
+    (arm,) = (arm for arm in self.arms if arm.attention == CAUSAL)
+    subject = trained_models.trained(arm)
+    self.assertEqual((subject.variant, subject.seeds), ("causal", (0, 3)))
+    self.assert_close(subject.params, arm.params(), atol=0.0)
+    fresh = subject.untrained()
+    self.assertEqual(fresh.variant, trained_models.UNTRAINED)
+    self.assert_close(fresh.params, subject.at(0).params, atol=0.0)
+    self.assertEqual(trained_models.diverged_seeds([subject, fresh]), {})
+    with flagsaver.flagsaver(step=0):
+      first = trained_models.trained(arm)
+    self.assertEqual(first.variant, trained_models.UNTRAINED)
+    self.assert_close(first.params, fresh.params, atol=0.0)
+    with flagsaver.flagsaver(step=5):
+      with self.assertRaisesRegex(app.UsageError, "^--step: step must be"):
+        trained_models.trained(arm)
+
+  def test_a_pretrained_model_is_one_seed(self):
+    """Under causal attention; there is no other step of it."""
     shape = DecoderConfig(
-      layers=1, width=8, heads=2, max_length=12, vocab_size=300
+      layers=1, width=8, heads=2, max_length=12, vocab_size=30
     )
-    params = init(shape, jax.random.key(0))
-    folder = pathlib.Path(self.out) / "gpt2"
+    folder = self.folder / "gpt2"
+    params = init(shape, jax.random.key(3))
     huggingface.save(folder, shape, params)
-    study, (subject,) = self._subjects(
-      model=str(folder), tokenizer="bytes", out=str(self.root / "pretrained")
-    )
-    self.assertTrue(study.on_text)
-    self.assertEqual(study.problem.model.max_length, 12)
-    self.assertEqual(subject.decoder, Decoder(study.problem.model))
-    self.assert_close(
-      jax.tree.map(lambda x: x[0], subject.params),
-      huggingface.load(folder).params,
-      atol=0.0,
-    )
-
-  @parameterized.parameters(
-    ({"step": 5}, "^--step: is given without --model"),
-    ({"model": "/nowhere"}, "^--model: /nowhere is not a folder"),
-    ({"model": "{run}", "step": 7}, "^--step: step must be 0 or one of"),
-    ({"model": "{run}", "layers": 2}, "^--layers: is given in vain"),
-    ({"model": "{run}", "attention": ["leak:0.5"]}, "^--attention: .* has no"),
-    ({"p": ["0.5", "1"]}, "^--p: a study takes one"),
-  )
-  def test_refusals(self, values, message):
-    """Each bad value is one line that names its flag."""
-    if values.get("model") == "{run}":
-      values = values | {"model": self.run_folder}
-    self._flags(**values)
-    with self.assertRaisesRegex(app.UsageError, message):
-      trained_models.build("test", "Test", VARIANTS)
-
-  def test_the_report_names_the_seeds_that_diverged(self):
-    """Those of a study's own cells and those of other models, once each."""
-    self._flags(out=self.out + "/run")
-    cell = {"variant": "causal", "setting": "open", "metrics": {}}
-    cells = [
-      {**cell, "seed": seed, "status": status}
-      for seed, status in enumerate(("diverged", "done", "diverged"))
-    ]
-    with trained_models.opened(self.study) as store:
-      found = results_writer.Findings(
-        [], {}, {}, cells=cells, lost={"myopic": [3]}
+    self.assertFalse(trained_models.is_run(folder))
+    subject = trained_models.pretrained(folder)
+    self.assertEqual(subject.variant, trained_models.PRETRAINED)
+    self.assertEqual(subject.decoder.config, huggingface.load(folder).config)
+    self.assertEqual(subject.decoder.variant, CAUSAL)
+    first = jax.tree.map(lambda x: x[0], subject.params)
+    self.assert_close(first, huggingface.load(folder).params, atol=0.0)
+    fresh = subject.untrained()
+    self.assertEqual(fresh.seeds, (0,))
+    self.assertFalse(
+      np.array_equal(
+        fresh.params["token_embedding"]["embedding"],
+        subject.params["token_embedding"]["embedding"],
       )
-      results_writer.write(store, self.study, found)
-      told = (store.root / "report.md").read_text()
-    self.assertIn("Of open causal, the seeds [0, 2] diverged", told)
-    self.assertIn("Of myopic, the seeds [3] diverged", told)
-    self.assertEqual(told.count("diverged"), 2)
+    )
+    with self.assertRaisesRegex(ValueError, "no other steps"):
+      subject.at(1)
 
-  def test_a_study_of_tokens_takes_no_models_of_other_tasks(self):
-    """Whatever trained them: without a flag it trains on text itself."""
-    self._flags(model=self.run_folder)
-    with self.assertRaisesRegex(app.UsageError, "^--model: must be text"):
-      trained_models.build("test", "Test", VARIANTS, precache=None)
-
-  @parameterized.parameters(
-    (horizon, {"model": "runs/x"}, "^--model: is given in vain"),
-    (horizon, {"horizons": ["1", "2"]}, "^--horizons: horizons must begin"),
-    (horizon, {"horizons": ["0", "far"]}, "^--horizons: invalid literal"),
-    (local_myopia, {"attention": ["myopic"]}, "^--attention: is given in vain"),
-    (placebo, {"task": "text"}, "^--task: a placebo"),
-  )
-  def test_refusals_of_binaries(self, binary, values, message):
-    """What an experiment cannot use is refused before it trains."""
-    self._flags(**values)
-    with self.assertRaisesRegex(app.UsageError, message):
-      binary.main()
-    self.assertEmpty(list(pathlib.Path(self.out).glob("arms/*")))
+  def test_folders_without_models_are_refused(self):
+    """No arm, or nothing of either kind."""
+    empty = self.folder / "empty"
+    (empty / "arms").mkdir(parents=True)
+    with self.assertRaisesRegex(app.UsageError, "^--model: .* no finished arm"):
+      trained_models.finished_arms(empty)
+    with self.assertRaisesRegex(app.UsageError, "^--model: .* not a folder"):
+      trained_models.pretrained(self.folder / "nowhere")

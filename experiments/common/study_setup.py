@@ -1,0 +1,374 @@
+"""The flow that the studies share: which models, then findings, then report.
+
+Not a binary. A study takes trained models apart: those that it trains itself
+on `--task`, those of a run folder (`--model=RUN`, at `--step`), or one
+pretrained folder (`--model=DIR`).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments.common import (
+  app,
+  multiprocess,
+  precache_setup,
+  text_corpus,
+  text_setup,
+  train_arms,
+  trained_models,
+  training_flags,
+)
+from experiments.common.trained_models import MODEL, STEP, Subject
+from jaxlook.attention import Variant
+from jaxlook.runs.store import Store
+from jaxlook.tasks.precache import Precache
+from jaxlook.tasks.text import Text
+from jaxlook.training import Problem, SavedArm, read_arm
+
+TASK = flags.DEFINE_enum(
+  "task", "precache", ("precache", "text"), "What the models are trained on."
+)
+
+flags.adopt_module_key_flags(trained_models)
+flags.adopt_module_key_flags(training_flags)
+flags.adopt_module_key_flags(precache_setup)
+flags.adopt_module_key_flags(text_setup)
+
+# What a trained model has settled, so that no flag can change it.
+_SETTLED = (
+  *("task", "steps", "seeds", "layers", "width", "heads"),
+  *("terms", "frequency", "first", "positions"),
+  *("learning_rate", "batch_size", "bfloat16", "remat", "loss_tokens"),
+)
+
+_CPU, _PAPER = (precache_setup.PRESETS[preset] for preset in ("cpu", "paper"))
+PRECACHE = precache_setup.PRESETS | {
+  # Sources 1..4 back; sin(3 x) is not to be had from random features.
+  "cpu": dataclasses.replace(
+    _CPU,
+    frequency=3.0,
+    length=16,
+    train=dataclasses.replace(_CPU.train, steps=1000, learning_rate=3e-3),
+  ),
+  "paper": dataclasses.replace(_PAPER, p=(1.0,)),
+}
+TEXT = text_setup.PRESETS
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """What is studied.
+
+  Attributes:
+    name: the experiment's.
+    title: of report and figures.
+    problem: the task, with its held-out data; what models are trained on.
+    variants: of the arms to study, in order; empty with a Hugging Face folder.
+    config: the resolved config, plain data.
+    setup: task, model and training in a line.
+    unit: of the loss.
+    source: of the published claims about this task.
+    saved: trained arms, in the order of `variants`, with `--model=RUN`; empty
+      otherwise.
+    pretrained: the model of a Hugging Face folder; None otherwise.
+  """
+
+  name: str
+  title: str
+  problem: Problem
+  variants: tuple[Variant, ...]
+  config: Mapping[str, Any]
+  setup: str
+  unit: str
+  source: str
+  saved: tuple[SavedArm, ...] = ()
+  pretrained: Subject | None = None
+
+  @property
+  def on_text(self) -> bool:
+    """Whether the task is text."""
+    return isinstance(self.problem.task, Text)
+
+
+def build(
+  name: str,
+  title: str,
+  variants: Sequence[str],
+  *,
+  precache: Mapping[str, precache_setup.PrecacheConfig] | None = PRECACHE,
+  text: Mapping[str, text_setup.TextConfig] = TEXT,
+) -> Study:
+  """Checks the flags and says what is to be studied.
+
+  Args:
+    name: the experiment's.
+    title: of report and figures.
+    variants: names of the arms to study where no flag says so.
+    precache: scales of the pre-caching task; None for a study of tokens, which
+      trains on text whether or not a flag says so.
+    text: scales of the text task.
+
+  Returns:
+    The study; nothing is trained yet.
+
+  Raises:
+    UsageError: a flag's value cannot be used, or not with another's.
+  """
+  if not MODEL.value:
+    return _to_train(name, title, variants, precache, text)
+  folder = Path(MODEL.value)
+  of_run = trained_models.is_run(folder)
+  more = ("length",) if of_run else ("attention", "p")
+  for flag in (*_SETTLED, *more):
+    if flags.FLAGS[flag].value != flags.FLAGS[flag].default:
+      raise app.UsageError(flag, "is given in vain: --model has settled it")
+  if of_run:
+    study = _of_run(name, title, folder)
+    _check_text("model", precache is not None or study.on_text)
+    return study
+  if STEP.value is not None:
+    raise app.UsageError("step", f"{folder} is no run folder")
+  return _of_pretrained(name, title, folder, text[training_flags.PRESET.value])
+
+
+def _check_text(flag: str, on_text: bool) -> None:
+  if not on_text:
+    raise app.UsageError(flag, "must be text: this study is of tokens")
+
+
+def _to_train(
+  name: str,
+  title: str,
+  variants: Sequence[str],
+  precache: Mapping[str, precache_setup.PrecacheConfig] | None,
+  text: Mapping[str, text_setup.TextConfig],
+) -> Study:
+  """Models that the study trains itself."""
+  if STEP.value is not None:
+    raise app.UsageError("step", "is given without --model")
+  if precache is None and not flags.FLAGS["task"].using_default_value:
+    _check_text("task", TASK.value == "text")
+  if TASK.value == "text" or precache is None:
+    config = text_setup.build_config(text)
+    shape = text_setup.shape(config, vocab_size=2)
+    # Before the text is read, which takes a while.
+    chosen = train_arms.chosen_variants(variants, shape)
+    return _on_text(name, title, chosen, config)
+  study = _on_precache(name, title, (), precache_setup.build_config(precache))
+  chosen = train_arms.chosen_variants(variants, study.problem.model)
+  return dataclasses.replace(study, variants=chosen)
+
+
+def _on_precache(
+  name: str,
+  title: str,
+  variants: tuple[Variant, ...],
+  config: precache_setup.PrecacheConfig,
+) -> Study:
+  """Models of the pre-caching task."""
+  if len(config.p) != 1:
+    raise app.UsageError("p", "a study takes one probability")
+  return Study(
+    name=name,
+    title=title,
+    problem=precache_setup.problem(config, config.p[0]),
+    variants=variants,
+    config={"experiment": name, **dataclasses.asdict(config)},
+    setup=precache_setup.setup(config),
+    unit=precache_setup.UNIT,
+    source=precache_setup.SOURCE,
+  )
+
+
+def _on_text(
+  name: str,
+  title: str,
+  variants: tuple[Variant, ...],
+  config: text_setup.TextConfig,
+  about: Mapping[str, Any] | None = None,
+) -> Study:
+  """Models of text, read as an arm's `about` says where there is one."""
+  about = about or {}
+  text = text_corpus.read_text(
+    config.length,
+    config.train.batch_size,
+    tokenizer=about.get("tokenizer"),
+    documents=about.get("documents", False),
+  )
+  return Study(
+    name=name,
+    title=title,
+    problem=text_setup.problem(config, text),
+    variants=variants,
+    config={
+      "experiment": name,
+      "text": text_corpus.about(text),
+      **dataclasses.asdict(config),
+    },
+    setup=text_setup.setup(config, text),
+    unit=text_setup.UNIT,
+    source=text_setup.SOURCE,
+  )
+
+
+def _of_run(name: str, title: str, folder: Path) -> Study:
+  """Models that a run folder holds."""
+  arms = _of_one_setting(trained_models.finished_arms(folder), folder)
+  saved = trained_models.chosen_arms(arms, folder)
+  if STEP.value is not None:
+    with app.naming("step"):
+      for arm in saved:
+        arm.params(STEP.value)
+  first, variants = arms[0], tuple(arm.attention for arm in saved)
+  if "terms" in first.about:
+    study = _on_precache(name, title, variants, _precache_config(first))
+  else:
+    config = _text_config(first)
+    study = _on_text(name, title, variants, config, first.about)
+    # A config knows GPT-2's shapes only.
+    study = dataclasses.replace(
+      study, problem=dataclasses.replace(study.problem, model=first.model)
+    )
+    if dict(first.about) != study.problem.about:
+      raise app.UsageError("corpus", f"is not the text of {folder}")
+  return dataclasses.replace(
+    study,
+    saved=tuple(saved),
+    config={**study.config, "model": str(folder), "step": STEP.value},
+    setup=f"{study.setup}; {folder.name}"
+    + ("" if STEP.value is None else f" after {STEP.value} steps"),
+  )
+
+
+def _of_one_setting(arms: Sequence[SavedArm], folder: Path) -> list[SavedArm]:
+  """The arms of the setting that `--p` names, or of the only one."""
+  if flags.FLAGS["p"].value is not None:
+    with app.naming("p"):
+      asked = [float(p) for p in flags.FLAGS["p"].value]
+    arms = [arm for arm in arms if [arm.about.get("p")] == asked]
+    if not arms:
+      raise app.UsageError("p", f"{folder} holds no arm of that setting")
+  if len({arm.setting for arm in arms}) > 1:
+    flag = "p" if "p" in arms[0].about else "model"
+    raise app.UsageError(flag, f"{folder} has several settings, not one")
+  return list(arms)
+
+
+def _precache_config(arm: SavedArm) -> precache_setup.PrecacheConfig:
+  """The config of an arm that was trained on the pre-caching task."""
+  task = Precache(**arm.about)
+  return precache_setup.PrecacheConfig(
+    p=(task.p,),
+    terms=task.terms,
+    frequency=task.frequency,
+    first=task.first,
+    positions=arm.model.positions,
+    train=arm.train,
+    **_shape(arm),
+  )
+
+
+def _text_config(arm: SavedArm) -> text_setup.TextConfig:
+  """The config of an arm that was trained on text."""
+  return text_setup.TextConfig(
+    init_std=arm.model.init_std,
+    mlp_width=arm.model.mlp_width,
+    tied_head=arm.model.tied_head,
+    train=arm.train,
+    **_shape(arm),
+  )
+
+
+def _shape(arm: SavedArm) -> dict[str, Any]:
+  """What the configs of both tasks say of an arm's models."""
+  return {
+    "layers": arm.model.layers,
+    "width": arm.model.width,
+    "heads": arm.model.heads,
+    # A pretrained model may know more positions than it was trained on here.
+    "length": arm.about.get("length", arm.model.max_length),
+    "seeds": len(arm.seeds),
+  }
+
+
+def _of_pretrained(
+  name: str, title: str, folder: Path, preset: text_setup.TextConfig
+) -> Study:
+  """The one model of a Hugging Face folder."""
+  subject = trained_models.pretrained(folder)
+  shape = subject.decoder.config
+  length = training_flags.LENGTH.value or min(preset.length, shape.max_length)
+  if not 1 <= length <= shape.max_length:
+    raise app.UsageError(
+      "length", f"must lie in 1..{shape.max_length}, not {length}"
+    )
+  config = dataclasses.replace(
+    preset,
+    length=length,
+    layers=shape.layers,
+    width=shape.width,
+    heads=shape.heads,
+    seeds=1,
+  )
+  text = text_corpus.read_text(
+    length, config.train.batch_size, tokenizer=str(folder)
+  )
+  if text.vocab_size > (shape.vocab_size or 0):
+    raise app.UsageError(
+      "tokenizer",
+      f"has {text.vocab_size} ids, the model only {shape.vocab_size}",
+    )
+  problem = dataclasses.replace(text_setup.problem(config, text), model=shape)
+  return Study(
+    name=name,
+    title=title,
+    problem=problem,
+    variants=(),
+    config={
+      "experiment": name,
+      "text": text_corpus.about(text),
+      "length": length,
+      "model": str(folder),
+    },
+    setup=f"{folder.name}, {shape.layers} layers, width {shape.width}, on"
+    f" {text_corpus.name()}, {text.train.tokenizer} tokens; N = {length}",
+    unit=text_setup.UNIT,
+    source=text_setup.SOURCE,
+    pretrained=subject,
+  )
+
+
+def open_run(study: Study) -> Store:
+  """Opens the run folder of a study; see `train_arms.open_run`."""
+  names = [variant.name for variant in study.variants]
+  if study.pretrained is not None:
+    names = [study.pretrained.variant]
+  return train_arms.open_run(study.name, {"variants": names, **study.config})
+
+
+def subjects(store: Store, study: Study) -> list[Subject]:
+  """The models to study, trained now where they are not there yet.
+
+  Args:
+    store: the run store.
+    study: what to study.
+
+  Returns:
+    One subject a variant, in order.
+
+  Raises:
+    SystemExit: the run was asked to stop; the same command goes on from there.
+  """
+  if study.pretrained is not None or study.saved:
+    multiprocess.go_alone()
+  if study.pretrained is not None:
+    return [study.pretrained]
+  saved = study.saved
+  if not saved:
+    todo = [(study.problem, variant) for variant in study.variants]
+    saved = [read_arm(arm.root) for arm in train_arms.train_all(store, todo)]
+  return [trained_models.trained(arm) for arm in saved]
