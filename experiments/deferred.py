@@ -24,10 +24,10 @@ from experiments import horizon
 from experiments.common import (
   app,
   results_writer,
-  study_setup,
   train_arms,
   training_flags,
 )
+from experiments.common.study import Study
 from experiments.reports import horizon as horizon_report
 from jaxlook import reporting
 from jaxlook.lookahead.horizon import STOPS, HorizonSweep, Values
@@ -151,7 +151,7 @@ def _statements(
 
 def findings(
   store: Store,
-  study: study_setup.Study,
+  study: Study,
   problems: Sequence[Problem],
   dial: HorizonSweep,
   arms: Sequence[FinishedArm],
@@ -212,7 +212,7 @@ def main() -> None:
     for problem in problems
     for variant in dial.variants(problem.model.layers, problem.model.heads)
   ]
-  study = study_setup.Study(
+  study = Study(
     name="deferred",
     title="Deferred: the loss by how far ahead gradient may come from",
     problem=problems[0],
@@ -230,7 +230,7 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with study_setup.open_run(study) as store:
+  with study.open_run() as store:
     arms = train_arms.train_all(store, todo)
     results_writer.write(
       store, study, findings(store, study, problems, dial, arms)

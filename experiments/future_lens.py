@@ -169,8 +169,8 @@ def main() -> None:
   study = dataclasses.replace(
     study, config={**study.config, "lens": dataclasses.asdict(setup)}
   )
-  with study_setup.open_run(study) as store:
-    found = study_setup.subjects(store, study)
+  with study.open_run() as store:
+    found = study.subjects(store)
     measured = measure(study, setup, found)
     seeds = {each.variant: each.seeds for each in found}
     differences = {

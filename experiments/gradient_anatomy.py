@@ -67,8 +67,8 @@ def main() -> None:
   )
   task = study.problem.task
   batch = held_out_batch(study.problem, sequences)
-  with study_setup.open_run(study) as store:
-    subjects = study_setup.subjects(store, study)
+  with study.open_run() as store:
+    subjects = study.subjects(store)
     left_out = [
       each.variant
       for each in subjects

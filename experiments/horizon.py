@@ -129,7 +129,7 @@ def main() -> None:
     variants=chosen.variants(layers, model.heads),
     config={**study.config, "dial": dataclasses.asdict(chosen)},
   )
-  with study_setup.open_run(study) as store:
+  with study.open_run() as store:
     todo = [(problem, variant) for variant in study.variants]
     arms = train_arms.train_all(store, todo)
     cells = [cell for arm in arms for cell in arm.cells]

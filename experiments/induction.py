@@ -26,10 +26,10 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
-  study_setup,
   train_arms,
   training_flags,
 )
+from experiments.common.study import Study
 from experiments.reports.induction import claims, draw_positions, figure, tables
 from jaxlook.circuits import induction_heads
 from jaxlook.models import DecoderConfig, scaled_init_std
@@ -196,7 +196,7 @@ def main() -> None:
   )
   task = config.task()
   low, high = task.distances
-  study = study_setup.Study(
+  study = Study(
     name="induction",
     title="Induction heads with and without the future's gradient",
     problem=deep,
@@ -211,7 +211,7 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with study_setup.open_run(study) as store:
+  with study.open_run() as store:
     (causal,) = train_arms.named_variants([myopia_gap.CAUSAL], one.model)
     todo = [(one, causal), *((deep, each) for each in variants)]
     arms = train_arms.train_all(store, todo)

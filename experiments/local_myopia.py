@@ -22,6 +22,7 @@ from experiments.common import (
   trained_models,
   training_flags,
 )
+from experiments.common.study import Study
 from jaxlook import reporting, stats
 from jaxlook.lookahead import local_myopia
 from jaxlook.reporting import figures
@@ -41,7 +42,7 @@ def teacher_of(arm: SavedArm, teacher: Teacher | None = None) -> Teacher:
 
 
 def crossed(
-  study: study_setup.Study,
+  study: Study,
   vanilla: SavedArm,
   local: SavedArm,
   seeds: Collection[int],
@@ -79,7 +80,7 @@ def main() -> None:
   if not study.on_text:
     bonus_source = "jaxlook's own; the published bonus is on text"
   seeds = f"{len(problem.seeds)} seeds"
-  with study_setup.open_run(study) as store:
+  with study.open_run() as store:
     todo = [(problem, variant) for variant in study.variants]
     local_variants = train_arms.named_variants(LOCAL, problem.model)
     later = [(problem, variant) for variant in local_variants]

@@ -118,8 +118,8 @@ def main() -> None:
   study = dataclasses.replace(
     study, config={**study.config, "memories": dataclasses.asdict(setup)}
   )
-  with study_setup.open_run(study) as store:
-    found = study_setup.subjects(store, study)
+  with study.open_run() as store:
+    found = study.subjects(store)
     examined = examine(study, setup, text, found)
     chance = memory_study.random_patterns(text, setup.top)
     for name, rows in memories_tables.panels(examined, chance).items():

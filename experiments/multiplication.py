@@ -30,10 +30,10 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
-  study_setup,
   train_arms,
   training_flags,
 )
+from experiments.common.study import Study
 from experiments.reports import multiplication as digits_report
 from experiments.reports import multiplication_claims as digits_claims
 from jaxlook.models import DecoderConfig, scaled_init_std
@@ -210,7 +210,7 @@ def main() -> None:
     [myopia_gap.RESIDUAL, myopia_gap.KV], settings[0].model
   )
   tasks = config.tasks()
-  study = study_setup.Study(
+  study = Study(
     name="multiplication",
     title="Multiplication: padding with and without the future's gradient",
     problem=settings[0],
@@ -223,7 +223,7 @@ def main() -> None:
     unit="nats/digit",
     source="",
   )
-  with study_setup.open_run(study) as store:
+  with study.open_run() as store:
     todo = [(each, variant) for each in settings for variant in variants]
     arms = {
       (arm.setting, arm.variant): arm

@@ -30,10 +30,10 @@ from absl import flags
 from experiments.common import (
   app,
   results_writer,
-  study_setup,
   train_arms,
   training_flags,
 )
+from experiments.common.study import Study
 from experiments.reports import path_star as stars_report
 from experiments.reports import path_star_claims as stars_claims
 from jaxlook.attention import Variant
@@ -217,7 +217,7 @@ def main() -> None:
   )
   todo = to_train(problems, variants)
   graphs, train = config.graphs, config.train
-  study = study_setup.Study(
+  study = Study(
     name="path_star",
     title="Path-star graphs with and without the future's gradient",
     problem=problems[0],
@@ -232,7 +232,7 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with study_setup.open_run(study) as store:
+  with study.open_run() as store:
     arms = train_arms.train_all(store, todo)
     every: dict[str, dict[str, GraphResults]] = {}
     rows = []

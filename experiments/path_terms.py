@@ -61,8 +61,8 @@ def main() -> None:
     study, config={**study.config, "sequences": sequences}
   )
   batch = held_out_batch(study.problem, sequences)
-  with study_setup.open_run(study) as store:
-    subjects = study_setup.subjects(store, study)
+  with study.open_run() as store:
+    subjects = study.subjects(store)
     lost = trained_models.diverged_seeds(subjects)
     subjects.append(subjects[0].untrained())
     found = [

@@ -85,7 +85,7 @@ def main() -> None:
   study = dataclasses.replace(
     study, config={**study.config, "repetitions": repetitions}
   )
-  with study_setup.open_run(study) as store:
+  with study.open_run() as store:
     losses = placebo.final_losses(
       Decoder(problem.model),
       problem.task,

@@ -35,11 +35,11 @@ from experiments.common import (
   app,
   couplets_setup,
   results_writer,
-  study_setup,
   train_arms,
   training_flags,
 )
 from experiments.common.couplets_setup import CoupletsConfig
+from experiments.common.study import Study
 from experiments.reports import planning as couplets_report
 from experiments.reports import planning_claims as couplets_claims
 from jaxlook.attention import Variant
@@ -107,7 +107,7 @@ def main() -> None:
   variants = train_arms.variants_that_only_cut(
     [myopia_gap.RESIDUAL, myopia_gap.KV], problems[0].model
   )
-  study = study_setup.Study(
+  study = Study(
     name="planning",
     title="Planning a rhyme at the line break",
     problem=problems[0],
@@ -117,7 +117,7 @@ def main() -> None:
     unit="nats/token",
     source="",
   )
-  with study_setup.open_run(study) as store:
+  with study.open_run() as store:
     arms = train_arms.train_all(store, todo(problems, variants))
     results_writer.write(store, study, findings(store, config, problems, arms))
 

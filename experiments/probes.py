@@ -26,6 +26,7 @@ from experiments.common import (
   trained_models,
   training_flags,
 )
+from experiments.common.study import Study
 from experiments.reports import probes
 from jaxlook import reporting
 from jaxlook.models import Decoder
@@ -81,7 +82,7 @@ PRECACHE = study_setup.PRECACHE | {
 }
 
 
-def plan(study: study_setup.Study, scale: ProbeScale) -> probe_models.ProbePlan:
+def plan(study: Study, scale: ProbeScale) -> probe_models.ProbePlan:
   """What to probe for on the study's task."""
   task = study.problem.task
   count = scale.text if study.on_text else scale.precache
@@ -100,7 +101,7 @@ def plan(study: study_setup.Study, scale: ProbeScale) -> probe_models.ProbePlan:
 
 
 def probe_all(
-  study: study_setup.Study,
+  study: Study,
   asked: probe_models.ProbePlan,
   subjects: Sequence[trained_models.Subject],
 ) -> tuple[list[ProbeResults], list[ProbeResults]]:
@@ -129,7 +130,7 @@ def probe_all(
 
 
 def findings(
-  study: study_setup.Study,
+  study: Study,
   asked: probe_models.ProbePlan,
   found: Sequence[ProbeResults],
   controls: Sequence[ProbeResults],
@@ -220,8 +221,8 @@ def main() -> None:
   study = dataclasses.replace(
     study, config={**study.config, "probes": dataclasses.asdict(scale)}
   )
-  with study_setup.open_run(study) as store:
-    subjects = study_setup.subjects(store, study)
+  with study.open_run() as store:
+    subjects = study.subjects(store)
     found, controls = probe_all(study, asked, subjects)
 
     def draw(name: str, panels: Sequence[figures.Curves]) -> None:

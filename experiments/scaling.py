@@ -33,12 +33,12 @@ from experiments.common import (
   model_sizes,
   results_writer,
   scaling_setup,
-  study_setup,
   text_corpus,
   text_setup,
   train_arms,
   training_flags,
 )
+from experiments.common.study import Study
 from experiments.reports import scaling as scaling_report
 from jaxlook.lookahead import scaling
 from jaxlook.stats import myopia_gap
@@ -67,7 +67,7 @@ _FIGURE = "scaling.png"
 
 def study(
   config: text_setup.TextConfig, text: Text, found: scaling_setup.Points
-) -> study_setup.Study:
+) -> Study:
   """What is trained, in the words of report and figure."""
   first = found.problems[0]
   shapes = {each.setting: each for each in found.problems}
@@ -82,7 +82,7 @@ def study(
     str(steps) for steps in sorted({p.train.steps for p in found.problems})
   )
   start = "fine-tuned from pretrained weights; " if first.start else ""
-  return study_setup.Study(
+  return Study(
     name="scaling",
     title=f"Myopia gap and local bonus against {found.axis}",
     problem=first,
@@ -171,7 +171,7 @@ def main() -> None:
     name: metrics["loss"]
     for name, metrics in text_setup.baselines(text, about.problem).items()
   }
-  with study_setup.open_run(about) as store:
+  with about.open_run() as store:
     arms = train(store, found.problems)
     cells = [cell for arm in arms for cell in arm.cells]
     names = tuple(problem.setting for problem in found.problems)

@@ -27,6 +27,7 @@ from experiments.common import (
   trained_models,
   training_flags,
 )
+from experiments.common.study import Study
 from experiments.reports import (
   skip_trigrams,
   skip_trigrams_tables,
@@ -71,7 +72,7 @@ TEXT = _presets()
 
 
 def plan(
-  text: Text, study: study_setup.Study, scale: TrigramScale
+  text: Text, study: Study, scale: TrigramScale
 ) -> trigram_check.TrigramPlan:
   """Counts the text that the models are held against."""
   batch = study.problem.train.batch_size
@@ -103,8 +104,8 @@ def main() -> None:
   )
   asked = plan(cast(Text, study.problem.task), study, scale)
   show = text_corpus.tokenizer_of(study.problem.about).show
-  with study_setup.open_run(study) as store:
-    subjects = study_setup.subjects(store, study)
+  with study.open_run() as store:
+    subjects = study.subjects(store)
     lost = trained_models.diverged_seeds(subjects)
     subjects.append(subjects[0].untrained())
     found = [

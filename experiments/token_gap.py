@@ -27,6 +27,7 @@ from experiments.common import (
   trained_models,
   training_flags,
 )
+from experiments.common.study import Study
 from experiments.reports import token_gap as reports
 from experiments.reports import token_gap_claims
 from jaxlook.lookahead import token_gap
@@ -64,7 +65,7 @@ def compare(study, found) -> list[token_gap_claims.Gap]:
   return gaps
 
 
-def build() -> study_setup.Study:
+def build() -> Study:
   """Checks the flags; causal comes first and has something beside it."""
   study = study_setup.build(
     "token_gap",
@@ -100,8 +101,8 @@ def main() -> None:
   text = cast(Text, study.problem.task)
   windows = np.asarray(study.problem.held_out)
   windows = windows.reshape(-1, windows.shape[-1])
-  with study_setup.open_run(study) as store:
-    found = study_setup.subjects(store, study)
+  with study.open_run() as store:
+    found = study.subjects(store)
     gaps = compare(study, found)
     counts = ngram.token_counts(text.train_tokens(), text.vocab_size)
     of = kinds(windows, counts, show(range(text.vocab_size)))

@@ -84,7 +84,7 @@ def run(main: Callable[[], None], *, trains: bool = True) -> None:
   Args:
     main: the binary's.
     trains: whether main may run in several processes: it trains by
-      `train_arms.train_all`, or takes its models from `study_setup.subjects`.
+      `train_arms.train_all`, or takes its models from `Study.subjects`.
   """
 
   def guarded(_: Sequence[str]) -> None:

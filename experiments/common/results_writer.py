@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from experiments.common import app, training_flags
-from experiments.common.study_setup import Study
+from experiments.common.study import Study
 from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_bytes, write_table
 from jaxlook.runs.environment import environment

@@ -1,4 +1,4 @@
-"""The flow that the studies share: which models, then findings, then report.
+"""The study that the flags ask for: which models are taken apart.
 
 Not a binary. A study takes trained models apart: those that it trains itself
 on `--task`, those of a run folder (`--model=RUN`, at `--step`), or one
@@ -14,7 +14,6 @@ from absl import flags
 
 from experiments.common import (
   app,
-  multiprocess,
   precache_setup,
   text_corpus,
   text_setup,
@@ -22,12 +21,11 @@ from experiments.common import (
   trained_models,
   training_flags,
 )
-from experiments.common.trained_models import MODEL, STEP, Subject
+from experiments.common.study import Study
+from experiments.common.trained_models import MODEL, STEP
 from jaxlook.attention import Variant
-from jaxlook.runs.store import Store
 from jaxlook.tasks.precache import Precache
-from jaxlook.tasks.text import Text
-from jaxlook.training import Problem, SavedArm, read_arm
+from jaxlook.training import SavedArm
 
 TASK = flags.DEFINE_enum(
   "task", "precache", ("precache", "text"), "What the models are trained on."
@@ -57,41 +55,6 @@ PRECACHE = precache_setup.PRESETS | {
   "paper": dataclasses.replace(_PAPER, p=(1.0,)),
 }
 TEXT = text_setup.PRESETS
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
-  """What is studied.
-
-  Attributes:
-    name: the experiment's.
-    title: of report and figures.
-    problem: the task, with its held-out data; what models are trained on.
-    variants: of the arms to study, in order; empty with a Hugging Face folder.
-    config: the resolved config, plain data.
-    setup: task, model and training in a line.
-    unit: of the loss.
-    source: of the published claims about this task.
-    saved: trained arms, in the order of `variants`, with `--model=RUN`; empty
-      otherwise.
-    pretrained: the model of a Hugging Face folder; None otherwise.
-  """
-
-  name: str
-  title: str
-  problem: Problem
-  variants: tuple[Variant, ...]
-  config: Mapping[str, Any]
-  setup: str
-  unit: str
-  source: str
-  saved: tuple[SavedArm, ...] = ()
-  pretrained: Subject | None = None
-
-  @property
-  def on_text(self) -> bool:
-    """Whether the task is text."""
-    return isinstance(self.problem.task, Text)
 
 
 def build(
@@ -340,35 +303,3 @@ def _of_pretrained(
     source=text_setup.SOURCE,
     pretrained=subject,
   )
-
-
-def open_run(study: Study) -> Store:
-  """Opens the run folder of a study; see `train_arms.open_run`."""
-  names = [variant.name for variant in study.variants]
-  if study.pretrained is not None:
-    names = [study.pretrained.variant]
-  return train_arms.open_run(study.name, {"variants": names, **study.config})
-
-
-def subjects(store: Store, study: Study) -> list[Subject]:
-  """The models to study, trained now where they are not there yet.
-
-  Args:
-    store: the run store.
-    study: what to study.
-
-  Returns:
-    One subject a variant, in order.
-
-  Raises:
-    SystemExit: the run was asked to stop; the same command goes on from there.
-  """
-  if study.pretrained is not None or study.saved:
-    multiprocess.go_alone()
-  if study.pretrained is not None:
-    return [study.pretrained]
-  saved = study.saved
-  if not saved:
-    todo = [(study.problem, variant) for variant in study.variants]
-    saved = [read_arm(arm.root) for arm in train_arms.train_all(store, todo)]
-  return [trained_models.trained(arm) for arm in saved]

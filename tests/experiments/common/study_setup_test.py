@@ -43,8 +43,8 @@ class StudySetupTest(base.TestCase):
       contextlib.redirect_stdout(io.StringIO()),
     ):
       cls.study = _study()
-      with study_setup.open_run(cls.study) as store:
-        cls.trained = study_setup.subjects(store, cls.study)
+      with cls.study.open_run() as store:
+        cls.trained = cls.study.subjects(store)
 
   def setUp(self):
     super().setUp()
@@ -64,8 +64,8 @@ class StudySetupTest(base.TestCase):
     """The study and its subjects under some flags."""
     self._flags(**values)
     study = _study()
-    with study_setup.open_run(study) as store:
-      return study, study_setup.subjects(store, study)
+    with study.open_run() as store:
+      return study, study.subjects(store)
 
   def test_a_run_folder_gives_the_models_that_it_trained(self):
     """Parameters by variant, and the very same task."""
@@ -139,7 +139,7 @@ class StudySetupTest(base.TestCase):
       {**cell, "seed": seed, "status": status}
       for seed, status in enumerate(("diverged", "done", "diverged"))
     ]
-    with study_setup.open_run(self.study) as store:
+    with self.study.open_run() as store:
       found = results_writer.Findings(
         [], {}, {}, cells=cells, lost={"myopic": [3]}
       )
