@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+from jaxlook.errors import SettingError
+
 Stop = Literal["kv", "residual"]
 Blocked = Literal["both", "keys", "values"]
 Source = Literal["own", "zeros", "teacher"]
@@ -41,7 +43,7 @@ class Spec:
     blocked: whether keys, values or both are replaced by context.
 
   Raises:
-    ValueError: a field lies outside the range given above.
+    SettingError: a field lies outside the range given above.
   """
 
   name: str
@@ -56,20 +58,23 @@ class Spec:
   def __post_init__(self):
     """Refuses windows, reaches and shares that mean nothing."""
     if self.low < 0 or (self.high is not None and self.high < self.low):
-      raise ValueError(
-        f"the window must satisfy 0 <= low <= high, not {self.low}..{self.high}"
+      raise SettingError(
+        "low", f"must satisfy 0 <= low <= high, not {self.low} and {self.high}"
       )
     if self.reach is not None and self.reach < 0:
-      raise ValueError(f"reach must be at least 0, not {self.reach}")
+      raise SettingError("reach", f"must be at least 0, not {self.reach}")
     if not 0.0 <= self.leak <= 1.0:
-      raise ValueError(f"leak must lie in [0, 1], not {self.leak}")
-    for value, allowed in (
-      (self.source, Source),
-      (self.stop, Stop),
-      (self.blocked, Blocked),
+      raise SettingError("leak", f"must lie in [0, 1], not {self.leak}")
+    for field, allowed in (
+      ("source", Source),
+      ("stop", Stop),
+      ("blocked", Blocked),
     ):
+      value = getattr(self, field)
       if value not in get_args(allowed):
-        raise ValueError(f"{value!r} is not one of {get_args(allowed)}")
+        raise SettingError(
+          field, f"must be one of {', '.join(get_args(allowed))}, not {value!r}"
+        )
 
   def __str__(self) -> str:
     """The flag form."""
@@ -154,7 +159,7 @@ def parse(text: str) -> Spec:
     The spec, named by the form with its stop point spelled out.
 
   Raises:
-    ValueError: the variant is unknown (the message lists the known ones), its
+    SettingError: the variant is unknown (the message lists the known ones), its
       argument is missing, superfluous or out of range, or a suffix does not
       apply to it.
   """
@@ -162,9 +167,10 @@ def parse(text: str) -> Spec:
   variant, colon, argument = head.partition(":")
   form = _FORMS.get(variant)
   if form is None:
-    raise ValueError(
-      f"unknown attention {text!r}; known are {', '.join(KNOWN)}, each cut with"
-      " /kv or /residual and /keys or /values"
+    raise SettingError(
+      "attention",
+      f"{text!r} is unknown; known are {', '.join(KNOWN)}, each cut with /kv or"
+      " /residual and /keys or /values",
     )
   value = _argument(text, form, argument if colon else None)
   fields = form.fields(value)
@@ -177,17 +183,20 @@ def parse(text: str) -> Spec:
     elif suffix in ("keys", "values"):
       field = "blocked"
     else:
-      raise ValueError(
-        f"unknown suffix /{suffix} in attention {text!r}; known are /kv,"
-        " /residual, /keys, /values"
+      raise SettingError(
+        "attention",
+        f"{text!r} has the unknown suffix /{suffix}; known are /kv, /residual,"
+        " /keys, /values",
       )
     if field not in form.suffixes:
-      raise ValueError(
-        f"attention {text!r}: {variant} takes no /{suffix}, for it cuts no"
-        " gradient there"
+      raise SettingError(
+        "attention",
+        f"{text!r} cannot end in /{suffix}: {variant} cuts no gradient there",
       )
     if field in fields:
-      raise ValueError(f"attention {text!r} gives two values for its {field}")
+      raise SettingError(
+        "attention", f"{text!r} gives two values for its {field}"
+      )
     fields[field] = suffix
   # The stop point is always spelled out: the two are easily confused.
   stop = fields.get("stop", "kv") if "stop" in form.suffixes else None
@@ -198,13 +207,14 @@ def parse(text: str) -> Spec:
 def _argument(text: str, form: _Form, argument: str | None) -> Any:
   if form.argument is None:
     if argument is not None:
-      raise ValueError(f"attention {text!r} takes no argument")
+      raise SettingError("attention", f"{text!r} takes no argument")
     return None
   try:
     if argument is None:
       raise ValueError
     return form.read(argument)
   except ValueError:
-    raise ValueError(
-      f"attention {text!r} needs {form.argument}, {form.allowed}, after a colon"
+    raise SettingError(
+      "attention",
+      f"{text!r} needs {form.argument}, {form.allowed}, after a colon",
     ) from None

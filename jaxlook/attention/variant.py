@@ -100,14 +100,15 @@ def parse_variant(text: str, layers: int, heads: int) -> Variant:
     The variant.
 
   Raises:
-    ValueError: as `jaxlook.parse`, or the number of forms is neither 1 nor the
-      number of layers or heads.
+    SettingError: as `jaxlook.parse`, or the number of forms is neither 1 nor
+      the number of layers or heads.
   """
 
   def spread(forms: list[str], count: int, what: str) -> list[str]:
     if len(forms) not in (1, count):
-      raise ValueError(
-        f"attention {text!r} gives {len(forms)} {what}, the model has {count}"
+      raise SettingError(
+        "attention",
+        f"{text!r} gives {len(forms)} {what}, the model has {count}",
       )
     return forms * count if len(forms) == 1 else forms
 

@@ -19,6 +19,7 @@ import numpy as np
 from jaxlook import models, stats
 from jaxlook.circuits.inside import look
 from jaxlook.circuits.weights import unembedding
+from jaxlook.errors import SettingError
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
@@ -117,7 +118,7 @@ def choose_seed(specimens: Sequence[Specimen], asked: int | None) -> int:
   if not shared:
     raise ValueError("the models have no seed in common that did not diverge")
   if asked is not None and asked not in shared:
-    raise ValueError(f"seed must be one of {shared}, not {asked}")
+    raise SettingError("seed", f"must be one of {shared}, not {asked}")
   return shared[0] if asked is None else asked
 
 
@@ -149,9 +150,10 @@ def encoded(
       f"has {len(tokens)} tokens; the model reads 2 to {config.max_length}"
     )
   if tokens.max() >= (config.vocab_size or 0):
-    raise ValueError(
-      f"tokenizer makes the token {tokens.max()}, but the model knows only ids"
-      f" below {config.vocab_size}"
+    raise SettingError(
+      "tokenizer",
+      f"makes the token {tokens.max()}, but the model knows only ids"
+      f" below {config.vocab_size}",
     )
   return tokens
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxlook.decoding import cache
+from jaxlook.errors import SettingError
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edits
@@ -27,7 +28,7 @@ class Sampling:
       sum; 1 for all. Source: Holtzman et al. (2019), arXiv 1904.09751.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   temperature: float = 1.0
@@ -37,13 +38,13 @@ class Sampling:
   def __post_init__(self):
     """Refuses what is no temperature, count or probability."""
     if not self.temperature >= 0.0:
-      raise ValueError(
-        f"temperature must be at least 0, not {self.temperature}"
+      raise SettingError(
+        "temperature", f"must be at least 0, not {self.temperature}"
       )
     if self.top_k is not None and self.top_k < 1:
-      raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+      raise SettingError("top_k", f"must be at least 1, not {self.top_k}")
     if not 0.0 < self.top_p <= 1.0:
-      raise ValueError(f"top_p must lie in (0, 1], not {self.top_p}")
+      raise SettingError("top_p", f"must lie in (0, 1], not {self.top_p}")
 
 
 GREEDY = Sampling(temperature=0.0)

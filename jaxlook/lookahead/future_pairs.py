@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.errors import SettingError
 from jaxlook.interventions.forward import capture
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.decoder import Params
@@ -41,7 +42,7 @@ class LensSetup:
     penalty: of the ridge regression; see `probes.fit_ridge`.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   sequences: int = 1024
@@ -61,22 +62,25 @@ class LensSetup:
   def __post_init__(self):
     """Refuses what cannot be fitted; the rest is refused where it is used."""
     if self.sequences < 2:
-      raise ValueError(f"sequences must be at least 2, not {self.sequences}")
+      raise SettingError(
+        "sequences", f"must be at least 2, not {self.sequences}"
+      )
     for field in ("score_positions", "horizon", "prompt_length"):
       if getattr(self, field) < 1:
-        raise ValueError(
-          f"{field} must be at least 1, not {getattr(self, field)}"
+        raise SettingError(
+          field, f"must be at least 1, not {getattr(self, field)}"
         )
     if self.fit_positions < 1 or self.fit_positions % self.score_positions:
-      raise ValueError(
-        f"fit_positions must be a multiple of score_positions="
-        f"{self.score_positions}, not {self.fit_positions}"
+      raise SettingError(
+        "fit_positions",
+        f"must be a multiple of score_positions="
+        f"{self.score_positions}, not {self.fit_positions}",
       )
     if not self.offsets or not all(
       1 <= tau <= self.horizon for tau in self.offsets
     ):
-      raise ValueError(
-        f"offsets must lie in 1..{self.horizon}, not {self.offsets}"
+      raise SettingError(
+        "offsets", f"must lie in 1..{self.horizon}, not {self.offsets}"
       )
 
   @property

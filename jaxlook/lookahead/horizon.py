@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxlook import stats
 from jaxlook.attention import Variant, parse_variant
+from jaxlook.errors import SettingError
 from jaxlook.stats.myopia_gap import CAUSAL
 
 STOPS = ("residual", "kv")
@@ -40,7 +41,7 @@ class HorizonSweep:
     single_layers: whether single layers are blocked, and left open.
 
   Raises:
-    ValueError: the horizons do not begin with 0 or do not ascend.
+    SettingError: the horizons do not begin with 0 or do not ascend.
   """
 
   horizons: tuple[int, ...]
@@ -52,9 +53,9 @@ class HorizonSweep:
   def __post_init__(self):
     """Refuses a dial without its zero."""
     if not self.horizons or self.horizons[0] != 0:
-      raise ValueError(f"horizons must begin with 0, not {self.horizons}")
+      raise SettingError("horizons", f"must begin with 0, not {self.horizons}")
     if list(self.horizons) != sorted(set(self.horizons)):
-      raise ValueError(f"horizons must ascend, not {self.horizons}")
+      raise SettingError("horizons", f"must ascend, not {self.horizons}")
 
   def within(self, length: int) -> "HorizonSweep":
     """The dial without horizons and offsets that a sequence cannot have."""

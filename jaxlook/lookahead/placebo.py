@@ -16,6 +16,7 @@ import numpy as np
 import scipy.stats
 
 from jaxlook import stats
+from jaxlook.errors import SettingError
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Task
 from jaxlook.training import TrainConfig, evaluate, held_out_key
@@ -42,12 +43,12 @@ def final_losses(
     Held-out loss of both orders, [2, R, n]; NaN where a model diverged.
 
   Raises:
-    ValueError: a count is too small for an interval.
+    SettingError: a count is too small for an interval.
   """
   if repetitions < 1 or seeds < 2:
-    raise ValueError(
-      f"repetitions must be at least 1 and seeds at least 2, not {repetitions}"
-      f" and {seeds}"
+    raise SettingError(
+      "repetitions",
+      f"must be at least 1 and seeds at least 2, not {repetitions} and {seeds}",
     )
   count = repetitions * seeds
   keys = seed_keys(range(count))

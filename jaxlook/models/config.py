@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Literal, get_args
 
+from jaxlook.errors import SettingError
+
 Positions = Literal["learned", "rotary", "none"]
 Activation = Literal["gelu_tanh", "gelu", "relu"]
 
@@ -46,7 +48,7 @@ class DecoderConfig:
       GPT-2 (Radford et al. 2019, section 2.3).
 
   Raises:
-    ValueError: the fields do not describe a model; the message names the field.
+    SettingError: the fields do not describe a model.
   """
 
   layers: int
@@ -70,36 +72,49 @@ class DecoderConfig:
     """Refuses fields that do not fit together."""
     for field in ("layers", "width", "heads", "max_length"):
       if getattr(self, field) < 1:
-        raise ValueError(
-          f"{field} must be at least 1, not {getattr(self, field)}"
+        raise SettingError(
+          field, f"must be at least 1, not {getattr(self, field)}"
         )
     if self.width % self.heads:
-      raise ValueError(f"heads={self.heads} do not divide width={self.width}")
+      divisors = [n for n in range(1, self.width + 1) if self.width % n == 0]
+      raise SettingError(
+        "heads",
+        f"must divide width={self.width}, as {', '.join(map(str, divisors))}"
+        f" do, not {self.heads}",
+      )
     if (self.vocab_size is None) == (self.input_features is None):
-      raise ValueError("give exactly one of vocab_size and input_features")
+      raise SettingError(
+        "input_features", "must be given exactly where vocab_size is None"
+      )
     if self.vocab_size is None and self.output_features is None:
-      raise ValueError("a model without vocab_size needs output_features")
+      raise SettingError(
+        "output_features", "must be given where vocab_size is None"
+      )
     if self.mlp_width is not None and self.mlp_width < 0:
-      raise ValueError(f"mlp_width must be at least 0, not {self.mlp_width}")
+      raise SettingError(
+        "mlp_width", f"must be at least 0, not {self.mlp_width}"
+      )
     for field, allowed in (
       ("activation", Activation),
       ("positions", Positions),
     ):
       if getattr(self, field) not in get_args(allowed):
-        raise ValueError(
-          f"{field} must be one of {get_args(allowed)}, not"
-          f" {getattr(self, field)!r}"
+        raise SettingError(
+          field,
+          f"must be one of {', '.join(get_args(allowed))}, not"
+          f" {getattr(self, field)!r}",
         )
     if not 0.0 < self.rotary_fraction <= 1.0:
-      raise ValueError(
-        f"rotary_fraction must lie in (0, 1], not {self.rotary_fraction}"
+      raise SettingError(
+        "rotary_fraction", f"must lie in (0, 1], not {self.rotary_fraction}"
       )
     if self.positions == "rotary" and (
       self.rotary_width < 2 or self.rotary_width % 2
     ):
-      raise ValueError(
-        f"rotary positions need an even number of dimensions a head, not"
-        f" {self.rotary_width}"
+      raise SettingError(
+        "positions",
+        "must be learned or none where the number of dimensions that rotate in"
+        f" each head is odd or 0: it is {self.rotary_width}",
       )
 
   @property

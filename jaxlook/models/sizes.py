@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxlook.errors import SettingError
 from jaxlook.models.config import DecoderConfig, scaled_init_std
 from jaxlook.models.decoder import init
 
@@ -97,11 +98,11 @@ def named_shape(
     The shape.
 
   Raises:
-    ValueError: there is no shape of that name, or a size is out of range.
+    SettingError: there is no shape of that name, or a size is out of range.
   """
   if name not in SHAPES:
-    raise ValueError(
-      f"model_size must be one of {', '.join(SHAPES)}, not {name!r}"
+    raise SettingError(
+      "model_size", f"must be one of {', '.join(SHAPES)}, not {name!r}"
     )
   given = {"vocab_size": vocab_size, "max_length": max_length}
   given = {field: size for field, size in given.items() if size is not None}

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.errors import SettingError
 from jaxlook.probing import linear
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
@@ -132,16 +133,17 @@ def precache_targets(task: Precache, inputs: jax.Array) -> Targets:
     a; and the whole sums at n .. n + BEYOND.
 
   Raises:
-    ValueError: there is no position with all lags behind it and the sums
+    SettingError: there is no position with all lags behind it and the sums
       before it; the message names `length`.
   """
   chex.assert_shape(inputs, (None, None, 2))
   length, last = inputs.shape[1], task.terms + BEYOND
   positions = range(last, length - BEYOND)
   if not positions:
-    raise ValueError(
-      f"length must be at least {last + BEYOND + 1} to probe for lags up to"
-      f" {last} and sums up to {BEYOND} ahead, not {length}"
+    raise SettingError(
+      "length",
+      f"must be at least {last + BEYOND + 1} to probe for lags up to"
+      f" {last} and sums up to {BEYOND} ahead, not {length}",
     )
   x_BxT = inputs[..., 0]
   sines_BxT = jnp.sin(task.frequency * x_BxT)
@@ -173,7 +175,7 @@ def precache_window(inputs: jax.Array, positions: range) -> jax.Array:
 def frequent(tokens: np.ndarray, top: int) -> np.ndarray:
   """The most frequent token ids, most frequent first, int64 [top or fewer]."""
   if top < 1:
-    raise ValueError(f"top must be at least 1, not {top}")
+    raise SettingError("top", f"must be at least 1, not {top}")
   counts = np.bincount(np.asarray(tokens, np.int64))
   order = np.argsort(-counts, kind="stable")[:top]
   return order[counts[order] > 0]
@@ -229,13 +231,14 @@ def token_positions(length: int, *, start: int = 8, stride: int = 1) -> range:
     stride: between positions; neighbours say nearly the same.
 
   Raises:
-    ValueError: there is none; the message names `length`.
+    SettingError: there is none; the message names `length`.
   """
   positions = range(start, length + 1 - AHEAD, stride)
   if not positions:
-    raise ValueError(
-      f"length must be at least {start + AHEAD} to probe for tokens up to"
-      f" {AHEAD} ahead, not {length}"
+    raise SettingError(
+      "length",
+      f"must be at least {start + AHEAD} to probe for tokens up to"
+      f" {AHEAD} ahead, not {length}",
     )
   return positions
 

@@ -37,6 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.attention import Spec, masks
+from jaxlook.errors import SettingError
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets_oracle import Reader
@@ -81,7 +82,7 @@ class Couplets:
     modifiers: L, how many modifiers line 2 has.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   p: float = 1.0
@@ -96,21 +97,24 @@ class Couplets:
   def __post_init__(self):
     """Refuses what is not a probability, an arm or a length."""
     if not 0.0 <= self.p <= 1.0:
-      raise ValueError(f"p must lie in [0, 1], not {self.p}")
+      raise SettingError("p", f"must lie in [0, 1], not {self.p}")
     for field, allowed in (("key", Key), ("route", Route)):
       if getattr(self, field) not in get_args(allowed):
-        raise ValueError(
-          f"{field} must be one of {', '.join(get_args(allowed))}, not"
-          f" {getattr(self, field)!r}"
+        raise SettingError(
+          field,
+          f"must be one of {', '.join(get_args(allowed))}, not"
+          f" {getattr(self, field)!r}",
         )
     if self.fillers < 0:
-      raise ValueError(f"fillers must be at least 0, not {self.fillers}")
+      raise SettingError("fillers", f"must be at least 0, not {self.fillers}")
     if self.pairs < 1 or self.pairs % 2 == 0:
-      raise ValueError(
-        f"pairs must be odd, for a tally to have no ties, not {self.pairs}"
+      raise SettingError(
+        "pairs", f"must be odd, for a tally to have no ties, not {self.pairs}"
       )
     if self.modifiers < 1:
-      raise ValueError(f"modifiers must be at least 1, not {self.modifiers}")
+      raise SettingError(
+        "modifiers", f"must be at least 1, not {self.modifiers}"
+      )
 
   @property
   def vocab_size(self) -> int:

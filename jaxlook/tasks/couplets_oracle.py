@@ -15,6 +15,7 @@ blind. The genre is known to who predicts m1, whether it comes early or late.
 import math
 from typing import TYPE_CHECKING, Literal, get_args
 
+from jaxlook.errors import SettingError
 from jaxlook.tasks import couplets_language as language
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ def losses(task: "Couplets", reader: Reader, rhymes: bool) -> dict[str, float]:
     The genre costs what its own probability costs: infinity if that is 0.
 
   Raises:
-    ValueError: the reader is unknown.
+    SettingError: the reader is unknown.
   """
   if reader not in READERS:
-    raise ValueError(
-      f"reader must be one of {', '.join(READERS)}, not {reader!r}"
+    raise SettingError(
+      "reader", f"must be one of {', '.join(READERS)}, not {reader!r}"
     )
   share = task.p if rhymes else 1.0 - task.p
   token = language.FILLERS if task.key == "lookup" else language.SYMBOLS

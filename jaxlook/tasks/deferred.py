@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.errors import SettingError
 from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
@@ -47,7 +48,7 @@ class Deferred:
     table_seed: which table; the same for all batches.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   p: float = 0.5
@@ -61,25 +62,29 @@ class Deferred:
   def __post_init__(self):
     """Refuses what makes no task."""
     if not 0.0 <= self.p <= 1.0:
-      raise ValueError(f"p must lie in [0, 1], not {self.p}")
+      raise SettingError("p", f"must lie in [0, 1], not {self.p}")
     if self.delay < 0:
-      raise ValueError(f"delay must be at least 0, not {self.delay}")
+      raise SettingError("delay", f"must be at least 0, not {self.delay}")
     if self.terms < 1:
-      raise ValueError(f"terms must be at least 1, not {self.terms}")
+      raise SettingError("terms", f"must be at least 1, not {self.terms}")
     if self.values < 2:
-      raise ValueError(f"values must be at least 2, not {self.values}")
+      raise SettingError("values", f"must be at least 2, not {self.values}")
     if self.tokens < 1 or self.tokens % self.values:
-      raise ValueError(
-        f"tokens must be a multiple of {self.values}, the number of values,"
-        f" not {self.tokens}"
+      raise SettingError(
+        "tokens",
+        f"must be a multiple of {self.values}, the number of values,"
+        f" not {self.tokens}",
       )
     if self.length <= self.first:
-      raise ValueError(
-        f"length must be at least {self.first + 1} for a delay of {self.delay}"
-        f" and {self.terms} terms, not {self.length}"
+      raise SettingError(
+        "length",
+        f"must be at least {self.first + 1} for a delay of {self.delay}"
+        f" and {self.terms} terms, not {self.length}",
       )
     if self.table_seed < 0:
-      raise ValueError(f"table_seed must be at least 0, not {self.table_seed}")
+      raise SettingError(
+        "table_seed", f"must be at least 0, not {self.table_seed}"
+      )
 
   @property
   def first(self) -> int:

@@ -19,6 +19,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxlook.errors import SettingError
 from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
@@ -35,7 +36,7 @@ class Induction:
     length: positions a sequence, inputs and targets each.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   vocab_size: int = 32
@@ -46,16 +47,18 @@ class Induction:
   def __post_init__(self):
     """Refuses what does not fit into a sequence."""
     if not 2 <= self.segment <= self.vocab_size:
-      raise ValueError(
-        f"segment must lie in 2..{self.vocab_size}, the number of distinct"
-        f" tokens, not {self.segment}"
+      raise SettingError(
+        "segment",
+        f"must lie in 2..{self.vocab_size}, the number of distinct"
+        f" tokens, not {self.segment}",
       )
     if self.max_gap < 0:
-      raise ValueError(f"max_gap must be at least 0, not {self.max_gap}")
+      raise SettingError("max_gap", f"must be at least 0, not {self.max_gap}")
     if self.length < 2 * self.segment + self.max_gap:
-      raise ValueError(
-        f"length must be at least {2 * self.segment + self.max_gap}, two"
-        f" segments and the widest gap, not {self.length}"
+      raise SettingError(
+        "length",
+        f"must be at least {2 * self.segment + self.max_gap}, two"
+        f" segments and the widest gap, not {self.length}",
       )
 
   @property

@@ -20,6 +20,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxlook.errors import SettingError
 from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
@@ -42,7 +43,7 @@ class Multiplication:
       default each is drawn evenly from 1..n.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   digits: int = 5
@@ -52,17 +53,18 @@ class Multiplication:
   def __post_init__(self):
     """Refuses lengths that do not fit."""
     if self.digits < 1:
-      raise ValueError(f"digits must be at least 1, not {self.digits}")
+      raise SettingError("digits", f"must be at least 1, not {self.digits}")
     if self.pad != 0 and self.pad < self.digits:
-      raise ValueError(
-        f"pad must be 0 or at least {self.digits}, the number of digits, not"
-        f" {self.pad}"
+      raise SettingError(
+        "pad",
+        f"must be 0 or at least {self.digits}, the number of digits, not"
+        f" {self.pad}",
       )
     if self.lengths is not None and not all(
       1 <= length <= self.digits for length in self.lengths
     ):
-      raise ValueError(
-        f"lengths must lie in 1..{self.digits}, not {self.lengths}"
+      raise SettingError(
+        "lengths", f"must lie in 1..{self.digits}, not {self.lengths}"
       )
 
   @property

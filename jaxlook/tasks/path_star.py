@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.errors import SettingError
 from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch
 from jaxlook.tasks.text import cross_entropy
@@ -47,7 +48,7 @@ class PathStar:
     teacher: what stands at the inputs of the answer.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   degree: int = 2
@@ -60,15 +61,17 @@ class PathStar:
     """Refuses graphs that are no star or need more labels."""
     check_shape(self.degree, self.path_length)
     if self.node_count < self.nodes:
-      raise ValueError(
-        f"node_count must be at least {self.nodes}, the nodes of a graph, not"
-        f" {self.node_count}"
+      raise SettingError(
+        "node_count",
+        f"must be at least {self.nodes}, the nodes of a graph, not"
+        f" {self.node_count}",
       )
     for field, allowed in (("direction", Direction), ("teacher", AnswerInputs)):
       if getattr(self, field) not in get_args(allowed):
-        raise ValueError(
-          f"{field} must be one of {', '.join(get_args(allowed))}, not"
-          f" {getattr(self, field)!r}"
+        raise SettingError(
+          field,
+          f"must be one of {', '.join(get_args(allowed))}, not"
+          f" {getattr(self, field)!r}",
         )
 
   @property
@@ -217,11 +220,11 @@ def check_shape(degree: int, path_length: int) -> None:
     path_length: nodes from the start to the end of an arm, both counted.
 
   Raises:
-    ValueError: one of them is too small; the message names it.
+    SettingError: one of them is too small; the message names it.
   """
   for name, value in (("degree", degree), ("path_length", path_length)):
     if value < 2:
-      raise ValueError(f"{name} must be at least 2, not {value}")
+      raise SettingError(name, f"must be at least 2, not {value}")
 
 
 def hide(

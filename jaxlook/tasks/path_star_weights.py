@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.errors import SettingError
 from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.path_star import (
   AnswerInputs,
@@ -59,7 +60,7 @@ class PathStarWeights:
     graph_seed: which labels the nodes have.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   degree: int = 64
@@ -75,23 +76,29 @@ class PathStarWeights:
     """Refuses what is no star, no share or no choice."""
     check_shape(self.degree, self.path_length)
     if not 0 < self.held_out < 1 or not 0 < self.test_leaves < self.degree:
-      raise ValueError(
-        f"held_out must leave leaves on both sides of {self.degree}, not"
-        f" {self.held_out}"
+      raise SettingError(
+        "held_out",
+        f"must leave leaves on both sides of {self.degree}, not"
+        f" {self.held_out}",
       )
     if not 0.0 <= self.edge_share <= 1.0:
-      raise ValueError(f"edge_share must lie in [0, 1], not {self.edge_share}")
+      raise SettingError(
+        "edge_share", f"must lie in [0, 1], not {self.edge_share}"
+      )
     if self.graph_seed < 0:
-      raise ValueError(f"graph_seed must be at least 0, not {self.graph_seed}")
+      raise SettingError(
+        "graph_seed", f"must be at least 0, not {self.graph_seed}"
+      )
     for field, allowed in (
       ("split", Split),
       ("direction", Direction),
       ("teacher", AnswerInputs),
     ):
       if getattr(self, field) not in get_args(allowed):
-        raise ValueError(
-          f"{field} must be one of {', '.join(get_args(allowed))}, not"
-          f" {getattr(self, field)!r}"
+        raise SettingError(
+          field,
+          f"must be one of {', '.join(get_args(allowed))}, not"
+          f" {getattr(self, field)!r}",
         )
 
   @property

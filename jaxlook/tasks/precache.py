@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlook.errors import SettingError
 from jaxlook.tasks.task import Batch
 
 
@@ -34,7 +35,7 @@ class Precache:
     first: c, how many steps back the nearest sine of the sum lies.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   p: float = 1.0
@@ -46,22 +47,23 @@ class Precache:
   def __post_init__(self):
     """Refuses what is not a probability, a count or a frequency."""
     if not 0.0 <= self.p <= 1.0:
-      raise ValueError(f"p must lie in [0, 1], not {self.p}")
+      raise SettingError("p", f"must lie in [0, 1], not {self.p}")
     if not 0.0 < self.frequency < math.inf:
-      raise ValueError(
-        f"frequency must be positive and finite, not {self.frequency}"
+      raise SettingError(
+        "frequency", f"must be positive and finite, not {self.frequency}"
       )
     if self.length < 1:
-      raise ValueError(f"length must be at least 1, not {self.length}")
+      raise SettingError("length", f"must be at least 1, not {self.length}")
     if not 1 <= self.terms < max(self.length, 2):
-      raise ValueError(
-        f"terms must lie in 1..{max(self.length, 2) - 1} for length"
-        f" {self.length}, not {self.terms}"
+      raise SettingError(
+        "terms",
+        f"must lie in 1..{max(self.length, 2) - 1} for length"
+        f" {self.length}, not {self.terms}",
       )
     if not 1 <= self.first <= self.terms:
-      raise ValueError(
-        f"first must lie in 1..{self.terms}, the number of terms, not"
-        f" {self.first}"
+      raise SettingError(
+        "first",
+        f"must lie in 1..{self.terms}, the number of terms, not {self.first}",
       )
 
   def sample(self, key: jax.Array, size: int) -> Batch:

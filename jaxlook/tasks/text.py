@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxlook.errors import SettingError
 from jaxlook.tasks.losses import DeferredLogits, losses_in_parts
 from jaxlook.tasks.task import Batch
 from jaxlook.text.token_file import TokenFile
@@ -59,19 +60,22 @@ class Text:
   def __post_init__(self):
     """Refuses settings and texts that cannot be trained or scored on."""
     if self.length < 1:
-      raise ValueError(f"length must be at least 1, not {self.length}")
+      raise SettingError("length", f"must be at least 1, not {self.length}")
     if not 0.0 < self.held_out < 1.0:
-      raise ValueError(f"held_out must lie in (0, 1), not {self.held_out}")
+      raise SettingError("held_out", f"must lie in (0, 1), not {self.held_out}")
     train, valid = self.train, self.valid or self.train
     if self.valid and valid.sha256 == train.sha256:
-      raise ValueError("valid is held out, but equal to the training text")
+      raise SettingError("valid", "is held out, but equal to the training text")
     if valid.tokenizer_sha256 != train.tokenizer_sha256:
-      raise ValueError(
-        f"valid is tokenised with {valid.tokenizer}, but the training text with"
-        f" {train.tokenizer}"
+      raise SettingError(
+        "valid",
+        f"is tokenised with {valid.tokenizer}, but the training text with"
+        f" {train.tokenizer}",
       )
     if (train.documents is None) != (valid.documents is None):
-      raise ValueError("valid keeps documents apart or train does, not both")
+      raise SettingError(
+        "valid", "keeps documents apart or train does, not both"
+      )
     for field, file, grid, least in (
       ("train", train, self._train_grid, 2),
       ("valid" if self.valid else "train", valid, self._valid_grid, 1),
@@ -153,7 +157,7 @@ class Text:
       Tokens, int32 [len(steps), len(rows), N + 1].
 
     Raises:
-      ValueError: an argument is out of range; the message names it.
+      SettingError: an argument is out of range; the message names it.
       ImportError: `grain` is not installed.
     """
     try:
@@ -165,16 +169,17 @@ class Text:
     grid = self._train_grid
     rows = range(batch_size) if rows is None else rows
     if seed < 0:
-      raise ValueError(f"seed must be at least 0, not {seed}")
+      raise SettingError("seed", f"must be at least 0, not {seed}")
     if len(steps) and min(steps) < 0:
-      raise ValueError(f"steps must be at least 0, not {min(steps)}")
+      raise SettingError("steps", f"must be at least 0, not {min(steps)}")
     if not 1 <= batch_size <= len(grid):
-      raise ValueError(
-        f"batch_size must lie in 1..{len(grid)}, the number of training"
-        f" windows, not {batch_size}"
+      raise SettingError(
+        "batch_size",
+        f"must lie in 1..{len(grid)}, the number of training"
+        f" windows, not {batch_size}",
       )
     if not all(0 <= row < batch_size for row in rows):
-      raise ValueError(f"rows must lie in 0..{batch_size - 1}, not {rows}")
+      raise SettingError("rows", f"must lie in 0..{batch_size - 1}, not {rows}")
     # grain adds the epoch to the seed: unhashed, epoch 1 of seed 0 would be
     # epoch 0 of seed 1.
     hashed = int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -211,10 +216,10 @@ class Text:
       Tokens, int32 [count or fewer, N + 1], in the order of the text.
 
     Raises:
-      ValueError: `count` is below 1.
+      SettingError: `count` is below 1.
     """
     if count < 1:
-      raise ValueError(f"count must be at least 1, not {count}")
+      raise SettingError("count", f"must be at least 1, not {count}")
     grid = self._valid_grid
     count = min(count, len(grid))
     return grid.read(np.arange(count) * len(grid) // count)

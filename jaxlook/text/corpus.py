@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jaxlook.errors import SettingError
 from jaxlook.text import encode, token_file
 from jaxlook.text.hf_datasets import PREFIX, open_rows
 from jaxlook.text.token_file import TokenFile
@@ -171,7 +172,7 @@ def tokenize(
     ImportError: an extra is needed and not installed.
   """
   if workers < 1:
-    raise ValueError(f"workers must be at least 1, not {workers}")
+    raise SettingError("workers", f"must be at least 1, not {workers}")
   source, cache_dir = open_source(path), Path(cache_dir)
   state = source_state(source)
   inside = Path(os.path.realpath(cache_dir))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.attention.masks import Barrier
+from jaxlook.errors import SettingError
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.runs.store import Arm, Arms
 from jaxlook.tasks.task import Batch, Task
@@ -49,7 +50,7 @@ class Problem:
     start: weights that all seeds start from; each seed's own by default.
 
   Raises:
-    ValueError: `train.loss_tokens` is given for a model without logits.
+    SettingError: `train.loss_tokens` is given for a model without logits.
   """
 
   setting: str
@@ -67,7 +68,7 @@ class Problem:
   def __post_init__(self):
     """Refuses what the model cannot be trained with."""
     if self.train.loss_tokens and self.model.output_features is not None:
-      raise ValueError("loss_tokens needs a task of tokens")
+      raise SettingError("loss_tokens", "needs a task of tokens")
 
   def decoder(self, variant: Variant) -> Decoder:
     """The model under a variant, computing as the training says."""
@@ -124,12 +125,13 @@ class SavedArm:
       step: 0, or one that has a checkpoint; the last by default.
 
     Raises:
-      ValueError: there is no checkpoint of that step.
+      SettingError: there is no checkpoint of that step.
     """
     if step == 0 and self.start is not None:
-      raise ValueError(
-        "step must be above 0: the pretrained weights that these models started"
-        f" from are not in {self.root}"
+      raise SettingError(
+        "step",
+        "must be above 0: the pretrained weights that these models started"
+        f" from are not in {self.root}",
       )
     return saved_params(
       self.root / "checkpoints", self.model, self.train, self.seeds, step

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlook.errors import SettingError
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -39,7 +41,7 @@ class TrainConfig:
       evaluation; None for those of a whole part of a batch. Needs logits.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   steps: int
@@ -68,41 +70,42 @@ class TrainConfig:
       "microbatches",
     ):
       if getattr(self, field) < 1:
-        raise ValueError(
-          f"{field} must be at least 1, not {getattr(self, field)}"
+        raise SettingError(
+          field, f"must be at least 1, not {getattr(self, field)}"
         )
     if self.batch_size % self.microbatches:
-      raise ValueError(
-        f"microbatches must divide batch_size={self.batch_size}, not"
-        f" {self.microbatches}"
+      raise SettingError(
+        "microbatches",
+        f"must divide batch_size={self.batch_size}, not {self.microbatches}",
       )
     if self.loss_tokens is not None and self.loss_tokens < 1:
-      raise ValueError(
-        f"loss_tokens must be at least 1, not {self.loss_tokens}"
+      raise SettingError(
+        "loss_tokens", f"must be at least 1, not {self.loss_tokens}"
       )
     for step in self.keep_steps:
       if not 0 < step <= self.steps or step not in (
         self.steps,
         step - step % self.log_every,
       ):
-        raise ValueError(
-          f"keep_steps must be multiples of log_every={self.log_every} up to"
-          f" {self.steps}, or that, not {step}"
+        raise SettingError(
+          "keep_steps",
+          f"must be multiples of log_every={self.log_every} up to"
+          f" {self.steps}, or that, not {step}",
         )
     if not 0.0 < self.learning_rate < math.inf:
-      raise ValueError(
-        f"learning_rate must be positive, not {self.learning_rate}"
+      raise SettingError(
+        "learning_rate", f"must be positive, not {self.learning_rate}"
       )
     if not 0.0 <= self.weight_decay < math.inf:
-      raise ValueError(
-        f"weight_decay must be at least 0, not {self.weight_decay}"
+      raise SettingError(
+        "weight_decay", f"must be at least 0, not {self.weight_decay}"
       )
     if not 0.0 <= self.warmup_fraction < 1.0:
-      raise ValueError(
-        f"warmup_fraction must lie in [0, 1), not {self.warmup_fraction}"
+      raise SettingError(
+        "warmup_fraction", f"must lie in [0, 1), not {self.warmup_fraction}"
       )
     if self.clip_norm is not None and not self.clip_norm > 0.0:
-      raise ValueError(f"clip_norm must be positive, not {self.clip_norm}")
+      raise SettingError("clip_norm", f"must be positive, not {self.clip_norm}")
 
 
 def schedule(config: TrainConfig) -> optax.Schedule:

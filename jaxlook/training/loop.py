@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec, SingleDeviceSharding
 
+from jaxlook.errors import SettingError
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import multihost
@@ -223,9 +224,10 @@ def saved_params(
     Checkpoints(folder, config.keep_steps, alone=True)
   ) as saved:
     if step is not None and step not in saved.steps():
-      raise ValueError(
-        f"step must be 0 or one of {saved.steps()}, whose checkpoints are in"
-        f" {folder}, not {step}"
+      raise SettingError(
+        "step",
+        f"must be 0 or one of {saved.steps()}, whose checkpoints are in"
+        f" {folder}, not {step}",
       )
     restored = saved.restore(like, step)
   if restored is None:

@@ -22,6 +22,7 @@ import optax
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxlook.errors import SettingError
 from jaxlook.training import multihost
 from jaxlook.training.config import TrainConfig
 
@@ -46,7 +47,7 @@ class MeshShape:
     model: devices that share a batch and the weights.
 
   Raises:
-    ValueError: a number is below 1.
+    SettingError: a number is below 1.
   """
 
   seed: int = 1
@@ -57,7 +58,9 @@ class MeshShape:
     """Refuses an axis without devices."""
     for axis, size in dataclasses.asdict(self).items():
       if size < 1:
-        raise ValueError(f"mesh axis {axis} must be at least 1, not {size}")
+        raise SettingError(
+          "mesh", f"axis {axis} must be at least 1, not {size}"
+        )
 
   @property
   def parts(self) -> int:
@@ -68,19 +71,20 @@ class MeshShape:
     """The mesh over the first local devices, or over those of all processes.
 
     Raises:
-      ValueError: there are not so many, or some of those of several processes
+      SettingError: there are not so many, or some of those of several processes
         are left over.
     """
     devices, sizes = multihost.devices(), dataclasses.astuple(self)
     count = self.seed * self.parts
     if multihost.joined() and count < len(devices):
-      raise ValueError(
-        f"mesh of {count} devices leaves some of the {len(devices)} of all"
-        " processes over"
+      raise SettingError(
+        "mesh",
+        f"of {count} devices leaves some of the {len(devices)} of all"
+        " processes over",
       )
     if count > len(devices):
-      raise ValueError(
-        f"mesh of {count} devices needs more than the {len(devices)} here"
+      raise SettingError(
+        "mesh", f"of {count} devices needs more than the {len(devices)} here"
       )
     return Mesh(np.asarray(devices[:count]).reshape(sizes), ("seed", *_BATCH))
 
@@ -92,18 +96,19 @@ class MeshShape:
       train: gives the batch and its parts.
 
     Raises:
-      ValueError: devices are missing, or seeds or sequences left over.
+      SettingError: devices are missing, or seeds or sequences left over.
     """
     self.build()
     if seeds % self.seed:
-      raise ValueError(
-        f"mesh axis seed:{self.seed} does not divide {seeds} seeds"
+      raise SettingError(
+        "mesh", f"axis seed:{self.seed} does not divide {seeds} seeds"
       )
     if train.batch_size % (self.parts * train.microbatches):
-      raise ValueError(
-        f"mesh axes data and model split a batch in {self.parts}, which"
+      raise SettingError(
+        "mesh",
+        f"axes data and model split a batch in {self.parts}, which"
         f" microbatches={train.microbatches} of batch_size={train.batch_size}"
-        " do not allow"
+        " do not allow",
       )
 
 
@@ -117,14 +122,15 @@ def parse_mesh(text: str) -> MeshShape:
     The shape.
 
   Raises:
-    ValueError: it is no such text, or names an axis twice.
+    SettingError: it is no such text, or names an axis twice.
   """
   sizes = {}
   for part in text.split(","):
     found = re.fullmatch(r"(seed|data|model):(\d+)", part.strip())
     if found is None or found[1] in sizes:
-      raise ValueError(
-        f"mesh must be like seed:2,data:2,model:2, each axis once, not {text!r}"
+      raise SettingError(
+        "mesh",
+        f"must be like seed:2,data:2,model:2, each axis once, not {text!r}",
       )
     sizes[found[1]] = int(found[2])
   return MeshShape(**sizes)

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxlook.errors import SettingError
+
 _T = TypeVar("_T")
 
 # How long a process may be silent until the others end. The runtime sends its
@@ -41,7 +43,7 @@ class Place:
     processes: how many there are.
 
   Raises:
-    ValueError: there is no process of that index.
+    SettingError: there is no process of that index.
   """
 
   coordinator: str | None = None
@@ -52,9 +54,10 @@ class Place:
     """Refuses an index that is out of range."""
     if self.processes is not None and self.process is not None:
       if self.process >= self.processes:
-        raise ValueError(
-          f"distributed has no process {self.process} of {self.processes}: they"
-          " count from 0"
+        raise SettingError(
+          "distributed",
+          f"has no process {self.process} of {self.processes}: they"
+          " count from 0",
         )
 
 
@@ -69,15 +72,16 @@ def parse_place(text: str) -> Place:
     The place.
 
   Raises:
-    ValueError: it is no such text.
+    SettingError: it is no such text.
   """
   if text == "auto":
     return Place()
   found = re.fullmatch(r"([^,\s]+:\d{1,5}),(\d+)/(\d+)", text)
   if found is None:
-    raise ValueError(
-      "distributed must be auto or HOST:PORT,PROCESS/PROCESSES, like"
-      f" 10.0.0.1:1234,0/2, not {text!r}"
+    raise SettingError(
+      "distributed",
+      "must be auto or HOST:PORT,PROCESS/PROCESSES, like"
+      f" 10.0.0.1:1234,0/2, not {text!r}",
     )
   return Place(found[1], int(found[2]), int(found[3]))
 
@@ -122,8 +126,8 @@ def _refuse_taken(port: int) -> None:
   try:
     socket.create_server(("", port)).close()
   except (OSError, OverflowError) as error:
-    raise ValueError(
-      f"distributed cannot listen at port {port}: it is taken"
+    raise SettingError(
+      "distributed", f"cannot listen at port {port}: it is taken"
     ) from error
 
 

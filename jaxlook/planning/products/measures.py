@@ -21,6 +21,7 @@ import numpy as np
 
 from jaxlook import models
 from jaxlook.decoding import beam_gain, beam_search, generate
+from jaxlook.errors import SettingError
 from jaxlook.interventions.forward import capture, forward_only
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.planning.products.plans import (
@@ -48,7 +49,7 @@ class ProductSizes:
     beam: hypotheses of the search.
 
   Raises:
-    ValueError: a field is out of range; the message names it.
+    SettingError: a field is out of range; the message names it.
   """
 
   products: int = 1024
@@ -62,8 +63,8 @@ class ProductSizes:
       *(("products", 1), ("swaps", 2), ("probes", 2), ("beam", 1)),
     ):
       if getattr(self, field) < least:
-        raise ValueError(
-          f"{field} must be at least {least}, not {getattr(self, field)}"
+        raise SettingError(
+          field, f"must be at least {least}, not {getattr(self, field)}"
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import numpy as np
 
+from jaxlook.errors import SettingError
 from jaxlook.models import Decoder
 from jaxlook.planning.stars import plans as stars
 from jaxlook.planning.stars.answers import Answers, accuracy, measure
@@ -73,11 +74,11 @@ class Graphs:
     """The task of one of `SETTINGS`.
 
     Raises:
-      ValueError: there is no such setting, or as the task.
+      SettingError: there is no such setting, or as the task.
     """
     if setting not in SETTINGS:
-      raise ValueError(
-        f"setting must be one of {', '.join(SETTINGS)}, not {setting!r}"
+      raise SettingError(
+        "setting", f"must be one of {', '.join(SETTINGS)}, not {setting!r}"
       )
     hides = setting.removeprefix("weights ")
     teacher = hides if hides in (TEACHERLESS, MASKED) else "forced"
