@@ -66,24 +66,22 @@ class DeferredConfig:
 
   def task(self) -> Deferred:
     """The task."""
-    with app.naming("delay", "length"):
-      return Deferred(
-        *(self.p, self.delay, self.terms, self.tokens, self.values),
-        length=self.length,
-      )
+    return Deferred(
+      *(self.p, self.delay, self.terms, self.tokens, self.values),
+      length=self.length,
+    )
 
   def problem(self, layers: int) -> Problem:
     """The task with a model of some depth."""
     task = self.task()
-    with app.naming("width", "heads"):
-      model = DecoderConfig(
-        *(layers, self.width, self.heads),
-        max_length=self.length,
-        vocab_size=task.vocab_size,
-        positions="rotary",
-        tied_head=False,
-        init_std=scaled_init_std(self.width),
-      )
+    model = DecoderConfig(
+      *(layers, self.width, self.heads),
+      max_length=self.length,
+      vocab_size=task.vocab_size,
+      positions="rotary",
+      tied_head=False,
+      init_std=scaled_init_std(self.width),
+    )
     share = task.p * (task.length - task.first) / task.length
     return Problem(
       setting=f"{layers} layers",

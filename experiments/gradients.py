@@ -71,15 +71,15 @@ def main() -> None:
       raise app.UsageError(flag.name, "is required")
   folder, spec = _MODEL.value or "", _ATTENTION.value or ""
   out = Path(_OUT.value or "")
-  with app.naming("out"):
+  with app.blaming("out"):
     check_out(out)
-  with app.naming("tokens"):
+  with app.blaming("tokens"):
     tokens = read_tokens(Path(_TOKENS.value or ""))
-  with app.naming("model"):
+  with app.blaming("model"):
     model = huggingface.load(folder)
-  with app.naming("attention"):
+  with app.blaming("attention"):
     variant = parse_variant(spec, model.config.layers, model.config.heads)
-  with app.naming("tokens"):
+  with app.blaming("tokens"):
     check_tokens(model.config, tokens)
   if variant.needs_teacher != bool(_TEACHER.value):
     problem = "is required" if variant.needs_teacher else "is given in vain"
@@ -87,7 +87,7 @@ def main() -> None:
 
   teacher = None
   if _TEACHER.value:
-    with app.naming("teacher"):
+    with app.blaming("teacher"):
       teacher = huggingface.load(_TEACHER.value)
       check_teacher(teacher.config, model.config)
       check_tokens(teacher.config, tokens)
@@ -109,7 +109,7 @@ def main() -> None:
     "attention": spec,
     "jaxlook": jaxlook.__version__,
   }
-  with app.naming("out"):
+  with app.blaming("out"):
     write_tensors(out, huggingface.to_checkpoint(model, gradients), said)
   print(f"{loss:.7g} nats per token")
 

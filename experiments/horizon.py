@@ -95,14 +95,13 @@ def preset_dial() -> HorizonSweep:
 def build_dial(chosen: HorizonSweep, length: int) -> HorizonSweep:
   """A dial with `--horizons`, within the sequence."""
   if _HORIZONS.value is not None:
-    with app.naming("horizons"):
-      asked = tuple(int(text) for text in _HORIZONS.value)
-      chosen = dataclasses.replace(chosen, horizons=asked)
-      if asked[-1] >= length - 1:
-        raise ValueError(
-          f"{asked[-1]} is no horizon below N - 1 = {length - 1}, which is"
-          " causal"
-        )
+    asked = tuple(app.numbers("horizons", _HORIZONS.value, int))
+    chosen = dataclasses.replace(chosen, horizons=asked)
+    if asked[-1] >= length - 1:
+      raise app.UsageError(
+        "horizons",
+        f"must be below N - 1 = {length - 1}, which is causal, not {asked[-1]}",
+      )
   return chosen.within(length)
 
 

@@ -84,8 +84,7 @@ class InductionConfig:
 
   def task(self) -> Induction:
     """The task."""
-    with app.naming("length"):
-      return Induction(self.vocab_size, self.segment, self.max_gap, self.length)
+    return Induction(self.vocab_size, self.segment, self.max_gap, self.length)
 
 
 # Horizons: the token before; half of the nearest repeat, which two layers can
@@ -118,18 +117,17 @@ def problems(config: InductionConfig) -> tuple[Problem, Problem]:
   task = config.task()
 
   def problem(layers: int, setting: str) -> Problem:
-    with app.naming("width", "heads", "layers"):
-      model = DecoderConfig(
-        layers,
-        config.width,
-        config.heads,
-        max_length=config.length,
-        vocab_size=config.vocab_size,
-        mlp_width=0,
-        positions=config.positions,
-        tied_head=False,
-        init_std=scaled_init_std(config.width),
-      )
+    model = DecoderConfig(
+      layers,
+      config.width,
+      config.heads,
+      max_length=config.length,
+      vocab_size=config.vocab_size,
+      mlp_width=0,
+      positions=config.positions,
+      tied_head=False,
+      init_std=scaled_init_std(config.width),
+    )
     return Problem(
       setting=setting,
       task=task,

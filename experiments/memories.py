@@ -111,7 +111,7 @@ def main() -> None:
   if not study.problem.model.hidden_width:
     raise app.UsageError("model", "has no feed-forward layers")
   setup = SETUPS[training_flags.PRESET.value]
-  with app.naming("corpus"):
+  with app.blaming("corpus"):
     batch = held_out_batch(study.problem, setup.windows)
     text = memory_study.corpus(batch.inputs, batch.targets, setup)
   show = text_corpus.tokenizer_of(study.problem.about).show

@@ -42,7 +42,7 @@ def read_text() -> tuple[str, str]:
     raise app.UsageError("text", "is required, or --text_file; not both")
   if _TEXT_FILE.value is None:
     return _TEXT.value or "", "text"
-  with app.naming("text_file"):
+  with app.blaming("text_file"):
     return Path(_TEXT_FILE.value).read_text("utf-8"), "text_file"
 
 
@@ -51,7 +51,7 @@ def target() -> Path:
   out = Path(training_flags.OUT.value or "runs/microscope.html")
   if out.is_dir() or out.suffix != ".html":
     out = out / "microscope.html"
-  with app.naming("out"):
+  with app.blaming("out"):
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir() or not os.access(out.parent, os.W_OK):
       raise ValueError(f"{out} cannot be written")
@@ -66,12 +66,12 @@ def main() -> None:
   folder = Path(trained_models.MODEL.value)
   found, tokenizer, trained = microscope_models.read(folder)
   shape = found[0].decoder.config
-  with app.naming(flag, "tokenizer"):
+  with app.blaming(flag):
     tokens = microscope.encoded(shape, text, tokenizer)
-  with app.naming("model", "seed"):
+  with app.blaming("model"):
     seed = microscope.choose_seed(found, _SEED.value)
   out = target()
-  with app.naming("model"):
+  with app.blaming("model"):
     data = microscope.gather(
       found,
       text,
@@ -83,7 +83,7 @@ def main() -> None:
       + (f"; panels of seed {seed}" if len(found[0].seeds) > 1 else ""),
     )
   written = page.html(data).encode()
-  with app.naming("out"):
+  with app.blaming("out"):
     write_bytes(out, written)
   print(f"wrote {out} ({len(written) / 1e6:.1f} MB)")
 

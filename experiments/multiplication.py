@@ -110,8 +110,7 @@ class MultiplicationConfig:
       raise app.UsageError(
         "pad", f"needs two values or more that rise, not {list(self.pad)}"
       )
-    with app.naming("pad", "digits"):
-      return {f"pad={p}": Multiplication(self.digits, p) for p in self.pad}
+    return {f"pad={p}": Multiplication(self.digits, p) for p in self.pad}
 
 
 PRESETS = {
@@ -139,15 +138,14 @@ def problems(config: MultiplicationConfig) -> list[Problem]:
   """The task of every padding with its model, all of one shape."""
   tasks = config.tasks()
   length = max(task.length for task in tasks.values())
-  with app.naming("width", "heads", "layers"):
-    model = DecoderConfig(
-      config.layers,
-      config.width,
-      config.heads,
-      max_length=length,
-      vocab_size=next(iter(tasks.values())).vocab_size,
-      init_std=scaled_init_std(config.width),
-    )
+  model = DecoderConfig(
+    config.layers,
+    config.width,
+    config.heads,
+    max_length=length,
+    vocab_size=next(iter(tasks.values())).vocab_size,
+    init_std=scaled_init_std(config.width),
+  )
   return [
     Problem(
       setting=setting,

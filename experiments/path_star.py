@@ -145,15 +145,14 @@ def build_config() -> PathStarConfig:
 def problem(config: PathStarConfig, setting: str) -> Problem:
   """The task of a setting with its model and training."""
   task = config.graphs.task(setting)
-  with app.naming("width", "heads", "layers"):
-    model = DecoderConfig(
-      config.layers,
-      config.width,
-      config.heads,
-      max_length=task.length,
-      vocab_size=task.vocab_size,
-      init_std=scaled_init_std(config.width),
-    )
+  model = DecoderConfig(
+    config.layers,
+    config.width,
+    config.heads,
+    max_length=task.length,
+    vocab_size=task.vocab_size,
+    init_std=scaled_init_std(config.width),
+  )
   return Problem(
     setting=setting,
     task=task,

@@ -87,17 +87,16 @@ def plan(study: Study, scale: ProbeScale) -> probe_models.ProbePlan:
   task = study.problem.task
   count = scale.text if study.on_text else scale.precache
   batch = held_out_batch(study.problem, count)
-  with app.naming("length"):
-    if isinstance(task, Precache):
-      return targets.precache_plan(task, batch.inputs)
-    windows = np.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1)
-    return targets.text_plan(
-      cast(Text, task),
-      windows,
-      top=scale.top,
-      stride=scale.stride,
-      steps=scale.steps,
-    )
+  if isinstance(task, Precache):
+    return targets.precache_plan(task, batch.inputs)
+  windows = np.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1)
+  return targets.text_plan(
+    cast(Text, task),
+    windows,
+    top=scale.top,
+    stride=scale.stride,
+    steps=scale.steps,
+  )
 
 
 def probe_all(

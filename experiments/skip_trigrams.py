@@ -80,7 +80,7 @@ def plan(
   count = min(scale.windows, len(text.train_tokens()) // (text.length + 1))
   windows = text.windows(0, range(count // batch), batch)
   held_out = held_out_batch(study.problem, scale.sequences)
-  with app.naming("corpus"):
+  with app.blaming("corpus"):
     return trigram_check.make_plan(
       np.concatenate([held_out.inputs, held_out.targets[:, -1:]], axis=1),
       windows.reshape(-1, windows.shape[-1]),

@@ -86,7 +86,7 @@ def build_config() -> ContendersConfig:
   given = {}
   for flag in (_SHAPES, _MEMORY_SHAPES):
     if flag.value is not None:
-      with app.naming(flag.name):
+      with app.blaming(flag.name):
         shapes = tuple(dict.fromkeys(map(parse_shape, flag.value)))
         if not shapes and flag is _SHAPES:
           raise ValueError("needs at least one shape")

@@ -249,10 +249,12 @@ def build_config() -> TrainStepConfig:
   if output.ROUNDS.value is not None:
     given["rounds"] = output.ROUNDS.value
   if _SEED_COUNTS.value is not None:
-    with app.naming("seed_counts"):
-      counts = tuple(sorted({int(text) for text in _SEED_COUNTS.value}))
-      if not counts or counts[0] < 1:
-        raise ValueError(f"must be numbers of at least 1, not {list(counts)}")
+    counts = app.numbers("seed_counts", _SEED_COUNTS.value, int)
+    counts = tuple(sorted(set(counts)))
+    if not counts or counts[0] < 1:
+      raise app.UsageError(
+        "seed_counts", f"must be numbers of at least 1, not {list(counts)}"
+      )
     given["seed_counts"] = counts
   return dataclasses.replace(PRESETS[training_flags.PRESET.value], **given)
 

@@ -6,16 +6,19 @@ status 2, before anything is compiled.
 
 import contextlib
 import functools
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from absl import app, flags, logging
 from rich import console, table
 
 from experiments.common import multiprocess
+from jaxlook.errors import SettingError
 from jaxlook.training import multihost
+
+_Number = TypeVar("_Number", int, float)
 
 BAD_INPUT = 2
 
@@ -29,26 +32,103 @@ class UsageError(Exception):
 
 
 @contextlib.contextmanager
-def naming(*flag_names: str) -> Iterator[None]:
-  """Blames a flag for what the body raises because of its value.
+def blaming(flag: str) -> Iterator[None]:
+  """Blames one flag for files, packages and texts that its value leads to.
 
   Args:
-    *flag_names: the flags whose values the body reads. The library's messages
-      begin with the name of the field at fault, so the flag of that name is
-      blamed, and the first one where there is none.
+    flag: the flag whose value the body reads. Settings that the library
+      refuses are not blamed on it: they carry their own name.
 
   Yields:
     Nothing.
   """
   try:
     yield
+  except SettingError:
+    raise
   except (ValueError, OSError, ImportError) as error:
     if multihost.lost(error):
       raise
-    field = re.match(r"\w*", str(error))
-    named = field.group() if field else ""
-    flag = named if named in flag_names else flag_names[0]
     raise UsageError(flag, str(error)) from error
+
+
+@contextlib.contextmanager
+def mapping(**flag_names: str) -> Iterator[None]:
+  """Blames flags for settings that have another name in the library.
+
+  Args:
+    **flag_names: by setting, the flag that it is from.
+
+  Yields:
+    Nothing.
+  """
+  try:
+    yield
+  except SettingError as error:
+    if error.field not in flag_names:
+      raise
+    raise UsageError(flag_names[error.field], error.message) from error
+
+
+def numbers(
+  flag: str, texts: Sequence[str], kind: Callable[[str], _Number]
+) -> list[_Number]:
+  """Reads the numbers of a flag that takes a list.
+
+  Args:
+    flag: the flag's name.
+    texts: its value.
+    kind: int or float.
+
+  Returns:
+    The numbers.
+
+  Raises:
+    UsageError: a text is no such number.
+  """
+  try:
+    return [kind(text) for text in texts]
+  except ValueError as error:
+    name = "whole numbers" if kind is int else "numbers"
+    raise UsageError(
+      flag, f"must be {name}, not {','.join(texts)!r}"
+    ) from error
+
+
+@contextlib.contextmanager
+def settings_of(module: str) -> Iterator[None]:
+  """Blames the flag of its name for each setting that the library refuses.
+
+  Args:
+    module: name of the binary's module; a setting without a flag in it is
+      a mistake of ours, and passes.
+
+  Yields:
+    Nothing.
+  """
+  try:
+    yield
+  except SettingError as error:
+    if error.field not in read_by(module):
+      raise
+    raise UsageError(error.field, error.message) from error
+
+
+def read_by(module: str) -> set[str]:
+  """The flags that a binary reads.
+
+  Args:
+    module: name of the binary's module.
+
+  Returns:
+    Their names, without dashes.
+  """
+  # absl keeps the flags of the module that runs under the program's name.
+  return {
+    flag.name
+    for name in (module, sys.argv[0])
+    for flag in flags.FLAGS.get_key_flags_for_module(name)
+  }
 
 
 def _refuse(message: str) -> None:
@@ -66,15 +146,11 @@ def _parse_flags(main: str, argv: Sequence[str]) -> list[str]:
   if len(rest) > 1:
     _refuse(f"unexpected argument {rest[1]!r}; every setting is a --flag")
   # A module that a binary shares with others may define flags of theirs.
-  taken = {
-    flag.name
-    for module in (argv[0], main)
-    for flag in flags.FLAGS.get_key_flags_for_module(module)
-  }
+  taken = read_by(main)
   for module, defined in flags.FLAGS.flags_by_module_dict().items():
     for flag in defined if module.startswith("experiments.") else ():
       if flag.present and flag.name not in taken:
-        _refuse(f"--{flag.name}: is of no use here; see --help")
+        _refuse(f"--{flag.name}: has no effect on this binary; see --help")
   return rest
 
 
@@ -91,9 +167,9 @@ def run(main: Callable[[], None], *, trains: bool = True) -> None:
     # Orbax narrates every file that it writes.
     logging.set_verbosity(logging.ERROR)
     try:
-      with naming("distributed"):
+      with settings_of(main.__module__):
         multiprocess.join(trains)
-      main()
+        main()
     except UsageError as error:
       _refuse(str(error))
     except KeyboardInterrupt:

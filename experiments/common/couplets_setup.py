@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from experiments.common import app, training_flags
+from jaxlook.errors import SettingError
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.couplets.examination import Couples
 from jaxlook.tasks.couplets import Couplets, Route
@@ -62,8 +63,8 @@ def _languages(forms: Sequence[str], base: Couplets) -> tuple[Couplets, ...]:
     route, *variants = form.split("/")
     for word in variants:
       if word not in ("end_only", "late_genre"):
-        raise ValueError(
-          f"knows no {word!r}; behind a route may stand end_only, late_genre"
+        raise SettingError(
+          "route", f"may be followed by end_only and late_genre, not {word!r}"
         )
     found.append(
       dataclasses.replace(
@@ -135,23 +136,21 @@ def build_config() -> CoupletsConfig:
   if _PAIRS.value is not None:
     if not tally:
       raise app.UsageError("pairs", "is given without --key=tally")
-    with app.naming("pairs"):
-      languages = tuple(
-        dataclasses.replace(each, pairs=_PAIRS.value) for each in languages
-      )
+    languages = tuple(
+      dataclasses.replace(each, pairs=_PAIRS.value) for each in languages
+    )
   if _LANGUAGE.value:
     forms = list(dict.fromkeys(_LANGUAGE.value))
-    with app.naming("language"):
+    with app.mapping(route="language"):
       languages = _languages(forms, languages[0])
   asked = flags.FLAGS["p"].value
   if asked is not None:
-    with app.naming("p"):
-      shares = [float(text) for text in dict.fromkeys(asked)]
-      if not shares or not min(shares) > 0.0:
-        raise ValueError("must be above 0: some couplets must rhyme")
-      languages = tuple(
-        dataclasses.replace(each, p=p) for each in languages for p in shares
-      )
+    shares = list(dict.fromkeys(app.numbers("p", asked, float)))
+    if not shares or not min(shares) > 0.0:
+      raise app.UsageError("p", "must be above 0: some couplets must rhyme")
+    languages = tuple(
+      dataclasses.replace(each, p=p) for each in languages for p in shares
+    )
   # The same language may be written in several ways.
   languages = tuple(dict.fromkeys(languages))
   return dataclasses.replace(config, languages=languages)
@@ -171,14 +170,13 @@ def name(language: Couplets, config: CoupletsConfig) -> str:
 
 def problem(language: Couplets, config: CoupletsConfig) -> Problem:
   """A language with its model and training."""
-  with app.naming("width", "heads", "layers"):
-    model = DecoderConfig(
-      *(config.layers, config.width, config.heads),
-      max_length=language.length,
-      vocab_size=language.vocab_size,
-      tied_head=False,
-      init_std=scaled_init_std(config.width),
-    )
+  model = DecoderConfig(
+    *(config.layers, config.width, config.heads),
+    max_length=language.length,
+    vocab_size=language.vocab_size,
+    tied_head=False,
+    init_std=scaled_init_std(config.width),
+  )
   return Problem(
     setting=name(language, config),
     task=language,

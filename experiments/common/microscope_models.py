@@ -37,7 +37,7 @@ def _choose(folder: Path) -> list[SavedArm]:
   known = {
     a.variant: a.attention for a in arms if not a.attention.needs_teacher
   }
-  with app.naming("model"):
+  with app.blaming("model"):
     if any("tokenizer" not in arm.about for arm in arms):
       raise ValueError(f"{folder} is no run on text")
     if not known:
@@ -77,7 +77,7 @@ def _of_one(folder: Path) -> ChosenModels:
     if flags.FLAGS[name].value is not None:
       raise app.UsageError(name, f"is given in vain: {folder} is one model")
   subject = trained_models.pretrained(folder)
-  with app.naming("tokenizer"):
+  with app.blaming("tokenizer"):
     tokenizer = load_tokenizer(flags.FLAGS["tokenizer"].value or folder)
   specimen = Specimen(
     folder.resolve().name, subject.decoder, subject.params, subject.seeds

@@ -84,8 +84,7 @@ def chosen(default: Sequence[str] = ()) -> list[Size]:
   else:
     flag = MODEL_SIZE
     names = default if MODEL_SIZE.value is None else MODEL_SIZE.value
-    with app.naming(MODEL_SIZE.name):
-      found = [Size(name, named_shape(name)) for name in names]
+    found = [Size(name, named_shape(name)) for name in names]
   names = [size.name for size in found]
   if len(set(names)) < len(names):
     raise app.UsageError(flag.name, f"has a name twice: {', '.join(names)}")
@@ -114,7 +113,7 @@ def _pretrained(folders: Sequence[str]) -> list[Size]:
   """The models of the folders, which must share one tokenizer."""
   found, hashes = [], set()
   for folder in folders:
-    with app.naming(FROM.name):
+    with app.blaming(FROM.name):
       loaded, start = start_from(folder)
       path = Path(folder)
       if not flags.FLAGS["tokenizer"].value:

@@ -12,6 +12,7 @@ import traceback
 from absl import flags
 
 from experiments.common import stderr_filter
+from jaxlook.errors import SettingError
 from jaxlook.training import multihost
 
 DISTRIBUTED = flags.DEFINE_string(
@@ -34,13 +35,15 @@ def join(trains: bool) -> None:
     trains: whether the binary can train in several processes.
 
   Raises:
-    ValueError: the flag's value is none, or of no use here.
+    SettingError: the flag's value cannot be used, or the flag not here.
   """
   if DISTRIBUTED.value is None:
     return
   place = multihost.parse_place(DISTRIBUTED.value)
   if not trains:
-    raise ValueError("distributed is of no use here: one process does it all")
+    raise SettingError(
+      "distributed", "has no effect on this binary, which runs in one process"
+    )
   stderr_filter.through(GONE)
   multihost.join(place)
   if not multihost.leads():

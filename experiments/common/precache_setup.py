@@ -99,10 +99,9 @@ def build_config(
   """The preset with the flags' values."""
   p = None
   if _P.value is not None:
-    with app.naming("p"):
-      p = tuple(dict.fromkeys(float(text) for text in _P.value))
-      if not p:
-        raise ValueError("needs at least one probability")
+    p = tuple(dict.fromkeys(app.numbers("p", _P.value, float)))
+    if not p:
+      raise app.UsageError("p", "needs at least one probability")
   return training_flags.resolve(
     presets,
     p=p,
@@ -115,31 +114,28 @@ def build_config(
 
 def problem(config: PrecacheConfig, p: float) -> Problem:
   """The pre-caching task at one p, with its model and training."""
-  with app.naming("p", "length", "terms", "frequency", "first"):
-    task = Precache(
-      p, config.terms, config.frequency, config.length, config.first
-    )
-  with app.naming("width", "heads", "layers"):
-    model = DecoderConfig(
-      layers=config.layers,
-      width=config.width,
-      heads=config.heads,
-      max_length=config.length,
-      input_features=2,
-      output_features=1,
-      activation="relu",
-      positions=config.positions,
-    )
-  with app.naming("loss_tokens"):
-    return Problem(
-      setting=f"p={p}" if len(config.p) > 1 else "",
-      task=task,
-      model=model,
-      train=config.train,
-      seeds=tuple(range(config.seeds)),
-      score=functools.partial(score, p),
-      about=dataclasses.asdict(task),
-    )
+  task = Precache(
+    p, config.terms, config.frequency, config.length, config.first
+  )
+  model = DecoderConfig(
+    layers=config.layers,
+    width=config.width,
+    heads=config.heads,
+    max_length=config.length,
+    input_features=2,
+    output_features=1,
+    activation="relu",
+    positions=config.positions,
+  )
+  return Problem(
+    setting=f"p={p}" if len(config.p) > 1 else "",
+    task=task,
+    model=model,
+    train=config.train,
+    seeds=tuple(range(config.seeds)),
+    score=functools.partial(score, p),
+    about=dataclasses.asdict(task),
+  )
 
 
 def score(p: float, loss: float) -> dict[str, float]:

@@ -105,7 +105,7 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
   mine = not ray.is_initialized()
   if mine:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with app.naming("launcher"):
+    with app.blaming("launcher"):
       _reach(address)
       try:
         with warnings.catch_warnings():

@@ -64,7 +64,7 @@ def check_points(config: TextConfig, sizes: Sequence[Size]) -> None:
     raise app.UsageError(DATA_STEPS.name, f"takes one size, not {len(sizes)}")
   if training_flags.STEPS.value is not None:
     raise app.UsageError("steps", "cannot be combined with --data_steps")
-  with app.naming(DATA_STEPS.name):
+  with app.mapping(steps=DATA_STEPS.name):
     lengths = [each.steps for each in _trainings(config.train)]
   _check_distinct(DATA_STEPS.name, lengths)
 
@@ -110,8 +110,8 @@ def _parameters(size: Size) -> int:
 
 def _trainings(train: TrainConfig) -> list[TrainConfig]:
   """One for each number of `--data_steps`, with a whole schedule each."""
-  lengths = sorted(int(steps) for steps in DATA_STEPS.value or ())
-  return [dataclasses.replace(train, steps=steps) for steps in lengths]
+  lengths = app.numbers(DATA_STEPS.name, DATA_STEPS.value or (), int)
+  return [dataclasses.replace(train, steps=steps) for steps in sorted(lengths)]
 
 
 def _check_distinct(flag: str, values: Sequence[int]) -> None:

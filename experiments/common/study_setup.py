@@ -183,7 +183,7 @@ def _of_run(name: str, title: str, folder: Path) -> Study:
   arms = _of_one_setting(trained_models.finished_arms(folder), folder)
   saved = trained_models.chosen_arms(arms, folder)
   if STEP.value is not None:
-    with app.naming("step"):
+    with app.blaming("model"):
       for arm in saved:
         arm.params(STEP.value)
   first, variants = arms[0], tuple(arm.attention for arm in saved)
@@ -210,8 +210,7 @@ def _of_run(name: str, title: str, folder: Path) -> Study:
 def _of_one_setting(arms: Sequence[SavedArm], folder: Path) -> list[SavedArm]:
   """The arms of the setting that `--p` names, or of the only one."""
   if flags.FLAGS["p"].value is not None:
-    with app.naming("p"):
-      asked = [float(p) for p in flags.FLAGS["p"].value]
+    asked = app.numbers("p", flags.FLAGS["p"].value, float)
     arms = [arm for arm in arms if [arm.about.get("p")] == asked]
     if not arms:
       raise app.UsageError("p", f"{folder} holds no arm of that setting")

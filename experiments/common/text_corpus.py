@@ -84,17 +84,17 @@ def read_text(
   held_out = _VALID.value or []
   if len(held_out) > 1 and not several:
     raise app.UsageError("valid", f"takes one text here, not {len(held_out)}")
-  with app.naming("cache"):
+  with app.blaming("cache"):
     write_bytes(_cache() / "writable", b"")
 
   named = _TOKENIZER.value or tokenizer or "bytes"
   trained = re.fullmatch(r"bpe:(\d+)", named)
   # Before a text is generated, so that a wrong value is refused at once.
-  with app.naming("tokenizer"):
+  with app.blaming("tokenizer"):
     loaded = load_tokenizer("bytes" if trained else named)
   corpus = _corpus(held_out)
   if trained:
-    with app.naming("tokenizer", "corpus"):
+    with app.mapping(vocab_size="tokenizer"), app.blaming("corpus"):
       loaded = train_bpe(corpus, _cache(), int(trained.group(1)))
 
   train = _tokenized("corpus", corpus, loaded, documents)
@@ -102,7 +102,7 @@ def read_text(
   if held_out:
     valid = _tokenized("valid", held_out[0], loaded, documents)
     check_apart(Path(corpus), Path(held_out[0]))
-  with app.naming("corpus", "valid"):
+  with app.mapping(train="corpus"), app.blaming("corpus"):
     text = Text(train, valid, length)
     text.windows(0, range(1), batch_size)
   return text
@@ -122,7 +122,7 @@ def _corpus(held_out: list[str]) -> str:
     raise app.UsageError("corpus", "is required with --preset=paper")
   file = _cache() / f"generated-{jaxlook.__version__}-{_GENERATED_BYTES}.txt"
   if not file.exists():
-    with app.naming("cache"):
+    with app.blaming("cache"):
       write_bytes(file, generated_text(0, _GENERATED_BYTES).encode())
   return str(file)
 
@@ -134,7 +134,7 @@ def _tokenized(
   workers = _WORKERS.value
   if workers is None:
     workers = os.cpu_count() or 1
-  with app.naming(flag, "workers"):
+  with app.blaming(flag):
     if not path:
       raise ValueError("is empty; give a file or a folder")
     return tokenize(
@@ -165,8 +165,7 @@ def more_texts(text: Text) -> dict[str, Text]:
       raise app.UsageError("valid", f"has two texts of the name {name}")
     file = _tokenized("valid", path, tokenizer, documents)
     check_apart(Path(_CORPUS.value or ""), Path(path))
-    with app.naming("valid"):
-      found[name] = Text(text.train, file, text.length)
+    found[name] = Text(text.train, file, text.length)
   return found
 
 
@@ -190,7 +189,7 @@ def tokenizer_of(about: Mapping[str, Any]) -> Tokenizer:
     UsageError: its file is gone or has changed.
   """
   name, sha256 = about["tokenizer"], about["tokenizer_sha256"]
-  with app.naming("cache" if name.startswith("bpe:") else "tokenizer"):
+  with app.blaming("cache" if name.startswith("bpe:") else "tokenizer"):
     if name.startswith("bpe:"):
       return find_bpe(str(_cache()), name, sha256)
     found = load_tokenizer(name)

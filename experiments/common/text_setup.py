@@ -109,17 +109,16 @@ def build_config(presets: Mapping[str, TextConfig] = PRESETS) -> TextConfig:
 
 def shape(config: TextConfig, vocab_size: int) -> DecoderConfig:
   """The GPT-2 shape of a config."""
-  with app.naming("width", "heads", "layers"):
-    return DecoderConfig(
-      layers=config.layers,
-      width=config.width,
-      heads=config.heads,
-      max_length=config.length,
-      vocab_size=vocab_size,
-      init_std=config.init_std,
-      mlp_width=config.mlp_width,
-      tied_head=config.tied_head,
-    )
+  return DecoderConfig(
+    layers=config.layers,
+    width=config.width,
+    heads=config.heads,
+    max_length=config.length,
+    vocab_size=vocab_size,
+    init_std=config.init_std,
+    mlp_width=config.mlp_width,
+    tied_head=config.tied_head,
+  )
 
 
 def problem(config: TextConfig, text: Text) -> Problem:

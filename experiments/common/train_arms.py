@@ -78,8 +78,7 @@ def chosen_variants(
   layers, heads = model.layers, model.heads
   variants = [parse_variant(myopia_gap.CAUSAL, layers, heads)]
   for text in ATTENTION.value or default:
-    with app.naming("attention"):
-      variant = parse_variant(text, layers, heads)
+    variant = parse_variant(text, layers, heads)
     if variant.needs_teacher and not trains_teacher:
       raise app.UsageError(
         "attention", f"{text!r} needs a teacher, and no model is trained first"
@@ -135,7 +134,7 @@ def open_run(name: str, config: Mapping[str, Any]) -> Store:
     # Most of a smoke run is compiling, and optimisations double that.
     jax.config.update("jax_disable_most_optimizations", True)
   out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
-  with app.naming("out"):
+  with app.blaming("out"):
     return multihost.leader_first(
       lambda: open_store(out, config), lambda: follow_store(out, config)
     )
@@ -172,7 +171,7 @@ def train_all(
     return _in_turn(store, todo, teachers, later)
   if multihost.joined():
     raise app.UsageError("launcher", "cannot be given with --distributed")
-  with app.naming("launcher_resources"):
+  with app.blaming("launcher_resources"):
     resources = ray_cluster.parse_resources(LAUNCHER_RESOURCES.value)
   return ray_launcher.on_ray(store, todo, resources, teachers, _mesh(), later)
 
@@ -181,8 +180,7 @@ def _mesh() -> MeshShape | None:
   """What `--mesh` says."""
   if MESH.value is None:
     return None
-  with app.naming("mesh"):
-    return parse_mesh(MESH.value)
+  return parse_mesh(MESH.value)
 
 
 def _in_turn(
@@ -194,9 +192,8 @@ def _in_turn(
   """Trains the arms one after the other, in this process and its fellows."""
   mesh = _mesh()
   if mesh is not None:
-    with app.naming("mesh"):
-      for problem, _ in todo:
-        mesh.check(len(problem.seeds), problem.train)
+    for problem, _ in todo:
+      mesh.check(len(problem.seeds), problem.train)
   stop = app.Stop()
   shown = progress.over(todo, later)
 

@@ -85,7 +85,7 @@ def finished_arms(folder: Path) -> list[SavedArm]:
   Raises:
     UsageError: there is none, or one is of another version.
   """
-  with app.naming("model"):
+  with app.blaming("model"):
     roots = sorted((folder / "arms").iterdir())
     arms = [read_arm(root) for root in roots if Arm(root).finished]
     if not arms:
@@ -114,17 +114,18 @@ def chosen_arms(
     arm.attention: arm for arm in arms if not arm.attention.needs_teacher
   }
   asked = list(default) or list(known)
-  with app.naming("attention"):
-    if training_flags.ATTENTION.value:
-      layers, heads = arms[0].model.layers, arms[0].model.heads
-      asked = [
-        parse_variant(text, layers, heads)
-        for text in training_flags.ATTENTION.value
-      ]
-    for variant in asked:
-      if variant not in known:
-        names = ", ".join(each.name for each in known)
-        raise ValueError(f"{folder} has no {variant.name!r}, only {names}")
+  if training_flags.ATTENTION.value:
+    layers, heads = arms[0].model.layers, arms[0].model.heads
+    asked = [
+      parse_variant(text, layers, heads)
+      for text in training_flags.ATTENTION.value
+    ]
+  for variant in asked:
+    if variant not in known:
+      names = ", ".join(each.name for each in known)
+      raise app.UsageError(
+        "attention", f"{folder} has no {variant.name!r}, only {names}"
+      )
   return [known[variant] for variant in dict.fromkeys(asked)]
 
 
@@ -139,7 +140,7 @@ def trained(arm: SavedArm) -> Subject:
   seeds = tuple(seed for seed in arm.seeds if seed in alive)
   if not seeds:
     raise app.UsageError("seeds", f"all seeds of {arm.variant} diverged")
-  with app.naming("step"):
+  with app.blaming("model"):
     params = arm.params(STEP.value)
   return Subject(
     variant=arm.variant if STEP.value != 0 else UNTRAINED,
@@ -156,7 +157,7 @@ def pretrained(folder: Path) -> Subject:
   Raises:
     UsageError: the folder cannot be read.
   """
-  with app.naming("model"):
+  with app.blaming("model"):
     loaded = huggingface.load(folder)
   params = jax.tree.map(lambda x: np.asarray(x)[None], loaded.params)
   return Subject(PRETRAINED, Decoder(loaded.config), params, seeds=(0,))

@@ -11,7 +11,6 @@ from typing import Any
 from absl import flags
 
 from experiments.common import (
-  app,
   multiprocess,
 )
 from jaxlook.training import (
@@ -129,5 +128,4 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
   if STEPS.value is not None:
     kept = (step for step in train.keep_steps if step <= STEPS.value)
     given["keep_steps"] = tuple(kept)
-  with app.naming(*(flag.name for flag in _TRAINING)):
-    return dataclasses.replace(train, **given)
+  return dataclasses.replace(train, **given)

@@ -3,6 +3,7 @@
 import dataclasses
 
 from jaxlook.attention.spec import Spec, parse
+from jaxlook.errors import SettingError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Text:
       depend on `length`. It may fall within a document.
 
   Raises:
-    ValueError: `length` or `held_out` is out of range; the two texts are one,
+    SettingError: `length` or `held_out` is out of range; the two texts are one,
       their tokenizers differ, or documents were kept apart in one of them only;
       or they hold fewer than two windows to train on or one to validate on.
   """
@@ -65,16 +65,16 @@ class Text:
       raise SettingError("held_out", f"must lie in (0, 1), not {self.held_out}")
     train, valid = self.train, self.valid or self.train
     if self.valid and valid.sha256 == train.sha256:
-      raise SettingError("valid", "is held out, but equal to the training text")
+      raise SettingError("valid", "must be held out, not be the training text")
     if valid.tokenizer_sha256 != train.tokenizer_sha256:
       raise SettingError(
         "valid",
-        f"is tokenised with {valid.tokenizer}, but the training text with"
-        f" {train.tokenizer}",
+        f"must be tokenised with {train.tokenizer} like the training text, not"
+        f" with {valid.tokenizer}",
       )
     if (train.documents is None) != (valid.documents is None):
       raise SettingError(
-        "valid", "keeps documents apart or train does, not both"
+        "valid", "must keep documents apart if train does, and only then"
       )
     for field, file, grid, least in (
       ("train", train, self._train_grid, 2),
@@ -83,14 +83,16 @@ class Text:
       if len(grid) >= least:
         continue
       if file.documents is not None:
-        raise ValueError(
-          f"{field} has documents too short: {least} windows of"
-          f" {self.length + 1} tokens are needed, they hold {len(grid)}"
+        raise SettingError(
+          field,
+          f"has documents too short: {least} windows of {self.length + 1}"
+          f" tokens are needed, they hold {len(grid)}",
         )
       tokens = self.train_tokens() if least == 2 else self.valid_tokens()
-      raise ValueError(
-        f"{field} is too short: windows of length {self.length} need"
-        f" {least * (self.length + 1)} tokens, not {len(tokens)}"
+      raise SettingError(
+        field,
+        f"is too short: windows of length {self.length} need"
+        f" {least * (self.length + 1)} tokens, not {len(tokens)}",
       )
 
   def __reduce__(self):

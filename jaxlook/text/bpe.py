@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from jaxlook.errors import SettingError
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.text.corpus import open_source, read_text, source_state
 from jaxlook.text.tokenizer import Tokenizer, load_tokenizer, split_pieces
@@ -36,12 +37,13 @@ def train_bpe(
 
   Raises:
     FileNotFoundError: the text is missing.
-    ValueError: the size is out of range, or the text is refused.
+    SettingError: the size is out of range.
+    ValueError: the text is refused.
     ImportError: the extra `text` is not installed.
   """
   if vocab_size <= _BYTES:
-    raise ValueError(
-      f"a BPE needs a vocabulary of more than {_BYTES}, not {vocab_size}"
+    raise SettingError(
+      "vocab_size", f"must be more than {_BYTES}, not {vocab_size}"
     )
   try:
     import tokenizers

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxlook.errors import SettingError
 from jaxlook.text.tokenizer import BYTES, EncodePieces, Tokenizer, split_pieces
 
 _BATCH = 1 << 20  # Characters that a process is given at a time.
@@ -87,8 +88,8 @@ def encode(
     while waiting:
       yield waiting.popleft().result()
   except BrokenProcessPool as error:
-    raise ValueError(
-      "workers: a process that tokenised was killed; try fewer"
+    raise SettingError(
+      "workers", f"must be below {workers}: a process was killed"
     ) from error
   finally:
     pool.shutdown(cancel_futures=True)

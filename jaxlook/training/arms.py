@@ -68,7 +68,10 @@ class Problem:
   def __post_init__(self):
     """Refuses what the model cannot be trained with."""
     if self.train.loss_tokens and self.model.output_features is not None:
-      raise SettingError("loss_tokens", "needs a task of tokens")
+      raise SettingError(
+        "loss_tokens",
+        "must not be given for a model without logits over tokens",
+      )
 
   def decoder(self, variant: Variant) -> Decoder:
     """The model under a variant, computing as the training says."""
@@ -169,7 +172,7 @@ def read_arm(root: Path) -> SavedArm:
       barrier=tuple(config["barrier"]) if "barrier" in config else None,
       start=config.get("start"),
     )
-  except (KeyError, TypeError) as error:
+  except (KeyError, TypeError, SettingError) as error:
     raise ValueError(f"{root} is of another version: {error}") from error
 
 

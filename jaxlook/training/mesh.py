@@ -79,12 +79,11 @@ class MeshShape:
     if multihost.joined() and count < len(devices):
       raise SettingError(
         "mesh",
-        f"of {count} devices leaves some of the {len(devices)} of all"
-        " processes over",
+        f"must use all {len(devices)} devices of all processes, not {count}",
       )
     if count > len(devices):
       raise SettingError(
-        "mesh", f"of {count} devices needs more than the {len(devices)} here"
+        "mesh", f"must use at most the {len(devices)} devices here, not {count}"
       )
     return Mesh(np.asarray(devices[:count]).reshape(sizes), ("seed", *_BATCH))
 
@@ -101,14 +100,14 @@ class MeshShape:
     self.build()
     if seeds % self.seed:
       raise SettingError(
-        "mesh", f"axis seed:{self.seed} does not divide {seeds} seeds"
+        "mesh", f"axis seed must divide the {seeds} seeds, not be {self.seed}"
       )
     if train.batch_size % (self.parts * train.microbatches):
       raise SettingError(
         "mesh",
-        f"axes data and model split a batch in {self.parts}, which"
-        f" microbatches={train.microbatches} of batch_size={train.batch_size}"
-        " do not allow",
+        "axes data and model must together divide a microbatch of"
+        f" {train.batch_size // train.microbatches} sequences, not be"
+        f" {self.parts}",
       )
 
 

@@ -56,8 +56,8 @@ class Place:
       if self.process >= self.processes:
         raise SettingError(
           "distributed",
-          f"has no process {self.process} of {self.processes}: they"
-          " count from 0",
+          f"must count processes from 0 to {self.processes - 1}, not have"
+          f" process {self.process}",
         )
 
 
@@ -93,8 +93,8 @@ def join(place: Place) -> None:
     place: where this process stands.
 
   Raises:
-    ValueError: the place cannot be detected, or the port is taken. Where the
-      others do not appear in time, the runtime ends the process.
+    SettingError: the place cannot be detected, or the port is in use. Where
+      the others do not appear in time, the runtime ends the process.
   """
   detected = place.coordinator is None
   if place.process == 0 and place.coordinator is not None:
@@ -115,19 +115,20 @@ def join(place: Place) -> None:
   except ValueError as error:
     if not detected:
       raise
-    raise ValueError(
-      "distributed=auto finds no cluster here that JAX knows, such as SLURM's"
-      " or Open MPI's; give HOST:PORT,PROCESS/PROCESSES"
+    raise SettingError(
+      "distributed",
+      "finds no cluster here that JAX knows, such as SLURM's or Open MPI's;"
+      " instead of auto, give HOST:PORT,PROCESS/PROCESSES",
     ) from error
 
 
 def _refuse_taken(port: int) -> None:
-  """Raises ValueError where process 0 cannot listen: the runtime crashes."""
+  """Refuses a port where process 0 cannot listen: the runtime crashes."""
   try:
     socket.create_server(("", port)).close()
   except (OSError, OverflowError) as error:
     raise SettingError(
-      "distributed", f"cannot listen at port {port}: it is taken"
+      "distributed", f"cannot use port {port}: it is already in use"
     ) from error
 
 

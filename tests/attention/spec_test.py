@@ -49,8 +49,8 @@ class ParseTest(base.TestCase):
     self.assertEqual(str(parse(text)), name)
 
   @parameterized.parameters(
-    ("nonsense", "unknown attention 'nonsense'; known are causal, self_only"),
-    ("", "unknown attention ''"),
+    ("nonsense", "'nonsense' is unknown; known are causal, self_only"),
+    ("", "attention '' is unknown"),
     ("horizon", "needs h, an integer >= 0"),
     ("horizon:-1", "needs h, an integer >= 0"),
     ("horizon:1.5", "needs h, an integer >= 0"),
@@ -60,10 +60,10 @@ class ParseTest(base.TestCase):
     ("leak:nan", r"needs beta, a number in \[0, 1\]"),
     ("leak:x", r"needs beta, a number in \[0, 1\]"),
     ("causal:3", "takes no argument"),
-    ("causal/kv", "causal takes no /kv"),
-    ("window:3/keys", "window takes no /keys"),
-    ("zero_context/residual", "zero_context takes no /residual"),
-    ("myopic/nowhere", "unknown suffix /nowhere"),
+    ("causal/kv", "'causal/kv' cannot end in /kv: causal cuts no"),
+    ("window:3/keys", "'window:3/keys' cannot end in /keys: window cuts no"),
+    ("zero_context/residual", "cannot end in /residual: zero_context cuts no"),
+    ("myopic/nowhere", "has the unknown suffix /nowhere"),
     ("myopic/kv/residual", "two values for its stop"),
     ("myopic/keys/values", "two values for its blocked"),
   )
@@ -77,9 +77,9 @@ class ParseTest(base.TestCase):
     ({"low": 2, "high": 1}, "0 <= low <= high"),
     ({"reach": -1}, "reach must be at least 0"),
     ({"leak": 1.1}, r"leak must lie in \[0, 1\]"),
-    ({"stop": "here"}, "'here' is not one of"),
-    ({"source": "thin air"}, "'thin air' is not one of"),
-    ({"blocked": "queries"}, "'queries' is not one of"),
+    ({"stop": "here"}, "stop must be one of kv, residual, not 'here'"),
+    ({"source": "thin air"}, "source must be one of .*, not 'thin air'"),
+    ({"blocked": "queries"}, "blocked must be one of .*, not 'queries'"),
   )
   def test_bad_fields_are_refused(self, fields, message):
     """A spec built by hand is checked like a parsed one."""

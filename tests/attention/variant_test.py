@@ -109,8 +109,8 @@ class VariantTest(base.TestCase):
   @parameterized.parameters(
     ("causal,causal,causal", "gives 3 layers, the model has 2"),
     ("causal+causal+causal", "gives 3 heads, the model has 2"),
-    ("causal,", "unknown attention ''"),
-    ("causal,magic", "unknown attention 'magic'"),
+    ("causal,", "attention '' is unknown"),
+    ("causal,magic", "attention 'magic' is unknown"),
   )
   def test_wrong_forms_are_refused(self, text, message):
     """Another number of forms than layers or heads, or an unknown one."""

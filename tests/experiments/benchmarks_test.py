@@ -331,7 +331,7 @@ class SmokeTest(base.TestCase):
       flagsaver.flagsaver(**values),
       contextlib.redirect_stdout(io.StringIO()) as printed,
     ):
-      binary.main()
+      binaries.run_main(binary)
     return printed.getvalue()
 
   def check_files(self, figure):
@@ -486,7 +486,11 @@ class SmokeTest(base.TestCase):
     (attention, {"memory_shapes": ["x"]}, "^--memory_shapes: a shape is"),
     (attention, {"out": "/proc/run"}, "^--out: cannot write"),
     (train_step, {"seed_counts": ["0"]}, "^--seed_counts: must be numbers"),
-    (train_step, {"seed_counts": ["few"]}, "^--seed_counts: invalid literal"),
+    (
+      train_step,
+      {"seed_counts": ["few"]},
+      "^--seed_counts: must be whole",
+    ),
     (train_step, {"out": "/dev/null/run"}, "^--out: .* no folder"),
     (step_memory, {"length": 0}, "^--length: must be at least 1, not 0"),
   )

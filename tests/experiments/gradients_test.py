@@ -106,7 +106,11 @@ class GradientsTest(base.TestCase):
     for name, value in self.arguments(**changes).items():
       setattr(_FLAGS, name, value)
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with (
+      contextlib.redirect_stdout(printed),
+      mock.patch.object(app, "read_by", return_value=set(_FLAGS)),
+      app.settings_of("gradients"),
+    ):
       gradients.main()
     return printed.getvalue()
 
@@ -195,7 +199,7 @@ class GradientsTest(base.TestCase):
     ("no_tokens", {"tokens": None}, "--tokens: is required"),
     ("no_attention", {"attention": ""}, "--attention: is required"),
     ("no_out", {"out": None}, "--out: is required"),
-    ("spec", {"attention": "mopic"}, "--attention: unknown attention 'mopic'"),
+    ("spec", {"attention": "mopic"}, "--attention: 'mopic' is unknown"),
     (
       "layers",
       {"attention": "causal,causal,causal"},

@@ -34,7 +34,7 @@ class MicroscopeTest(base.TestCase):
     ({"attention": ["self_only"]}, "^--attention: .* has no 'self_only'"),
     ({"attention": ["what"]}, "^--attention: .*what"),
     ({"attention": ["causal", "causal"]}, "^--attention: .*different"),
-    ({"seed": 1}, r"^--seed: seed must be one of \[0, 2\], not 1"),
+    ({"seed": 1}, r"^--seed: must be one of \[0, 2\], not 1"),
     ({"step": 7}, "^--step: "),
     ({"tokenizer": "/nowhere"}, "^--tokenizer: "),
     ({"model": None}, "^--model: is required"),

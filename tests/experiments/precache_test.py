@@ -93,7 +93,7 @@ class PrecacheTest(base.TestCase):
     return process.returncode
 
   @parameterized.parameters(
-    (["--attention=sideways"], "--attention: unknown attention 'sideways'"),
+    (["--attention=sideways"], "--attention: 'sideways' is unknown"),
     (["--preset=huge"], "--preset=huge: value should be one of"),
   )
   def test_bad_input_is_one_line(self, arguments, message):

@@ -60,6 +60,6 @@ class ProbesTest(base.TestCase):
     """No position has all lags behind it: one line that blames the flag."""
     done, out = self._run("--length=4")
     self.assertEqual(done.returncode, 2)
-    self.assertIn("--length: length must be at least 7", done.stderr)
+    self.assertIn("--length: must be at least 7", done.stderr)
     self.assertLen(done.stderr.strip().splitlines(), 1)
     self.assertFalse(out.exists())

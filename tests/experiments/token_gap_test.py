@@ -31,7 +31,7 @@ class TokenGapTest(base.TestCase):
       flagsaver.flagsaver(**values),
       contextlib.redirect_stdout(io.StringIO()),
     ):
-      token_gap.main()
+      binaries.run_main(token_gap)
 
   def refuse(self, message, **values):
     with self.assertRaisesRegex(app.UsageError, message) as caught:
@@ -81,13 +81,13 @@ class TokenGapTest(base.TestCase):
     """One line that names the flag, before anything is trained."""
     self.refuse("^--attention: gives causal; ", attention=["causal"])
     self.refuse("^--task: must be text", task="precache")
-    self.refuse("^--workers: workers must be at least 1, not 0", workers=0)
+    self.refuse("^--workers: must be at least 1, not 0", workers=0)
     corpus = self.root / "text"
     corpus.mkdir()
     for name in "ab":
       (corpus / name).write_text("a short document")
     self.refuse(
-      "^--corpus: train has documents too short",
+      "^--corpus: has documents too short",
       corpus=str(corpus),
       documents=True,
     )

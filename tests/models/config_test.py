@@ -16,12 +16,12 @@ class DecoderConfigTest(base.TestCase):
     ({"width": 0}, "width must be at least 1, not 0"),
     ({"heads": -1}, "heads must be at least 1, not -1"),
     ({"max_length": 0}, "max_length must be at least 1, not 0"),
-    ({"heads": 5}, "heads=5 do not divide width=12"),
-    ({"vocab_size": None}, "exactly one of vocab_size and input_features"),
-    ({"input_features": 2}, "exactly one of vocab_size and input_features"),
+    ({"heads": 5}, "heads must divide width=12, .* not 5"),
+    ({"vocab_size": None}, "input_features must be given exactly where voc"),
+    ({"input_features": 2}, "input_features must be given exactly where voc"),
     (
       {"vocab_size": None, "input_features": 2},
-      "a model without vocab_size needs output_features",
+      "output_features must be given where vocab_size is None",
     ),
     ({"mlp_width": -1}, "mlp_width must be at least 0, not -1"),
     ({"activation": "tanh"}, "activation must be one of .*gelu.*, not 'tanh'"),
@@ -33,11 +33,11 @@ class DecoderConfigTest(base.TestCase):
     ),
     (
       {"positions": "rotary", "rotary_fraction": 0.8},
-      "an even number of dimensions a head, not 3",
+      "positions must be learned or none .* each head is odd or 0: it is 3",
     ),
     (
       {"positions": "rotary", "rotary_fraction": 0.2},
-      "an even number of dimensions a head, not 0",
+      "positions must be learned or none .* each head is odd or 0: it is 0",
     ),
   )
   def test_refuses(self, changes, message):

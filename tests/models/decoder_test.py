@@ -566,7 +566,7 @@ class DecoderTest(base.Float64TestCase):
       ),
       ("causal,causal,causal", 4, "gives 3 layers, the model has 2"),
       ("causal+causal+causal", 4, "gives 3 heads, the model has 4"),
-      ("magic", 4, "unknown attention 'magic'"),
+      ("magic", 4, "attention 'magic' is unknown"),
       (
         parse_variant("causal", 1, 4),
         4,

@@ -111,7 +111,9 @@ class SplitTest(TextTestCase):
     """The same text twice is no held-out text; nor are other token ids."""
     train, valid = self.token_file(400), self.token_file(100, 900)
     same = self.token_file(100, 900, sha256=train.sha256)
-    with self.assertRaisesRegex(ValueError, "valid is held out, but equal"):
+    with self.assertRaisesRegex(
+      ValueError, "valid must be held out, not be the train"
+    ):
       text.Text(train, same)
     other = self.token_file(100, 900, tokenizer_sha256="c", tokenizer="gpt2")
     with self.assertRaisesRegex(ValueError, "tokenised with gpt2, but .* bpe"):
@@ -280,7 +282,9 @@ class DocumentsTest(TextTestCase):
       ValueError, "valid has documents too short: 1 windows of 5 .* hold 0"
     ):
       text.Text(self.file, self.documents([4, 4], 100), 4)
-    with self.assertRaisesRegex(ValueError, "valid keeps documents apart or"):
+    with self.assertRaisesRegex(
+      ValueError, "valid must keep documents apart if"
+    ):
       text.Text(self.file, self.token_file(40, 100), 4)
 
 

@@ -135,12 +135,12 @@ class ShapeTest(base.TestCase):
       parse_mesh(text)
 
   @parameterized.parameters(
-    (MeshShape(3), 3, "mesh of 3 devices needs more than the 2 here"),
-    (MeshShape(2), 3, "mesh axis seed:2 does not divide 3 seeds"),
+    (MeshShape(3), 3, "mesh must use at most the 2 devices here, not 3"),
+    (MeshShape(2), 3, "mesh axis seed must divide the 3 seeds, not be 2"),
     (
       MeshShape(data=2),
       1,
-      "mesh axes data and model split a batch in 2, which",
+      "mesh axes .* divide a microbatch of 3 sequences, not be 2",
     ),
   )
   def test_does_not_fit(self, shape, seeds, message):

@@ -16,7 +16,7 @@ from absl.testing import flagsaver, parameterized
 from experiments import gradient_anatomy, horizon, local_myopia, placebo
 from experiments.common import app, results_writer, study_setup
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
-from tests.fixtures import base
+from tests.fixtures import base, binaries
 
 VARIANTS = ("causal", "myopic/kv")
 
@@ -118,7 +118,7 @@ class StudySetupTest(base.TestCase):
   @parameterized.parameters(
     ({"step": 5}, "^--step: is given without --model"),
     ({"model": "/nowhere"}, "^--model: /nowhere is not a folder"),
-    ({"model": "{run}", "step": 7}, "^--step: step must be 0 or one of"),
+    ({"model": "{run}", "step": 7}, "^--step: must be 0 or one of"),
     ({"model": "{run}", "layers": 2}, "^--layers: is given in vain"),
     ({"model": "{run}", "attention": ["leak:0.5"]}, "^--attention: .* has no"),
     ({"p": ["0.5", "1"]}, "^--p: a study takes one"),
@@ -128,7 +128,10 @@ class StudySetupTest(base.TestCase):
     if values.get("model") == "{run}":
       values = values | {"model": self.run_folder}
     self._flags(**values)
-    with self.assertRaisesRegex(app.UsageError, message):
+    with (
+      self.assertRaisesRegex(app.UsageError, message),
+      app.settings_of(placebo.__name__),
+    ):
       study_setup.build("test", "Test", VARIANTS)
 
   def test_the_report_names_the_seeds_that_diverged(self):
@@ -157,8 +160,8 @@ class StudySetupTest(base.TestCase):
 
   @parameterized.parameters(
     (horizon, {"model": "runs/x"}, "^--model: is given in vain"),
-    (horizon, {"horizons": ["1", "2"]}, "^--horizons: horizons must begin"),
-    (horizon, {"horizons": ["0", "far"]}, "^--horizons: invalid literal"),
+    (horizon, {"horizons": ["1", "2"]}, "^--horizons: must begin"),
+    (horizon, {"horizons": ["0", "far"]}, "^--horizons: must be whole"),
     (local_myopia, {"attention": ["myopic"]}, "^--attention: is given in vain"),
     (placebo, {"task": "text"}, "^--task: a placebo"),
   )
@@ -166,5 +169,5 @@ class StudySetupTest(base.TestCase):
     """What an experiment cannot use is refused before it trains."""
     self._flags(**values)
     with self.assertRaisesRegex(app.UsageError, message):
-      binary.main()
+      binaries.run_main(binary)
     self.assertEmpty(list(pathlib.Path(self.out).glob("arms/*")))

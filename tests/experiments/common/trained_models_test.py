@@ -11,6 +11,7 @@ from absl.testing import flagsaver, parameterized
 
 from experiments.common import app, trained_models
 from jaxlook.attention import parse_variant
+from jaxlook.errors import SettingError
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
 from jaxlook.runs import open_store
 from jaxlook.training import read_arm, run_arm
@@ -68,10 +69,16 @@ class TrainedModelsTest(base.TestCase):
     )
     self.assertEqual(self.choose("causal", default=[MYOPIC]), ["causal"])
 
-  @parameterized.parameters("leak:0.5", "teacher", "magic", "causal,causal")
+  @parameterized.parameters("leak:0.5", "teacher")
   def test_arms_that_are_not_there_are_refused(self, form):
     """Nor is a model that reads a teacher among those to take apart."""
     with self.assertRaisesRegex(app.UsageError, "^--attention: "):
+      self.choose(form)
+
+  @parameterized.parameters("magic", "causal,causal")
+  def test_forms_of_no_variant_are_refused(self, form):
+    """As the library does it, by the setting's name."""
+    with self.assertRaisesRegex(SettingError, "^attention '"):
       self.choose(form)
 
   def test_subjects_at_steps(self):
@@ -89,7 +96,7 @@ class TrainedModelsTest(base.TestCase):
     self.assertEqual(first.variant, trained_models.UNTRAINED)
     self.assert_close(first.params, fresh.params, atol=0.0)
     with flagsaver.flagsaver(step=5):
-      with self.assertRaisesRegex(app.UsageError, "^--step: step must be"):
+      with self.assertRaisesRegex(SettingError, "^step must be 0 or one of"):
         trained_models.trained(arm)
 
   def test_a_pretrained_model_is_one_seed(self):
