@@ -42,19 +42,10 @@ class ApiTest(base.TestCase):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
   def test_examples_of_the_readme_run(self):
-    """The library examples of the README do what their comments say."""
+    """The example of the README does what its comments say."""
     text = (ROOT / "README.md").read_text()
-    gradient, patch, circuits = re.findall(
-      r"```python\n(.*?)```", text, re.DOTALL
-    )
+    (gradient,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
     exec(gradient, names)  # noqa: S102
     self.assertLess(names["blocked"], 1e-6)
     self.assertGreater(names["asked"], 1e-3)
-    exec(patch, names)  # noqa: S102
-    moved = abs(names["after"] - names["before"]).max(axis=(0, 2))
-    self.assertEqual(moved[:3].max(), 0.0)
-    self.assertGreater(moved[3], 0.0)
-    exec(circuits, names)  # noqa: S102
-    self.assertEqual(names["copying"].shape, (2, 2))
-    self.assertEqual(names["beams"].tokens.shape, (4, 4, 5))
