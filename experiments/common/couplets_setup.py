@@ -64,7 +64,9 @@ def _languages(forms: Sequence[str], base: Couplets) -> tuple[Couplets, ...]:
     for word in variants:
       if word not in ("end_only", "late_genre"):
         raise SettingError(
-          "route", f"may be followed by end_only and late_genre, not {word!r}"
+          "route",
+          f"{form!r} has the unknown suffix /{word}; known are /end_only,"
+          " /late_genre",
         )
     found.append(
       dataclasses.replace(

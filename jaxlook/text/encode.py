@@ -89,7 +89,7 @@ def encode(
       yield waiting.popleft().result()
   except BrokenProcessPool as error:
     raise SettingError(
-      "workers", f"must be below {workers}: a process was killed"
+      "workers", f"must be below {workers}: a process that tokenised was killed"
     ) from error
   finally:
     pool.shutdown(cancel_futures=True)
