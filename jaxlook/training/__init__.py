@@ -4,14 +4,12 @@ from jaxlook.training import multihost
 from jaxlook.training.arms import (
   FinishedArm,
   Problem,
-  SavedArm,
   arm_name,
   baseline,
   begin_arm,
   held_out_batch,
   held_out_key,
   held_out_losses,
-  read_arm,
   run_arm,
 )
 from jaxlook.training.config import TrainConfig
@@ -25,6 +23,7 @@ from jaxlook.training.loop import (
 )
 from jaxlook.training.memory import Memory, step_memory
 from jaxlook.training.mesh import MeshShape, parse_mesh
+from jaxlook.training.saved_arms import SavedArm, read_arm
 from jaxlook.training.step import Teacher
 
 __all__ = [

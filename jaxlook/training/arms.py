@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from jaxlook.attention import Variant, parse_variant
+from jaxlook.attention import Variant
 from jaxlook.attention.masks import Barrier
 from jaxlook.errors import SettingError
 from jaxlook.models import Decoder, DecoderConfig
@@ -23,10 +23,10 @@ from jaxlook.training.loop import (
   Trained,
   evaluate,
   mean_over_batches,
-  saved_params,
   train,
 )
 from jaxlook.training.mesh import Feed, MeshShape
+from jaxlook.training.saved_arms import SavedArm
 from jaxlook.training.step import Teacher
 
 
@@ -82,98 +82,6 @@ class Problem:
       bfloat16=self.train.bfloat16,
       remat=self.train.remat,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class SavedArm:
-  """What an arm's folder says of it; see `read_arm`.
-
-  Attributes:
-    root: the arm's folder.
-    attention: the variant.
-    setting: the problem's.
-    about: plain data that identifies the task.
-    model: the decoder's shape.
-    train: how it was trained.
-    seeds: all seeds, those that diverged, too.
-    barrier: of the decoder; None for none.
-    start: what identifies the weights that all seeds started from; None where
-      each drew its own.
-  """
-
-  root: Path
-  attention: Variant
-  setting: str
-  about: Mapping[str, Any]
-  model: DecoderConfig
-  train: TrainConfig
-  seeds: tuple[int, ...]
-  barrier: Barrier | None = None
-  start: Mapping[str, Any] | None = None
-
-  @property
-  def variant(self) -> str:
-    """The variant's name, for tables and messages."""
-    return self.attention.name
-
-  @property
-  def decoder(self) -> Decoder:
-    """The model under its variant, in float32 however it was trained."""
-    return Decoder(self.model, self.attention, barrier=self.barrier)
-
-  def params(self, step: int | None = None) -> Any:
-    """The parameters after a step, with a leading seed axis E.
-
-    Args:
-      step: 0, or one that has a checkpoint; the last by default.
-
-    Raises:
-      SettingError: there is no checkpoint of that step.
-    """
-    if step == 0 and self.start is not None:
-      raise SettingError(
-        "step",
-        "must be above 0: the pretrained weights that these models started"
-        f" from are not in {self.root}",
-      )
-    return saved_params(
-      self.root / "checkpoints", self.model, self.train, self.seeds, step
-    )
-
-
-def read_arm(root: Path) -> SavedArm:
-  """Reads an arm that `run_arm` has finished.
-
-  Args:
-    root: the arm's folder, `arms/VARIANT` of a run.
-
-  Returns:
-    What its config says; parameters are read on demand.
-
-  Raises:
-    ValueError: the folder holds no finished arm of this version.
-  """
-  arm = Arm(root)
-  if not arm.finished:
-    raise ValueError(f"{root} holds no finished arm")
-  try:
-    config = arm.config()
-    train = dict(config["train"])
-    train["keep_steps"] = tuple(train["keep_steps"])
-    model = DecoderConfig(**config["model"])
-    return SavedArm(
-      root=root,
-      attention=parse_variant(config["variant"], model.layers, model.heads),
-      setting=config["setting"],
-      about=config["task"],
-      model=model,
-      train=TrainConfig(**train),
-      seeds=tuple(config["seeds"]),
-      barrier=tuple(config["barrier"]) if "barrier" in config else None,
-      start=config.get("start"),
-    )
-  except (KeyError, TypeError, SettingError) as error:
-    raise ValueError(f"{root} is of another version: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
