@@ -85,6 +85,20 @@ class DocsTest(base.TestCase):
       if dotted and not dotted.group().endswith("NAME"):
         self.assertTrue(_is_real(dotted.group()), f"{name}: {code}")
 
+  @parameterized.parameters(*NAMES)
+  def test_flags_are_real(self, name):
+    """A flag in backticks is named by some binary."""
+    if name == "CHANGELOG.md":
+      return
+    found = _code((ROOT / name).read_text())
+    code = " ".join(each for each in found if not each.startswith("pip "))
+    source = "\n".join(
+      file.read_text() for file in (ROOT / "experiments").rglob("*.py")
+    )
+    for flag in re.findall(r"--([a-z]\w*)", code):
+      if flag != "help":
+        self.assertRegex(source, rf"(?m)[\"']{flag}[\"']|^  {flag}:", name)
+
   def test_table_of_the_readme_has_every_binary(self):
     """Each file of `experiments` with a `main` stands in the README's table."""
     listed = set(re.findall(r"\| `(experiments\.[\w.]+)", _readme()))

@@ -84,7 +84,7 @@ class PrecisionTest(base.TestCase):
 
   @parameterized.parameters((TOKENS, "causal"), (NEOX, "myopic/residual"))
   def test_error_budget(self, config, attention):
-    """Loss and gradient are those of float32 within what BUILD.md says."""
+    """Loss and gradient match float32 as closely as docs/numerics.md says."""
     (loss, _), gradient = _measured(config, attention, True)
     (wanted, _), exact = _measured(config, attention, False)
     self.assertNotEqual(loss, wanted)
