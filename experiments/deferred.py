@@ -147,13 +147,13 @@ def _statements(
     )
 
 
-def findings(
+def results(
   store: Store,
   study: Study,
   problems: Sequence[Problem],
   dial: HorizonSweep,
   arms: Sequence[FinishedArm],
-) -> results_writer.Findings:
+) -> results_writer.Results:
   """The dial at every depth: claims, tables, figures."""
   cells = [cell for arm in arms for cell in arm.cells]
   claims, tables, figures = [], {}, {}
@@ -190,8 +190,14 @@ def findings(
       f" ordinary training. No gradient reaches a pair with h < {bounds[0]}; it"
       f" reaches all pairs in one layer from h = {bounds[1]} on."
     )
-  return results_writer.Findings(
-    claims=claims, tables=tables, figures=figures, cells=cells
+  return results_writer.Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    claims=claims,
+    tables=tables,
+    figures=figures,
+    cells=cells,
   )
 
 
@@ -230,9 +236,7 @@ def main() -> None:
   )
   with study.open_run() as store:
     arms = train_arms.train_all(store, todo)
-    results_writer.write(
-      store, study, findings(store, study, problems, dial, arms)
-    )
+    results_writer.write(store, results(store, study, problems, dial, arms))
 
 
 if __name__ == "__main__":

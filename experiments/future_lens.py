@@ -196,8 +196,10 @@ def main() -> None:
     }
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=future_lens.claims(**differences),
         tables=tables,
         figures={
@@ -206,8 +208,10 @@ def main() -> None:
           "variants.png": "The same for all variants; horizontal lines are"
           f" those of {found[0].variant}.",
         },
-        lost=trained_models.diverged_seeds(found),
-        metrics=future_lens.cells(seeds, measured),
+        cells=results_writer.seed_cells(
+          future_lens.cells(seeds, measured),
+          trained_models.diverged_seeds(found),
+        ),
         measurements=future_lens.measurements(seeds, measured),
         notes=(
           "Fitted on the first half of the held-out sequences and scored on the"

@@ -119,8 +119,10 @@ def main() -> None:
     seeds = {each.variant: each.seeds for each in subjects}
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=anatomy.claims(
           found,
           first.variant,
@@ -140,11 +142,13 @@ def main() -> None:
           "edges.png": "The rise of the loss when edges are cut, by distance,"
           " and by whom a key serves; mean and 95% t band.",
         },
-        lost=trained_models.diverged_seeds(subjects),
-        metrics={
-          variant: anatomy.metrics(one, seeds[variant])
-          for variant, one in found.items()
-        },
+        cells=results_writer.seed_cells(
+          {
+            variant: anatomy.metrics(one, seeds[variant])
+            for variant, one in found.items()
+          },
+          trained_models.diverged_seeds(subjects),
+        ),
         measurements=anatomy.measurements(found, seeds),
         arrays=anatomy.arrays(found, directions),
         notes=(

@@ -148,8 +148,10 @@ def main() -> None:
       reach = (math.ceil(task.first / layers), task.terms)
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         cells=cells,
         claims=claims(
           chosen, values, length, reach, unit=study.unit, source=study.source

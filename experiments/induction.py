@@ -235,8 +235,10 @@ def main() -> None:
     by_variant = dict(zip(names, rest, strict=True))
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=claims(by_variant, shallow, myopia_gap.CAUSAL),
         tables=tables(courses),
         figures={

@@ -121,8 +121,10 @@ def main() -> None:
     draw(store.figures / "bonus.png", study, losses, crossings)
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         cells=cells,
         claims=claims,
         tables=tables,

@@ -132,13 +132,17 @@ def main() -> None:
       )
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=reports.claims(examined, chance),
         tables=tables(examined, text, chance, show),
         figures=memories_tables.CAPTIONS,
-        lost=trained_models.diverged_seeds(found),
-        metrics={each.variant: reports.metrics(each) for each in examined},
+        cells=results_writer.seed_cells(
+          {each.variant: reports.metrics(each) for each in examined},
+          trained_models.diverged_seeds(found),
+        ),
         measurements=reports.measurements(examined, chance),
         arrays=reports.arrays(examined, _TRIGGERS),
         notes=memories_tables.notes(text, setup, study.problem.model),

@@ -247,8 +247,10 @@ def main() -> None:
     )
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=digits_claims.claims(tasks, found, untrained),
         tables=digits_report.tables(tasks, found, untrained),
         figures=captions,

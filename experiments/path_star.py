@@ -243,8 +243,10 @@ def main() -> None:
     setup = f"{study.setup}; {config.seeds} seeds"
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=claims.judged(stars_claims.statements(every)),
         tables=stars_report.tables(every),
         figures=stars_report.draw(store.figures, every, setup),

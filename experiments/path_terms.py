@@ -91,8 +91,10 @@ def main() -> None:
     values = term_losses.measures(found, vocab_size)
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=path_terms.claims(found, vocab_size),
         tables=path_terms.tables(found, vocab_size),
         figures={
@@ -100,17 +102,19 @@ def main() -> None:
           " far each order and each layer's single heads lower it; means and"
           " 95% t intervals over seeds."
         },
-        metrics={
-          each.variant: {
-            seed: {
-              name: by_variant[each.variant][seed]
-              for name, by_variant in values.items()
+        cells=results_writer.seed_cells(
+          {
+            each.variant: {
+              seed: {
+                name: by_variant[each.variant][seed]
+                for name, by_variant in values.items()
+              }
+              for seed in each.seeds
             }
-            for seed in each.seeds
-          }
-          for each in found
-        },
-        lost=lost,
+            for each in found
+          },
+          lost,
+        ),
         notes=(
           *path_terms.NOTES,
           "Composition scores of independent Gaussian weights of these shapes:"

@@ -111,20 +111,23 @@ def main() -> None:
       )
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=[claim(kind, found) for kind, found in counts.items()],
         tables={"Cover": rows},
-        figures={},
-        metrics={
-          myopia_gap.CAUSAL: {
-            seed: {
-              "loss": float(np.nanmean(losses[0, :, seed])),
-              "loss_other_order": float(np.nanmean(losses[1, :, seed])),
+        cells=results_writer.seed_cells(
+          {
+            myopia_gap.CAUSAL: {
+              seed: {
+                "loss": float(np.nanmean(losses[0, :, seed])),
+                "loss_other_order": float(np.nanmean(losses[1, :, seed])),
+              }
+              for seed in problem.seeds
             }
-            for seed in problem.seeds
           }
-        },
+        ),
         measurements=pa.table(
           {
             "repetition": np.repeat(np.arange(repetitions), losses.shape[2]),

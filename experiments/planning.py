@@ -119,7 +119,7 @@ def main() -> None:
   )
   with study.open_run() as store:
     arms = train_arms.train_all(store, todo(problems, variants))
-    results_writer.write(store, study, findings(store, config, problems, arms))
+    results_writer.write(store, results(store, study, config, problems, arms))
 
 
 def todo(
@@ -135,12 +135,13 @@ def todo(
   ]
 
 
-def findings(
+def results(
   store: Store,
+  study: Study,
   config: CoupletsConfig,
   problems: Sequence[Problem],
   arms: Sequence[FinishedArm],
-) -> results_writer.Findings:
+) -> results_writer.Results:
   """Claims, tables and a figure of every language."""
   claims, tables, figures, cells, every = [], {}, {}, [], {}
   for problem in problems:
@@ -170,7 +171,10 @@ def findings(
       for arm in mine
       for place, cell in enumerate(arm.cells)
     ]
-  return results_writer.Findings(
+  return results_writer.Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
     claims=claims,
     tables=tables,
     figures=figures,

@@ -12,7 +12,7 @@ logistic probes for the tokens n .. n + 5, and, for bytes, where words end.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import jax
@@ -128,13 +128,14 @@ def probe_all(
   return found, list(controls.values())
 
 
-def findings(
+def results(
   study: Study,
   asked: probe_models.ProbePlan,
   found: Sequence[ProbeResults],
   controls: Sequence[ProbeResults],
+  diverged: Mapping[str, Sequence[int]],
   draw: Callable[..., None],
-) -> results_writer.Findings:
+) -> results_writer.Results:
   """Tables, curves and claims."""
   config, known = study.problem.model, asked.baselines
   stream = residual_sites(config)
@@ -182,14 +183,17 @@ def findings(
     shown_tables[f"Paired differences of {score} at {site}"] = (
       reporting.comparison_table(paired)
     )
-  return results_writer.Findings(
+  return results_writer.Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
     claims=probes.claims(config, found, known, study.on_text, study.source),
     tables=shown_tables,
     figures={
       name: f"{score} of probes of the residual stream on held-out sequences,"
       " mean over seeds with 95% t bands."
     },
-    metrics=metrics,
+    cells=results_writer.seed_cells(metrics, diverged),
     measurements=probes.measurements(every, known),
     notes=[note(asked)],
   )
@@ -232,11 +236,10 @@ def main() -> None:
         setup=f"{study.setup}; {len(found[0].seeds)} seeds",
       )
 
-    told = findings(study, asked, found, controls, draw)
-    told = dataclasses.replace(
-      told, lost=trained_models.diverged_seeds(subjects)
+    diverged = trained_models.diverged_seeds(subjects)
+    results_writer.write(
+      store, results(study, asked, found, controls, diverged, draw)
     )
-    results_writer.write(store, study, told)
 
 
 if __name__ == "__main__":

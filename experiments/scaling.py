@@ -186,8 +186,10 @@ def main() -> None:
     )
     results_writer.write(
       store,
-      about,
-      results_writer.Findings(
+      results_writer.Results(
+        name=about.name,
+        title=about.title,
+        setup=about.setup,
         cells=cells,
         claims=scaling_report.claims(sweep, counts["bigram counts"]),
         tables=scaling_report.tables(

@@ -122,8 +122,10 @@ def main() -> None:
     )
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=skip_trigrams.claims(asked, found, trained_models.UNTRAINED),
         tables=skip_trigrams_tables.tables(
           asked, found, trained_models.UNTRAINED, show
@@ -134,10 +136,10 @@ def main() -> None:
           " expect is what the text has, and copying scores. Means over seeds"
           " with 95% t intervals."
         },
-        metrics={
-          each.variant: skip_trigrams.metrics(asked, each) for each in found
-        },
-        lost=lost,
+        cells=results_writer.seed_cells(
+          {each.variant: skip_trigrams.metrics(asked, each) for each in found},
+          lost,
+        ),
         notes=skip_trigrams.NOTES,
       ),
     )

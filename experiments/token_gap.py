@@ -116,13 +116,17 @@ def main() -> None:
     )
     results_writer.write(
       store,
-      study,
-      results_writer.Findings(
+      results_writer.Results(
+        name=study.name,
+        title=study.title,
+        setup=study.setup,
         claims=token_gap_claims.claims(gaps, of),
         tables=reports.tables(gaps, of, windows, show, _COSTLY),
         figures={_FIGURE: "The gap of held-out tokens by their kind."},
-        lost=trained_models.diverged_seeds(found),
-        metrics={each.variant: reports.metrics(each, of) for each in gaps},
+        cells=results_writer.seed_cells(
+          {each.variant: reports.metrics(each, of) for each in gaps},
+          trained_models.diverged_seeds(found),
+        ),
         measurements=reports.measurements(gaps, of),
         notes=reports.NOTES,
       ),

@@ -30,7 +30,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.measuring import ContendersConfig
-from experiments.common import app, train_arms, training_flags
+from experiments.common import app, results_writer, train_arms, training_flags
 
 _SHAPES = flags.DEFINE_list("shapes", None, "Shapes to time, as 1x4096x4x64.")
 _MEMORY_SHAPES = flags.DEFINE_list(
@@ -110,9 +110,9 @@ def main() -> None:
   }
   with train_arms.open_run(NAME, {"experiment": NAME, **plain}) as store:
     found = measuring.measure(config, competing, memory.limit())
-    output.write(
+    results_writer.write(
       store,
-      attention_report.benchmark(
+      attention_report.results(
         store,
         found,
         NAME,

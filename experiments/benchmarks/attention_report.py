@@ -15,6 +15,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.measuring import Measurements
 from experiments.benchmarks.timing import Samples
+from experiments.common import results_writer
 from jaxlook import reporting
 from jaxlook.runs.store import Store
 
@@ -28,14 +29,14 @@ _BASES = (
 )
 
 
-def benchmark(
+def results(
   store: Store,
   found: Measurements,
   name: str,
   dtype: str,
   setup: str,
   platform: str,
-) -> output.Benchmark:
+) -> results_writer.Results:
   """Draws the figure, and says all that was found."""
   claims = targets.time_claims(found.times, dtype, platform)
   claims += targets.memory_claims(found.peaks, dtype, platform)
@@ -47,8 +48,6 @@ def benchmark(
   }
   if found.memory:
     tables["Peak memory above the inputs, MiB"] = memory_table(found)
-  if claims:
-    tables["Targets"] = targets.table(claims)
   drawing.draw(store, FIGURE, TITLE, setup, panels(found))
   about = (
     f"{name}: {text}."
@@ -56,7 +55,7 @@ def benchmark(
     if any(name in samples for samples in found.times.values())
   )
   missing = ["PyTorch is not installed, so it does not compete."]
-  return output.Benchmark(
+  return results_writer.Results(
     name=name,
     title=TITLE,
     setup=setup,
@@ -76,12 +75,13 @@ def benchmark(
       *found.notes,
     ],
     tables=tables,
-    captions={
+    figures={
       FIGURE: f"{setup}. Time of one sequence and head; bars: quartiles over"
       " rounds, or the range over processes."
     },
     cells=cells(found),
     claims=claims,
+    claim_tables=targets.tables(claims),
     measurements=measurements(found),
   )
 

@@ -19,7 +19,7 @@ from absl import flags
 
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, train_arms, training_flags
+from experiments.common import app, results_writer, train_arms, training_flags
 from jaxlook import decoding, models, stats
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.reporting import figures
@@ -117,9 +117,9 @@ def saved(
   return timing.ratio(anew.seconds, with_cache.seconds)
 
 
-def benchmark(
+def results(
   config: DecodingConfig, found: Mapping[tuple[int, str], Samples], setup: str
-) -> output.Benchmark:
+) -> results_writer.Results:
   """Says what was found."""
   rows = [["tokens", "how", "tokens/s", "median ms", "quartiles ms"]]
   rows[0] += ["busy cores", "tokens/s over anew", "n"]
@@ -133,7 +133,7 @@ def benchmark(
       [str(steps), contender, f"{rate:.4g}", *output.time_columns(mine)]
       + [ratio, str(len(mine.seconds))]
     )
-  return output.Benchmark(
+  return results_writer.Results(
     name=NAME,
     title="Decoding with and without a cache",
     setup=setup,
@@ -143,14 +143,13 @@ def benchmark(
       " 95% bootstrap interval over rounds.",
     ],
     tables={"Tokens a second": rows},
-    captions={
+    figures={
       _FIGURE: f"{setup} Mean over rounds with 95% t intervals; more is better."
     },
     cells=[
       output.cell(f"{steps} tokens", contender, output.time_metrics(each))
       for (steps, contender), each in found.items()
     ],
-    claims=[],
     measurements=output.samples_table(
       {
         (f"{steps} tokens", contender): each
@@ -201,7 +200,7 @@ def main() -> None:
       title="What a cache saves",
       setup=setup,
     )
-    output.write(store, benchmark(config, found, setup))
+    results_writer.write(store, results(config, found, setup))
 
 
 if __name__ == "__main__":

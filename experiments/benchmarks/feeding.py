@@ -26,7 +26,7 @@ from absl import flags
 
 from experiments.benchmarks import contenders, output, targets, timing
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, train_arms, training_flags
+from experiments.common import app, results_writer, train_arms, training_flags
 from jaxlook import stats
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.reporting import figures
@@ -212,9 +212,9 @@ def claims(found: FeedingTimes) -> list[stats.Claim]:
   ]
 
 
-def benchmark(
+def results(
   config: FeedingConfig, found: FeedingTimes, setup: str
-) -> output.Benchmark:
+) -> results_writer.Results:
   """Says what was found."""
   rows = [["model", "what", "median ms", "quartiles ms", "busy cores"]]
   rows[0] += ["windows/s", "over the steps", "n"]
@@ -225,7 +225,7 @@ def benchmark(
       [model, contender, *output.time_columns(mine)]
       + [f"{windows / mine.median:.4g}", ratio, str(len(mine.seconds))]
     )
-  return output.Benchmark(
+  return results_writer.Results(
     name=NAME,
     title="Reading text against training on it",
     setup=setup,
@@ -235,11 +235,8 @@ def benchmark(
       " takes longer than the steps; on a CPU both want the same cores. A ratio"
       " is one of medians, with a 95% bootstrap interval over rounds.",
     ],
-    tables={
-      "Reading and steps": rows,
-      "Targets": targets.table(claims(found)),
-    },
-    captions={
+    tables={"Reading and steps": rows},
+    figures={
       _FIGURE: f"{setup} Mean over rounds with 95% t intervals; less is better."
     },
     cells=[
@@ -247,6 +244,7 @@ def benchmark(
       for (model, contender), each in found.items()
     ],
     claims=claims(found),
+    claim_tables=targets.tables(claims(found)),
     measurements=output.samples_table(found),
   )
 
@@ -288,7 +286,7 @@ def main() -> None:
       title="Reading text against training on it",
       setup=setup,
     )
-    output.write(store, benchmark(config, found, setup))
+    results_writer.write(store, results(config, found, setup))
 
 
 if __name__ == "__main__":

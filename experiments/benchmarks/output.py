@@ -1,8 +1,7 @@
-"""What the benchmarks show and write: progress, report, result."""
+"""What the benchmarks share in their reports: progress, samples, ratios."""
 
-import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,79 +10,17 @@ from absl import flags
 from rich import console
 
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, training_flags
+from experiments.common import training_flags
 from jaxlook import reporting, stats
-from jaxlook.runs.atomic_files import write_table
-from jaxlook.runs.environment import environment
-from jaxlook.runs.store import Store
 
 ROUNDS = flags.DEFINE_integer(
   "rounds", None, "Rounds; each runs every contender.", lower_bound=2
 )
 
-flags.declare_key_flag("preset")
-flags.declare_key_flag("out")
+flags.declare_key_flag(training_flags.PRESET.name)
+flags.declare_key_flag(training_flags.OUT.name)
 
 _LINE_SECONDS = 15.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Benchmark:
-  """What a benchmark found.
-
-  Attributes:
-    name: the benchmark's.
-    title: of report and figures.
-    setup: what was timed, in a line or two.
-    notes: paragraphs for the report.
-    tables: by title.
-    captions: of the figures, by file name.
-    cells: entries of result.json.
-    claims: of the targets.
-    measurements: every sample.
-  """
-
-  name: str
-  title: str
-  setup: str
-  notes: Sequence[str]
-  tables: Mapping[str, reporting.Rows]
-  captions: Mapping[str, str]
-  cells: Sequence[Mapping[str, Any]]
-  claims: Sequence[stats.Claim]
-  measurements: pa.Table
-
-
-def write(store: Store, found: Benchmark) -> None:
-  """Writes report, measurements and, last, the result; prints the tables."""
-  where = environment()
-  sections = [
-    ("", f"{found.setup}.\n\n{reporting.environment_line(where)}.\n"),
-    *(("", f"{note}\n") for note in found.notes),
-    *(
-      ("", f"![](figures/{file})\n\n*{caption}*\n")
-      for file, caption in found.captions.items()
-    ),
-    *((name, reporting.markdown(rows)) for name, rows in found.tables.items()),
-  ]
-  reporting.write_report(store.root / "report.md", found.title, sections)
-  write_table(store.root / "measurements.parquet", found.measurements)
-  store.write_result(
-    {
-      "experiment": found.name,
-      "preset": training_flags.PRESET.value,
-      "config": store.config,
-      "environment": where,
-      "cells": found.cells,
-      "claims": [claim.as_json() for claim in found.claims],
-    }
-  )
-  for name, rows in found.tables.items():
-    app.print_table(name, rows)
-  print(
-    f"wrote {store.root}/report.md, result.json, cells.parquet,"
-    " measurements.parquet and figures"
-  )
 
 
 def progress(what: str, total: int) -> Callable[[int], None]:

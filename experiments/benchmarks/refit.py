@@ -24,7 +24,7 @@ from absl import flags
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, train_arms, training_flags
+from experiments.common import app, results_writer, train_arms, training_flags
 from jaxlook.attention import blockwise
 from jaxlook.attention.block_sizes import MEASURED, Limits
 from jaxlook.attention.dispatch import WIDE
@@ -151,26 +151,24 @@ def table(samples: Mapping[str, Samples]) -> list[list[str]]:
   return rows
 
 
-def benchmark(
+def results(
   limits: Limits, found: Mapping[str, Mapping[str, Samples]]
-) -> output.Benchmark:
+) -> results_writer.Results:
   """Says what was found."""
   shown = ", ".join(
     f"{name} {value}" for name, value in dataclasses.asdict(limits).items()
   )
-  return output.Benchmark(
+  return results_writer.Results(
     name=NAME,
     title="Sizes of tiles and steps",
     setup=f"As it is: {shown}",
     notes=["A change that is clearly below 1 is faster; see the module."],
     tables={label: table(samples) for label, samples in found.items()},
-    captions={},
     cells=[
       output.cell(label, name, output.time_metrics(each))
       for label, samples in found.items()
       for name, each in samples.items()
     ],
-    claims=[],
     measurements=output.samples_table(
       {
         (label, name): each
@@ -191,7 +189,7 @@ def main() -> None:
     **dataclasses.asdict(config),
   }
   with train_arms.open_run(NAME, plain) as store:
-    output.write(store, benchmark(config.limits, measure(config)))
+    results_writer.write(store, results(config.limits, measure(config)))
 
 
 if __name__ == "__main__":

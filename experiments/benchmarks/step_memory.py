@@ -23,7 +23,7 @@ from absl import flags
 
 from experiments.benchmarks import contenders, memory, output
 from experiments.benchmarks.step_peak import Case, Step, StepShape, Way, measure
-from experiments.common import app, train_arms, training_flags
+from experiments.common import app, results_writer, train_arms, training_flags
 from jaxlook import reporting
 from jaxlook.reporting import figures
 
@@ -147,9 +147,9 @@ def main() -> None:
       title="Memory of a training step",
       setup=setup,
     )
-    output.write(
+    results_writer.write(
       store,
-      output.Benchmark(
+      results_writer.Results(
         name=NAME,
         title="Memory of a training step",
         setup=setup,
@@ -169,7 +169,7 @@ def main() -> None:
         tables={
           "Bytes of a step, MiB": table(found),
         },
-        captions={_FIGURE: f"{setup}. One process each."},
+        figures={_FIGURE: f"{setup}. One process each."},
         cells=[
           output.cell(
             str(size),
@@ -182,7 +182,6 @@ def main() -> None:
           )
           for (size, way), step in taken.items()
         ],
-        claims=[],
         measurements=pa.Table.from_pylist(
           [
             {"setting": str(size), "way": way} | dataclasses.asdict(step)

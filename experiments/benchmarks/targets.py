@@ -176,6 +176,11 @@ def table(claims: Sequence[stats.Claim]) -> reporting.Rows:
   ]
 
 
+def tables(claims: Sequence[stats.Claim]) -> dict[str, reporting.Rows]:
+  """The table of targets by its title; none where no target applies."""
+  return {"Targets": table(claims)} if claims else {}
+
+
 PUBLISHED = (
   "the published PyTorch code (Wu et al. 2024), measured once on two CPU cores"
 )

@@ -33,7 +33,13 @@ from experiments.benchmarks import (
 from experiments.benchmarks.pieces import Piece
 from experiments.benchmarks.stepping import CAUSAL, MYOPIC, RESIDUAL, Setting
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, precache_setup, train_arms, training_flags
+from experiments.common import (
+  app,
+  precache_setup,
+  results_writer,
+  train_arms,
+  training_flags,
+)
 from jaxlook.models import DecoderConfig
 from jaxlook.runs.store import Store
 from jaxlook.training import TrainConfig
@@ -121,7 +127,7 @@ def time_seeds(
   }
 
 
-def benchmark(
+def results(
   store: Store,
   name: str,
   setup: str,
@@ -129,7 +135,7 @@ def benchmark(
   timed: Sequence[Timed],
   seeded: Setting,
   seeds: dict[tuple[str, int], Samples],
-) -> output.Benchmark:
+) -> results_writer.Results:
   """Draws the figure, and says all that was found."""
   tables, cells, claims, samples = {}, [], [], {}
   for each in timed:
@@ -151,8 +157,6 @@ def benchmark(
     (train_report.seeds_setting(seeded, count), variant): mine
     for (variant, count), mine in seeds.items()
   }
-  if claims:
-    tables["Targets"] = targets.table(claims)
   drawing.draw(
     store,
     FIGURE,
@@ -160,15 +164,16 @@ def benchmark(
     f"{seeded}; {setup}",
     train_report.seeds_panels(seeded, seeds),
   )
-  return output.Benchmark(
+  return results_writer.Results(
     name=name,
     title=TITLE,
     setup=setup,
     notes=_NOTES,
     tables=tables,
-    captions={FIGURE: f"{seeded}; {setup}. Bars: quartiles over rounds."},
+    figures={FIGURE: f"{seeded}; {setup}. Bars: quartiles over rounds."},
     cells=cells,
     claims=claims,
+    claim_tables=targets.tables(claims),
     measurements=output.samples_table(samples),
   )
 
@@ -274,9 +279,9 @@ def main() -> None:
       f"float32, {jax.devices()[0].device_kind}, {contenders.cores()} cores;"
       f" {config.rounds} interleaved rounds"
     )
-    output.write(
+    results_writer.write(
       store,
-      benchmark(
+      results(
         store,
         NAME,
         setup,

@@ -9,11 +9,10 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.common import app, train_arms, training_flags
+from experiments.common import results_writer, train_arms
 from jaxlook import reporting, stats
 from jaxlook.attention import Variant
 from jaxlook.reporting import figures
-from jaxlook.runs.environment import environment
 from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
@@ -91,8 +90,7 @@ def run(plan: Ablation) -> None:
       arms += train_arms.train_all(store, later, vanilla)
     if plan.elsewhere:
       arms = [_evaluated(arm, vanilla, plan.elsewhere) for arm in arms]
-    _write(store, plan, arms)
-  print(f"wrote {store.root}/report.md, result.json, cells.parquet and figures")
+    results_writer.write(store, _results(store, plan, arms))
 
 
 def _evaluated(
@@ -117,16 +115,11 @@ def named(metrics: Mapping[str, float], text: str) -> dict[str, float]:
   return {f"{metric} on {text}": value for metric, value in metrics.items()}
 
 
-def _write(
+def _results(
   store: Store, plan: Ablation, finished: Sequence[FinishedArm]
-) -> None:
-  """Figures, report and, last, the result; then the closing tables."""
-  where = environment()
-  sections = [
-    ("", f"{plan.setup}.\n\n{reporting.environment_line(where)}.\n"),
-    *(("", f"{note}\n") for note in plan.notes),
-  ]
-  cells, untrained, claims, tables = [], [], [], []
+) -> results_writer.Results:
+  """Draws the figures and collects sections, cells and claims."""
+  cells, untrained, claims, sections = [], [], [], []
   by_setting = {}
   for problem in plan.problems:
     mine = [arm for arm in finished if arm.setting == problem.setting]
@@ -139,34 +132,30 @@ def _write(
     ]
     values = myopia_gap.by_variant(cells, "loss", problem.setting)
     by_setting[problem.setting] = values
-    found = plan.claims(problem, values)
-    claims += found
-    figure = _draw(store, plan, problem, mine, baselines)
-    shown = _tables(plan.unit, mine, baselines, found)
-    head = f" ({problem.setting})" if problem.setting else ""
-    tables += [(f"{name}{head}", rows) for name, rows in shown.items()]
-    sections += [
-      (f"Curves{head}", f"![](figures/{figure})\n"),
-      ("", f"{myopia_gap.disjoint(values)}\n"),
-      *((f"{n}{head}", reporting.markdown(rows)) for n, rows in shown.items()),
-    ]
-  if across := plan.across(by_setting):
-    claims += across
-    tables.append(("Claims across settings", reporting.claim_table(across)))
-    sections.append((tables[-1][0], f"{reporting.markdown(tables[-1][1])}\n"))
-  reporting.write_report(store.root / "report.md", plan.title, sections)
-  store.write_result(
-    {
-      "experiment": plan.name,
-      "preset": training_flags.PRESET.value,
-      "config": store.config,
-      "environment": where,
-      "cells": [*cells, *untrained],
-      "claims": [claim.as_json() for claim in claims],
-    }
+    about = plan.claims(problem, values)
+    claims += about
+    suffix = f" ({problem.setting})" if problem.setting else ""
+    tables = _tables(plan.unit, mine, baselines, about)
+    sections.append(
+      results_writer.Section(
+        heading=f"Curves{suffix}",
+        figures={_draw(store, plan, problem, mine, baselines): ""},
+        notes=[myopia_gap.disjoint(values)],
+        tables={f"{name}{suffix}": rows for name, rows in tables.items()},
+      )
+    )
+  across = plan.across(by_setting)
+  title = "Claims across settings"
+  return results_writer.Results(
+    name=plan.name,
+    title=plan.title,
+    setup=plan.setup,
+    notes=plan.notes,
+    sections=sections,
+    claims=[*claims, *across],
+    claim_tables={title: reporting.claim_table(across)} if across else {},
+    cells=[*cells, *untrained],
   )
-  for title, rows in tables:
-    app.print_table(title, rows)
 
 
 def _draw(

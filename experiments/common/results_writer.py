@@ -1,124 +1,190 @@
-"""What a study found, written: report, result and what was measured.
+"""The one writer of what a run found: report, tables, figures, result.
 
-Not a binary.
+Not a binary. Every binary that has something to report fills a `Results` and
+calls `write`.
 """
 
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from experiments.common import app, training_flags
-from experiments.common.study import Study
 from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_bytes, write_table
 from jaxlook.runs.environment import environment
 from jaxlook.runs.store import Store
 
+Cell = Mapping[str, Any]
+"""One entry of `cells` in result.json; see `jaxlook.runs.result_schema`."""
+
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
-  """What a study found, for `write`.
+class Section:
+  """A part of the report under its own heading: figures, notes, tables.
 
   Attributes:
-    claims: with verdicts.
-    tables: by title, for report and terminal.
-    figures: captions by file name; the files are in `store.figures`.
-    metrics: by variant and seed, numbers by name: cells of the result.
-    cells: more of them, as arms have them.
-    lost: by variant, seeds that diverged.
-    measurements: every number that was measured, one a row.
-    arrays: what has too many axes for rows, by name.
-    notes: paragraphs for the report.
+    heading: the part's heading.
+    figures: captions by file name, empty for none; files are in
+      `store.figures`.
+    notes: paragraphs below the figures.
+    tables: by title, below the notes.
   """
 
-  claims: Sequence[stats.Claim]
-  tables: Mapping[str, reporting.Rows]
-  figures: Mapping[str, str]
-  metrics: Mapping[str, Mapping[int, Mapping[str, float]]] = dataclasses.field(
-    default_factory=dict
-  )
-  cells: Sequence[Mapping[str, Any]] = ()
-  lost: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+  heading: str
+  figures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  notes: Sequence[str] = ()
+  tables: Mapping[str, reporting.Rows] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+  """What a run found.
+
+  The report shows the fields in the order given here: setup, notes, figures,
+  sections, tables, claims. A terminal shows the tables.
+
+  Attributes:
+    name: of the experiment.
+    title: of the report.
+    setup: what was run, in one line without a full stop.
+    notes: paragraphs.
+    figures: captions by file name; the files are in `store.figures`.
+    sections: parts of the report with headings, as one for each task setting.
+    tables: by title.
+    claims: with their verdicts, for result.json.
+    claim_tables: by title, how the report shows the claims; by default one
+      table, "Claims", with all of them.
+    cells: for result.json and cells.parquet.
+    measurements: every number that was measured, one a row, for
+      measurements.parquet; None for none.
+    arrays: by name, measurements with too many axes for rows, for arrays.npz.
+  """
+
+  name: str
+  title: str
+  setup: str
+  notes: Sequence[str] = ()
+  figures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  sections: Sequence[Section] = ()
+  tables: Mapping[str, reporting.Rows] = dataclasses.field(default_factory=dict)
+  claims: Sequence[stats.Claim] = ()
+  claim_tables: Mapping[str, reporting.Rows] | None = None
+  cells: Sequence[Cell] = ()
   measurements: pa.Table | None = None
   arrays: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  notes: Sequence[str] = ()
+
+  @property
+  def closing_tables(self) -> dict[str, reporting.Rows]:
+    """The tables at the report's end, by title: `tables`, then the claims."""
+    claims = self.claim_tables
+    if claims is None:
+      claims = {}
+      if self.claims:
+        claims = {"Claims": reporting.claim_table(self.claims)}
+    return {**self.tables, **claims}
 
 
-def _diverged(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
-  """The seeds that diverged, by setting and variant; none for most."""
-  gone: dict[str, list[int]] = {}
-  for cell in cells:
-    if cell["status"] == "diverged":
-      models = " ".join(filter(None, (cell.get("setting"), cell["variant"])))
-      gone.setdefault(models, []).append(cell["seed"])
-  return gone
+def seed_cells(
+  metrics: Mapping[str, Mapping[int, Mapping[str, float]]],
+  diverged: Mapping[str, Sequence[int]] | None = None,
+) -> list[Cell]:
+  """Cells of models that have a variant and a seed, and no task setting.
+
+  Args:
+    metrics: by variant and seed, numbers by name.
+    diverged: by variant, the seeds that diverged; None for none.
+
+  Returns:
+    One cell for each variant and seed.
+  """
+  return [
+    *(
+      {"variant": variant, "seed": seed, "metrics": numbers, "status": "done"}
+      for variant, seeds in metrics.items()
+      for seed, numbers in seeds.items()
+    ),
+    *(
+      {"variant": variant, "seed": seed, "metrics": {}, "status": "diverged"}
+      for variant, seeds in (diverged or {}).items()
+      for seed in seeds
+    ),
+  ]
 
 
-def write(store: Store, study: Study, found: Findings) -> None:
+def write(store: Store, results: Results) -> None:
   """Writes report, measurements and, last, the result; prints the tables.
 
   Args:
     store: the run store.
-    study: what was studied.
-    found: what to write.
+    results: what to write.
   """
   where = environment()
-  tables = dict(found.tables)
-  if found.claims:
-    tables["Claims"] = reporting.claim_table(found.claims)
-  cells = [
-    *found.cells,
-    *(
-      {"variant": variant, "seed": seed, "metrics": metrics, "status": "done"}
-      for variant, seeds in found.metrics.items()
-      for seed, metrics in seeds.items()
-    ),
-    *(
-      {"variant": variant, "seed": seed, "metrics": {}, "status": "diverged"}
-      for variant, seeds in found.lost.items()
-      for seed in seeds
-    ),
-  ]
-  sections = [
-    ("", f"{study.setup}.\n\n{reporting.environment_line(where)}.\n"),
-    *(("", f"{note}\n") for note in found.notes),
-    *(
-      (
-        "",
-        f"Of {models}, the seeds {seeds} diverged; they are left out.\n",
-      )
-      for models, seeds in _diverged(cells).items()
-    ),
-    *(
-      ("", f"![](figures/{file})\n\n*{caption}*\n")
-      for file, caption in found.figures.items()
-    ),
-    *((name, reporting.markdown(rows)) for name, rows in tables.items()),
-  ]
-  reporting.write_report(store.root / "report.md", study.title, sections)
-  written = "report.md, result.json, cells.parquet and figures"
-  if found.measurements is not None:
-    write_table(store.root / "measurements.parquet", found.measurements)
-    written = f"measurements.parquet, {written}"
-  if found.arrays:
+  reporting.write_report(
+    store.root / "report.md", results.title, list(_report(results, where))
+  )
+  written = ["report.md", "result.json", "cells.parquet and figures"]
+  if results.measurements is not None:
+    write_table(store.root / "measurements.parquet", results.measurements)
+    written.insert(0, "measurements.parquet")
+  if results.arrays:
     with io.BytesIO() as buffer:
-      np.savez_compressed(buffer, **found.arrays)
+      np.savez_compressed(buffer, **results.arrays)
       write_bytes(store.root / "arrays.npz", buffer.getvalue())
-    written = f"arrays.npz, {written}"
+    written.insert(0, "arrays.npz")
   store.write_result(
     {
-      "experiment": study.name,
+      "experiment": results.name,
       "preset": training_flags.PRESET.value,
       "config": store.config,
       "environment": where,
-      "cells": cells,
-      "claims": [claim.as_json() for claim in found.claims],
+      "cells": results.cells,
+      "claims": [claim.as_json() for claim in results.claims],
     }
   )
-  for name, rows in tables.items():
-    app.print_table(name, rows)
-  print(f"wrote {store.root}/{written}")
+  sections = [section.tables for section in results.sections]
+  for tables in (*sections, results.closing_tables):
+    for title, rows in tables.items():
+      app.print_table(title, rows)
+  print(f"wrote {store.root}/{', '.join(written)}")
+
+
+def _report(
+  results: Results, where: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+  """The report as headings, empty for none, and their Markdown."""
+  yield "", f"{results.setup}.\n\n{reporting.environment_line(where)}.\n"
+  for note in (*results.notes, *_diverged(results.cells)):
+    yield "", f"{note}\n"
+  for file, caption in results.figures.items():
+    yield "", _figure(file, caption)
+  for section in results.sections:
+    parts = [_figure(*figure) for figure in section.figures.items()]
+    parts += [f"{note}\n" for note in section.notes]
+    yield section.heading, "\n".join(parts)
+    for title, rows in section.tables.items():
+      yield title, reporting.markdown(rows)
+  for title, rows in results.closing_tables.items():
+    yield title, reporting.markdown(rows)
+
+
+def _figure(file: str, caption: str) -> str:
+  """A figure and its caption, which may be empty, in Markdown."""
+  image = f"![](figures/{file})\n"
+  return f"{image}\n*{caption}*\n" if caption else image
+
+
+def _diverged(cells: Sequence[Cell]) -> list[str]:
+  """One sentence for each setting and variant of which seeds diverged."""
+  seeds: dict[str, list[int]] = {}
+  for cell in cells:
+    if cell["status"] == "diverged":
+      models = " ".join(filter(None, (cell.get("setting"), cell["variant"])))
+      seeds.setdefault(models, []).append(cell["seed"])
+  return [
+    f"Of {models}, the seeds {each} diverged; they are left out."
+    for models, each in seeds.items()
+  ]

@@ -14,7 +14,7 @@ from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments import gradient_anatomy, horizon, local_myopia, placebo
-from experiments.common import app, results_writer, study_setup
+from experiments.common import app, study_setup
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
 from tests.fixtures import base, binaries
 
@@ -133,24 +133,6 @@ class StudySetupTest(base.TestCase):
       app.settings_of(placebo.__name__),
     ):
       study_setup.build("test", "Test", VARIANTS)
-
-  def test_the_report_names_the_seeds_that_diverged(self):
-    """Those of a study's own cells and those of other models, once each."""
-    self._flags(out=self.out + "/run")
-    cell = {"variant": "causal", "setting": "open", "metrics": {}}
-    cells = [
-      {**cell, "seed": seed, "status": status}
-      for seed, status in enumerate(("diverged", "done", "diverged"))
-    ]
-    with self.study.open_run() as store:
-      found = results_writer.Findings(
-        [], {}, {}, cells=cells, lost={"myopic": [3]}
-      )
-      results_writer.write(store, self.study, found)
-      told = (store.root / "report.md").read_text()
-    self.assertIn("Of open causal, the seeds [0, 2] diverged", told)
-    self.assertIn("Of myopic, the seeds [3] diverged", told)
-    self.assertEqual(told.count("diverged"), 2)
 
   def test_a_study_of_tokens_takes_no_models_of_other_tasks(self):
     """Whatever trained them: without a flag it trains on text itself."""
