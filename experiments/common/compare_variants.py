@@ -76,31 +76,22 @@ def run(plan: Ablation) -> None:
     **plan.config,
   }
   with train_arms.open_run(plan.name, config) as store:
-    local = [each for each in plan.variants if each.needs_teacher]
-    plain = [each for each in plan.variants if not each.needs_teacher]
-    todo = list(itertools.product(plan.problems, plain))
-    later = list(itertools.product(plan.problems, local))
-    arms = train_arms.train_all(store, todo, later=later)
-    vanilla = {
-      arm.setting: read_arm(arm.root)
-      for arm in arms
-      if arm.variant == myopia_gap.CAUSAL
-    }
-    if later:
-      arms += train_arms.train_all(store, later, vanilla)
+    todo = list(itertools.product(plan.problems, plan.variants))
+    arms = train_arms.train_with_teachers(store, todo)
     if plan.elsewhere:
-      arms = [_evaluated(arm, vanilla, plan.elsewhere) for arm in arms]
+      causal = train_arms.causal_arms(arms)
+      arms = [_evaluated(arm, causal, plan.elsewhere) for arm in arms]
     results_writer.write(store, _results(store, plan, arms))
 
 
 def _evaluated(
   arm: FinishedArm,
-  vanilla: Mapping[str, SavedArm],
+  causal: Mapping[str, SavedArm],
   elsewhere: Mapping[str, Problem],
 ) -> FinishedArm:
   """The arm with its loss on other held-out data among its metrics."""
   saved = read_arm(arm.root)
-  teacher = vanilla[arm.setting] if arm.attention.needs_teacher else None
+  teacher = causal[arm.setting] if arm.attention.needs_teacher else None
   cells = [dict(cell) for cell in arm.cells]
   for name, problem in elsewhere.items():
     losses = held_out_losses(saved, problem, teacher)

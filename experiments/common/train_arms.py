@@ -36,6 +36,7 @@ from jaxlook.training import (
   arm_name,
   multihost,
   parse_mesh,
+  read_arm,
   run_arm,
 )
 
@@ -174,6 +175,40 @@ def train_all(
   with app.blaming("launcher_resources"):
     resources = ray_cluster.parse_resources(LAUNCHER_RESOURCES.value)
   return ray_launcher.on_ray(store, todo, resources, teachers, _mesh(), later)
+
+
+def train_with_teachers(
+  store: Store, todo: Sequence[tuple[Problem, Variant]]
+) -> list[FinishedArm]:
+  """Trains arms of which some read the context of the causal model.
+
+  Args:
+    store: the run store.
+    todo: problem and variant of each arm. A variant that needs a teacher reads
+      the causal arm of its problem, which must be among them.
+
+  Returns:
+    The arms without a teacher, then those with one, each in order.
+
+  Raises:
+    UsageError: see `train_all`.
+    SystemExit: see `train_all`.
+  """
+  alone = [arm for arm in todo if not arm[1].needs_teacher]
+  taught = [arm for arm in todo if arm[1].needs_teacher]
+  trained = train_all(store, alone, later=taught)
+  if not taught:
+    return trained
+  return [*trained, *train_all(store, taught, causal_arms(trained))]
+
+
+def causal_arms(arms: Sequence[FinishedArm]) -> dict[str, SavedArm]:
+  """The causal arm of each setting, to be a teacher."""
+  return {
+    arm.setting: read_arm(arm.root)
+    for arm in arms
+    if arm.variant == myopia_gap.CAUSAL
+  }
 
 
 def _mesh() -> MeshShape | None:

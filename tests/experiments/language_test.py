@@ -10,6 +10,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from experiments import language
+from experiments.reports import language as report
 from jaxlook.training import start_from
 from tests.fixtures import base, binaries, hf_folders
 
@@ -112,9 +113,9 @@ class PrecisionTest(binaries.RefusalTestCase):
           for seed, loss in plain["myopic/kv"].items()
         },
       }
-      (claim,) = language.agreement({"float32": plain, "bfloat16": moved})
+      (claim,) = report.precision_claims({"float32": plain, "bfloat16": moved})
       self.assertEqual(claim.verdict, verdict)
-    self.assertEqual(language.agreement({"": plain}), [])
+    self.assertEqual(report.precision_claims({"": plain}), [])
 
 
 class FineTuningTest(binaries.RefusalTestCase):
