@@ -1,6 +1,7 @@
 """The attention of a whole model: a spec for every head of every layer."""
 
 import dataclasses
+from typing import Any
 
 from jaxlook.attention.spec import Spec, parse
 from jaxlook.errors import SettingError
@@ -105,19 +106,19 @@ def parse_variant(text: str, layers: int, heads: int) -> Variant:
       the number of layers or heads.
   """
 
-  def spread(forms: list[str], count: int, what: str) -> list[str]:
-    if len(forms) not in (1, count):
+  def spread(parts: list[Any], count: int, what: str) -> tuple[Any, ...]:
+    if len(parts) not in (1, count):
       raise SettingError(
         "attention",
-        f"{text!r} gives {len(forms)} {what}, the model has {count}",
+        f"{text!r} gives {len(parts)} {what}, the model has {count}",
       )
-    return forms * count if len(forms) == 1 else forms
+    return tuple(parts * count if len(parts) == 1 else parts)
+
+  def read(layer: str) -> tuple[Spec, ...]:
+    return spread([parse(form) for form in layer.split("+")], heads, "heads")
 
   return Variant(
-    tuple(
-      tuple(parse(form) for form in spread(layer.split("+"), heads, "heads"))
-      for layer in spread(text.split(","), layers, "layers")
-    )
+    spread([read(layer) for layer in text.split(",")], layers, "layers")
   )
 
 

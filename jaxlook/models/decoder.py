@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.attention.attend import Implementation
 from jaxlook.attention.masks import Barrier
+from jaxlook.errors import SettingError
 from jaxlook.models.attention_layer import Attention, Context, LayerSpec, Past
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.output_head import Head
@@ -114,7 +115,7 @@ class Decoder(nn.Module):
       XLA's compiler for CPUs finds both to be the same, and keeps all.
 
   Raises:
-    ValueError: the variant's form is unknown, or it is for another number of
+    SettingError: the variant's form is unknown, or it is for another number of
       layers or heads than the model has.
   """
 
@@ -132,9 +133,10 @@ class Decoder(nn.Module):
       self.attention = parse_variant(self.attention, c.layers, c.heads)
     given = (self.variant.layers, self.variant.heads)
     if given != (c.layers, c.heads):
-      raise ValueError(
-        f"attention {self.variant.name!r} is for {given[0]} layers of"
-        f" {given[1]} heads, the model has {c.layers} of {c.heads}"
+      raise SettingError(
+        "attention",
+        f"{self.variant.name!r} is for {given[0]} layers of {given[1]} heads,"
+        f" the model has {c.layers} of {c.heads}",
       )
     super().__post_init__()
 
