@@ -30,8 +30,8 @@ from experiments.common import (
 from experiments.common.study import Study
 from experiments.reports import horizon as horizon_report
 from jaxlook import reporting
-from jaxlook.lookahead.horizon import STOPS, HorizonSweep, Values
-from jaxlook.lookahead.horizon import horizon as horizon_name
+from jaxlook.lookahead.horizon import STOPS, HorizonSweep, LossByVariant
+from jaxlook.lookahead.horizon import horizon_name as horizon_name
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
@@ -129,7 +129,7 @@ def reach(task: Deferred, layers: int) -> tuple[int, int]:
 
 
 def _statements(
-  setting: str, losses: Values, chance: float
+  setting: str, losses: LossByVariant, chance: float
 ) -> Iterator[Statement]:
   """Ordinary training learns the task, and myopic training nothing of it."""
   bounds = {myopia_gap.CAUSAL: ("learned", "at most a tenth", {"high": 0.1})}

@@ -60,7 +60,9 @@ _COUNTED_TOKENS = 10_000_000
 def _prepare(decoder, setup, params, key, fit_on, score_on):
   """`prepare` for all seeds, on the same pairs."""
   return jax.vmap(
-    lambda one: future_pairs.prepare(key, decoder, one, fit_on, score_on, setup)
+    lambda one: future_pairs.prepare_pairs(
+      key, decoder, one, fit_on, score_on, setup
+    )
   )(params)
 
 

@@ -81,7 +81,7 @@ def main() -> None:
     first = subjects[0]
     subjects.append(first.untrained())
     found = {
-      each.variant: gradient_anatomy.examine(
+      each.variant: gradient_anatomy.measure_anatomy(
         each.decoder, task, each.params, batch
       )
       for each in subjects
@@ -97,7 +97,9 @@ def main() -> None:
       # A sixteenth of training: past the warm-up, far from the end.
       early = min(step for step in steps if step * 16 >= train.steps)
     directions = {
-      step: gradient_anatomy.directions(each.decoder, task, each.params, batch)
+      step: gradient_anatomy.measure_directions(
+        each.decoder, task, each.params, batch
+      )
       for step, each in steps.items()
     }
     setup = (

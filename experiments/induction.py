@@ -150,7 +150,7 @@ def follow(
   steps = sorted({0, *saved.train.keep_steps, saved.train.steps})
   batch = held_out_batch(problem, sequences)
   return {
-    step: induction_heads.measure(
+    step: induction_heads.measure_induction(
       saved.decoder,
       task,
       saved.params(step),

@@ -49,7 +49,7 @@ def crossed(
 ) -> dict[str, dict[int, float]]:
   """Losses by a name that says whose weights and context, and seed."""
   teacher = teacher_of(vanilla)
-  found = local_myopia.crossed(
+  found = local_myopia.cross_contexts(
     study.problem.task,
     study.problem.train,
     teacher,

@@ -62,7 +62,7 @@ def examine(study, setup, text, found) -> list[reports.Examined]:
       each.variant,
       each.seeds,
       # Cut gradients leave the forward pass alone: one program for all.
-      memory_study.examine(
+      memory_study.measure_memories(
         forward_only(each.decoder), each.params, text, setup
       ),
     )
@@ -113,7 +113,7 @@ def main() -> None:
   setup = SETUPS[training_flags.PRESET.value]
   with app.blaming("corpus"):
     batch = held_out_batch(study.problem, setup.windows)
-    text = memory_study.corpus(batch.inputs, batch.targets, setup)
+    text = memory_study.streamed_text(batch.inputs, batch.targets, setup)
   show = text_corpus.tokenizer_of(study.problem.about).show
   study = dataclasses.replace(
     study, config={**study.config, "memories": dataclasses.asdict(setup)}

@@ -67,12 +67,12 @@ def main() -> None:
   found, tokenizer, trained = microscope_models.read(folder)
   shape = found[0].decoder.config
   with app.blaming(flag):
-    tokens = microscope.encoded(shape, text, tokenizer)
+    tokens = microscope.encode_text(shape, text, tokenizer)
   with app.blaming("model"):
     seed = microscope.choose_seed(found, _SEED.value)
   out = target()
   with app.blaming("model"):
-    data = microscope.gather(
+    data = microscope.page_data(
       found,
       text,
       tokenizer,

@@ -17,7 +17,7 @@ Per setting and variant: loss and accuracy by step under teacher forcing, whole
 paths in free writing, beam gain, linear probes where the answer starts beside
 untrained models and shuffled labels, and a causal test: the residual stream of
 a prompt that differs in the plan alone is put in at one place
-(`jaxlook.planning.stars.plans`), and the answer is written.
+(`jaxlook.planning.stars.questions`), and the answer is written.
 """
 
 import dataclasses
@@ -47,8 +47,8 @@ from jaxlook.planning.stars.settings import (
   WEIGHTS,
   GraphResults,
   Graphs,
-  Star,
-  examine,
+  StarTask,
+  measure_setting,
 )
 from jaxlook.stats import claims, myopia_gap
 from jaxlook.training import (
@@ -179,8 +179,8 @@ def to_train(
 def look(problem: Problem, arm: FinishedArm, sequences: int) -> GraphResults:
   """Examines an arm's models before and after training."""
   saved = read_arm(arm.root)
-  return examine(
-    cast(Star, problem.task),
+  return measure_setting(
+    cast(StarTask, problem.task),
     saved.decoder,
     saved.params(),
     saved.params(0),

@@ -66,7 +66,7 @@ def main() -> None:
     lost = trained_models.diverged_seeds(subjects)
     subjects.append(subjects[0].untrained())
     found = [
-      term_losses.measure(
+      term_losses.measure_path_terms(
         study.problem.task,
         batch,
         each.variant,
@@ -88,7 +88,7 @@ def main() -> None:
       setup=f"{study.setup}; {len(batch.inputs)} held-out windows,"
       f" {len(found[0].seeds)} seeds",
     )
-    values = term_losses.measures(found, vocab_size)
+    values = term_losses.named_values(found, vocab_size)
     results_writer.write(
       store,
       results_writer.Results(

@@ -43,13 +43,13 @@ from experiments.common.study import Study
 from experiments.reports import planning as couplets_report
 from experiments.reports import planning_claims as couplets_claims
 from jaxlook.attention import Variant
-from jaxlook.planning.couplets.examination import (
-  Couples,
-  Numbers,
-  examine,
-  numbers,
-  probe,
-  probe_numbers,
+from jaxlook.planning.couplets.measure_all import (
+  HeldOutCouplets,
+  NamedValues,
+  measure_all,
+  measure_probes,
+  named_probe_values,
+  named_values,
 )
 from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
@@ -74,24 +74,24 @@ NOTES = (
 
 
 def study_language(
-  problem: Problem, arms: Sequence[FinishedArm], held_out: Couples
-) -> tuple[dict[str, Numbers], Numbers]:
+  problem: Problem, arms: Sequence[FinishedArm], held_out: HeldOutCouplets
+) -> tuple[dict[str, NamedValues], NamedValues]:
   """Examines the arms of one language, and their seeds before training."""
   task = cast(Couplets, problem.task)
   found = {}
   for arm in arms:
     saved = read_arm(arm.root)
-    found[arm.variant] = numbers(
+    found[arm.variant] = named_values(
       task,
-      examine(
+      measure_all(
         *(saved.decoder, task, saved.params(), held_out),
         alive=[cell["status"] == "done" for cell in arm.cells],
         key=jax.random.key(0),
       ),
     )
   first = read_arm(arms[0].root)
-  fresh = probe(first.decoder, task, first.params(0), held_out)
-  return found, probe_numbers(task, fresh)
+  fresh = measure_probes(first.decoder, task, first.params(0), held_out)
+  return found, named_probe_values(task, fresh)
 
 
 def main() -> None:
@@ -184,7 +184,9 @@ def results(
   )
 
 
-def more(cell: Mapping[str, Any], found: Numbers, place: int) -> dict[str, Any]:
+def more(
+  cell: Mapping[str, Any], found: NamedValues, place: int
+) -> dict[str, Any]:
   """A cell's metrics with losses and what it writes."""
   if cell["status"] != "done":
     return {}

@@ -142,19 +142,19 @@ def results(
   sites = sum(probe_models.site_groups(config), ())
   inside = tuple(site for site in sites if site not in stream)
   if study.on_text:
-    curve = [targets.token(tau) for tau in range(targets.AHEAD + 1)]
-    score, keyed = ACCURACY, [targets.token(tau) for tau in (0, 1, 2)]
+    curve = [targets.token_name(tau) for tau in range(targets.AHEAD + 1)]
+    score, keyed = ACCURACY, [targets.token_name(tau) for tau in (0, 1, 2)]
     tables = {(ACCURACY, stream): keyed, (NATS, stream): keyed}
-    tables[LEAST_SQUARES, inside] = [targets.token(2)]
+    tables[LEAST_SQUARES, inside] = [targets.token_name(2)]
     if asked.values is not None:
       tables[R2, stream] = list(asked.values.names)
     name, xlabel, site = "tokens.png", "tau, tokens after n", stream[-1]
   else:
     lags = cast(Precache, study.problem.task).terms + targets.BEYOND
-    curve = [targets.sine(lag) for lag in range(lags + 1)]
-    score, keyed = R2, ["x[n]", targets.sine(0)]
-    keyed += [targets.asked(0), targets.asked(1)]
-    tables = {(R2, stream): keyed, (R2, inside): [targets.sine(0)]}
+    curve = [targets.sine_name(lag) for lag in range(lags + 1)]
+    score, keyed = R2, ["x[n]", targets.sine_name(0)]
+    keyed += [targets.sum_name(0), targets.sum_name(1)]
+    tables = {(R2, stream): keyed, (R2, inside): [targets.sine_name(0)]}
     name, xlabel, site = "lags.png", "lag i of sin(b x[n-i])", stream[1]
   places = np.linspace(0, config.layers, min(len(stream), _PANELS)).round()
   shown = [stream[int(place)] for place in places]

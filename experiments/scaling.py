@@ -130,8 +130,8 @@ def train(store, problems: tuple[Problem, ...]) -> list[FinishedArm]:
 
 
 def training_losses(
-  sweep: scaling.Sweep, arms: Sequence[FinishedArm]
-) -> scaling.Sweep:
+  sweep: scaling.SizeSweep, arms: Sequence[FinishedArm]
+) -> scaling.SizeSweep:
   """A sweep's losses at the end of training, where the seeds are alive."""
   losses = {name: {} for name in sweep.names}
   for arm in arms:
@@ -175,7 +175,7 @@ def main() -> None:
     arms = train(store, found.problems)
     cells = [cell for arm in arms for cell in arm.cells]
     names = tuple(problem.setting for problem in found.problems)
-    sweep = scaling.Sweep(
+    sweep = scaling.SizeSweep(
       found.axis,
       names,
       np.array([found.x[name] for name in names], np.float64),

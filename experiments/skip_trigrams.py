@@ -109,7 +109,7 @@ def main() -> None:
     lost = trained_models.diverged_seeds(subjects)
     subjects.append(subjects[0].untrained())
     found = [
-      trigram_check.check(
+      trigram_check.measure_trigrams(
         asked, each.variant, each.decoder, each.seeds, each.params
       )
       for each in subjects

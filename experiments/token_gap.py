@@ -31,7 +31,7 @@ from experiments.common.study import Study
 from experiments.reports import token_gap as reports
 from experiments.reports import token_gap_claims
 from jaxlook.lookahead import token_gap
-from jaxlook.lookahead.token_classes import kinds
+from jaxlook.lookahead.token_classes import token_kinds
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.text import ngram
@@ -42,7 +42,7 @@ _COSTLY = 20
 _FIGURE = "gap.png"
 
 
-def compare(study, found) -> list[token_gap_claims.Gap]:
+def compare(study, found) -> list[token_gap_claims.VariantLosses]:
   """The losses of each variant, beside causal's of the same seeds."""
   windows = np.asarray(study.problem.held_out)
   losses = {
@@ -61,7 +61,9 @@ def compare(study, found) -> list[token_gap_claims.Gap]:
       losses[subject.variant][[subject.seeds.index(seed) for seed in seeds]]
       for subject in (each, plain)
     )
-    gaps.append(token_gap_claims.Gap(each.variant, seeds, theirs, ours))
+    gaps.append(
+      token_gap_claims.VariantLosses(each.variant, seeds, theirs, ours)
+    )
   return gaps
 
 
@@ -105,7 +107,7 @@ def main() -> None:
     found = study.subjects(store)
     gaps = compare(study, found)
     counts = ngram.token_counts(text.train_tokens(), text.vocab_size)
-    of = kinds(windows, counts, show(range(text.vocab_size)))
+    of = token_kinds(windows, counts, show(range(text.vocab_size)))
     reports.figure(
       store.figures / _FIGURE,
       gaps,

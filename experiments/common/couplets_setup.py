@@ -15,7 +15,7 @@ from absl import flags
 from experiments.common import app, training_flags
 from jaxlook.errors import SettingError
 from jaxlook.models import DecoderConfig, scaled_init_std
-from jaxlook.planning.couplets.examination import Couples
+from jaxlook.planning.couplets.measure_all import HeldOutCouplets
 from jaxlook.tasks.couplets import Couplets, Route
 from jaxlook.tasks.task import Batch
 from jaxlook.training import Problem, TrainConfig, held_out_key
@@ -42,7 +42,8 @@ class CoupletsConfig:
     width: of its residual stream.
     heads: a layer.
     seeds: how many.
-    couplets: held-out RHY couplets that are tested; as `Couples` says, some
+    couplets: held-out RHY couplets that are tested; as `HeldOutCouplets` says,
+    some
       things are measured on a part of them, others on four times as many.
     train: how it is trained.
   """
@@ -191,7 +192,7 @@ def problem(language: Couplets, config: CoupletsConfig) -> Problem:
   )
 
 
-def couples(language: Couplets, config: CoupletsConfig) -> Couples:
+def couples(language: Couplets, config: CoupletsConfig) -> HeldOutCouplets:
   """Held-out couplets of a language, the same for all seeds and variants."""
   keys = list(jax.random.split(held_out_key(), 4))
 
@@ -205,7 +206,7 @@ def couples(language: Couplets, config: CoupletsConfig) -> Couples:
     # As many for every p: few FREE couplets would make noise that seeds share.
     free = draw(0.0, keys[1], count // 2)
     tested = jax.tree.map(lambda *x: jnp.concatenate(x), tested, free)
-  return Couples(
+  return HeldOutCouplets(
     tested=tested,
     reference=draw(1.0, keys[2], count),
     rhyming=draw(1.0, keys[3], 4 * count),

@@ -47,7 +47,7 @@ def comparisons(
   first = next(iter(seeds))
 
   def values(variant: str, method: str) -> dict[int, float]:
-    chosen = lens.at_chosen(measured[variant], method, TAU)
+    chosen = lens.at_best_layer(measured[variant], method, TAU)
     return dict(
       zip(seeds[variant], map(float, getattr(chosen, score)), strict=True)
     )
@@ -134,7 +134,7 @@ def score_table(measured: lens.LensResults, horizon: int) -> reporting.Rows:
   ]
   for tau in range(1, horizon + 1):
     for method in dict.fromkeys([*lens.METHODS, *measured.scored]):
-      found = lens.at_chosen(measured, method, tau)
+      found = lens.at_best_layer(measured, method, tau)
       cells = []
       for values in (found.accuracy, found.agreement):
         many = len(values) > 1
@@ -244,7 +244,7 @@ def cells(
     variant: {
       seed: {
         f"accuracy of {method} at tau {TAU}": float(
-          lens.at_chosen(measured[variant], method, TAU).accuracy[place]
+          lens.at_best_layer(measured[variant], method, TAU).accuracy[place]
         )
         for method in measured[variant].scored
       }

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook import reporting, stats
-from jaxlook.lookahead.geometry import STOPS
 from jaxlook.lookahead.gradient_anatomy import (
-  HOWS,
+  CUT_METHODS,
   KINDS,
   AnatomyResults,
-  shares,
-  used,
+  distance_shares,
+  edge_usefulness,
 )
+from jaxlook.lookahead.gradient_directions import STOPS
 from jaxlook.stats.myopia_gap import source_of
 
 Examinations = Mapping[str, AnatomyResults]
@@ -67,7 +67,9 @@ def claims(
   made = []
   for variant in (untrained, trained):
     for kind in ("key_kernel", "value_kernel") if variant in found else ():
-      future_ExL = 1.0 - shares(found[variant].grams[kind])["norm"][..., 0]
+      future_ExL = (
+        1.0 - distance_shares(found[variant].grams[kind])["norm"][..., 0]
+      )
       for layer in range(future_ExL.shape[1]):
         made.append(
           stats.claim(
@@ -82,9 +84,9 @@ def claims(
           )
         )
   # In layers below the last, cut edges of other positions have a part in it.
-  last = found[trained].rises[HOWS[0]].shape[1] - 1
-  for how in HOWS:
-    use = used(found[trained].rises[how][:, last:])
+  last = found[trained].rises[CUT_METHODS[0]].shape[1] - 1
+  for how in CUT_METHODS:
+    use = edge_usefulness(found[trained].rises[how][:, last:])
     more_E = (use.future - use.own)[:, 0, _KEYS].mean(axis=1)
     made.append(
       stats.claim(
@@ -199,7 +201,8 @@ def tables(
   for variant, one in found.items():
     for kind in KINDS:
       both = {
-        name: 1.0 - x[..., 0] for name, x in shares(one.grams[kind]).items()
+        name: 1.0 - x[..., 0]
+        for name, x in distance_shares(one.grams[kind]).items()
       }
       for layer in range(both["norm"].shape[1]):
         parts = [_cells(both[name][:, layer]) for name in ("norm", "signed")]
@@ -207,8 +210,8 @@ def tables(
           [variant, NAMES[kind], str(layer), *parts[0], *parts[1]]
           + [str(len(one.influence))]
         )
-    for how in HOWS:
-      use = used(one.rises[how])
+    for how in CUT_METHODS:
+      use = edge_usefulness(one.rises[how])
       for layer in range(use.own.shape[1]):
         parts = [
           _cells(x[:, layer, _KEYS].mean(axis=1)) for x in (use.own, use.future)
@@ -259,11 +262,11 @@ def metrics(found: AnatomyResults, seeds: Sequence[int]) -> dict[int, Any]:
   """A variant's future shares and usefulness, the metrics of its cells."""
   by_name: dict[str, np.ndarray] = {}
   for kind in KINDS:
-    for name, share in shares(found.grams[kind]).items():
+    for name, share in distance_shares(found.grams[kind]).items():
       for layer in range(share.shape[1]):
         by_name[f"future_{name}/{kind}/layer{layer}"] = 1 - share[:, layer, 0]
-  for how in HOWS:
-    use = used(found.rises[how])
+  for how in CUT_METHODS:
+    use = edge_usefulness(found.rises[how])
     for layer in range(use.own.shape[1]):
       for name, x in (("own", use.own), ("future", use.future)):
         by_name[f"{name}/{how}/layer{layer}"] = x[:, layer, _KEYS].mean(axis=1)
@@ -298,7 +301,8 @@ def measurements(
       gram = one.grams[kind].astype(np.float64)
       norm = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
       by_head = [
-        shares(gram[:, :, head : head + 1]) for head in range(gram.shape[2])
+        distance_shares(gram[:, :, head : head + 1])
+        for head in range(gram.shape[2])
       ]
       for e, layer, head, d in np.ndindex(norm.shape):
         row = (

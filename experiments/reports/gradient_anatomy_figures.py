@@ -10,8 +10,13 @@ from experiments.reports.gradient_anatomy import (
   Directions,
   Examinations,
 )
-from jaxlook.lookahead.geometry import STOPS
-from jaxlook.lookahead.gradient_anatomy import HOWS, KINDS, shares, used
+from jaxlook.lookahead.gradient_anatomy import (
+  CUT_METHODS,
+  KINDS,
+  distance_shares,
+  edge_usefulness,
+)
+from jaxlook.lookahead.gradient_directions import STOPS
 from jaxlook.reporting import figures
 
 _PARTS = ("myopic", "future", "mixed")
@@ -24,7 +29,9 @@ def share_figure(
   some = next(iter(found.values()))
   layers, length = some.grams["key"].shape[1], some.influence.shape[-1]
   by_kind = {
-    kind: {v: shares(one.grams[kind])["norm"] for v, one in found.items()}
+    kind: {
+      v: distance_shares(one.grams[kind])["norm"] for v, one in found.items()
+    }
     for kind in KINDS
   }
   rows = [
@@ -128,8 +135,10 @@ def edge_figure(
   some = next(iter(found.values()))
   layers, length = some.rises["mean"].shape[1], some.influence.shape[-1]
   rows = []
-  for how in HOWS:
-    use = {variant: used(one.rises[how]) for variant, one in found.items()}
+  for how in CUT_METHODS:
+    use = {
+      variant: edge_usefulness(one.rises[how]) for variant, one in found.items()
+    }
     by_distance = [
       figures.Curves(
         f"layer {layer}: {CUT[how]}",

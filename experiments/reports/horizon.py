@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxlook import reporting, stats
 from jaxlook.lookahead import horizon
-from jaxlook.lookahead.horizon import CAUSAL, STOPS, HorizonSweep, Values
+from jaxlook.lookahead.horizon import CAUSAL, STOPS, HorizonSweep, LossByVariant
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import source_of
 
@@ -16,18 +16,18 @@ _OURS = "jaxlook's own; the published code has no horizon"
 
 
 def _rows(
-  chosen: HorizonSweep, values: Values, length: int, stop: str
+  chosen: HorizonSweep, values: LossByVariant, length: int, stop: str
 ) -> tuple[list[int], np.ndarray]:
   """The horizons up to N - 1 and their losses [R, E]."""
-  names = [horizon.horizon(h, stop) for h in chosen.horizons]
-  return [*chosen.horizons, length - 1], horizon.losses(
+  names = [horizon.horizon_name(h, stop) for h in chosen.horizons]
+  return [*chosen.horizons, length - 1], horizon.loss_array(
     values, [*names, CAUSAL]
   )
 
 
 def claims(
   chosen: HorizonSweep,
-  values: Values,
+  values: LossByVariant,
   length: int,
   reach: tuple[int, int] | None,
   *,
@@ -54,7 +54,7 @@ def claims(
   for stop in STOPS:
     name = "/".join(word for word in (setting, stop) if word)
     horizons, losses_RxE = _rows(chosen, values, length, stop)
-    gap = horizon.interval(losses_RxE[0] - losses_RxE[-1])
+    gap = horizon.seed_interval(losses_RxE[0] - losses_RxE[-1])
     if gap is None:
       continue
     found.append(
@@ -70,8 +70,10 @@ def claims(
     )
     if reach is None:
       continue
-    closed_RxE = horizon.closed(losses_RxE)
-    smallest = horizon.interval(horizon.smallest_closing(horizons, closed_RxE))
+    closed_RxE = horizon.gap_closed(losses_RxE)
+    smallest = horizon.seed_interval(
+      horizon.smallest_closing(horizons, closed_RxE)
+    )
     if smallest is not None:
       found.append(
         stats.claim(
@@ -86,7 +88,9 @@ def claims(
           high=reach[1],
         )
       )
-    needed = horizon.interval(horizon.crossing(horizons, closed_RxE))
+    needed = horizon.seed_interval(
+      horizon.interpolated_closing(horizons, closed_RxE)
+    )
     if needed is not None:
       found.append(
         stats.claim(
@@ -105,7 +109,7 @@ def claims(
       )
     short = [row for row, h in enumerate(horizons) if 0 < h < reach[0]]
     for row in short:
-      part = horizon.interval(closed_RxE[row])
+      part = horizon.seed_interval(closed_RxE[row])
       if part is not None:
         found.append(
           stats.claim(
@@ -122,7 +126,11 @@ def claims(
 
 
 def tables(
-  chosen: HorizonSweep, values: Values, length: int, layers: int, unit: str
+  chosen: HorizonSweep,
+  values: LossByVariant,
+  length: int,
+  layers: int,
+  unit: str,
 ) -> dict[str, reporting.Rows]:
   """The fraction closed by every arm, and the horizon that closes 90%.
 
@@ -146,15 +154,21 @@ def tables(
     horizons, losses_RxE = _rows(chosen, values, length, stop)
     for name, read in (
       ("smallest h of the dial", horizon.smallest_closing),
-      ("interpolated", horizon.crossing),
+      ("interpolated", horizon.interpolated_closing),
     ):
-      found_E = read(horizons, horizon.closed(losses_RxE))
+      found_E = read(horizons, horizon.gap_closed(losses_RxE))
       each = " ".join(f"{h:.3g}" for h in found_E)
-      needed.append([stop, name, *_shown(horizon.interval(found_E)), each])
+      needed.append([stop, name, *_shown(horizon.seed_interval(found_E)), each])
     for label, name in _arms(chosen, layers, stop):
-      three = horizon.losses(values, [horizon.horizon(0, stop), name, CAUSAL])
+      three = horizon.loss_array(
+        values, [horizon.horizon_name(0, stop), name, CAUSAL]
+      )
       closing.append(
-        [stop, label, *_shown(horizon.interval(horizon.closed(three)[1]))]
+        [
+          stop,
+          label,
+          *_shown(horizon.seed_interval(horizon.gap_closed(three)[1])),
+        ]
       )
   return {
     f"Horizon that closes {horizon.CLOSED:.0%} of the gap, positions": needed,
@@ -166,11 +180,13 @@ def _arms(
   chosen: HorizonSweep, layers: int, stop: str
 ) -> Sequence[tuple[str, str]]:
   """Label and name of every arm of a stop point but h = 0."""
-  arms = [(f"h = {h}", horizon.horizon(h, stop)) for h in chosen.horizons[1:]]
+  arms = [
+    (f"h = {h}", horizon.horizon_name(h, stop)) for h in chosen.horizons[1:]
+  ]
   arms += [(f"leak {b:g}", f"leak:{b:g}/{stop}") for b in chosen.leaks]
   arms += [(f"only d = {d}", f"offset:{d}/{stop}") for d in chosen.offsets]
   arms += [
-    (f"h = {h} for {part} only", horizon.horizon(h, stop, part))
+    (f"h = {h} for {part} only", horizon.horizon_name(h, stop, part))
     for part in ("keys", "values")
     for h in chosen.part_horizons
   ]
@@ -199,7 +215,7 @@ def _shown(found: stats.Interval | None) -> list[str]:
 def figure(
   path: Path,
   chosen: HorizonSweep,
-  values: Values,
+  values: LossByVariant,
   length: int,
   *,
   unit: str,
@@ -224,7 +240,7 @@ def figure(
   plain = _mean(values, CAUSAL)
 
   def curves(names: Mapping[str, list[str]]) -> dict[str, np.ndarray]:
-    return {stop: horizon.losses(values, names[stop]) for stop in STOPS}
+    return {stop: horizon.loss_array(values, names[stop]) for stop in STOPS}
 
   panels: list[figures.Curves | figures.Map] = [
     figures.Curves(
@@ -240,7 +256,7 @@ def figure(
       horizons,
       "gradient horizon h, positions",
       "fraction of the myopia gap closed",
-      {stop: horizon.closed(rows) for stop, (_, rows) in by_stop.items()},
+      {stop: horizon.gap_closed(rows) for stop, (_, rows) in by_stop.items()},
       {f"{horizon.CLOSED:.0%}": horizon.CLOSED},
       scale="steps",
     ),
@@ -249,7 +265,7 @@ def figure(
   if chosen.leaks:
     names = {
       stop: [
-        horizon.horizon(0, stop),
+        horizon.horizon_name(0, stop),
         *(f"leak:{beta:g}/{stop}" for beta in chosen.leaks),
         CAUSAL,
       ]
@@ -270,7 +286,7 @@ def figure(
       stop: [f"offset:{d}/{stop}" for d in chosen.offsets] for stop in STOPS
     }
     levels = {
-      f"{stop}, h = 0": _mean(values, horizon.horizon(0, stop))
+      f"{stop}, h = 0": _mean(values, horizon.horizon_name(0, stop))
       for stop in STOPS
     }
     more.append(
@@ -290,7 +306,7 @@ def figure(
   )
 
 
-def _mean(values: Values, name: str) -> float:
+def _mean(values: LossByVariant, name: str) -> float:
   return (
     float(np.mean(list(values[name].values()))) if values[name] else math.nan
   )

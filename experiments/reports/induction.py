@@ -56,10 +56,10 @@ def _published(
   one: Mapping[str, np.ndarray],
 ) -> list[Statement]:
   """Of ordinary training: heads, their phase change, and one layer."""
-  numbers = induction_heads.along(course)
+  numbers = induction_heads.summary_by_step(course)
   steps = np.array(list(course))
-  change = induction_heads.phase(steps, numbers["in_context"])
-  heads = induction_heads.reached(steps, numbers["prefix"], 0.5)
+  change = induction_heads.phase_change(steps, numbers["in_context"])
+  heads = induction_heads.step_reached(steps, numbers["prefix"], 0.5)
   figure = f"{_OLSSON}, read off a figure"
   return [
     Statement(
@@ -172,7 +172,7 @@ def tables(courses: Mapping[str, Course]) -> dict[str, reporting.Rows]:
   when = [["arm", "first recorded step above 0.5, by seed"]]
   for arm, course in courses.items():
     steps = list(course)
-    above = induction_heads.along(course)["prefix"] > 0.5
+    above = induction_heads.summary_by_step(course)["prefix"] > 0.5
     when.append([arm, ", ".join(_first(steps, seed) for seed in above.T)])
   return {
     "After training": end,
@@ -207,7 +207,8 @@ def figure(
   """
   steps = np.array(list(next(iter(courses.values()))))
   numbers = {
-    arm: induction_heads.along(course) for arm, course in courses.items()
+    arm: induction_heads.summary_by_step(course)
+    for arm, course in courses.items()
   }
 
   def panel(name: str, **more) -> figures.Curves:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from jaxlook import stats
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
-from jaxlook.circuits.memory_study import agreeing, ending
+from jaxlook.circuits.memory_study import agreement_name, ending_name
 from jaxlook.reporting.tables import Rows, interval, number
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
@@ -23,24 +23,24 @@ ENDINGS = range(1, study.LONGEST + 1)
 SeedValues = dict[int, float]
 
 _OVER_LAYERS = (
-  ending(2, "coverage"),
+  ending_name(2, "coverage"),
   memories.ACTIVE,
   memories.RESIDUAL_FINAL,
 )
 
 AGREEMENT_COLUMNS = {
-  "first trigger": agreeing("first"),
-  "others' first": agreeing("first", study.OTHERS),
-  "commonest token": agreeing("first", study.COMMONEST),
-  "mean of k": agreeing("mean"),
-  "others' mean": agreeing("mean", study.OTHERS),
-  "any of k": agreeing("any"),
-  "others' any": agreeing("any", study.OTHERS),
+  "first trigger": agreement_name("first"),
+  "others' first": agreement_name("first", study.OTHERS),
+  "commonest token": agreement_name("first", study.COMMONEST),
+  "mean of k": agreement_name("mean"),
+  "others' mean": agreement_name("mean", study.OTHERS),
+  "any of k": agreement_name("any"),
+  "others' any": agreement_name("any", study.OTHERS),
   "rank": study.RANK,
   "others' rank": study.RANK_OTHERS,
 }
 PATTERN_COLUMNS = {
-  f"last {n}: {name}": ending(n, name)
+  f"last {n}: {name}": ending_name(n, name)
   for n in ENDINGS
   for name in ("coverage", "number", "purity")
 }
@@ -105,7 +105,7 @@ def claims(
   """
   by = {each.variant: each for each in found}
   made = _published(by[CAUSAL], chance) if CAUSAL in by else []
-  first = agreeing("first")
+  first = agreement_name("first")
   last = "agreement of values with their first triggers in the last layer"
   for id, a, b in (
     ("learned", CAUSAL, "untrained"),
@@ -133,12 +133,12 @@ def _published(
   causal: Examined, chance: Mapping[str, float]
 ) -> list[Statement]:
   """The paper's statements as differences of two measures of causal models."""
-  first, last = agreeing("first"), "agreement in the last layer"
-  one, two = ending(1, "purity"), ending(2, "coverage")
+  first, last = agreement_name("first"), "agreement in the last layer"
+  one, two = ending_name(1, "purity"), ending_name(2, "coverage")
   own, all_layers = causal.at(first, -1), causal.at(first)
-  others = causal.at(agreeing("first", study.OTHERS), -1)
-  commonest = causal.at(agreeing("first", study.COMMONEST), -1)
-  confident = causal.overall(study.confident_agreement("first"))
+  others = causal.at(agreement_name("first", study.OTHERS), -1)
+  commonest = causal.at(agreement_name("first", study.COMMONEST), -1)
+  confident = causal.overall(study.confident_name("first"))
   by_chance = dict.fromkeys(causal.seeds, chance[two])
   neither, ff = causal.at(memories.NEITHER), causal.at(memories.FF)
   told: list[Statement] = []
@@ -228,8 +228,8 @@ def differences(found: Sequence[Examined]) -> dict[str, stats.Comparison]:
   """
   base, compared = found[0], {}
   for label, measure, layer in (
-    ("agreement, first trigger, last layer", agreeing("first"), -1),
-    ("agreement, mean of k, last layer", agreeing("mean"), -1),
+    ("agreement, first trigger, last layer", agreement_name("first"), -1),
+    ("agreement, mean of k, last layer", agreement_name("mean"), -1),
     ("rank of the next token, last layer", study.RANK, -1),
     *((measure, measure, slice(None)) for measure in _OVER_LAYERS),
   ):

@@ -8,10 +8,10 @@ from experiments.reports.memories import ENDINGS, RANDOM, Examined
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import (
-  Corpus,
   MemoryResults,
-  agreeing,
-  ending,
+  StreamedText,
+  agreement_name,
+  ending_name,
 )
 from jaxlook.circuits.memory_triggers import REPEATED
 from jaxlook.models import DecoderConfig
@@ -67,8 +67,8 @@ def panels(
     by_variant(
       f"value's token follows {words}",
       share,
-      agreeing(kind),
-      agreeing(kind, study.OTHERS),
+      agreement_name(kind),
+      agreement_name(kind, study.OTHERS),
     )
     for kind, words in (
       ("first", "the first trigger"),
@@ -86,8 +86,8 @@ def panels(
     by_variant(
       f"same last {n} token{'s' * (n > 1)} as {REPEATED - 1} others",
       "share of triggers",
-      ending(n, "coverage"),
-      level={RANDOM: chance[ending(n, "coverage")]},
+      ending_name(n, "coverage"),
+      level={RANDOM: chance[ending_name(n, "coverage")]},
     )
     for n in ENDINGS
   ]
@@ -121,7 +121,7 @@ def panels(
 
 
 def notes(
-  text: Corpus, setup: study.MemorySetup, config: DecoderConfig
+  text: StreamedText, setup: study.MemorySetup, config: DecoderConfig
 ) -> list[str]:
   """How to read the tables.
 
@@ -163,7 +163,7 @@ def notes(
 
 def value_table(
   found: MemoryResults,
-  text: Corpus,
+  text: StreamedText,
   show: Show,
   *,
   seed: int,

@@ -16,7 +16,7 @@ from experiments.reports.path_star_claims import (
   said_of,
 )
 from jaxlook import reporting, stats
-from jaxlook.planning.stars.answers import Answers
+from jaxlook.planning.stars.answers import AnswerResults
 from jaxlook.planning.stars.settings import IN_WEIGHTS, GraphResults
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import CAUSAL
@@ -116,7 +116,9 @@ def _probes(every: Every) -> reporting.Rows:
   return rows
 
 
-def _probed(answers: Answers, target: str) -> tuple[np.ndarray, np.ndarray]:
+def _probed(
+  answers: AnswerResults, target: str
+) -> tuple[np.ndarray, np.ndarray]:
   if target == "first":
     return answers.first_probe, answers.first_shuffled
   return answers.arm_probe, answers.arm_shuffled

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from jaxlook import stats
-from jaxlook.planning.stars import plans as stars
+from jaxlook.planning.stars import questions as stars
 from jaxlook.planning.stars.settings import (
   FORWARD,
   IN_WEIGHTS,

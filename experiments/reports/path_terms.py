@@ -12,7 +12,7 @@ from jaxlook.circuits.term_losses import (
   ON_TOP,
   OWN,
   PathTermResults,
-  measures,
+  named_values,
   order_name,
 )
 from jaxlook.reporting.figures import Curves
@@ -52,7 +52,7 @@ def tables(
   Returns:
     Rows by title.
   """
-  values = measures(found, vocab_size)
+  values = named_values(found, vocab_size)
   layers = found[0].losses.alone.shape[-1]
   orders = [
     f"{order_name(order + 1)}{part}"
@@ -98,7 +98,7 @@ def claims(
   Returns:
     Claims; none from fewer than two seeds.
   """
-  values = measures(found, vocab_size)
+  values = named_values(found, vocab_size)
   single, virtual = (values.get(order_name(order), {}) for order in (1, 2))
   before = [
     (kind, values.get(f"{order_name(order)}{BEFORE}", {}))
@@ -162,7 +162,7 @@ def panels(
   Returns:
     A row of panels.
   """
-  values = measures(found, vocab_size)
+  values = named_values(found, vocab_size)
   layers = found[0].losses.alone.shape[-1]
 
   def panel(title: str, names: Mapping[str, str], xlabel: str) -> Curves:

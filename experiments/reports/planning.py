@@ -10,9 +10,9 @@ import pyarrow as pa
 from experiments.reports.planning_claims import ByVariant, decided, modifiers
 from jaxlook import reporting
 from jaxlook.planning.couplets import places
-from jaxlook.planning.couplets.examination import (
+from jaxlook.planning.couplets.measure_all import (
   STRENGTHS,
-  Numbers,
+  NamedValues,
   main_places,
   probed_places,
 )
@@ -27,7 +27,7 @@ _PARTS = {"topic": "m1", "article": "article", "ending": "e2"}
 def tables(
   task: Couplets,
   found: ByVariant,
-  untrained: Numbers,
+  untrained: NamedValues,
   layers: int,
 ) -> dict[str, reporting.Rows]:
   """The tables of one language by their titles.
@@ -91,7 +91,7 @@ def _written(found: ByVariant) -> reporting.Rows:
 
 
 def _swap_table(
-  task: Couplets, mine: Numbers, untrained: Numbers, layers: int
+  task: Couplets, mine: NamedValues, untrained: NamedValues, layers: int
 ) -> reporting.Rows:
   head = ["place", "into layer"]
   head += [f"{name}: moved / left" for name in _PARTS.values()]

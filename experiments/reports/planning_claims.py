@@ -7,14 +7,14 @@ import numpy as np
 
 from jaxlook import stats
 from jaxlook.planning.couplets import places
-from jaxlook.planning.couplets.examination import Numbers, main_places
+from jaxlook.planning.couplets.measure_all import NamedValues, main_places
 from jaxlook.planning.couplets.swaps import OTHER, SAME, SHUFFLED
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, judged
 from jaxlook.stats.myopia_gap import CAUSAL
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets import Couplets
 
-ByVariant = Mapping[str, Numbers]
+ByVariant = Mapping[str, NamedValues]
 
 _OURS = "jaxlook's own language; pilot of one seed before it was built"
 _MA = "Ma and Rui 2026, arXiv 2605.07984, on models of text"
@@ -28,7 +28,7 @@ def claims(
   name: str,
   task: Couplets,
   found: ByVariant,
-  untrained: Numbers,
+  untrained: NamedValues,
   layer: int = 1,
 ) -> list[stats.Claim]:
   """The acceptance list of a language, and its controls.
@@ -70,14 +70,14 @@ def modifiers(task: Couplets) -> list[str]:
   return [f"m{i + 1}" for i in range(task.modifiers)]
 
 
-def decided(mine: Numbers, at: str, part: str, head: str = "rewrite"):
+def decided(mine: NamedValues, at: str, part: str, head: str = "rewrite"):
   """Of what fits just one of two classes, the share that fits r', [E]."""
   target, own = (mine[f"{head}/{at}/{part}/{x}/RHY"] for x in ("target", "own"))
   with np.errstate(invalid="ignore"):
     return target / (target + own)
 
 
-def _bounds(task: Couplets, plain: Numbers) -> Iterator[Statement]:
+def _bounds(task: Couplets, plain: NamedValues) -> Iterator[Statement]:
   """Ordinary training reaches the exact loss of the best reader."""
   best: oracle.Reader = "improviser" if task.end_only else "planner"
   near = _NEAR[task.key]
@@ -149,12 +149,14 @@ def _expected_gap(task: Couplets, genre: str) -> tuple[str, dict[str, float]]:
   return f"{words}: nothing is stored at the line break", {"low": least}
 
 
-def _topic(mine: Numbers, place: str, layer: str, field: str, **of: str):
+def _topic(mine: NamedValues, place: str, layer: str, field: str, **of: str):
   kind, genre = of.get("kind", OTHER), of.get("genre", "RHY")
   return mine[f"swap/{kind}/{place}/{layer}/topic/{field}/{genre}"]
 
 
-def _swaps(task: Couplets, plain: Numbers, layer: str) -> Iterator[Statement]:
+def _swaps(
+  task: Couplets, plain: NamedValues, layer: str
+) -> Iterator[Statement]:
   """Where the plan is: moved and left, after ordinary training."""
 
   def swap(id: str, words: str, field: str, values: np.ndarray, **bounds):
@@ -180,7 +182,7 @@ def _swaps(task: Couplets, plain: Numbers, layer: str) -> Iterator[Statement]:
 
 
 def _controls(
-  task: Couplets, plain: Numbers, layer: str
+  task: Couplets, plain: NamedValues, layer: str
 ) -> Iterator[Statement]:
   """Swaps that must not move m1, or not towards the class that is meant."""
   plan = plan_place(task)
@@ -214,7 +216,9 @@ def _controls(
     )
 
 
-def _written(task: Couplets, plain: Numbers, layer: str) -> Iterator[Statement]:
+def _written(
+  task: Couplets, plain: NamedValues, layer: str
+) -> Iterator[Statement]:
   """What the model then writes, under swaps and under steering."""
   plan = plan_place(task)
   at = f"{OTHER}/{plan}/{layer}"
@@ -255,7 +259,7 @@ def _written(task: Couplets, plain: Numbers, layer: str) -> Iterator[Statement]:
 
 
 def _routes(
-  task: Couplets, plain: Numbers, untrained: Numbers, layer: str
+  task: Couplets, plain: NamedValues, untrained: NamedValues, layer: str
 ) -> Iterator[Statement]:
   """Which way the class comes, and what a probe says beside it.
 
@@ -327,7 +331,7 @@ def _routes(
 
 
 def _of_cut(
-  task: Couplets, variant: str, mine: Numbers, layer: str
+  task: Couplets, variant: str, mine: NamedValues, layer: str
 ) -> Iterator[Statement]:
   """Where ordinary training has its plan, a cut one has none."""
   if task.key == "lookup" and task.route == "open":

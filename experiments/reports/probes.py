@@ -44,10 +44,10 @@ def claims(
   """
   by = {each.variant: each for each in found}
   if on_text:
-    at = (ACCURACY, residual_site(config, config.layers), targets.token(2))
+    at = (ACCURACY, residual_site(config, config.layers), targets.token_name(2))
     what, unit = "accuracy of the token n+2 after the last block", "share"
   else:
-    at = (R2, residual_site(config, 1), targets.sine(0))
+    at = (R2, residual_site(config, 1), targets.sine_name(0))
     what, unit = "R^2 of sin(b x_n) after block 1 at n", "R^2"
   claimed: list[stats.Claim] = []
 

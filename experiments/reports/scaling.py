@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxlook import reporting, stats
 from jaxlook.lookahead import scaling
-from jaxlook.lookahead.scaling import MEASURES, Sweep
+from jaxlook.lookahead.scaling import MEASURES, SizeSweep
 from jaxlook.reporting import figures
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, judged
 from jaxlook.stats.myopia_gap import CAUSAL, source_of
@@ -39,7 +39,7 @@ _TITLES = {
 }
 
 
-def claims(sweep: Sweep, bigram: float) -> list[stats.Claim]:
+def claims(sweep: SizeSweep, bigram: float) -> list[stats.Claim]:
   """That gap and bonus are there at every point, and grow along the sweep.
 
   Args:
@@ -62,7 +62,7 @@ def claims(sweep: Sweep, bigram: float) -> list[stats.Claim]:
         " is above 0",
         source_of(stop, WU) if along_size else OURS,
         f"{UNIT} a decade",
-        scaling.line(sweep.x, values).slope,
+        scaling.fit_line(sweep.x, values).slope,
         ABOVE_0,
         PAIRED,
       ),
@@ -83,7 +83,7 @@ def claims(sweep: Sweep, bigram: float) -> list[stats.Claim]:
   return judged([*made, *_beyond_bigrams(sweep, bigram)])
 
 
-def _beyond_bigrams(sweep: Sweep, bigram: float) -> list[Statement]:
+def _beyond_bigrams(sweep: SizeSweep, bigram: float) -> list[Statement]:
   """Whether a point's models use context at all: else no gap can be there."""
   return [
     Statement(
@@ -100,8 +100,8 @@ def _beyond_bigrams(sweep: Sweep, bigram: float) -> list[Statement]:
 
 
 def tables(
-  sweep: Sweep,
-  training: Sweep,
+  sweep: SizeSweep,
+  training: SizeSweep,
   diverged: Mapping[str, Mapping[str, Sequence[int]]],
   counts: Mapping[str, float],
 ) -> dict[str, reporting.Rows]:
@@ -133,7 +133,7 @@ def tables(
 
 
 def losses(
-  sweep: Sweep,
+  sweep: SizeSweep,
   diverged: Mapping[str, Mapping[str, Sequence[int]]],
   counts: Mapping[str, float],
 ) -> reporting.Rows:
@@ -146,7 +146,7 @@ def losses(
   return reporting.variant_table(values, lost, counts)
 
 
-def comparisons(sweep: Sweep) -> dict[str, stats.Comparison]:
+def comparisons(sweep: SizeSweep) -> dict[str, stats.Comparison]:
   """Paired differences by measure and point, where two seeds are left."""
   return {
     f"{measure} at {name}: {high} - {low}": stats.compare(of[high], of[low])
@@ -156,7 +156,7 @@ def comparisons(sweep: Sweep) -> dict[str, stats.Comparison]:
   }
 
 
-def fits(sweep: Sweep) -> reporting.Rows:
+def fits(sweep: SizeSweep) -> reporting.Rows:
   """One row a measure: slope, exponent, and how well each fits."""
   rows = [
     [
@@ -172,7 +172,7 @@ def fits(sweep: Sweep) -> reporting.Rows:
   for measure in MEASURES:
     values = sweep.values(measure)
     straight, curved = (
-      fit(sweep.x, values) for fit in (scaling.line, scaling.power)
+      fit(sweep.x, values) for fit in (scaling.fit_line, scaling.fit_power_law)
     )
     # Two points lie on any curve of two parameters.
     over = len(sweep.x) > 2
@@ -200,7 +200,7 @@ def published() -> reporting.Rows:
   *names, largest = scaling.PUBLISHED
   for first in ("pythia-14m", "pythia-70m"):
     start = names.index(first)
-    fit = scaling.line(x[start:], gap[start:, None])
+    fit = scaling.fit_line(x[start:], gap[start:, None])
     rows.append(
       [
         f"slope a decade, {first} to {largest}",
@@ -220,7 +220,7 @@ def _published_gap() -> tuple[np.ndarray, np.ndarray]:
   )
 
 
-def figure(path: Path, sweep: Sweep, *, title: str, setup: str) -> None:
+def figure(path: Path, sweep: SizeSweep, *, title: str, setup: str) -> None:
   """Draws gap and bonus along the sweep, and the published gap.
 
   Args:

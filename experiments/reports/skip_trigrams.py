@@ -44,7 +44,7 @@ def found_bugs(plan: TrigramPlan, checked: TrigramResults, seed: int) -> Bugs:
   Returns:
     See `trigram_counts.bugs`.
   """
-  return trigram_counts.bugs(
+  return trigram_counts.find_bugs(
     checked.listed[seed], checked.counts[seed], plan.scale.entries
   )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.reports.token_gap_claims import UNIT, Gap
+from experiments.reports.token_gap_claims import UNIT, VariantLosses
 from jaxlook import reporting, stats
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
@@ -37,7 +37,7 @@ Show = Callable[[Sequence[int]], list[str]]
 
 
 def tables(
-  gaps: Sequence[Gap],
+  gaps: Sequence[VariantLosses],
   kinds: Mapping[str, TokenKind],
   windows: np.ndarray,
   show: Show,
@@ -66,7 +66,9 @@ def tables(
   return found
 
 
-def class_table(each: Gap, kinds: Mapping[str, TokenKind]) -> reporting.Rows:
+def class_table(
+  each: VariantLosses, kinds: Mapping[str, TokenKind]
+) -> reporting.Rows:
   """One row a class: its share of tokens, losses, gap and part of the gap.
 
   Args:
@@ -80,7 +82,7 @@ def class_table(each: Gap, kinds: Mapping[str, TokenKind]) -> reporting.Rows:
   rows = [["kind", "class", "share of tokens", "tokens", "causal loss"]]
   rows[0] += ["95% t", "gap", "95% t", "part of the gap", "95% t", "n"]
   for kind in kinds.values():
-    share = token_gap.shares(kind)
+    share = token_gap.class_shares(kind)
     plain = token_gap.class_means(each.plain, kind)
     gap = token_gap.class_means(each.gap, kind)
     for place, label in enumerate(kind.classes):
@@ -111,7 +113,7 @@ def _estimate(values: np.ndarray) -> list[str]:
 
 
 def costly_table(
-  each: Gap, windows: np.ndarray, show: Show, count: int
+  each: VariantLosses, windows: np.ndarray, show: Show, count: int
 ) -> reporting.Rows:
   """The tokens with the largest gap, in their context.
 
@@ -124,7 +126,7 @@ def costly_table(
   Returns:
     A header and the rows; the gap is of the seeds that did not choose.
   """
-  found = token_gap.costliest(each.gap, count)
+  found = token_gap.costliest_tokens(each.gap, count)
   half = len(each.seeds) // 2
   rows = [["before", "token", "after", "gap that chose it", "causal loss"]]
   rows[0] += ["gap of the other seeds", "95% t", "n"]
@@ -149,7 +151,7 @@ def costly_table(
 
 def figure(
   path: Path,
-  gaps: Sequence[Gap],
+  gaps: Sequence[VariantLosses],
   kinds: Mapping[str, TokenKind],
   *,
   title: str,
@@ -202,7 +204,7 @@ def figure(
 
 
 def metrics(
-  each: Gap, kinds: Mapping[str, TokenKind]
+  each: VariantLosses, kinds: Mapping[str, TokenKind]
 ) -> dict[int, dict[str, Any]]:
   """By seed, the loss, the gap and the gap of every class."""
   found: dict[int, dict[str, Any]] = {
@@ -223,7 +225,7 @@ def metrics(
 
 
 def measurements(
-  gaps: Sequence[Gap], kinds: Mapping[str, TokenKind]
+  gaps: Sequence[VariantLosses], kinds: Mapping[str, TokenKind]
 ) -> pa.Table:
   """Every class and every position, one a row for each variant and seed."""
   rows = []

@@ -21,7 +21,7 @@ _FAR = 8  # From how far back on an earlier occurrence counts as far.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Gap:
+class VariantLosses:
   """A variant's losses on held-out text, beside ordinary training's.
 
   Attributes:
@@ -43,7 +43,7 @@ class Gap:
 
 
 def claims(
-  gaps: Sequence[Gap], kinds: Mapping[str, TokenKind]
+  gaps: Sequence[VariantLosses], kinds: Mapping[str, TokenKind]
 ) -> list[stats.Claim]:
   """Where the gap lies, of every variant.
 
@@ -61,7 +61,7 @@ def claims(
   )
 
 
-def _by_position(each: Gap) -> list[Statement]:
+def _by_position(each: VariantLosses) -> list[Statement]:
   """The published curve: at most 0 at the start, then rising."""
   curve = token_gap.by_position(each.gap)
   late = curve[:, -max(curve.shape[1] // 4, 1) :].mean(axis=1)
@@ -101,7 +101,9 @@ def _by_position(each: Gap) -> list[Statement]:
   ]
 
 
-def _by_kind(each: Gap, kinds: Mapping[str, TokenKind]) -> list[Statement]:
+def _by_kind(
+  each: VariantLosses, kinds: Mapping[str, TokenKind]
+) -> list[Statement]:
   """Which of two classes has the larger gap, at equal positions."""
   frequency, distance = kinds[classes.FREQUENCY], kinds[classes.DISTANCE]
   again = kinds[classes.REPEATED].mask(classes.AGAIN)

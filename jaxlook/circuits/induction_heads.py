@@ -45,7 +45,7 @@ class InductionResults(NamedTuple):
   accuracies: Any
 
 
-def measure(
+def measure_induction(
   decoder: Decoder,
   task: Induction,
   params: Any,
@@ -95,7 +95,7 @@ def _measure(
   )
 
 
-def best(scores: Any) -> np.ndarray:
+def best_head(scores: Any) -> np.ndarray:
   """The largest score of any head, [E], of scores [E, L, N]."""
   return np.max(scores, axis=(-2, -1))
 
@@ -112,9 +112,9 @@ def summary(found: InductionResults) -> dict[str, np.ndarray]:
   """
   heads = found.heads
   return {
-    "previous": best(heads.previous),
-    "prefix": best(heads.prefix),
-    "induction": best(heads.prefix * heads.copying),
+    "previous": best_head(heads.previous),
+    "prefix": best_head(heads.prefix),
+    "induction": best_head(heads.prefix * heads.copying),
     "copied_loss": found.copied_loss,
     "accuracy": found.accuracy,
     "in_context": found.in_context,
@@ -122,7 +122,9 @@ def summary(found: InductionResults) -> dict[str, np.ndarray]:
   }
 
 
-def reached(steps: np.ndarray, values: np.ndarray, share: float) -> np.ndarray:
+def step_reached(
+  steps: np.ndarray, values: np.ndarray, share: float
+) -> np.ndarray:
   """The step at which a curve has made a share of its whole change.
 
   Args:
@@ -142,7 +144,7 @@ def reached(steps: np.ndarray, values: np.ndarray, share: float) -> np.ndarray:
   return found
 
 
-class Phase(NamedTuple):
+class PhaseChange(NamedTuple):
   """When a curve changes; each [E].
 
   Attributes:
@@ -158,13 +160,15 @@ class Phase(NamedTuple):
   abruptness: np.ndarray
 
 
-def phase(steps: np.ndarray, values: np.ndarray) -> Phase:
-  """Finds the change of a curve; arguments as of `reached`."""
-  start, end = (reached(steps, values, share) for share in (0.1, 0.9))
-  return Phase(start, end, (end - start) / start)
+def phase_change(steps: np.ndarray, values: np.ndarray) -> PhaseChange:
+  """Finds the change of a curve; arguments as of `step_reached`."""
+  start, end = (step_reached(steps, values, share) for share in (0.1, 0.9))
+  return PhaseChange(start, end, (end - start) / start)
 
 
-def along(found: Mapping[int, InductionResults]) -> dict[str, np.ndarray]:
+def summary_by_step(
+  found: Mapping[int, InductionResults],
+) -> dict[str, np.ndarray]:
   """`summary` of every step, [K, E] by name."""
   every = [summary(each) for each in found.values()]
   return {name: np.stack([each[name] for each in every]) for name in every[0]}

@@ -13,7 +13,7 @@ from jaxlook.models import Decoder
 from jaxlook.tasks.text import cross_entropy
 
 
-class Inside(NamedTuple):
+class ModelView(NamedTuple):
   """What one model computes on the text.
 
   Attributes:
@@ -36,9 +36,9 @@ class Inside(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def look(
+def observe_model(
   decoder: Decoder, params: Any, tokens_1xT: jax.Array, count: int
-) -> Inside:
+) -> ModelView:
   """Runs a model on a text and keeps what is to be seen of it.
 
   Args:
@@ -74,7 +74,7 @@ def look(
     found = cross_entropy(logits_1xTxV[:, :-1], tokens_1xT[:, 1:])
     return jnp.pad(found, ((0, 0), (0, 1)))
 
-  return Inside(
+  return ModelView(
     pattern=jnp.stack([seen[site][0] for site in patterns]),
     neurons=jnp.stack([seen[site][0] for site in neurons])
     if neurons

@@ -15,7 +15,9 @@ from jaxlook.models import Decoder, DecoderConfig, residual_sites
 from jaxlook.models.decoder import Params
 
 
-def read(config: DecoderConfig, params: Params, stream: jax.Array) -> jax.Array:
+def stream_logits(
+  config: DecoderConfig, params: Params, stream: jax.Array
+) -> jax.Array:
   """Logits from a residual stream, by the final LayerNorm and W_U.
 
   Args:
@@ -52,4 +54,4 @@ def logit_lens(
   sites = residual_sites(decoder.config)
   _, seen = capture(decoder, params, tokens, sites)
   stream = jnp.stack([seen[site] for site in sites])
-  return read(decoder.config, params, stream)
+  return stream_logits(decoder.config, params, stream)

@@ -18,7 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.circuits import lens
-from jaxlook.circuits.memory_triggers import Triggers, merge, no_triggers
+from jaxlook.circuits.memory_triggers import (
+  Triggers,
+  merge_triggers,
+  no_triggers,
+)
 from jaxlook.circuits.memory_values import value_rows
 from jaxlook.circuits.weights import unembedding
 from jaxlook.interventions.forward import capture
@@ -26,7 +30,7 @@ from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.decoder import Params
 
 
-class Observed(NamedTuple):
+class StreamResults(NamedTuple):
   """What neurons and layers did on a text.
 
   Attributes:
@@ -53,14 +57,14 @@ SHARES = (
 )
 
 
-def observe(
+def stream_text(
   decoder: Decoder,
   params: Params,
   windows: jax.Array,
   counted: jax.Array,
   tokens: jax.Array,
   top: int,
-) -> Observed:
+) -> StreamResults:
   """Streams a text through a model and watches its feed-forward layers.
 
   Args:
@@ -81,19 +85,19 @@ def observe(
   shape = (decoder.config.layers, decoder.config.hidden_width)
   dtype = params["final_norm"]["scale"].dtype
 
-  def step(carry: Observed, fed) -> tuple[Observed, None]:
+  def step(carry: StreamResults, fed) -> tuple[StreamResults, None]:
     number, window, may = fed
     neurons, shares = _watch(decoder, params, window, tokens)
-    triggers = merge(carry.triggers, neurons, number * batch, may)
+    triggers = merge_triggers(carry.triggers, neurons, number * batch, may)
     total = jax.tree.map(jnp.add, carry.shares, shares)
-    return Observed(triggers, total), None
+    return StreamResults(triggers, total), None
 
   zeros = {name: jnp.zeros(shape[0], dtype) for name in SHARES}
-  start = Observed(no_triggers(shape, top, dtype), zeros)
+  start = StreamResults(no_triggers(shape, top, dtype), zeros)
   numbers = jnp.arange(len(windows), dtype=jnp.int32)
   found, _ = jax.lax.scan(step, start, (numbers, windows, counted))
   means = {name: x / len(windows) for name, x in found.shares.items()}
-  return Observed(found.triggers, means)
+  return StreamResults(found.triggers, means)
 
 
 def feed_forward(
@@ -132,7 +136,7 @@ def _watch(
   folded = unembedding(c, params, fold_norms=True)
 
   def by_lens(stream: jax.Array) -> jax.Array:
-    return jnp.argmax(lens.read(c, params, stream), axis=-1)
+    return jnp.argmax(lens.stream_logits(c, params, stream), axis=-1)
 
   # Layer by layer, for the logits of all together would be large.
   at_residual, at_out = (jax.lax.map(by_lens, x) for x in (residual, out))

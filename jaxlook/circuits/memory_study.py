@@ -50,7 +50,7 @@ class MemorySetup:
   tokens: int = 3
 
 
-class Corpus(NamedTuple):
+class StreamedText(NamedTuple):
   """The text to stream.
 
   Attributes:
@@ -84,12 +84,12 @@ class MemoryResults(NamedTuple):
   following: Any
 
 
-def agreeing(kind: str, whose: str = OWN) -> str:
+def agreement_name(kind: str, whose: str = OWN) -> str:
   """The measure of agreement with triggers of a kind (`KINDS`)."""
   return f"agreement/{kind}/{whose}"
 
 
-def ending(count: int, measure: str) -> str:
+def ending_name(count: int, measure: str) -> str:
   """The measure of endings of so many tokens: a field of `Patterns`."""
   return f"last {count}/{measure}"
 
@@ -99,12 +99,14 @@ ENTROPY, LIVE = "entropy of values", "live neurons"
 AMONG_CONFIDENT = "among the most confident"
 
 
-def confident_agreement(kind: str) -> str:
+def confident_name(kind: str) -> str:
   """Agreement of the most confident values, in `MemoryResults.overall`."""
   return f"agreement/{kind}/most confident"
 
 
-def corpus(inputs: Any, following: Any, setup: MemorySetup) -> Corpus:
+def streamed_text(
+  inputs: Any, following: Any, setup: MemorySetup
+) -> StreamedText:
   """Lays windows out in batches.
 
   Args:
@@ -127,7 +129,7 @@ def corpus(inputs: Any, following: Any, setup: MemorySetup) -> Corpus:
     np.asarray(x[:count], np.int32) for x in (inputs, following)
   )
   shape = (-1, setup.batch, inputs.shape[1])
-  return Corpus(
+  return StreamedText(
     inputs.reshape(shape),
     distinct_prefixes(inputs).reshape(shape),
     following,
@@ -135,15 +137,15 @@ def corpus(inputs: Any, following: Any, setup: MemorySetup) -> Corpus:
   )
 
 
-def examine(
-  decoder: Decoder, params: Any, text: Corpus, setup: MemorySetup
+def measure_memories(
+  decoder: Decoder, params: Any, text: StreamedText, setup: MemorySetup
 ) -> MemoryResults:
   """Takes the feed-forward layers of the models of one variant apart.
 
   Args:
     decoder: the model; one without cuts shares its program with all such.
     params: parameters with a leading seed axis E.
-    text: the text to stream, from `corpus`.
+    text: the text to stream, from `streamed_text`.
     setup: what to keep.
 
   Returns:
@@ -155,13 +157,13 @@ def examine(
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
 def _examine(
-  decoder: Decoder, setup: MemorySetup, params: Any, text: Corpus
+  decoder: Decoder, setup: MemorySetup, params: Any, text: StreamedText
 ) -> MemoryResults:
   """What is found with the parameters of one seed."""
   config = decoder.config
   values = read_values(config, params, setup.tokens)
   says = values.token[..., 0]
-  triggers, shares = memories.observe(
+  triggers, shares = memories.stream_text(
     decoder, params, text.inputs, text.counted, says, setup.top
   )
   following = text.following[triggers.window, triggers.position]
@@ -183,18 +185,18 @@ def _examine(
   overall = {}
   for kind in KINDS:
     found = agreed[kind]
-    by_layer[agreeing(kind)] = found.own
-    by_layer[agreeing(kind, OTHERS)] = found.others
-    by_layer[agreeing(kind, COMMONEST)] = found.commonest
-    overall[confident_agreement(kind)] = _mean(found.each, confident & live)
+    by_layer[agreement_name(kind)] = found.own
+    by_layer[agreement_name(kind, OTHERS)] = found.others
+    by_layer[agreement_name(kind, COMMONEST)] = found.commonest
+    overall[confident_name(kind)] = _mean(found.each, confident & live)
   for count in range(1, LONGEST + 1):
     shared = jax.vmap(patterns)(ends[..., :count], triggers.fired)
     for name, each in shared._asdict().items():
-      by_layer[ending(count, name)] = jax.vmap(_mean)(each, live)
+      by_layer[ending_name(count, name)] = jax.vmap(_mean)(each, live)
   return MemoryResults(by_layer, overall, triggers, values, following)
 
 
-def random_patterns(text: Corpus, top: int) -> dict[str, float]:
+def random_patterns(text: StreamedText, top: int) -> dict[str, float]:
   """What random prefixes of the text have in common: the level of chance.
 
   Args:
@@ -202,7 +204,7 @@ def random_patterns(text: Corpus, top: int) -> dict[str, float]:
     top: prefixes in a set, k.
 
   Returns:
-    By the names of `ending`, means over many sets.
+    By the names of `ending_name`, means over many sets.
   """
   inputs = np.asarray(text.inputs).reshape(-1, text.inputs.shape[-1])
   places = np.flatnonzero(np.asarray(text.counted).ravel())
@@ -211,7 +213,7 @@ def random_patterns(text: Corpus, top: int) -> dict[str, float]:
   ends = endings(jnp.asarray(inputs), window, position, LONGEST)
   every = jnp.ones(drawn.shape, bool)
   return {
-    ending(count, name): float(jnp.mean(each))
+    ending_name(count, name): float(jnp.mean(each))
     for count in range(1, LONGEST + 1)
     for name, each in patterns(ends[..., :count], every)._asdict().items()
   }

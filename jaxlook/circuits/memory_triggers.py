@@ -54,7 +54,7 @@ def no_triggers(
   return Triggers(jnp.full((*shape, top), -jnp.inf, dtype), none, none)
 
 
-def merge(
+def merge_triggers(
   found: Triggers,
   coefficients: jax.Array,
   first: jax.Array | int,

@@ -1,9 +1,9 @@
 """The microscope: all that a few models compute on one text, as plain data.
 
-`gather` takes the models apart; `jaxlook.circuits.page` shows what it returns,
-and documents it key by key. Influence is of the function that a model computes
-(`forward_only`), not of the gradients that its training kept: those are zero
-wherever the variant cuts them.
+`page_data` takes the models apart; `jaxlook.circuits.page` shows what it
+returns, and documents it key by key. Influence is of the function that a model
+computes (`forward_only`), not of the gradients that its training kept: those
+are zero wherever the variant cuts them.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import models, stats
-from jaxlook.circuits.inside import look
+from jaxlook.circuits.inside import observe_model
 from jaxlook.circuits.weights import unembedding
 from jaxlook.errors import SettingError
 from jaxlook.interventions.forward import forward_only
@@ -48,7 +48,7 @@ class Specimen:
   seeds: tuple[int, ...]
 
 
-def gather(
+def page_data(
   specimens: Sequence[Specimen],
   text: str,
   tokenizer: Tokenizer,
@@ -76,7 +76,7 @@ def gather(
       positions; the seed is not in every specimen; or a loss is not finite.
   """
   config = specimens[0].decoder.config
-  tokens = encoded(config, text, tokenizer)
+  tokens = encode_text(config, text, tokenizer)
   shared = _shared(specimens)
   seed = choose_seed(specimens, seed)
   tokens_1xT = jnp.asarray(tokens, jnp.int32)[None]
@@ -122,7 +122,7 @@ def choose_seed(specimens: Sequence[Specimen], asked: int | None) -> int:
   return shared[0] if asked is None else asked
 
 
-def encoded(
+def encode_text(
   config: models.DecoderConfig, text: str, tokenizer: Tokenizer
 ) -> np.ndarray:
   """The tokens of a text, if a model can read them.
@@ -231,7 +231,9 @@ def _variant(
   index = specimen.seeds.index(seed)
   params = jax.tree.map(lambda x: jnp.asarray(x[index]), specimen.params)
   decoder = forward_only(specimen.decoder)
-  seen = jax.tree.map(np.asarray, look(decoder, params, tokens_1xT, TOP))
+  seen = jax.tree.map(
+    np.asarray, observe_model(decoder, params, tokens_1xT, TOP)
+  )
   out = np.asarray(unembedding(decoder.config, params, fold_norms=True))
   return {
     "name": specimen.name,

@@ -52,14 +52,14 @@ class HeadCircuits(NamedTuple):
   context: jax.Array
 
 
-class Table(NamedTuple):
+class SourceTable(NamedTuple):
   """For every head and source, where it is seen and what it does.
 
   Attributes:
     destinations: the tokens that look at the source most, integer [N, V, M].
-    looks: how much, as of `parts`, descending, [N, V, M].
+    looks: how much, as of `effect_parts`, descending, [N, V, M].
     outputs: the tokens whose logit the source raises most, integer [N, V, M].
-    writes: by how much, as of `parts`, descending, [N, V, M].
+    writes: by how much, as of `effect_parts`, descending, [N, V, M].
   """
 
   destinations: jax.Array
@@ -76,8 +76,8 @@ class Trigrams(NamedTuple):
     source: token that occurs earlier.
     destination: token that looks back at it.
     output: token that comes next.
-    look: as of `parts`.
-    write: as of `parts`.
+    look: as of `effect_parts`.
+    write: as of `effect_parts`.
   """
 
   head: Any
@@ -160,7 +160,7 @@ def head_circuits(
   )
 
 
-def parts(
+def effect_parts(
   circuits: HeadCircuits,
   source: jax.Array,
   destination: jax.Array,
@@ -186,7 +186,9 @@ def parts(
   return _look(c, score, c.typical[:, destination]), write
 
 
-def table(circuits: HeadCircuits, entries: int, *, block: int = 64) -> Table:
+def strongest_entries(
+  circuits: HeadCircuits, entries: int, *, block: int = 64
+) -> SourceTable:
   """The strongest destinations and outputs of every source.
 
   As an effect is a product of factors that are at least 0 where it matters, the
@@ -205,7 +207,7 @@ def table(circuits: HeadCircuits, entries: int, *, block: int = 64) -> Table:
   c = circuits
   tokens = jnp.arange(len(c.kept))
 
-  def one(source: tuple[jax.Array, jax.Array, jax.Array]) -> Table:
+  def one(source: tuple[jax.Array, jax.Array, jax.Array]) -> SourceTable:
     token, key, value = source
     score = jnp.einsum("nvh,nh->nv", c.query, key)
     write = jnp.einsum("nh,nhv->nv", value, c.out)
@@ -215,18 +217,18 @@ def table(circuits: HeadCircuits, entries: int, *, block: int = 64) -> Table:
     write = jnp.where(kept, write, -jnp.inf)
     looks, destinations = jax.lax.top_k(look, entries)
     writes, outputs = jax.lax.top_k(write, entries)
-    return Table(destinations, looks, outputs, writes)
+    return SourceTable(destinations, looks, outputs, writes)
 
   sources = (tokens, *(jnp.moveaxis(x, 1, 0) for x in (c.key, c.value)))
   found = jax.lax.map(one, sources, batch_size=block)
-  return cast(Table, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found))
+  return cast(SourceTable, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found))
 
 
-def listed(table: Table, kept: jax.Array, sources: int) -> Trigrams:
+def top_trigrams(table: SourceTable, kept: jax.Array, sources: int) -> Trigrams:
   """The skip-trigrams of the sources with the strongest ones.
 
   Args:
-    table: from `table`.
+    table: from `strongest_entries`.
     kept: which sources may be listed, bool [V].
     sources: how many a head.
 
@@ -234,17 +236,17 @@ def listed(table: Table, kept: jax.Array, sources: int) -> Trigrams:
     Every destination with every output of those sources, N x sources x M x M in
     this order, strongest sources first.
   """
-  best = table.looks[..., 0] * table.writes[..., 0]
+  best = strongest_entries.looks[..., 0] * strongest_entries.writes[..., 0]
   _, chosen = jax.lax.top_k(jnp.where(kept[None], best, -jnp.inf), sources)
 
   def of_chosen(x: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, chosen[..., None], axis=1)
 
-  rows = [of_chosen(x) for x in table]
+  rows = [of_chosen(x) for x in strongest_entries]
   destination, look = (x[..., :, None] for x in rows[:2])
   output, write = (x[..., None, :] for x in rows[2:])
   head = jnp.arange(len(chosen))[:, None, None, None]
-  shape = (*chosen.shape, *table.looks.shape[-1:] * 2)
+  shape = (*chosen.shape, *strongest_entries.looks.shape[-1:] * 2)
   return Trigrams(
     *(
       jnp.broadcast_to(x, shape).reshape(-1)

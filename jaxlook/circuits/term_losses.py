@@ -133,7 +133,7 @@ class PathTermResults(NamedTuple):
   composition: Mapping[str, np.ndarray]
 
 
-def measure(
+def measure_path_terms(
   task: Task, batch: Batch, variant: str, decoder: Decoder, seeds, params
 ) -> PathTermResults:
   """Measures the path terms of one variant's models.
@@ -176,7 +176,7 @@ def _measure(
   return term_losses(decoder, task, params, batch), scores
 
 
-def measures(
+def named_values(
   found: Sequence[PathTermResults], vocab_size: int
 ) -> dict[str, dict[str, dict[int, float]]]:
   """Losses, reductions and composition scores.

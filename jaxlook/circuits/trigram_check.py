@@ -132,11 +132,11 @@ def make_plan(
   triples = np.stack(
     [held_out[window, at] for at in (rng.integers(place), place, place + 1)]
   )
-  counts = trigram_counts.count(windows, *triples)
+  counts = trigram_counts.count_trigrams(windows, *triples)
   return TrigramPlan(held_out, windows, probability, scale, triples, counts)
 
 
-def check(
+def measure_trigrams(
   plan: TrigramPlan, variant: str, decoder: Decoder, seeds, params
 ) -> TrigramResults:
   """Lists the skip-trigrams of one variant's models and counts them.
@@ -168,7 +168,7 @@ def check(
     for seed in range(len(seeds))
   ]
   mixed = [
-    trigram_counts.mixed(each, seed)
+    trigram_counts.shuffled_tokens(each, seed)
     for seed, each in zip(seeds, listed, strict=True)
   ]
   # In one pass over the text.
@@ -176,7 +176,7 @@ def check(
     np.concatenate([np.asarray(each[column]) for each in (*listed, *mixed)])
     for column in range(1, 4)
   ]
-  counts = trigram_counts.count(plan.windows, *together)
+  counts = trigram_counts.count_trigrams(plan.windows, *together)
   split = [
     Counts(*parts)
     for parts in zip(
@@ -212,10 +212,10 @@ def _read(
   circuits = skip_trigrams.head_circuits(
     decoder, params, tokens, probability, floor=scale.floor
   )
-  table = skip_trigrams.table(circuits, scale.entries)
-  look, write = skip_trigrams.parts(circuits, *drawn)
+  table = skip_trigrams.strongest_entries(circuits, scale.entries)
+  look, write = skip_trigrams.effect_parts(circuits, *drawn)
   return (
-    skip_trigrams.listed(table, circuits.kept, scale.sources),
+    skip_trigrams.top_trigrams(table, circuits.kept, scale.sources),
     jnp.sum(look * write, axis=0),
     jnp.mean(cross_entropy(models.apply(decoder, params, tokens), targets)),
   )

@@ -82,7 +82,7 @@ class Bugs(NamedTuple):
   second: np.ndarray
 
 
-def count(
+def count_trigrams(
   windows: np.ndarray,
   source: np.ndarray,
   destination: np.ndarray,
@@ -130,7 +130,7 @@ def count(
   )
 
 
-def bugs(
+def find_bugs(
   trigrams: Trigrams,
   counts: Counts,
   entries: int,
@@ -142,7 +142,7 @@ def bugs(
 
   Args:
     trigrams: from `listed`.
-    counts: of the same, from `count`.
+    counts: of the same, from `count_trigrams`.
     entries: destinations and outputs of each source, M.
     enough: times that the destination must have followed the source before it
       counts that the output never did.
@@ -190,7 +190,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
   return float(np.corrcoef(*ranks)[0, 1])
 
 
-def mixed(trigrams: Trigrams, seed: int) -> Trigrams:
+def shuffled_tokens(trigrams: Trigrams, seed: int) -> Trigrams:
   """A random table of the same tokens: every column in an order of its own.
 
   Args:

@@ -46,7 +46,7 @@ def head_weights(
     config: the decoder's shape.
     params: its parameters, of one seed.
     fold_norms: whether what reads the residual stream takes over the linear
-      part of the LayerNorm before it, see `folded`. Off, the weights are as
+      part of the LayerNorm before it, see `fold_norm`. Off, the weights are as
       they are stored.
 
   Returns:
@@ -61,7 +61,7 @@ def head_weights(
       part = block["attention"][name]
       kernel, bias = part["kernel"], part["bias"]
       if fold_norms:
-        kernel, bias = folded(block["attention_norm"], kernel, bias)
+        kernel, bias = fold_norm(block["attention_norm"], kernel, bias)
       kernels[name] = jnp.moveaxis(
         kernel.reshape(c.width, c.heads, c.head_width), 1, 0
       )
@@ -78,7 +78,7 @@ def head_weights(
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
 
 
-def folded(
+def fold_norm(
   norm: Any, kernel: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """A kernel that reads the stream without the LayerNorm before it.
@@ -125,5 +125,5 @@ def unembedding(
     kernel = params["head"]["kernel"]
   if fold_norms:
     zero = jnp.zeros(kernel.shape[1], kernel.dtype)
-    kernel, _ = folded(params["final_norm"], kernel, zero)
+    kernel, _ = fold_norm(params["final_norm"], kernel, zero)
   return kernel

@@ -43,7 +43,7 @@ class Usefulness(NamedTuple):
   by_distance: jax.Array
 
 
-def removal(
+def edge_removal(
   decoder: Decoder,
   params: Params,
   inputs: jax.Array,
@@ -107,7 +107,7 @@ def removal(
 
   def edits_without(edge_TxS: jax.Array) -> Edits:
     if how == "renormalise":
-      without = renormalised(att_BxNxTxS, edge_TxS)
+      without = renormalise_without(att_BxNxTxS, edge_TxS)
       return {pattern_site: lambda _: without}
     # A pattern of nothing but the edge reads the very values that the variant
     # reads there, be they its own, zeros or a teacher's.
@@ -142,7 +142,7 @@ def usefulness(rise: jax.Array) -> Usefulness:
   measured one distance at a time, not together.
 
   Args:
-    rise: by distance and query, [T, T], from `removal`; floating.
+    rise: by distance and query, [T, T], from `edge_removal`; floating.
 
   Returns:
     The rises by key and by distance.
@@ -166,7 +166,9 @@ def usefulness(rise: jax.Array) -> Usefulness:
   )
 
 
-def renormalised(att_BxNxTxS: jax.Array, edge_TxS: jax.Array) -> jax.Array:
+def renormalise_without(
+  att_BxNxTxS: jax.Array, edge_TxS: jax.Array
+) -> jax.Array:
   """The pattern with the weight of some edges spread over the others.
 
   Args:

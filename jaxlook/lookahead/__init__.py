@@ -4,10 +4,10 @@ Each module is one measure.
 """
 
 from jaxlook.lookahead import (
-  anatomy,
   future_lens,
-  geometry,
   gradient_anatomy,
+  gradient_by_distance,
+  gradient_directions,
   horizon,
   influence,
   local_myopia,
@@ -18,10 +18,10 @@ from jaxlook.lookahead import (
 )
 
 __all__ = [
-  "anatomy",
   "future_lens",
-  "geometry",
   "gradient_anatomy",
+  "gradient_by_distance",
+  "gradient_directions",
   "horizon",
   "influence",
   "local_myopia",

@@ -58,9 +58,9 @@ from jaxlook.lookahead.future_pairs import (
   other_states,
 )
 from jaxlook.lookahead.soft_prompt import (
-  NOWHERE,
+  NO_LAYER,
   decode,
-  prompt_of,
+  prompt_from_text,
   train_prompt,
 )
 from jaxlook.models import Decoder
@@ -119,8 +119,8 @@ class LensResults(NamedTuple):
   scored: dict[str, MethodScores]
 
 
-class Chosen(NamedTuple):
-  """A method's scores at one layer, by seed; see `at_chosen`.
+class LayerScores(NamedTuple):
+  """A method's scores at one layer, by seed; see `at_best_layer`.
 
   Attributes:
     layer: the layer; None where the method reads none.
@@ -214,7 +214,7 @@ def measure_prompts(
   """
   fitted, chosen, scored = data
   learned_key, alone_key = jax.random.split(key)
-  fixed = prompt_of(decoder, params, tokens)
+  fixed = prompt_from_text(decoder, params, tokens)
   # In one array, for one prompt decodes them all.
   rows = jnp.concatenate(
     [
@@ -259,11 +259,11 @@ def measure_prompts(
   layers = decoder.config.layers + 1
   choosing, found = jax.lax.map(at_layer, jnp.arange(layers))
   unused = scored.states[:, 0]
-  alone = train(alone_key, NOWHERE, fitted.states[:, 0])
-  said = say(alone, NOWHERE, unused[:1])
+  alone = train(alone_key, NO_LAYER, fitted.states[:, 0])
+  said = say(alone, NO_LAYER, unused[:1])
   stateless = {
     NO_STATE: jnp.broadcast_to(said, scored.tokens.shape),
-    FED_NO_STATE: say(alone, NOWHERE, unused, scored.tokens),
+    FED_NO_STATE: say(alone, NO_LAYER, unused, scored.tokens),
   }
   return LensResults(
     _scores({LEARNED: choosing}, chosen),
@@ -294,7 +294,7 @@ def _scores(
   }
 
 
-def at_chosen(measured: LensResults, method: str, tau: int) -> Chosen:
+def at_best_layer(measured: LensResults, method: str, tau: int) -> LayerScores:
   """The scores of a method at the layer that is best where it was fitted.
 
   Choosing by what is scored would make it look better than it is.
@@ -316,4 +316,4 @@ def at_chosen(measured: LensResults, method: str, tau: int) -> Chosen:
     fitted_ExL = np.asarray(measured.fitted[chooser].accuracy)[..., tau - 1]
     layer = int(fitted_ExL.mean(axis=0).argmax())
   accuracy, agreement = (np.asarray(x)[:, layer or 0, tau - 1] for x in scores)
-  return Chosen(layer, accuracy, agreement)
+  return LayerScores(layer, accuracy, agreement)

@@ -9,7 +9,7 @@ import optax
 
 from jaxlook import models
 from jaxlook.lookahead.future_pairs import LensSetup, StatePairs
-from jaxlook.lookahead.soft_prompt import descend
+from jaxlook.lookahead.soft_prompt import minimise
 from jaxlook.models import Decoder, residual_site
 from jaxlook.models.decoder import Params
 from jaxlook.probing import linear
@@ -73,7 +73,7 @@ def logits_guesses(
 ) -> jax.Array:
   """The linear map to logits: fits on some pairs and decodes others.
 
-  Softmax regression on standardised states from zero weights, by `descend`.
+  Softmax regression on standardised states from zero weights, by `minimise`.
 
   Args:
     key: a PRNG key, consumed; decides the batches.
@@ -103,7 +103,7 @@ def logits_guesses(
     # A sum over tau, for these are separate maps fitted side by side.
     return jnp.sum(jnp.mean(losses_BxK, axis=0))
 
-  weights = descend(
+  weights = minimise(
     nats,
     (
       jnp.zeros((width, horizon, vocab_size), dtype),

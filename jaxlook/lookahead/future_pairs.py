@@ -1,8 +1,8 @@
 """What the future lens decodes: pairs of a state and the tokens after it.
 
 A pair is a sequence and a position n of it: the residual stream there at every
-layer, and the tokens n + 1 .. n + K. `prepare` runs a model and collects them;
-`skip_bigram` says what is known of the tokens without a model.
+layer, and the tokens n + 1 .. n + K. `prepare_pairs` runs a model and collects
+them; `skip_bigram` says what is known of the tokens without a model.
 """
 
 import dataclasses
@@ -109,7 +109,7 @@ class StatePairs(NamedTuple):
 
 
 class LensPairs(NamedTuple):
-  """Pairs of a model; see `prepare`.
+  """Pairs of a model; see `prepare_pairs`.
 
   Attributes:
     fitted: to fit on.
@@ -122,7 +122,7 @@ class LensPairs(NamedTuple):
   scored: StatePairs
 
 
-def collect(
+def collect_pairs(
   key: jax.Array,
   decoder: Decoder,
   params: Params,
@@ -178,7 +178,7 @@ def collect(
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
 
 
-def prepare(
+def prepare_pairs(
   key: jax.Array,
   decoder: Decoder,
   params: Params,
@@ -200,18 +200,18 @@ def prepare(
     The pairs.
 
   Raises:
-    ValueError: as `collect`.
+    ValueError: as `collect_pairs`.
   """
   fit_key, score_key = jax.random.split(key)
   horizon = setup.horizon
-  fitted = collect(
+  fitted = collect_pairs(
     fit_key, decoder, params, fit_on, setup.fit_positions, horizon
   )
   every = setup.fit_positions // setup.score_positions
   return LensPairs(
     fitted,
     jax.tree.map(lambda x: x[::every], fitted),
-    collect(
+    collect_pairs(
       score_key, decoder, params, score_on, setup.score_positions, horizon
     ),
   )

@@ -1,8 +1,9 @@
 """All measures of the gradient anatomy on the seeds of one variant.
 
-Puts together what `anatomy`, `influence`, `geometry` and `edges` measure of one
-model, for all seeds in one program each, with what follows from the inner
-products: shares by distance, summed over heads or head by head.
+Puts together what `gradient_by_distance`, `influence`, `gradient_directions`
+and `attention_edges` measure of one model, for all seeds in one program each,
+with what follows from the inner products: shares by distance, summed over heads
+or head by head.
 """
 
 import functools
@@ -14,13 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.interventions import attention_edges
-from jaxlook.lookahead import anatomy, geometry
-from jaxlook.lookahead.influence import influence, parameter_influence, total
+from jaxlook.lookahead import gradient_by_distance, gradient_directions
+from jaxlook.lookahead.influence import (
+  influence,
+  parameter_influence,
+  total_influence,
+)
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Batch, Task
 
-KINDS = anatomy.Split._fields
-HOWS = ("renormalise", "mean")
+KINDS = gradient_by_distance.InnerProducts._fields
+CUT_METHODS = ("renormalise", "mean")
 MOST_COPIED = 10**8
 """Numbers in the copies of a model's parameters, one for each position."""
 
@@ -34,7 +39,7 @@ class AnatomyResults(NamedTuple):
     parameter_influence: |dL_i/dtheta_j| over all parameters, [E, T, T]; NaN for
       models whose T copies of the parameters exceed `MOST_COPIED` numbers.
     rises: the rise of the loss when the edges of a distance are cut, by way of
-      cutting (`HOWS`), layer, distance and query, [E, L, T, T].
+      cutting (`CUT_METHODS`), layer, distance and query, [E, L, T, T].
   """
 
   grams: Mapping[str, Any]
@@ -43,7 +48,7 @@ class AnatomyResults(NamedTuple):
   rises: Mapping[str, Any]
 
 
-def examine(
+def measure_anatomy(
   decoder: Decoder, task: Task, params: Any, batch: Batch
 ) -> AnatomyResults:
   """Takes the models of one variant apart on a batch.
@@ -60,7 +65,7 @@ def examine(
   Raises:
     ValueError: the variant changes the forward pass.
   """
-  plain = geometry.uncut(decoder, "auto")
+  plain = gradient_directions.without_cuts(decoder, "auto")
   return jax.tree.map(np.asarray, _examine(plain, task, params, batch))
 
 
@@ -72,13 +77,13 @@ def _examine(
 ) -> AnatomyResults:
   """What is found with the parameters of one seed."""
   losses = functools.partial(task.loss, batch=batch)
-  layers = anatomy.split(
+  layers = gradient_by_distance.inner_products(
     decoder, params, batch.inputs, lambda outputs: jnp.mean(losses(outputs))
   )
   length = batch.inputs.shape[1]
   of_parameters = jnp.full((length, length), jnp.nan)
   if length * sum(x.size for x in jax.tree.leaves(params)) <= MOST_COPIED:
-    of_parameters = total(
+    of_parameters = total_influence(
       parameter_influence(decoder, params, batch.inputs, losses)
     )
   return AnatomyResults(
@@ -91,18 +96,18 @@ def _examine(
     rises={
       how: jnp.stack(
         [
-          attention_edges.removal(
+          attention_edges.edge_removal(
             decoder, params, batch.inputs, losses, layer=layer, how=how
           )
           for layer in range(decoder.config.layers)
         ]
       )
-      for how in HOWS
+      for how in CUT_METHODS
     },
   )
 
 
-def shares(gram: np.ndarray) -> dict[str, np.ndarray]:
+def distance_shares(gram: np.ndarray) -> dict[str, np.ndarray]:
   """Both shares by distance, over all heads together.
 
   Args:
@@ -114,26 +119,26 @@ def shares(gram: np.ndarray) -> dict[str, np.ndarray]:
   # In NumPy, for JAX would round to float32 what must sum to one.
   together: Any = gram.astype(np.float64).sum(axis=2)
   return {
-    "norm": np.asarray(anatomy.norm_share(together)),
-    "signed": np.asarray(anatomy.signed_share(together)),
+    "norm": np.asarray(gradient_by_distance.norm_share(together)),
+    "signed": np.asarray(gradient_by_distance.signed_share(together)),
   }
 
 
-def directions(
+def measure_directions(
   decoder: Decoder, task: Task, params: Any, batch: Batch
 ) -> dict[str, np.ndarray]:
-  """`geometry.compare_gradients` of all seeds, each [E].
+  """`gradient_directions.compare_gradients` of all seeds, each [E].
 
   Args:
-    decoder: as of `examine`.
-    task: as of `examine`.
-    params: as of `examine`.
-    batch: as of `examine`.
+    decoder: as of `measure_anatomy`.
+    task: as of `measure_anatomy`.
+    params: as of `measure_anatomy`.
+    batch: as of `measure_anatomy`.
 
   Raises:
-    ValueError: as `examine`.
+    ValueError: as `measure_anatomy`.
   """
-  plain = geometry.uncut(decoder, "auto")
+  plain = gradient_directions.without_cuts(decoder, "auto")
   found = _directions(plain, task, params, batch)
   return {name: np.asarray(values) for name, values in found.items()}
 
@@ -143,7 +148,7 @@ def directions(
 def _directions(
   decoder: Decoder, task: Task, params: Any, batch: Batch
 ) -> dict[str, jax.Array]:
-  return geometry.compare_gradients(
+  return gradient_directions.compare_gradients(
     decoder,
     params,
     batch.inputs,
@@ -151,7 +156,7 @@ def _directions(
   )
 
 
-def used(rises: np.ndarray) -> Any:
-  """`edges.usefulness` of every seed and layer of [E, L, T, T]."""
+def edge_usefulness(rises: np.ndarray) -> Any:
+  """`attention_edges.usefulness` of every seed and layer of [E, L, T, T]."""
   each = jax.vmap(jax.vmap(attention_edges.usefulness))(jnp.asarray(rises))
   return jax.tree.map(np.asarray, each)

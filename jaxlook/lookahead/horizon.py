@@ -26,7 +26,7 @@ STOPS = ("residual", "kv")
 CLOSED = 0.9
 """The fraction of the gap whose smallest horizon is reported."""
 
-Values = Mapping[str, Mapping[int, float]]
+LossByVariant = Mapping[str, Mapping[int, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +75,11 @@ class HorizonSweep:
     """
     names = [CAUSAL]
     for stop in STOPS:
-      names += [horizon(h, stop) for h in self.horizons]
+      names += [horizon_name(h, stop) for h in self.horizons]
       names += [f"leak:{beta:g}/{stop}" for beta in self.leaks]
       names += [f"offset:{d}/{stop}" for d in self.offsets]
       names += [
-        horizon(h, stop, part)
+        horizon_name(h, stop, part)
         for part in ("keys", "values")
         for h in self.part_horizons
       ]
@@ -91,7 +91,7 @@ class HorizonSweep:
     )
 
 
-def horizon(h: int, stop: str, part: str = "") -> str:
+def horizon_name(h: int, stop: str, part: str = "") -> str:
   """The name of the arm with gradient from up to h positions later.
 
   Args:
@@ -104,12 +104,12 @@ def horizon(h: int, stop: str, part: str = "") -> str:
 
 def blocked_layers(layers: int, stop: str) -> dict[int, str]:
   """The arms in which one layer alone is myopic, by that layer."""
-  return _one_layer(layers, horizon(0, stop), CAUSAL)
+  return _one_layer(layers, horizon_name(0, stop), CAUSAL)
 
 
 def open_layers(layers: int, stop: str) -> dict[int, str]:
   """The arms in which one layer alone is not myopic, by that layer."""
-  return _one_layer(layers, CAUSAL, horizon(0, stop))
+  return _one_layer(layers, CAUSAL, horizon_name(0, stop))
 
 
 def _one_layer(layers: int, one: str, others: str) -> dict[int, str]:
@@ -119,7 +119,7 @@ def _one_layer(layers: int, one: str, others: str) -> dict[int, str]:
   }
 
 
-def losses(values: Values, names: Sequence[str]) -> np.ndarray:
+def loss_array(values: LossByVariant, names: Sequence[str]) -> np.ndarray:
   """The losses of arms as an array.
 
   Args:
@@ -139,7 +139,7 @@ def losses(values: Values, names: Sequence[str]) -> np.ndarray:
   )
 
 
-def closed(losses_RxE: np.ndarray) -> np.ndarray:
+def gap_closed(losses_RxE: np.ndarray) -> np.ndarray:
   """The fraction of the gap closed, seed by seed.
 
   Args:
@@ -160,7 +160,7 @@ def smallest_closing(
 
   Args:
     horizons: R horizons, ascending; the last is ordinary training's N - 1.
-    closed_RxE: fractions closed, from `closed`.
+    closed_RxE: fractions closed, from `gap_closed`.
     share: the share of the gap, positive.
 
   Returns:
@@ -171,7 +171,7 @@ def smallest_closing(
   return np.array([math.nan if r is None else horizons[r] for r in rows])
 
 
-def crossing(
+def interpolated_closing(
   horizons: Sequence[int], closed_RxE: np.ndarray, share: float = CLOSED
 ) -> np.ndarray:
   """Where the fraction closed first reaches a share, between the h of the dial.
@@ -212,7 +212,7 @@ def _first_closing(closed_RxE: np.ndarray, share: float) -> list[int | None]:
   return found
 
 
-def interval(values_E: np.ndarray) -> stats.Interval | None:
+def seed_interval(values_E: np.ndarray) -> stats.Interval | None:
   """The mean over the seeds that have a value; None below two of them."""
   finite = values_E[np.isfinite(values_E)]
   if len(finite) < 2:

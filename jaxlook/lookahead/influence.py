@@ -56,7 +56,7 @@ def influence(
   """
   config = decoder.config
   sites = residual_sites(config)
-  zeros, run = movable(decoder, params, inputs, sites)
+  zeros, run = perturbable(decoder, params, inputs, sites)
 
   def lossy(moved: Moved) -> jax.Array:
     losses_BxT = losses(run(moved)[0])
@@ -95,7 +95,7 @@ def parameter_influence(
     By group of parameters, the norm of dL_i/dtheta_j over the group, [T, T], i
     before j, where L_i is the mean over sequences. The groups are
     `block_L/attention`, `block_L/mlp`, and `rest` for LayerNorms, embeddings
-    and head; `total` puts them together.
+    and head; `total_influence` puts them together.
 
   Raises:
     ValueError: as `Decoder`.
@@ -108,7 +108,7 @@ def parameter_influence(
   )
   # Row j of the table is used at j alone: its derivative is the stream's at j.
   entry = residual_site(decoder.config, 0)
-  zeros, _ = movable(decoder, params, inputs, [entry])
+  zeros, _ = perturbable(decoder, params, inputs, [entry])
   moved_TxD = zeros[entry][0]
 
   def lossy(copies: Params, moved_TxD: jax.Array) -> jax.Array:
@@ -137,7 +137,7 @@ def parameter_influence(
   return jax.lax.map(of_loss, jnp.eye(length, dtype=losses_T.dtype))
 
 
-def total(groups: Mapping[str, jax.Array]) -> jax.Array:
+def total_influence(groups: Mapping[str, jax.Array]) -> jax.Array:
   """The norm over all groups of parameters.
 
   Args:
@@ -149,7 +149,7 @@ def total(groups: Mapping[str, jax.Array]) -> jax.Array:
   return jnp.sqrt(sum((x**2 for x in groups.values()), jnp.zeros(())))
 
 
-def movable(
+def perturbable(
   decoder: Decoder, params: Params, inputs: jax.Array, sites: Iterable[str]
 ) -> tuple[dict[str, jax.Array], Callable[[Moved], tuple[jax.Array, Moved]]]:
   """The decoder as a function of what is added to some of its activations.

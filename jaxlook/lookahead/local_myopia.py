@@ -26,7 +26,7 @@ VANILLA = "vanilla"
 LOCAL = "local"
 
 
-def crossed(
+def cross_contexts(
   task: Task,
   config: TrainConfig,
   vanilla: Teacher,

@@ -72,7 +72,7 @@ class Fit(NamedTuple):
   rms: np.ndarray
 
 
-def line(x: np.ndarray, values: np.ndarray) -> Fit:
+def fit_line(x: np.ndarray, values: np.ndarray) -> Fit:
   """Least squares of values = middle + slope (log10 x - its mean).
 
   Args:
@@ -101,22 +101,22 @@ def line(x: np.ndarray, values: np.ndarray) -> Fit:
   return Fit(slope, middle, np.sqrt((left**2).mean(axis=0)))
 
 
-def power(x: np.ndarray, values: np.ndarray) -> Fit:
+def fit_power_law(x: np.ndarray, values: np.ndarray) -> Fit:
   """Least squares of log values = log middle + slope (log x - its mean).
 
   Args:
-    x: as of `line`.
-    values: as of `line`; a seed with a value that is not above 0 gets NaN.
+    x: as of `fit_line`.
+    values: as of `fit_line`; a seed with a value that is not above 0 gets NaN.
 
   Returns:
     The power law of every seed, its distances in the unit of the values.
 
   Raises:
-    ValueError: as `line`.
+    ValueError: as `fit_line`.
   """
   values = np.asarray(values, np.float64)
   positive = np.where(values > 0, values, np.nan)
-  fit = line(x, np.log10(positive))
+  fit = fit_line(x, np.log10(positive))
   at = np.log10(x) - np.log10(x).mean()
   fitted = 10 ** (fit.middle[None] + at[:, None] * fit.slope[None])
   rms = np.sqrt(((positive - fitted) ** 2).mean(axis=0))
@@ -124,7 +124,7 @@ def power(x: np.ndarray, values: np.ndarray) -> Fit:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sweep:
+class SizeSweep:
   """Losses of the same arms and seeds at several sizes, or amounts of data.
 
   Attributes:

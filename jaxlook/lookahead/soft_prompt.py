@@ -27,13 +27,15 @@ from jaxlook.interventions.forward import capture, forward_only
 from jaxlook.models import Decoder, residual_site
 from jaxlook.models.decoder import Params
 
-NOWHERE = -1
+NO_LAYER = -1
 """The layer that stands for no transplant at all."""
 
 _ROWS = 256  # Decoded at a time; bounds the memory for the logits.
 
 
-def prompt_of(decoder: Decoder, params: Params, tokens: jax.Array) -> jax.Array:
+def prompt_from_text(
+  decoder: Decoder, params: Params, tokens: jax.Array
+) -> jax.Array:
   """The prompt that stands for a text: its stream into block 0.
 
   Args:
@@ -50,7 +52,7 @@ def prompt_of(decoder: Decoder, params: Params, tokens: jax.Array) -> jax.Array:
   return capture(decoder, params, tokens[None], [site])[1][site][0]
 
 
-def transplanted(
+def transplanted_logits(
   decoder: Decoder,
   params: Params,
   prompt: jax.Array,
@@ -67,7 +69,7 @@ def transplanted(
     prompt: float [M, D], M at least 1; takes the place of token and position
       embeddings.
     layer: where the states replace the stream at the last prompt position, as
-      of `residual_site`; `NOWHERE` for no transplant. May be traced.
+      of `residual_site`; `NO_LAYER` for no transplant. May be traced.
     states: float [B, D].
     tokens: to feed behind the prompt, integer [B, T]; T may be 0.
 
@@ -130,19 +132,20 @@ def train_prompt(
     decoder: the model; frozen.
     params: its parameters.
     start: the prompt to begin with, float [M, D].
-    layer: as of `transplanted`.
+    layer: as of `transplanted_logits`.
     states: float [n, D].
     tokens: the 1st, 2nd, ... token after each state's, integer [n, K].
     offsets: which of them are learned, in 1..K.
-    steps: as of `descend`.
-    batch_size: as of `descend`.
-    learning_rate: as of `descend`.
+    steps: as of `minimise`.
+    batch_size: as of `minimise`.
+    learning_rate: as of `minimise`.
 
   Returns:
     The prompt, float [M, D].
 
   Raises:
-    ValueError: an offset is out of range, or as `descend` and `transplanted`.
+    ValueError: an offset is out of range, or as `minimise` and
+    `transplanted_logits`.
 
   Source: Pal et al. (2023), section 3.3. Differs from it in the target: theirs
   is the model's own distribution there, this is the text's token, as for the
@@ -157,7 +160,7 @@ def train_prompt(
   learned = jnp.array([tau - 1 for tau in offsets])
 
   def nats(prompt: jax.Array, picks: jax.Array) -> jax.Array:
-    logits_BxTxV = transplanted(
+    logits_BxTxV = transplanted_logits(
       decoder, params, prompt, layer, states[picks], fed_nxT[picks]
     )
     return jnp.mean(
@@ -166,7 +169,7 @@ def train_prompt(
       )
     )
 
-  return descend(
+  return minimise(
     nats,
     start,
     key,
@@ -192,7 +195,7 @@ def decode(
     decoder: the model.
     params: its parameters.
     prompt: float [M, D].
-    layer: as of `transplanted`.
+    layer: as of `transplanted_logits`.
     states: float [n, D].
     horizon: how many tokens to decode, at least 1.
     fed: tokens to feed, integer [n, horizon], of which the last is not needed;
@@ -202,13 +205,13 @@ def decode(
     The most likely tokens, integer [n, horizon].
 
   Raises:
-    ValueError: `horizon` is too small, or as `transplanted`.
+    ValueError: `horizon` is too small, or as `transplanted_logits`.
   """
   if horizon < 1:
     raise ValueError(f"horizon must be at least 1, not {horizon}")
 
   def guesses(state: jax.Array, tokens: jax.Array) -> jax.Array:
-    logits = transplanted(
+    logits = transplanted_logits(
       decoder, params, prompt, layer, state[None], tokens[None, :-1]
     )
     return jnp.argmax(logits[0], axis=-1).astype(jnp.int32)
@@ -226,7 +229,7 @@ def decode(
   )
 
 
-def descend(
+def minimise(
   loss: Callable[[Any, jax.Array], jax.Array],
   start: Any,
   key: jax.Array,

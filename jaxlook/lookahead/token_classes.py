@@ -45,7 +45,7 @@ class TokenKind:
     return self.of == self.classes.index(label)
 
 
-def kinds(
+def token_kinds(
   windows: np.ndarray,
   counts: np.ndarray,
   shown: Sequence[str],

@@ -50,7 +50,7 @@ def _losses(decoder: Decoder, params: Any, windows: jax.Array) -> jax.Array:
   return jax.lax.map(batch, windows)
 
 
-def shares(kind: TokenKind) -> np.ndarray:
+def class_shares(kind: TokenKind) -> np.ndarray:
   """The share of all tokens that is in each class, [C]."""
   found = np.bincount(kind.of.ravel(), minlength=len(kind.classes))
   return found / kind.of.size
@@ -108,8 +108,8 @@ def contrast(
   return (first - second) @ weights / weights.sum()
 
 
-class Costly(NamedTuple):
-  """Tokens on which a variant loses most; see `costliest`.
+class CostlyTokens(NamedTuple):
+  """Tokens on which a variant loses most; see `costliest_tokens`.
 
   Attributes:
     window: of each token, integer [K].
@@ -124,7 +124,7 @@ class Costly(NamedTuple):
   gap: np.ndarray
 
 
-def costliest(gap: np.ndarray, count: int) -> Costly:
+def costliest_tokens(gap: np.ndarray, count: int) -> CostlyTokens:
   """The tokens with the largest gap, measured on seeds that did not choose.
 
   The largest of many noisy numbers is too large. So the first half of the seeds
@@ -149,4 +149,6 @@ def costliest(gap: np.ndarray, count: int) -> Costly:
   best = mean.max(axis=1)
   window = np.argsort(-best, kind="stable")[:count]
   position = position[window]
-  return Costly(window, position, best[window], gap[half:, window, position])
+  return CostlyTokens(
+    window, position, best[window], gap[half:, window, position]
+  )

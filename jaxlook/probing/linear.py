@@ -62,7 +62,7 @@ class Ridge(NamedTuple):
   mean: jax.Array
 
 
-class Classified(NamedTuple):
+class ClassScores(NamedTuple):
   """How well labels are told.
 
   Attributes:
@@ -193,7 +193,7 @@ def logistic(
   steps: int = 100,
   learning_rate: float = 0.1,
   penalty: float = 1e-3,
-) -> Classified:
+) -> ClassScores:
   """Fits a multinomial logistic probe and scores it on what it has not seen.
 
   Minimises the mean cross-entropy + penalty / 2 |w|^2 (not on the bias) over
@@ -244,7 +244,7 @@ def logistic(
 
   (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), length=steps)
   logits_mxC = _logits(params, held_out_mxD)
-  return Classified(
+  return ClassScores(
     accuracy=accuracy(logits_mxC, held_out_labels),
     nats=_cross_entropy(logits_mxC, held_out_labels),
   )

@@ -103,17 +103,17 @@ class ProbePlan:
   baselines: Baselines
 
 
-def sine(lag: int) -> str:
+def sine_name(lag: int) -> str:
   """The name of the sine of the input `lag` positions before n."""
   return f"sin(b x[n-{lag}])" if lag else "sin(b x[n])"
 
 
-def asked(ahead: int) -> str:
+def sum_name(ahead: int) -> str:
   """The name of the sum that would be asked for `ahead` positions after n."""
   return f"sum asked at n+{ahead}" if ahead else "sum asked at n"
 
 
-def token(ahead: int) -> str:
+def token_name(ahead: int) -> str:
   """The name of the token `ahead` positions after n."""
   return f"token n+{ahead}" if ahead else "token n"
 
@@ -152,13 +152,13 @@ def precache_targets(task: Precache, inputs: jax.Array) -> Targets:
     return values_BxT[:, positions.start + offset : positions.stop + offset]
 
   lags = {lag: at(sines_BxT, -lag) for lag in range(last + 1)}
-  found = {"x[n]": at(x_BxT, 0)} | {sine(lag): lags[lag] for lag in lags}
+  found = {"x[n]": at(x_BxT, 0)} | {sine_name(lag): lags[lag] for lag in lags}
   partial = lags[task.first]
   for lag in range(task.first + 1, task.terms):
     partial = partial + lags[lag]
     found[f"sum of lags {task.first}..{lag}"] = partial
   sums_BxT = task.sums(x_BxT)
-  found |= {asked(ahead): at(sums_BxT, ahead) for ahead in range(BEYOND + 1)}
+  found |= {sum_name(ahead): at(sums_BxT, ahead) for ahead in range(BEYOND + 1)}
   return Targets(
     tuple(found), jnp.stack(list(found.values()), axis=-1), positions
   )
@@ -172,7 +172,7 @@ def precache_window(inputs: jax.Array, positions: range) -> jax.Array:
   return jnp.stack(columns, axis=-1)
 
 
-def frequent(tokens: np.ndarray, top: int) -> np.ndarray:
+def most_frequent(tokens: np.ndarray, top: int) -> np.ndarray:
   """The most frequent token ids, most frequent first, int64 [top or fewer]."""
   if top < 1:
     raise SettingError("top", f"must be at least 1, not {top}")
@@ -189,7 +189,7 @@ def to_classes(tokens: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
   Args:
     tokens: integer, of any shape.
-    ids: distinct token ids, as of `frequent`.
+    ids: distinct token ids, as of `most_frequent`.
 
   Returns:
     int32, of the shape of `tokens`.
@@ -216,7 +216,7 @@ def token_targets(
   classes = to_classes(windows, ids)
   at = np.asarray(positions)
   return Targets(
-    tuple(token(tau) for tau in range(AHEAD + 1)),
+    tuple(token_name(tau) for tau in range(AHEAD + 1)),
     jnp.asarray(np.stack([classes[:, at + t] for t in range(AHEAD + 1)], -1)),
     positions,
   )
@@ -357,7 +357,7 @@ def precache_plan(task: Precache, inputs: jax.Array) -> ProbePlan:
   """
   values = precache_targets(task, inputs)
   window = precache_window(inputs, values.positions)
-  baseline = {OBSERVED: _observed(window, values)}
+  baseline = {OBSERVED: _ridge_baseline(window, values)}
   return ProbePlan(inputs, values.positions, values, None, 0, 0, {R2: baseline})
 
 
@@ -377,7 +377,7 @@ def text_plan(
     ValueError: as `token_positions`.
   """
   at = token_positions(windows.shape[1] - 1, stride=stride)
-  ids = frequent(text.train_tokens(), top)
+  ids = most_frequent(text.train_tokens(), top)
   labels = token_targets(windows, ids, at)
   scored = windows[len(windows) // 2 :]
   counts = {}
@@ -386,7 +386,9 @@ def text_plan(
     counts[f"counts, {name}"] = dict(
       zip(labels.names, map(float, told), strict=True)
     )
-  told, nats = _told(token_window(windows, ids, at), labels, len(ids), steps)
+  told, nats = _logistic_baseline(
+    token_window(windows, ids, at), labels, len(ids), steps
+  )
   baselines = {
     ACCURACY: {OBSERVED: told, **counts},
     NATS: {OBSERVED: nats},
@@ -395,13 +397,13 @@ def text_plan(
   values = None
   if text.train.tokenizer == "bytes":
     values = word_targets(windows, at)
-    observed = _observed(token_window(windows, ids, at), values)
+    observed = _ridge_baseline(token_window(windows, ids, at), values)
     baselines[R2] = {OBSERVED: observed}
   inputs = jnp.asarray(windows[:, :-1])
   return ProbePlan(inputs, at, values, labels, len(ids) + 1, steps, baselines)
 
 
-def _told(
+def _logistic_baseline(
   window_BxPxF: jax.Array, labels: Targets, top: int, steps: int
 ) -> tuple[dict[str, float], dict[str, float]]:
   """Accuracy and nats of logistic probes that see tokens n - 1 and n."""
@@ -421,7 +423,9 @@ def _told(
   return accuracy, nats
 
 
-def _observed(window_BxPxF: jax.Array, values: Targets) -> dict[str, float]:
+def _ridge_baseline(
+  window_BxPxF: jax.Array, values: Targets
+) -> dict[str, float]:
   """R^2 of ridge probes that see a window of the inputs and no model."""
   on, other = map(rows, halves(window_BxPxF))
   fit, held_out = map(rows, halves(values.values))

@@ -27,7 +27,7 @@ class InductionHeadsTest(base.TestCase):
       lambda *x: jnp.stack(x), built_circuits.induction_params(), fresh
     )
     batch = TASK.batch(jax.random.key(1), 32)
-    found = induction_heads.measure(
+    found = induction_heads.measure_induction(
       Decoder(built_circuits.CONFIG, "myopic"), TASK, params, batch
     )
     numbers = induction_heads.summary(found)
@@ -64,19 +64,19 @@ class InductionHeadsTest(base.TestCase):
     steps = np.arange(0, 1001, 10)
     jump = np.interp(steps, [0, 500, 600, 1000], [0.0, 0.0, -2.0, -2.0])
     values = np.stack([jump, 3.0 - steps, np.exp(-steps / 50)], axis=1)
-    found = induction_heads.phase(steps, values)
+    found = induction_heads.phase_change(steps, values)
     np.testing.assert_allclose(found.start[:2], [510, 100])
     np.testing.assert_allclose(found.end[:2], [590, 900])
     np.testing.assert_allclose(found.abruptness[:2], [80 / 510, 8.0])
     # Interpolated between steps a fifth of the time constant apart.
     self.assertBetween(found.abruptness[2], 18, 24)
-    half = induction_heads.reached(steps, values, 0.5)
+    half = induction_heads.step_reached(steps, values, 0.5)
     np.testing.assert_allclose(half[:2], [550, 500])
 
   def test_phase_of_a_diverged_seed(self):
     """It has none, and its neighbour has."""
     values = np.array([[0.0, 0.0], [0.0, np.nan], [1.0, np.nan]])
-    found = induction_heads.phase(np.array([0, 10, 20]), values)
+    found = induction_heads.phase_change(np.array([0, 10, 20]), values)
     np.testing.assert_allclose(found.start, [11.0, np.nan])
 
 

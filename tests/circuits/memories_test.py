@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 
 from jaxlook import interventions
 from jaxlook.circuits import memories, memory_study
-from jaxlook.circuits.memory_study import agreeing, ending
+from jaxlook.circuits.memory_study import agreement_name, ending_name
 from jaxlook.circuits.memory_values import KINDS
 from jaxlook.models import Decoder, DecoderConfig, init, residual_site
 from tests.fixtures import base
@@ -68,10 +68,10 @@ class BuiltTest(base.Float64TestCase):
     """One of two live neurons writes what follows its trigger."""
     windows = np.array(ROWS * 2)
     setup = memory_study.MemorySetup(windows=9, batch=2, top=3, tokens=1)
-    text = memory_study.corpus(windows[:, :-1], windows[:, 1:], setup)
+    text = memory_study.streamed_text(windows[:, :-1], windows[:, 1:], setup)
     np.testing.assert_array_equal(text.counted.reshape(6, 5)[3:], False)
     params = jax.tree.map(lambda x: x[None], built())
-    found = memory_study.examine(Decoder(BUILT), params, text, setup)
+    found = memory_study.measure_memories(Decoder(BUILT), params, text, setup)
 
     where = found.triggers
     np.testing.assert_array_equal(where.window[0, 0, :2], [[0, 1, 2]] * 2)
@@ -84,16 +84,16 @@ class BuiltTest(base.Float64TestCase):
 
     expected = {
       memory_study.LIVE: 1 / 2,
-      agreeing("first"): 1 / 2,
-      agreeing("mean"): 1 / 2,
-      agreeing("any", memory_study.OTHERS): 0.0,
+      agreement_name("first"): 1 / 2,
+      agreement_name("mean"): 1 / 2,
+      agreement_name("any", memory_study.OTHERS): 0.0,
       # Which is 3.
-      agreeing("first", memory_study.COMMONEST): 1 / 2,
-      ending(1, "coverage"): 1.0,
-      ending(1, "number"): 1.0,
-      ending(2, "coverage"): 0.0,
+      agreement_name("first", memory_study.COMMONEST): 1 / 2,
+      ending_name(1, "coverage"): 1.0,
+      ending_name(1, "number"): 1.0,
+      ending_name(2, "coverage"): 0.0,
       # All different for token 2, twice (4, 0) for token 0.
-      ending(2, "purity"): (1 / 3 + 2 / 3) / 2,
+      ending_name(2, "purity"): (1 / 3 + 2 / 3) / 2,
       # Of 15 positions, 3 hold token 2 and 3 hold token 0.
       memories.ACTIVE: 6 / 15 / 4,
       memories.EFFECTIVE: 6 / 15,
@@ -109,7 +109,7 @@ class BuiltTest(base.Float64TestCase):
     for name, value in expected.items():
       self.assert_close(found.by_layer[name], np.array([[value]]))
     # A tenth of four values is one: the larger one, which agrees.
-    best = memory_study.confident_agreement("first")
+    best = memory_study.confident_name("first")
     self.assert_close(found.overall[best], np.array([1.0]))
 
   def test_controls_are_of_other_neurons(self):
@@ -117,16 +117,16 @@ class BuiltTest(base.Float64TestCase):
     # Neuron n fires at token n, and says n + 1, which always follows.
     windows = (np.arange(9)[:, None] + np.arange(6)) % 5
     setup = memory_study.MemorySetup(windows=9, batch=2, top=3, tokens=1)
-    text = memory_study.corpus(windows[:, :-1], windows[:, 1:], setup)
+    text = memory_study.streamed_text(windows[:, :-1], windows[:, 1:], setup)
     params, one_hot = built(), jnp.eye(6)
     params["block_0"]["mlp"] = {
       "up": {"kernel": one_hot[:, :4], "bias": jnp.full(4, -1.0)},
       "down": {"kernel": one_hot[1:5], "bias": jnp.zeros(6)},
     }
     params = jax.tree.map(lambda x: x[None], params)
-    found = memory_study.examine(Decoder(BUILT), params, text, setup)
+    found = memory_study.measure_memories(Decoder(BUILT), params, text, setup)
     expected = {memory_study.LIVE: 1.0, memory_study.RANK: 0.0} | {
-      agreeing(kind, whose): share
+      agreement_name(kind, whose): share
       for kind in KINDS
       for whose, share in ((memory_study.OWN, 1.0), (memory_study.OTHERS, 0.0))
     }
@@ -142,14 +142,14 @@ class BuiltTest(base.Float64TestCase):
     """
     windows = np.array([[0, 0, 1], [1, 0, 1], [1, 0, 1]])
     setup = memory_study.MemorySetup(windows=3, batch=1)
-    text = memory_study.corpus(windows[:, :-1], windows[:, 1:], setup)
+    text = memory_study.streamed_text(windows[:, :-1], windows[:, 1:], setup)
     chance = memory_study.random_patterns(text, 3)
     all_0, all_1 = (3 / 4) ** 3, (1 / 4) ** 3
     expected = {
-      ending(1, "coverage"): all_0 + all_1,
-      ending(1, "number"): all_0 + all_1,
-      ending(1, "purity"): 2 / 3 + (all_0 + all_1) / 3,
-      ending(2, "coverage"): 4 * all_1,
+      ending_name(1, "coverage"): all_0 + all_1,
+      ending_name(1, "number"): all_0 + all_1,
+      ending_name(1, "purity"): 2 / 3 + (all_0 + all_1) / 3,
+      ending_name(2, "coverage"): 4 * all_1,
     }
     for name, value in expected.items():
       # Four standard errors of 2048 draws.
@@ -159,7 +159,7 @@ class BuiltTest(base.Float64TestCase):
     """Too little text for one batch is refused."""
     setup = memory_study.MemorySetup(batch=4)
     with self.assertRaisesRegex(ValueError, "has 3 held-out windows; .* 4"):
-      memory_study.corpus(np.ones((3, 2)), np.ones((3, 2)), setup)
+      memory_study.streamed_text(np.ones((3, 2)), np.ones((3, 2)), setup)
 
 
 class FeedForwardTest(base.Float64TestCase):

@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 from jaxlook.circuits.memory_triggers import (
   distinct_prefixes,
   endings,
-  merge,
+  merge_triggers,
   no_triggers,
   patterns,
 )
@@ -31,7 +31,7 @@ class MergeTest(base.Float64TestCase):
     found = no_triggers((2, NEURONS), top, jnp.float64)
     for first in range(0, BATCHES * BATCH, BATCH):
       part = slice(first, first + BATCH)
-      found = merge(
+      found = merge_triggers(
         found,
         jnp.asarray(all_LxWxTxF[:, part]),
         first,

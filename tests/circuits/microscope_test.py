@@ -98,7 +98,7 @@ class MicroscopeTest(base.Float64TestCase):
     super().setUpClass()
     with jax.enable_x64(True):
       cls.specimens = specimens()
-      cls.data = microscope.gather(
+      cls.data = microscope.page_data(
         cls.specimens, TEXT, BYTES, seed=2, title="a", about="b"
       )
 
@@ -178,13 +178,13 @@ class MicroscopeTest(base.Float64TestCase):
   def test_texts_that_cannot_be_read(self, text, message):
     """Too short, too long, not Unicode."""
     with self.assertRaisesRegex(ValueError, message):
-      microscope.encoded(CONFIG, text, BYTES)
+      microscope.encode_text(CONFIG, text, BYTES)
 
   def test_another_vocabulary(self):
     """A tokenizer that makes ids beyond the model's is blamed."""
     few = DecoderConfig(1, 4, 1, max_length=4, vocab_size=9)
     with self.assertRaisesRegex(ValueError, "^tokenizer makes the token 98,"):
-      microscope.encoded(few, "ab", BYTES)
+      microscope.encode_text(few, "ab", BYTES)
 
   def test_seeds(self):
     """The first in common by default; another must be there, and some."""
@@ -202,7 +202,7 @@ class MicroscopeTest(base.Float64TestCase):
     broken = jax.tree.map(lambda x: x * np.nan, self.specimens[1].params)
     gone = microscope.Specimen("broken", Decoder(CONFIG), broken, (0, 2))
     with self.assertRaisesRegex(ValueError, "^broken gives losses"):
-      microscope.gather([gone], TEXT, BYTES, seed=None, title="", about="")
+      microscope.page_data([gone], TEXT, BYTES, seed=None, title="", about="")
 
 
 if __name__ == "__main__":

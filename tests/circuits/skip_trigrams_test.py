@@ -31,13 +31,13 @@ class SkipTrigramsTest(base.Float64TestCase):
       circuits = skip_trigrams.head_circuits(
         decoder, params, inputs, jnp.asarray(PROBABILITY), floor=FLOOR, block=3
       )
-      table = skip_trigrams.table(circuits, 2, block=3)
+      table = skip_trigrams.strongest_entries(circuits, 2, block=3)
       every = jnp.meshgrid(*[jnp.arange(7)] * 3, indexing="ij")
       flat = [x.reshape(-1) for x in every]
       return (
         table,
-        skip_trigrams.listed(table, circuits.kept, 3),
-        skip_trigrams.parts(circuits, *flat),
+        skip_trigrams.top_trigrams(table, circuits.kept, 3),
+        skip_trigrams.effect_parts(circuits, *flat),
         interventions.capture(decoder, params, inputs, ["residual"])[1],
       )
 
@@ -113,7 +113,7 @@ class TrigramCountsTest(base.TestCase):
     """Over all triples of four tokens in random windows."""
     windows = np.random.default_rng(0).integers(0, 4, (6, 9))
     triples = np.array(np.meshgrid(*[range(4)] * 3)).reshape(3, -1)
-    found = trigram_counts.count(windows, *triples)
+    found = trigram_counts.count_trigrams(windows, *triples)
     expected = np.zeros((4, triples.shape[1]), int)
     for row, (source, destination, output) in enumerate(triples.T):
       for window in windows:
@@ -151,13 +151,13 @@ class TrigramCountsTest(base.TestCase):
     trigrams = Trigrams(
       np.zeros(4), np.zeros(4, int), grid[:, 0], grid[:, 1], effect, np.ones(4)
     )
-    counts = trigram_counts.count(windows, *trigrams[1:4])
+    counts = trigram_counts.count_trigrams(windows, *trigrams[1:4])
     self.assert_close(counts.true, np.array([9, 0, 0, 18]))
-    found = trigram_counts.bugs(trigrams, counts, 2, enough=9)
+    found = trigram_counts.find_bugs(trigrams, counts, 2, enough=9)
     self.assert_close(np.stack(found), np.array(([1, 2], [0, 3], [3, 0])))
-    found = trigram_counts.bugs(trigrams, counts, 2, enough=10)
+    found = trigram_counts.find_bugs(trigrams, counts, 2, enough=10)
     self.assert_close(np.stack(found), np.array(([2], [3], [0])))
-    found = trigram_counts.bugs(trigrams, counts, 2, enough=9, least=10)
+    found = trigram_counts.find_bugs(trigrams, counts, 2, enough=9, least=10)
     self.assertEmpty(found.forced)
 
   def test_bugs_come_with_the_strongest_true_entries(self):
@@ -167,7 +167,7 @@ class TrigramCountsTest(base.TestCase):
     counts = trigram_counts.Counts(many, many // 300, many, true)
     effect = np.array([[8.0, 1, 3], [5, 7, 9], [4, 2, 6]]).ravel()
     trigrams = Trigrams(*np.zeros((4, 9), int), effect, np.ones(9))
-    found = trigram_counts.bugs(trigrams, counts, 3)
+    found = trigram_counts.find_bugs(trigrams, counts, 3)
     # Forced are, by effect, (1, 1), (2, 0) and (0, 2); (1, 2) is too rare.
     self.assert_close(
       np.stack(found), np.array([[4, 6, 2], [3, 8, 0], [7, 0, 8]])
@@ -187,7 +187,7 @@ class TrigramCountsTest(base.TestCase):
   def test_mixed(self):
     """The same tokens of each kind, in other combinations."""
     columns = np.arange(90).reshape(6, 15)
-    found = trigram_counts.mixed(Trigrams(*columns), seed=0)
+    found = trigram_counts.shuffled_tokens(Trigrams(*columns), seed=0)
     for name in ("head", "source", "look", "write"):
       np.testing.assert_array_equal(
         getattr(found, name), getattr(Trigrams(*columns), name)

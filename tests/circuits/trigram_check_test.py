@@ -41,8 +41,8 @@ def checked(variant, effects, copying):
     )
     other = each._replace(output=each.output[[1, 0, 3, 2]])
     listed.append(each)
-    counts.append(trigram_counts.count(WINDOWS, *each[1:4]))
-    mixed.append(trigram_counts.count(WINDOWS, *other[1:4]))
+    counts.append(trigram_counts.count_trigrams(WINDOWS, *each[1:4]))
+    mixed.append(trigram_counts.count_trigrams(WINDOWS, *other[1:4]))
   drawn = np.tile(np.arange(50.0), (2, 1))
   return check.TrigramResults(
     *(variant, (0, 1), listed, counts, mixed, drawn),
@@ -57,7 +57,7 @@ class PlanTest(base.TestCase):
     self.assert_close(found.probability, np.bincount(WINDOWS.ravel()) / 360)
     occurring = {tuple(window) for window in WINDOWS}
     self.assertContainsSubset({tuple(x) for x in found.drawn.T}, occurring)
-    expected = trigram_counts.count(WINDOWS, *found.drawn)
+    expected = trigram_counts.count_trigrams(WINDOWS, *found.drawn)
     self.assert_close(tuple(found.counts), tuple(expected))
 
   def test_refuses_texts_of_too_few_tokens(self):

@@ -16,7 +16,7 @@ from absl.testing import flagsaver
 from experiments import memories
 from experiments.common import app
 from experiments.reports.memories import RANDOM
-from jaxlook.circuits.memory_study import agreeing, ending
+from jaxlook.circuits.memory_study import agreement_name, ending_name
 from tests.fixtures import base, binaries
 
 FIGURES = ("agreement", "patterns", "activity", "refinement")
@@ -48,14 +48,14 @@ class MemoriesTest(base.TestCase):
     )
     (rise,) = (c for c in result["claims"] if c["id"] == "G2/rise")
     first = [cells["causal", s] for s in (0, 1)]
-    named = [f"{agreeing('first')}/layer{layer}" for layer in (0, 1)]
+    named = [f"{agreement_name('first')}/layer{layer}" for layer in (0, 1)]
     rises = [cell[named[1]] - cell[named[0]] for cell in first]
     self.assertAlmostEqual(rise["estimate"], np.mean(rises), places=6)
     rows = pq.read_table(out / "measurements.parquet").to_pylist()
     chance = {r["measure"]: r["value"] for r in rows if r["variant"] == RANDOM}
-    self.assertGreater(chance[ending(1, "coverage")], 0.0)
+    self.assertGreater(chance[ending_name(1, "coverage")], 0.0)
     (endings,) = (c for c in result["claims"] if c["id"] == "G1/endings")
-    two = ending(2, "coverage")
+    two = ending_name(2, "coverage")
     shares = [cell[f"{two}/layer{layer}"] for cell in first for layer in (0, 1)]
     self.assertAlmostEqual(
       endings["estimate"], np.mean(shares) - chance[two], places=6

@@ -48,7 +48,9 @@ class PageTest(base.TestCase):
     cls.paid = cls.losses[1] - cls.losses[0]
     cls.first = [jax.tree.map(lambda x: x[0], each) for each in cls.params]
     cls.seen = [
-      jax.tree.map(np.asarray, inside.look(decoder, each, TOKENS[None], 6))
+      jax.tree.map(
+        np.asarray, inside.observe_model(decoder, each, TOKENS[None], 6)
+      )
       for each in cls.first
     ]
     cls.browser = Browser()

@@ -51,7 +51,7 @@ def _given(spec):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _removal(spec, layer, how, inputs, params, teacher):
-  return attention_edges.removal(
+  return attention_edges.edge_removal(
     Decoder(CONFIG, spec),
     params,
     inputs,
@@ -234,13 +234,13 @@ class RemovalTest(base.Float64TestCase):
   )
   def test_refusals(self, settings, message):
     with self.assertRaisesRegex(ValueError, message):
-      attention_edges.removal(
+      attention_edges.edge_removal(
         Decoder(CONFIG), _params(), _tokens(), _loss, **settings
       )
 
   def test_loss_must_be_by_position(self):
     with self.assertRaises(AssertionError):
-      attention_edges.removal(
+      attention_edges.edge_removal(
         Decoder(CONFIG), _params(), _tokens(), jnp.sum, layer=0, how="mean"
       )
 

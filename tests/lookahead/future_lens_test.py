@@ -138,11 +138,11 @@ class ChosenTest(base.TestCase):
           for layer in range(3)
         ]
         layer = means.index(max(means))
-        found = lens.at_chosen(measured, method, tau)
+        found = lens.at_best_layer(measured, method, tau)
         self.assertEqual(found.layer, layer)
         for value, of in zip(found[1:], scored[method], strict=True):
           self.assert_close(value, of[:, layer, tau - 1])
-    self.assertIsNone(lens.at_chosen(measured, lens.COUNTED, 1).layer)
+    self.assertIsNone(lens.at_best_layer(measured, lens.COUNTED, 1).layer)
 
 
 class CollectTest(base.Float64TestCase):
@@ -151,7 +151,7 @@ class CollectTest(base.Float64TestCase):
     params, windows = params_of(0), windows_of(0, 5)
     decoder, horizon = Decoder(CONFIG, "myopic/kv"), 3
     pairs = jax.jit(
-      lambda p, w: future_pairs.collect(
+      lambda p, w: future_pairs.collect_pairs(
         jax.random.key(1), decoder, p, w, 4, horizon
       )
     )(params, windows)
@@ -184,7 +184,7 @@ class CollectTest(base.Float64TestCase):
   @parameterized.parameters(0, 7)
   def test_more_positions_than_there_are_is_refused(self, positions):
     with self.assertRaisesRegex(ValueError, r"positions must lie in 1\.\.6"):
-      future_pairs.collect(
+      future_pairs.collect_pairs(
         jax.random.key(0),
         Decoder(CONFIG),
         {},
@@ -232,7 +232,7 @@ class LinearTest(base.Float64TestCase):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(6, 2)), rng.normal(size=6)
     x_here, y_here = jnp.asarray(x), jnp.asarray(y)
-    found = soft_prompt.descend(
+    found = soft_prompt.minimise(
       lambda w, picks: jnp.mean((x_here[picks] @ w - y_here[picks]) ** 2),
       jnp.zeros(2),
       jax.random.key(0),
@@ -247,7 +247,7 @@ class LinearTest(base.Float64TestCase):
   def test_counts_below_one_are_refused(self, name):
     counts = {"rows": 1, "steps": 1, "batch_size": 1, name: 0}
     with self.assertRaisesRegex(ValueError, f"{name} must be at least 1"):
-      soft_prompt.descend(
+      soft_prompt.minimise(
         lambda w, picks: w,
         jnp.zeros(()),
         jax.random.key(0),
@@ -259,7 +259,7 @@ class LinearTest(base.Float64TestCase):
 @functools.partial(jax.jit, static_argnames="variant")
 def transplanted(prompt, layer, states, tokens, variant="causal"):
   """Logits of the model of seed 3."""
-  return soft_prompt.transplanted(
+  return soft_prompt.transplanted_logits(
     Decoder(CONFIG, variant), params_of(3), prompt, layer, states, tokens
   )
 
@@ -291,17 +291,19 @@ class SoftPromptTest(base.Float64TestCase):
     logits, seen = jax.jit(lambda p, t: capture(decoder, p, t, sites))(
       params_of(3), tokens
     )
-    prompt = soft_prompt.prompt_of(decoder, params_of(3), tokens[0, :size])
+    prompt = soft_prompt.prompt_from_text(
+      decoder, params_of(3), tokens[0, :size]
+    )
     for layer, site in enumerate(sites):
       found = transplanted(prompt, layer, seen[site][:, size - 1], self.fed)
       self.assert_close(found, logits[:, size - 1 :], atol=LOGITS_ATOL)
-    found = transplanted(prompt, soft_prompt.NOWHERE, self.states, self.fed)
+    found = transplanted(prompt, soft_prompt.NO_LAYER, self.states, self.fed)
     self.assert_close(found, logits[:, size - 1 :], atol=LOGITS_ATOL)
 
   def test_state_matters_at_its_layer(self):
     """The twin of the above: another state gives other logits."""
     plain = transplanted(
-      self.prompt, soft_prompt.NOWHERE, self.states, self.fed
+      self.prompt, soft_prompt.NO_LAYER, self.states, self.fed
     )
     for layer in range(LAYERS):
       found = transplanted(self.prompt, layer, self.states, self.fed)
@@ -416,7 +418,7 @@ class CycleTest(base.TestCase):
 
     def prepare(params):
       key = jax.random.key(1)
-      return future_pairs.prepare(
+      return future_pairs.prepare_pairs(
         key, decoder, params, fit_on, score_on, CYCLE_SETUP
       )
 

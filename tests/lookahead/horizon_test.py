@@ -62,7 +62,7 @@ class DialTest(base.TestCase):
     """0 at myopic, 1 at causal, and nothing where there is no gap."""
     losses = np.array([[1.0, 3.0, 1.0], [0.75, 2.0, 1.0], [0.5, 1.0, 1.5]])
     np.testing.assert_allclose(
-      horizon.closed(losses),
+      horizon.gap_closed(losses),
       [[0.0, 0.0, math.nan], [0.5, 0.5, math.nan], [1.0, 1.0, math.nan]],
     )
 
@@ -77,16 +77,16 @@ class DialTest(base.TestCase):
     """Half way from 1 to 7 the line from 0.8 to 1 reaches 0.9."""
     shares = np.array([[0.0, 0.0, 0.0], [0.8, 1.2, math.nan], [1.0, 1.0, 1.0]])
     np.testing.assert_allclose(
-      horizon.crossing((0, 1, 7), shares), [4.0, 0.75, math.nan]
+      horizon.interpolated_closing((0, 1, 7), shares), [4.0, 0.75, math.nan]
     )
     with self.assertRaisesRegex(ValueError, "^share must lie in"):
-      horizon.crossing((0, 1, 7), shares, 0.0)
+      horizon.interpolated_closing((0, 1, 7), shares, 0.0)
 
   def test_losses_keep_the_seeds_in_their_columns(self):
     """A seed that diverged in one arm leaves a hole, not a shift."""
     values = {"causal": {0: 1.0, 1: 2.0}, "horizon:0/kv": {1: 3.0}}
     np.testing.assert_array_equal(
-      horizon.losses(values, ["horizon:0/kv", "causal", "leak:0.5/kv"]),
+      horizon.loss_array(values, ["horizon:0/kv", "causal", "leak:0.5/kv"]),
       [[math.nan, 3.0], [1.0, 2.0], [math.nan, math.nan]],
     )
 

@@ -168,7 +168,9 @@ class ParameterInfluenceTest(base.Float64TestCase):
       self.assert_close(found[group], np.sqrt(square))
       self.assertGreater(found[group][DISTANCE == 0].min(), CLEAR)
       self.assertEqual(found[group][DISTANCE < 0].max(), 0.0)
-    self.assert_close(influence.total(found), np.sqrt(sum(squares.values())))
+    self.assert_close(
+      influence.total_influence(found), np.sqrt(sum(squares.values()))
+    )
 
   def test_myopic_is_the_diagonal(self):
     """Under `kv` all terms off the diagonal are 0, and the others causal's."""

@@ -37,7 +37,7 @@ def _params(seed):
 
 def _crossed(stop, vanilla, local):
   teacher = Teacher(vanilla, Decoder(MODEL))
-  return local_myopia.crossed(
+  return local_myopia.cross_contexts(
     TASK,
     CONFIG,
     teacher,
@@ -96,7 +96,7 @@ class CrossedTest(base.TestCase):
     """It has nothing to read otherwise."""
     one = Teacher(_params(1), Decoder(MODEL))
     with self.assertRaisesRegex(ValueError, "needs the vanilla model"):
-      local_myopia.crossed(TASK, CONFIG, one, one, key=held_out_key())
+      local_myopia.cross_contexts(TASK, CONFIG, one, one, key=held_out_key())
 
 
 class TeacherTrainingTest(base.TestCase):

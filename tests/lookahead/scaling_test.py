@@ -5,7 +5,7 @@ from absl.testing import parameterized
 
 from experiments.reports import scaling as reports
 from jaxlook.lookahead import scaling
-from jaxlook.lookahead.scaling import BONUS, GAP, STRICT_GAP, Sweep
+from jaxlook.lookahead.scaling import BONUS, GAP, STRICT_GAP, SizeSweep
 from tests.fixtures import base
 
 X = np.array([1e3, 1e4, 1e6])
@@ -13,7 +13,7 @@ SEEDS = (0, 1, 2, 5)
 BIGRAM = 2.6
 
 
-def sweep(gap, strict, bonus, axis="non-embedding parameters") -> Sweep:
+def sweep(gap, strict, bonus, axis="non-embedding parameters") -> SizeSweep:
   """A sweep whose measures are those of each point, and a little noise."""
   rng = np.random.default_rng(0)
   names = ("small", "middle", "large")
@@ -33,7 +33,7 @@ def sweep(gap, strict, bonus, axis="non-embedding parameters") -> Sweep:
       }
       for variant, shift in shifts.items()
     }
-  return Sweep(axis, names, X, losses)
+  return SizeSweep(axis, names, X, losses)
 
 
 class ScalingTest(base.TestCase):
@@ -42,7 +42,7 @@ class ScalingTest(base.TestCase):
     rise, level = np.array([0.5, -2.0, 1.0]), np.array([1.0, 3.0, 0.0])
     values = level[None] + rise[None] * np.log10(X)[:, None]
     values[1, 2] = np.nan
-    fit = scaling.line(X, values)
+    fit = scaling.fit_line(X, values)
     np.testing.assert_allclose(fit.slope, [0.5, -2.0, np.nan], atol=1e-12)
     middle = level + rise * np.log10(X).mean()
     np.testing.assert_allclose(fit.middle[:2], middle[:2], atol=1e-12)
@@ -51,7 +51,7 @@ class ScalingTest(base.TestCase):
   def test_the_distance_of_a_line_is_to_its_values(self):
     """Against a fit by NumPy's own least squares."""
     values = np.random.default_rng(1).normal(size=(3, 4))
-    fit = scaling.line(X, values)
+    fit = scaling.fit_line(X, values)
     for seed in range(4):
       slope, level = np.polyfit(np.log10(X), values[:, seed], 1)
       left = values[:, seed] - level - slope * np.log10(X)
@@ -61,10 +61,10 @@ class ScalingTest(base.TestCase):
   def test_a_power_law_has_its_exponent(self):
     """Exact on power laws; none where a value is not above 0."""
     values = np.stack([0.02 * X**0.3, 5.0 * X**-0.1, X - 1e4], axis=1)
-    fit = scaling.power(X, values)
+    fit = scaling.fit_power_law(X, values)
     np.testing.assert_allclose(fit.slope, [0.3, -0.1, np.nan], atol=1e-12)
     np.testing.assert_allclose(fit.rms, [0.0, 0.0, np.nan], atol=1e-12)
-    straight = scaling.line(X, values)
+    straight = scaling.fit_line(X, values)
     self.assertGreater(straight.rms[0], 0.05)
 
   @parameterized.parameters(
@@ -76,7 +76,7 @@ class ScalingTest(base.TestCase):
   def test_refusals(self, x, shape, message):
     """What no line goes through."""
     with self.assertRaisesRegex(ValueError, message):
-      scaling.line(np.array(x), np.ones(shape))
+      scaling.fit_line(np.array(x), np.ones(shape))
 
   def test_measures_are_paired_by_seed(self):
     """The losses' own spread is gone; a diverged seed is NaN."""

@@ -22,7 +22,7 @@ class KindsTest(base.TestCase):
     tokens = [0, 1, 2, 4, 3, 6, 0, 6, 7, 2, 5, 0, 8]
     self.windows = np.array([tokens, tokens[::-1]])
     self.counts = np.arange(9)
-    self.kinds = classes.kinds(self.windows, self.counts, self.shown)
+    self.kinds = classes.token_kinds(self.windows, self.counts, self.shown)
 
   def test_words(self):
     """A space, a line or a mark before letters begins a word."""
@@ -109,7 +109,7 @@ class KindsTest(base.TestCase):
   def test_refuses_what_cannot_be_classed(self):
     """Spellings that are not the tokens', and a text without any."""
     with self.assertRaisesRegex(ValueError, "9 counts, but 2 spellings"):
-      classes.kinds(self.windows, self.counts, ["a", "b"])
+      classes.token_kinds(self.windows, self.counts, ["a", "b"])
     with self.assertRaisesRegex(ValueError, "no token was counted"):
       classes.frequency_bins(np.zeros(3, int), 2)
 

@@ -51,7 +51,7 @@ class MeansTest(base.TestCase):
       for place in range(3):
         mine = self.values[seed][self.kind.of == place]
         self.assertAlmostEqual(found[seed, place], mine.mean())
-    whole = found @ token_gap.shares(self.kind)
+    whole = found @ token_gap.class_shares(self.kind)
     np.testing.assert_allclose(whole, self.values.mean(axis=(1, 2)))
     np.testing.assert_allclose(
       token_gap.by_position(self.values), self.values.mean(axis=1)
@@ -90,14 +90,14 @@ class MeansTest(base.TestCase):
     gap[:2, 3, 1], gap[:2, 3, 2], gap[:2, 0, 2] = 5.0, 4.0, 3.0
     gap[2:, 4, 0] = 9.0
     gap[2:, 3, 1] = [1.0, 2.0]
-    found = token_gap.costliest(gap, 2)
+    found = token_gap.costliest_tokens(gap, 2)
     self.assertEqual(found.window.tolist(), [3, 0])
     self.assertEqual(found.position.tolist(), [1, 2])
     self.assertEqual(found.chosen.tolist(), [5.0, 3.0])
     self.assertEqual(found.gap.tolist(), [[1.0, 0.0], [2.0, 0.0]])
-    self.assertLen(token_gap.costliest(gap, 99).window, 5)
+    self.assertLen(token_gap.costliest_tokens(gap, 99).window, 5)
     with self.assertRaisesRegex(ValueError, "two seeds are needed, not 1"):
-      token_gap.costliest(gap[:1], 2)
+      token_gap.costliest_tokens(gap[:1], 2)
 
 
 if __name__ == "__main__":

@@ -40,13 +40,13 @@ class PrecacheTargetsTest(base.TestCase):
       n = found.positions[p]
       wanted = {"x[n]": x[row, n]}
       for lag in range(terms + 3):
-        wanted[targets.sine(lag)] = total(row, n, [lag])
+        wanted[targets.sine_name(lag)] = total(row, n, [lag])
       for last in range(first + 1, terms):
         wanted[f"sum of lags {first}..{last}"] = total(
           row, n, range(first, last + 1)
         )
       for ahead in range(3):
-        wanted[targets.asked(ahead)] = total(
+        wanted[targets.sum_name(ahead)] = total(
           row, n + ahead, range(first, terms + 1)
         )
       self.assertEqual(tuple(wanted), found.names)
@@ -86,7 +86,7 @@ class TokenTargetsTest(base.TestCase):
   def test_tokens_by_a_loop(self):
     """Classes in order of frequency, and one for all other tokens."""
     windows = _text().reshape(20, 20)
-    ids = targets.frequent(windows.reshape(-1), 2)
+    ids = targets.most_frequent(windows.reshape(-1), 2)
     counted = collections.Counter(windows.reshape(-1).tolist())
     self.assertEqual(list(ids), [i for i, _ in counted.most_common(2)])
     at = targets.token_positions(19, start=3, stride=4)
@@ -107,7 +107,7 @@ class TokenTargetsTest(base.TestCase):
   def test_counts_by_a_loop(self, context):
     """The most frequent class after the longest context that was seen."""
     tokens, windows = _text(1, 60), _text(2, 90, "ab cd").reshape(6, 15)
-    ids = targets.frequent(tokens, 3)
+    ids = targets.most_frequent(tokens, 3)
     at = range(3, 8)
     found = targets.count_accuracy(tokens, windows, ids, at, context=context)
     self.assertLen(found, targets.AHEAD + 1)

@@ -20,22 +20,22 @@ tells whether it is used.
 
 from jaxlook.planning.couplets import (
   answers,
-  changes,
   class_probe,
   places,
   routes,
   steering,
+  stream_edits,
   swaps,
   writing,
 )
 
 __all__ = [
   "answers",
-  "changes",
   "class_probe",
   "places",
   "routes",
   "steering",
+  "stream_edits",
   "swaps",
   "writing",
 ]

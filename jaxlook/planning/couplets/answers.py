@@ -31,7 +31,7 @@ from jaxlook.tasks.couplets import Couplets, Truth
 Part = TypeVar("Part")
 
 
-class Parts(NamedTuple, Generic[Part]):
+class LineParts(NamedTuple, Generic[Part]):
   """One thing for each of the three that line 2 is asked.
 
   Attributes:
@@ -45,7 +45,7 @@ class Parts(NamedTuple, Generic[Part]):
   ending: Part
 
 
-class Exact(NamedTuple):
+class PlannerAnswers(NamedTuple):
   """What planners expect; C outcomes, the last one any other kind of token.
 
   Attributes:
@@ -78,7 +78,9 @@ class Effect(NamedTuple):
   pairs: jax.Array
 
 
-def exact(task: Couplets, truth: Truth, target: jax.Array) -> Parts[Exact]:
+def planner_answers(
+  task: Couplets, truth: Truth, target: jax.Array
+) -> LineParts[PlannerAnswers]:
   """What planners of the couplets' own and of other classes expect.
 
   Args:
@@ -87,7 +89,7 @@ def exact(task: Couplets, truth: Truth, target: jax.Array) -> Parts[Exact]:
     target: the class that is meant for each couplet, int [B].
 
   Returns:
-    An `Exact` of each part.
+    An `PlannerAnswers` of each part.
   """
   rhymes = truth.rhymes[:, None]
   posterior = jnp.asarray(language.topic_posterior())
@@ -113,14 +115,14 @@ def exact(task: Couplets, truth: Truth, target: jax.Array) -> Parts[Exact]:
     _normalised(by_article[each, :, target]),
   )
   possible = jnp.any(by_article[each, :, target] > 0, axis=1)
-  return Parts(
+  return LineParts(
     topic,
     article._replace(counts=article.counts & possible),
     ending._replace(counts=ending.counts & fits[each, target]),
   )
 
 
-def expected(task: Couplets, logits: jax.Array) -> Parts[jax.Array]:
+def model_answers(task: Couplets, logits: jax.Array) -> LineParts[jax.Array]:
   """What a model expects, from its outputs.
 
   Args:
@@ -138,7 +140,7 @@ def expected(task: Couplets, logits: jax.Array) -> Parts[jax.Array]:
     rest = 1.0 - jnp.sum(shares, axis=1, keepdims=True)
     return jnp.concatenate([shares, jnp.maximum(rest, 0.0)], axis=1)
 
-  return Parts(
+  return LineParts(
     at("m1", language.MODIFIER, language.TOPICS, language.MODIFIERS_EACH),
     at("art", language.ARTICLE, 2, 1),
     at("e2", language.WORD, language.CLASSES, language.WORDS_EACH),
@@ -146,25 +148,25 @@ def expected(task: Couplets, logits: jax.Array) -> Parts[jax.Array]:
 
 
 def effects(
-  found: Parts[jax.Array],
-  before: Parts[jax.Array],
-  truths: Parts[Exact],
+  found: LineParts[jax.Array],
+  before: LineParts[jax.Array],
+  truths: LineParts[PlannerAnswers],
   valid: jax.Array,
   rhymes: jax.Array,
-) -> Parts[Effect]:
+) -> LineParts[Effect]:
   """How far a change has moved what a model expects.
 
   Args:
     found: what the changed model expects, [B, C] of each part.
     before: what the unchanged one does.
-    truths: what planners do, an `Exact` of each part.
+    truths: what planners do, an `PlannerAnswers` of each part.
     valid: which couplets count, bool [B].
     rhymes: the genre, bool [B].
 
   Returns:
     An `Effect` of each part, of [G].
   """
-  return Parts(
+  return LineParts(
     *(
       _effect(p, q, truth, valid, rhymes)
       for p, q, truth in zip(found, before, truths, strict=True)
@@ -185,7 +187,7 @@ def distance(p: jax.Array, q: jax.Array) -> jax.Array:
 def _effect(
   p: jax.Array,
   before: jax.Array,
-  truth: Exact,
+  truth: PlannerAnswers,
   valid: jax.Array,
   rhymes: jax.Array,
 ) -> Effect:
@@ -203,12 +205,12 @@ def _effect(
   )
 
 
-def _exact(own: jax.Array, target: jax.Array) -> Exact:
+def _exact(own: jax.Array, target: jax.Array) -> PlannerAnswers:
   """Adds the outcome that planners never expect."""
   # Tables are of powers of 2, so classes that agree have distance 0 exactly.
   counts = distance(own, target) > 0
   own, target = (jnp.pad(p, ((0, 0), (0, 1))) for p in (own, target))
-  return Exact(own, target, counts)
+  return PlannerAnswers(own, target, counts)
 
 
 def _fitting(task: Couplets) -> jax.Array:

@@ -17,10 +17,10 @@ import numpy as np
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
-from jaxlook.planning.couplets.changes import streams
 from jaxlook.planning.couplets.places import Place, places
+from jaxlook.planning.couplets.stream_edits import streams
 from jaxlook.probing import linear
-from jaxlook.probing.linear import Classified
+from jaxlook.probing.linear import ClassScores
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
@@ -35,7 +35,7 @@ def measure(
   params: Any,
   batch: Batch,
   chosen: Sequence[Place] | None = None,
-) -> Classified:
+) -> ClassScores:
   """Fits probes to half of the couplets and scores them on the other half.
 
   A probe reads the streams of all positions of its place, laid end to end. At
@@ -71,14 +71,14 @@ def _measure(
   chosen: tuple[Place, ...],
   params: Params,
   batch: Batch,
-) -> Classified:
+) -> ClassScores:
   read_LxBxTxD = streams(decoder, params, batch.inputs)
   key = task.truth(batch).key
   half = len(key) // 2
   # Couplets are independent, so those of the next one are shuffled classes.
   labels_KxB = jnp.stack([key, jnp.roll(key, 1)])
 
-  def probed(features: jax.Array, labels: jax.Array) -> Classified:
+  def probed(features: jax.Array, labels: jax.Array) -> ClassScores:
     rows = features.reshape(len(labels), -1)
     return linear.logistic(
       *(rows[:half], labels[:half], rows[half:], labels[half:]),
@@ -89,7 +89,7 @@ def _measure(
   probe = jax.vmap(
     jax.vmap(probed, in_axes=(None, 0)), in_axes=(0, None), out_axes=1
   )
-  found: dict[str, Classified] = {}
+  found: dict[str, ClassScores] = {}
   for count in sorted({len(place.positions) for place in chosen}):
     alike = [place for place in chosen if len(place.positions) == count]
     where = np.array([place.positions for place in alike], int)

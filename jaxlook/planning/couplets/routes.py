@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.interventions.attention_edges import renormalised
+from jaxlook.interventions.attention_edges import renormalise_without
 from jaxlook.interventions.forward import forward_only, run
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
@@ -106,7 +106,9 @@ def _measure(
   def losses(place: jax.Array) -> jax.Array:
     cut_TxS = second[:, None] & place[None] & others
     edits = {
-      f"block_{layer}/attention/pattern": lambda x: renormalised(x, cut_TxS)
+      f"block_{layer}/attention/pattern": lambda x: renormalise_without(
+        x, cut_TxS
+      )
       for layer in range(decoder.config.layers)
     }
     loss_BxT = task.loss(run(decoder, params, batch.inputs, edits), batch)

@@ -23,16 +23,16 @@ from jaxlook.decoding import GREEDY, Sampling
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
-from jaxlook.planning.couplets.answers import Effect, Parts
-from jaxlook.planning.couplets.changes import (
+from jaxlook.planning.couplets.answers import Effect, LineParts
+from jaxlook.planning.couplets.places import Place, places
+from jaxlook.planning.couplets.stream_edits import (
   Changes,
   expectations,
   streams,
   writings,
 )
-from jaxlook.planning.couplets.places import Place, places
 from jaxlook.planning.couplets.swaps import donors
-from jaxlook.planning.couplets.writing import Written
+from jaxlook.planning.couplets.writing import WrittenLines
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
@@ -51,7 +51,7 @@ def measure(
   chosen: Sequence[Place] | None = None,
   *,
   key: jax.Array,
-) -> Parts[Effect]:
+) -> LineParts[Effect]:
   """What models expect of line 2 when they are steered.
 
   Args:
@@ -85,7 +85,7 @@ def write(
   *,
   sampling: Sampling = GREEDY,
   key: jax.Array,
-) -> Written:
+) -> WrittenLines:
   """What models write as line 2 when they are steered.
 
   Args:
@@ -120,7 +120,7 @@ def _measure(
   reference: Batch,
   strengths: jax.Array,
   key: jax.Array,
-) -> Parts[Effect]:
+) -> LineParts[Effect]:
   steered = steering(decoder, task, params, batch, reference, strengths, key)
   found = expectations(decoder, task, params, batch, steered, chosen)
   return _by_kind(found, len(strengths))
@@ -138,7 +138,7 @@ def _write(
   reference: Batch,
   strengths: jax.Array,
   key: jax.Array,
-) -> Written:
+) -> WrittenLines:
   steer_key, draw_key = jax.random.split(key)
   steered = steering(
     decoder, task, params, batch, reference, strengths, steer_key

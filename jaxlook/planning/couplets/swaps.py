@@ -23,15 +23,15 @@ from jaxlook.decoding import GREEDY, Sampling
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
-from jaxlook.planning.couplets.answers import Effect, Parts
-from jaxlook.planning.couplets.changes import (
+from jaxlook.planning.couplets.answers import Effect, LineParts
+from jaxlook.planning.couplets.places import Place, places
+from jaxlook.planning.couplets.stream_edits import (
   Changes,
   expectations,
   streams,
   writings,
 )
-from jaxlook.planning.couplets.places import Place, places
-from jaxlook.planning.couplets.writing import Written
+from jaxlook.planning.couplets.writing import WrittenLines
 from jaxlook.tasks.couplets import Couplets, Truth
 from jaxlook.tasks.task import Batch
 
@@ -98,7 +98,7 @@ def measure(
   params: Any,
   batch: Batch,
   chosen: Sequence[Place] | None = None,
-) -> Parts[Effect]:
+) -> LineParts[Effect]:
   """What models expect of line 2 after swaps.
 
   Args:
@@ -124,7 +124,7 @@ def write(
   *,
   sampling: Sampling = GREEDY,
   key: jax.Array,
-) -> Written:
+) -> WrittenLines:
   """What models write as line 2 after swaps.
 
   Args:
@@ -153,7 +153,7 @@ def _measure(
   chosen: tuple[Place, ...],
   params: Params,
   batch: Batch,
-) -> Parts[Effect]:
+) -> LineParts[Effect]:
   swaps = swapped(decoder, task, params, batch)
   return expectations(decoder, task, params, batch, swaps, chosen)
 
@@ -168,7 +168,7 @@ def _write(
   params: Params,
   batch: Batch,
   key: jax.Array,
-) -> Written:
+) -> WrittenLines:
   swaps = swapped(decoder, task, params, batch)
   return writings(decoder, task, params, batch, swaps, chosen, sampling, key)
 

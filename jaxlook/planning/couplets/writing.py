@@ -16,7 +16,7 @@ from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks.couplets import Couplets
 
 
-class Line(NamedTuple):
+class SecondLine(NamedTuple):
   """A second line read from its tokens m1 .. mL, art, e2; int32, -1 for none.
 
   Attributes:
@@ -37,7 +37,7 @@ def line_length(task: Couplets) -> int:
   return task.modifiers + 2
 
 
-def read(tokens: jax.Array) -> Line:
+def read_line(tokens: jax.Array) -> SecondLine:
   """Reads second lines, int [B, L + 2]."""
 
   def part(tokens: jax.Array, first: int, count: int) -> jax.Array:
@@ -45,7 +45,7 @@ def read(tokens: jax.Array) -> Line:
     return jnp.where(inside, tokens - first, -1)
 
   word = part(tokens[:, -1], language.WORD, language.WORDS)
-  return Line(
+  return SecondLine(
     topics=part(tokens[:, :-2], language.MODIFIER, language.MODIFIERS)
     // language.MODIFIERS_EACH,
     article=part(tokens[:, -2], language.ARTICLE, 2),
@@ -54,7 +54,7 @@ def read(tokens: jax.Array) -> Line:
   )
 
 
-def well_formed(task: Couplets, line: Line) -> jax.Array:
+def well_formed(task: Couplets, line: SecondLine) -> jax.Array:
   """Whether a line is one that the language has, rhyme or not; bool [B].
 
   Modifiers are of one topic, and topic and article are those of the end word;
@@ -71,7 +71,7 @@ def well_formed(task: Couplets, line: Line) -> jax.Array:
   return formed & (line.topics[:, 0] == topic) & (line.article == article)
 
 
-def leads_to(line: Line, key: jax.Array) -> jax.Array:
+def leads_to(line: SecondLine, key: jax.Array) -> jax.Array:
   """Whether the first modifier's topic holds a word of a class; bool [B].
 
   Args:
@@ -83,7 +83,7 @@ def leads_to(line: Line, key: jax.Array) -> jax.Array:
   return (topic[:, 0] >= 0) & jnp.take_along_axis(possible, topic, axis=1)[:, 0]
 
 
-class Fits(NamedTuple):
+class FitShares(NamedTuple):
   """What share of the tokens fits which class; each [..., G], sum 1.
 
   The last axis is the genre: RHY, then FREE. NaN where there is no couplet.
@@ -106,7 +106,7 @@ class Fits(NamedTuple):
     return self.target / (self.target + self.own)
 
 
-class Written(NamedTuple):
+class WrittenLines(NamedTuple):
   """How what was written fits the classes.
 
   Attributes:
@@ -118,18 +118,18 @@ class Written(NamedTuple):
       the other one.
   """
 
-  ending: Fits
-  middle: Fits
-  article: Fits
+  ending: FitShares
+  middle: FitShares
+  article: FitShares
 
 
-def fitting(
+def fit_shares(
   tokens: jax.Array,
   own: jax.Array,
   target: jax.Array,
   valid: jax.Array,
   rhymes: jax.Array,
-) -> Written:
+) -> WrittenLines:
   """Tells whose class written lines fit.
 
   Args:
@@ -144,20 +144,20 @@ def fitting(
   """
   who = by_genre(rhymes, valid)
 
-  def fits(to_own: jax.Array, to_target: jax.Array) -> Fits:
+  def fits(to_own: jax.Array, to_target: jax.Array) -> FitShares:
     def share(what: jax.Array) -> jax.Array:
       by_couplet = jnp.mean(what.reshape(len(own), -1), axis=1, dtype=float)
       total = jnp.sum(jnp.where(who, by_couplet[None], 0.0), axis=1)
       return total / jnp.sum(who, axis=1)
 
-    return Fits(
+    return FitShares(
       share(to_target & ~to_own),
       share(to_own & ~to_target),
       share(to_own & to_target),
       share(~to_own & ~to_target),
     )
 
-  line = read(tokens)
+  line = read_line(tokens)
   is_topic = line.topics >= 0
   topic_of, article_of = (
     jnp.asarray(table) for table in (language.TOPIC_OF, language.ARTICLE_OF)
@@ -173,4 +173,6 @@ def fitting(
   def articles(r: jax.Array) -> jax.Array:
     return is_topic[:, -1] & (article_of[r, place[:, -1]] == line.article)
 
-  return Written(*(fits(f(own), f(target)) for f in (ending, middle, articles)))
+  return WrittenLines(
+    *(fits(f(own), f(target)) for f in (ending, middle, articles))
+  )

@@ -26,8 +26,8 @@ from jaxlook.interventions.forward import capture, forward_only
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.planning.products.plans import (
   PROMPT,
-  Swapped,
-  full,
+  SwapShares,
+  full_length,
   places,
   probe,
   swap,
@@ -161,7 +161,7 @@ class _Products(NamedTuple):
   """
 
   by_lengths: Batch
-  full: Batch
+  full_length: Batch
 
 
 def _draw(
@@ -177,7 +177,7 @@ def _draw(
   ]
   return _Products(
     jax.tree.map(lambda *each: jnp.stack(each), *batches),
-    _batch(full(task), key_full, max(sizes.swaps, sizes.probes)),
+    _batch(full_length(task), key_full, max(sizes.swaps, sizes.probes)),
   )
 
 
@@ -235,7 +235,7 @@ def _behaviour(
   sizes: ProductSizes,
   params: Any,
   batch: Batch,
-) -> tuple[jax.Array, jax.Array, jax.Array, Swapped]:
+) -> tuple[jax.Array, jax.Array, jax.Array, SwapShares]:
   """Beam gain, what the search and greedy decoding get right, and swaps."""
   where, digits = places(task), task.answer_digits
   batch = jax.tree.map(lambda x: x[: sizes.swaps], batch)

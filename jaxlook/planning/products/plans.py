@@ -54,12 +54,12 @@ def before_equals(task: Multiplication) -> str:
   return PADDING_B if PADDING_B in places(task) else "b"
 
 
-def full(task: Multiplication) -> Multiplication:
+def full_length(task: Multiplication) -> Multiplication:
   """The same task with products of full length only."""
   return dataclasses.replace(task, lengths=(task.digits, task.digits))
 
 
-class Swapped(NamedTuple):
+class SwapShares(NamedTuple):
   """Digits after a swap; as in `products.measures.ProductResults`, no E."""
 
   moved: jax.Array
@@ -73,7 +73,7 @@ def swap(
   prompts: jax.Array,
   masks: jax.Array,
   steps: int,
-) -> Swapped:
+) -> SwapShares:
   """Swaps the stream at some positions for a donor's and lets the model write.
 
   Only digits are counted that the model writes differently for the two prompts
@@ -124,7 +124,7 @@ def swap(
     )
     for wanted in (theirs, own)
   )
-  return Swapped(moved, left, jnp.mean(differ, axis=0))
+  return SwapShares(moved, left, jnp.mean(differ, axis=0))
 
 
 def probe(

@@ -18,13 +18,13 @@ from jaxlook import decoding
 from jaxlook.interventions.forward import capture, forward_only, run
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.sites import NO_EDITS, Edits
-from jaxlook.planning.stars.plans import Questions
+from jaxlook.planning.stars.questions import Questions
 from jaxlook.probing import linear
 from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.text import cross_entropy
 
 
-class Answers(NamedTuple):
+class AnswerResults(NamedTuple):
   """What the models of E seeds do; l - 1 steps in the order of the answer.
 
   Attributes:
@@ -77,7 +77,7 @@ def measure(
   arms: int | None = None,
   width: int = 8,
   alive: Sequence[bool] | None = None,
-) -> Answers:
+) -> AnswerResults:
   """Measures the models of one variant.
 
   Args:
@@ -114,7 +114,7 @@ def accuracy(
   asked: Questions,
   dummy: int | None = None,
 ) -> np.ndarray:
-  """`correct` and, last, `paths` of `Answers` and nothing else, [E, l].
+  """`correct` and, last, `paths` of `AnswerResults` and nothing else, [E, l].
 
   Args:
     decoder: as of `measure`.
@@ -145,7 +145,7 @@ def _measure(
   fit: Questions,
   asked: Questions,
   key: jax.Array,
-) -> Answers:
+) -> AnswerResults:
   key_first, key_arm = jax.random.split(key)
   logits = _forced(decoder, params, asked, dummy)
   right = jnp.argmax(logits, axis=-1) == asked.answers
@@ -153,7 +153,7 @@ def _measure(
   codes = params["token_embedding"]["embedding"]
   if labels is not None:
     codes = jnp.eye(labels, dtype=codes.dtype)
-  of_streams = functools.partial(told, on, there)
+  of_streams = functools.partial(probe_accuracy, on, there)
   nothing = jnp.full(len(on), jnp.nan)
   arm_probe = arm_shuffled = nothing
   if arms is not None:
@@ -169,8 +169,8 @@ def _measure(
     # What is read off at once has no search.
     own = jnp.argmax(logits, axis=-1)
     gain = beamed = jnp.full((), jnp.nan)
-  moved, left = swapped(decoder, params, asked, dummy)
-  return Answers(
+  moved, left = swap_shares(decoder, params, asked, dummy)
+  return AnswerResults(
     losses=jnp.mean(cross_entropy(logits, asked.answers), axis=0),
     correct=jnp.mean(right, axis=0),
     paths=jnp.mean(right.all(axis=1)),
@@ -219,7 +219,7 @@ def write(
   return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 
-def swapped(
+def swap_shares(
   decoder: Decoder, params: Any, asked: Questions, dummy: int | None = None
 ) -> tuple[jax.Array, jax.Array]:
   """Writes answers with a donor's residual stream put in, place by place.
@@ -234,7 +234,7 @@ def swapped(
     dummy: as of `measure`.
 
   Returns:
-    `moved` and `left` of `Answers`, [K, L + 1, l].
+    `moved` and `left` of `AnswerResults`, [K, L + 1, l].
 
   Raises:
     ValueError: as `interventions.capture`.
@@ -307,7 +307,7 @@ def _streams(decoder, params, prompts) -> jax.Array:
   return jnp.stack([x[:, -1] for x in seen.values()])
 
 
-def told(
+def probe_accuracy(
   on: jax.Array,
   there: jax.Array,
   fit: jax.Array,

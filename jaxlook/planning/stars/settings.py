@@ -14,8 +14,8 @@ import numpy as np
 
 from jaxlook.errors import SettingError
 from jaxlook.models import Decoder
-from jaxlook.planning.stars import plans as stars
-from jaxlook.planning.stars.answers import Answers, accuracy, measure
+from jaxlook.planning.stars import questions as stars
+from jaxlook.planning.stars.answers import AnswerResults, accuracy, measure
 from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.path_star import (
   AnswerInputs,
@@ -47,7 +47,7 @@ both sides of a half over three seeds, so that claims of chance can be decided.
 
 _AT_ONCE = 4096
 
-Star = PathStar | PathStarWeights
+StarTask = PathStar | PathStarWeights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Graphs:
   arm_length: int
   edge_share: float = 0.75
 
-  def task(self, setting: str) -> Star:
+  def task(self, setting: str) -> StarTask:
     """The task of one of `SETTINGS`.
 
     Raises:
@@ -114,9 +114,9 @@ class GraphResults(NamedTuple):
     places: names of the places of `moved`.
   """
 
-  answers: Answers
+  answers: AnswerResults
   forced: np.ndarray
-  untrained: Answers
+  untrained: AnswerResults
   seen: np.ndarray | None
   first: int
   clever_hans: np.ndarray
@@ -124,8 +124,8 @@ class GraphResults(NamedTuple):
   places: tuple[str, ...]
 
 
-def examine(
-  task: Star,
+def measure_setting(
+  task: StarTask,
   decoder: Decoder,
   params: Any,
   untrained: Any,
@@ -154,11 +154,13 @@ def examine(
   dummy = task.dummy if task.teacher == "teacherless" else None
   seen = None
   if isinstance(task, PathStar):
-    fit = stars.in_context(task, key_fit, count)
-    asked = stars.in_context(task, key_ask, count)
+    fit = stars.context_questions(task, key_fit, count)
+    asked = stars.context_questions(task, key_ask, count)
     classes = {"labels": task.node_count, "arms": task.degree}
   else:
-    fit, asked = (stars.in_weights(task, split) for split in ("train", "test"))
+    fit, asked = (
+      stars.weight_questions(task, split) for split in ("train", "test")
+    )
     classes = {}
 
   def measured(params):
@@ -190,7 +192,7 @@ def examine(
   )
 
 
-_drawn = jax.jit(stars.in_context, static_argnums=(0, 2))
+_draw_questions = jax.jit(stars.context_questions, static_argnums=(0, 2))
 
 
 def _forced(
@@ -199,7 +201,7 @@ def _forced(
   """`accuracy` on `FORCED_GRAPHS` graphs, a part of them at a time, [E, l]."""
   keys = jax.random.split(key, FORCED_GRAPHS // _AT_ONCE)
   parts = [
-    accuracy(decoder, params, _drawn(task, each, _AT_ONCE), dummy)
+    accuracy(decoder, params, _draw_questions(task, each, _AT_ONCE), dummy)
     for each in keys
   ]
   return np.mean(parts, axis=0)

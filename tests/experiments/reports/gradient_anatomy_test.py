@@ -3,7 +3,11 @@
 import numpy as np
 
 from experiments.reports import gradient_anatomy
-from jaxlook.lookahead.gradient_anatomy import HOWS, KINDS, AnatomyResults
+from jaxlook.lookahead.gradient_anatomy import (
+  CUT_METHODS,
+  KINDS,
+  AnatomyResults,
+)
 from tests.fixtures import base
 
 LENGTH = 4
@@ -22,7 +26,9 @@ def _found(future, useful, seeds=3):
     grams={kind: gram[:, None, None] for kind in KINDS},
     influence=maps[:, None],
     parameter_influence=maps,
-    rises={how: rise[None, None] * noise[:, None, None, None] for how in HOWS},
+    rises={
+      how: rise[None, None] * noise[:, None, None, None] for how in CUT_METHODS
+    },
   )
 
 

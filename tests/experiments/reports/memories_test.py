@@ -8,21 +8,21 @@ from experiments.reports import memories as memories_report
 from experiments.reports import memories_tables
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
-from jaxlook.circuits.memory_study import agreeing, ending
+from jaxlook.circuits.memory_study import agreement_name, ending_name
 from jaxlook.circuits.memory_triggers import Triggers
 from jaxlook.circuits.memory_values import KINDS, NeuronValues
 from tests.fixtures import base
 
 CHANCE = {
-  ending(n, name): 0.1
+  ending_name(n, name): 0.1
   for n in (1, 2, 3)
   for name in ("purity", "coverage", "number")
 }
 MEASURES = (
   *memories.SHARES,
-  *(agreeing(kind) for kind in KINDS),
-  *(agreeing(kind, study.OTHERS) for kind in KINDS),
-  agreeing("first", study.COMMONEST),
+  *(agreement_name(kind) for kind in KINDS),
+  *(agreement_name(kind, study.OTHERS) for kind in KINDS),
+  agreement_name("first", study.COMMONEST),
   *(study.RANK, study.RANK_OTHERS, study.LIVE, study.AMONG_CONFIDENT),
   *CHANCE,
 )
@@ -36,7 +36,7 @@ def examined(variant, changed=None, seeds=(0, 1), layers=2):
   }
   for name, value in (changed or {}).items():
     by_layer[name] = by_layer[name] + np.array([value])
-  overall = {study.confident_agreement(k): np.zeros(len(seeds)) for k in KINDS}
+  overall = {study.confident_name(k): np.zeros(len(seeds)) for k in KINDS}
   shape = (len(seeds), layers, 2)
   coefficient = np.tile([3.0, 1.5, -np.inf], (*shape, 1))
   coefficient[:, :, 1] = -np.inf
@@ -54,7 +54,7 @@ def examined(variant, changed=None, seeds=(0, 1), layers=2):
 class ClaimsTest(base.TestCase):
   def test_verdicts(self):
     """A rise supports, a fall contradicts; what is equal is not above 0."""
-    rising = examined("causal", {agreeing("first"): [0.0, 0.5]})
+    rising = examined("causal", {agreement_name("first"): [0.0, 0.5]})
     found = memories_report.claims([rising, examined("myopic/kv")], CHANCE)
     verdicts = {claim.id: claim.verdict for claim in found}
     self.assertEqual(
@@ -66,7 +66,7 @@ class ClaimsTest(base.TestCase):
     self.assertEqual(
       {claim.estimate for claim in found if claim.id == "G2/rise"}, {0.5}
     )
-    falling = examined("causal", {agreeing("first"): [0.5, 0.0]})
+    falling = examined("causal", {agreement_name("first"): [0.5, 0.0]})
     (rise,) = (
       claim
       for claim in memories_report.claims([falling], CHANCE)
@@ -77,7 +77,7 @@ class ClaimsTest(base.TestCase):
   @parameterized.parameters((0.1, 0.6), (0.9, -0.2))
   def test_endings_are_held_against_chance(self, by_chance, expected):
     """Endings of two tokens, shared by 0.2 and 1.2, count beyond chance."""
-    chance = CHANCE | {ending(2, "coverage"): by_chance}
+    chance = CHANCE | {ending_name(2, "coverage"): by_chance}
     (claim,) = (
       claim
       for claim in memories_report.claims([examined("causal")], chance)
@@ -87,7 +87,7 @@ class ClaimsTest(base.TestCase):
 
   def test_chance_is_reported(self):
     """The last row of a table, and rows of the measurements without a seed."""
-    name = ending(1, "number")
+    name = ending_name(1, "number")
     found, chance = [examined("causal")], CHANCE | {name: 0.7}
     *_, last = memories_report.layer_table(found, {"number": name}, chance)
     self.assertEqual(last, ["-", memories_report.RANDOM, "0.7", "-"])
@@ -115,9 +115,9 @@ class ClaimsTest(base.TestCase):
 class PagesTest(base.TestCase):
   def test_curves_have_their_controls(self):
     """Chance for endings; for agreement the first variant's other neurons."""
-    chance = CHANCE | {ending(n, "coverage"): n / 8 for n in (1, 2, 3)}
+    chance = CHANCE | {ending_name(n, "coverage"): n / 8 for n in (1, 2, 3)}
     controls = (
-      *(agreeing(kind, study.OTHERS) for kind in ("first", "any")),
+      *(agreement_name(kind, study.OTHERS) for kind in ("first", "any")),
       study.RANK_OTHERS,
     )
     changed = {name: [n, 0.5] for n, name in enumerate(controls)}
@@ -139,7 +139,7 @@ class PagesTest(base.TestCase):
     """Ends of prefixes with what follows; neurons that never fire are none."""
     words = ["|", " a", "\n", "`", "\x03"]
     inputs = np.array([[[1, 0, 1], [1, 2, 3]]])
-    text = study.Corpus(inputs, inputs > 0, inputs[0], 0)
+    text = study.StreamedText(inputs, inputs > 0, inputs[0], 0)
     head, *rows = memories_tables.value_table(
       examined("causal").found,
       text,

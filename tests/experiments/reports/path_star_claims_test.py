@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.reports import path_star_claims as stars_claims
-from jaxlook.planning.stars import plans as stars
+from jaxlook.planning.stars import questions as stars
 from jaxlook.planning.stars.settings import (
   FORWARD,
   MASKED,

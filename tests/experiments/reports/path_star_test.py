@@ -4,7 +4,7 @@ import pathlib
 import tempfile
 
 from experiments.reports import path_star as stars_report
-from jaxlook.planning.stars import plans as stars
+from jaxlook.planning.stars import questions as stars
 from jaxlook.planning.stars.settings import WEIGHTS
 from jaxlook.stats.myopia_gap import CAUSAL, KV
 from tests.fixtures import base, path_stars

@@ -34,7 +34,7 @@ class PathReportTest(base.TestCase):
 
   def test_measures(self):
     """Every fall is a difference of two losses."""
-    found = term_losses.measures(self.found, vocab_size=64)
+    found = term_losses.named_values(self.found, vocab_size=64)
     self.assert_close(
       {name: found[name]["causal"] for name in found},
       {
@@ -78,7 +78,7 @@ class PathReportTest(base.TestCase):
     """Every measure is in one table; panels show the same numbers."""
     tables = path_terms.tables(self.found, 64)
     rows = [row[0] for rows in tables.values() for row in rows[1:]]
-    measures = term_losses.measures(self.found, 64)
+    measures = term_losses.named_values(self.found, 64)
     self.assertContainsSubset(set(measures), set(rows))
     differences = tables["Paired differences"]
     self.assertEqual(

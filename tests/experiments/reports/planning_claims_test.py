@@ -4,12 +4,12 @@ import numpy as np
 from absl.testing import parameterized
 
 from experiments.reports.planning_claims import claims, plan_place
-from jaxlook.planning.couplets import examination, places
-from jaxlook.planning.couplets.answers import Effect, Parts
-from jaxlook.planning.couplets.examination import Examined, main_places
-from jaxlook.planning.couplets.measures import CoupletResults
-from jaxlook.planning.couplets.writing import Fits, Written
-from jaxlook.probing.linear import Classified
+from jaxlook.planning.couplets import measure_all, places
+from jaxlook.planning.couplets.answers import Effect, LineParts
+from jaxlook.planning.couplets.losses_and_lines import LossesAndLines
+from jaxlook.planning.couplets.measure_all import CoupletResults, main_places
+from jaxlook.planning.couplets.writing import FitShares, WrittenLines
+from jaxlook.probing.linear import ClassScores
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets import Couplets
 from tests.fixtures import base
@@ -24,9 +24,9 @@ SETTINGS = {
 
 
 def _shaped(task, fill):
-  """An `Examined` whose arrays come from `fill(name, shape)`."""
+  """An `CoupletResults` whose arrays come from `fill(name, shape)`."""
   every, main = (len(f(task)) for f in (places.places, main_places))
-  few = len(examination.probed_places(task))
+  few = len(measure_all.probed_places(task))
 
   def of(kind, parts, part, head, axes):
     return kind(
@@ -37,17 +37,21 @@ def _shaped(task, fill):
     )
 
   swaps, steers = (3, LAYERS), (2, 2, LAYERS)
-  return Examined(
-    measured=CoupletResults(
+  return CoupletResults(
+    measured=LossesAndLines(
       *(fill(f"loss/{g}", (SEEDS, task.length)) for g in ("RHY", "FREE")),
-      *(fill(f"write/{n}", (SEEDS,)) for n in CoupletResults._fields[2:]),
+      *(fill(f"write/{n}", (SEEDS,)) for n in LossesAndLines._fields[2:]),
     ),
-    swapped=of(Parts, Parts, Effect, "swap", (*swaps, every, 2)),
-    rewritten=of(Written, Written, Fits, "rewrite", (*swaps, main, 2)),
-    steered=of(Parts, Parts, Effect, "steer", (*steers, main, 2)),
-    resteered=of(Written, Written, Fits, "resteer", (*steers, main, 2)),
+    swapped=of(LineParts, LineParts, Effect, "swap", (*swaps, every, 2)),
+    rewritten=of(
+      WrittenLines, WrittenLines, FitShares, "rewrite", (*swaps, main, 2)
+    ),
+    steered=of(LineParts, LineParts, Effect, "steer", (*steers, main, 2)),
+    resteered=of(
+      WrittenLines, WrittenLines, FitShares, "resteer", (*steers, main, 2)
+    ),
     lost=fill("cut", (SEEDS, every, 2)),
-    probed=Classified(
+    probed=ClassScores(
       *(
         fill(f"probe/{n}", (SEEDS, 2, LAYERS, few))
         for n in ("accuracy", "nats")
@@ -58,7 +62,9 @@ def _shaped(task, fill):
 
 def _reader(task, reader):
   """All numbers of models that are a reader, its plan where it should be."""
-  numbers = examination.numbers(task, _shaped(task, lambda _, s: np.zeros(s)))
+  numbers = measure_all.named_values(
+    task, _shaped(task, lambda _, s: np.zeros(s))
+  )
   for genre, who in (("RHY", reader), ("FREE", "blind")):
     exact = oracle.losses(task, who, genre == "RHY")
     for name, value in exact.items():
@@ -150,10 +156,10 @@ class NumbersTest(base.TestCase):
       arrays[name] = np.arange(np.prod(shape), dtype=float).reshape(shape)
       return arrays[name]
 
-    named = examination.numbers(task, _shaped(task, fill))
+    named = measure_all.named_values(task, _shaped(task, fill))
     every = [place.name for place in places.places(task)]
     main = [place.name for place in main_places(task)]
-    few = [place.name for place in examination.probed_places(task)]
+    few = [place.name for place in measure_all.probed_places(task)]
     for name, head, at in (
       (
         "swap/shuffled donor/U/layer1/article/left/FREE",

@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest
 
 from experiments.reports import token_gap as reports
-from experiments.reports.token_gap_claims import OURS, WU, Gap, claims
+from experiments.reports.token_gap_claims import OURS, WU, VariantLosses, claims
 from jaxlook.lookahead import token_classes as classes
 from tests.fixtures import base
 
@@ -16,14 +16,16 @@ class TokenGapReportTest(base.TestCase):
     super().setUp()
     rng = np.random.default_rng(0)
     self.windows = rng.integers(0, 6, (60, 17))
-    self.kinds = classes.kinds(self.windows, np.arange(1, 7), _SHOWN)
+    self.kinds = classes.token_kinds(self.windows, np.arange(1, 7), _SHOWN)
     # The gap rises from below 0, and is 1 larger where a token is repeated.
     rise = np.linspace(-0.5, 1.0, 16)
     again = self.kinds[classes.REPEATED].mask(classes.AGAIN)
     noise = rng.normal(scale=0.01, size=(4, 60, 16))
     plain = rng.uniform(2.0, 3.0, (4, 60, 16))
     gap = rise + again + noise
-    self.gap = Gap("myopic/residual", (0, 1, 2, 3), plain, plain + gap)
+    self.gap = VariantLosses(
+      "myopic/residual", (0, 1, 2, 3), plain, plain + gap
+    )
 
   def test_claims(self):
     """The published curve is found; so is what was put into repetition."""
@@ -36,7 +38,9 @@ class TokenGapReportTest(base.TestCase):
     self.assertEqual(found[name + "W10/rise"].source, WU)
     self.assertEqual(found[name + "repeated"].source, OURS)
     self.assertEqual({each.n for each in found.values()}, {4})
-    falls = Gap("myopic/kv", (0, 1), self.gap.loss[:2], self.gap.plain[:2])
+    falls = VariantLosses(
+      "myopic/kv", (0, 1), self.gap.loss[:2], self.gap.plain[:2]
+    )
     found = {each.id: each for each in claims([falls], self.kinds)}
     for claim in ("W10/start", "W10/late", "W10/rise", "repeated"):
       self.assertEqual(found[f"myopic/kv/{claim}"].verdict, "contradicted")
@@ -60,7 +64,7 @@ class TokenGapReportTest(base.TestCase):
     loss = self.gap.loss.copy()
     loss[:, 7, 2] += 50.0
     self.windows[7, :6] = [0, 1, 2, 4, 3, 5]
-    gap = Gap("myopic/kv", (0, 1, 4, 5), self.gap.plain, loss)
+    gap = VariantLosses("myopic/kv", (0, 1, 4, 5), self.gap.plain, loss)
     found = reports.tables(
       [gap],
       self.kinds,

@@ -73,7 +73,9 @@ class AnswersTest(base.Float64TestCase):
   def test_exact(self):
     """Topic, then article given it, then the class given both."""
     truth, target = _drawn()
-    found = jax.jit(lambda *x: answers.exact(Couplets(), *x))(truth, target)
+    found = jax.jit(lambda *x: answers.planner_answers(Couplets(), *x))(
+      truth, target
+    )
     found = jax.tree.map(np.asarray, found)
     for row in range(_SIZE):
       for part, (own, meant) in zip(
@@ -94,9 +96,9 @@ class AnswersTest(base.Float64TestCase):
 
     @jax.jit
     def measured(valid):
-      truths = answers.exact(Couplets(), truth, target)
-      own = answers.Parts(*(part.own for part in truths))
-      meant = answers.Parts(*(part.target for part in truths))
+      truths = answers.planner_answers(Couplets(), truth, target)
+      own = answers.LineParts(*(part.own for part in truths))
+      meant = answers.LineParts(*(part.target for part in truths))
       mixed = jax.tree.map(lambda p, q: 0.75 * p + 0.25 * q, own, meant)
       nothing = jax.tree.map(lambda p: jnp.eye(p.shape[1])[-1:] + 0 * p, own)
       return [
@@ -106,7 +108,7 @@ class AnswersTest(base.Float64TestCase):
 
     valid = np.arange(_SIZE) % 3 > 0
     own, meant, mixed, nothing = measured(valid)
-    for name in answers.Parts._fields:
+    for name in answers.LineParts._fields:
       for found, moved in ((own, 0.0), (meant, 1.0), (mixed, 0.25)):
         effect = getattr(found, name)
         self.assert_close(effect.moved, np.full(2, moved))
@@ -124,7 +126,9 @@ class AnswersTest(base.Float64TestCase):
     """No class moves topic or article; any class may end any line."""
     truth, target = _drawn()
     task = Couplets(end_only=True)
-    truths = jax.jit(lambda *x: answers.exact(task, *x))(truth, target)
+    truths = jax.jit(lambda *x: answers.planner_answers(task, *x))(
+      truth, target
+    )
     self.assertFalse(np.any(truths.topic.counts | truths.article.counts))
     self.assertTrue(np.all(truths.ending.counts))
     free = np.asarray(truths.ending.own)[~truth.rhymes]
@@ -136,7 +140,7 @@ class AnswersTest(base.Float64TestCase):
     draw = np.random.default_rng(1)
     logits = draw.normal(size=(3, task.length, task.vocab_size))
     p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    found = jax.jit(lambda x: answers.expected(task, x))(logits)
+    found = jax.jit(lambda x: answers.model_answers(task, x))(logits)
     for part, name, letter, groups in (
       (found.topic, "m1", "m", 8),
       (found.article, "art", "A", 2),

@@ -13,7 +13,7 @@ from tests.fixtures import base
 
 @jax.jit
 def _read(tokens, key):
-  line = writing.read(tokens)
+  line = writing.read_line(tokens)
   return line, writing.leads_to(line, key)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
-from jaxlook.planning.couplets import changes, places, steering
+from jaxlook.planning.couplets import places, steering, stream_edits
 from tests.fixtures import base, couplets
 
 _STRENGTHS = (0.0, 2.0)
@@ -28,8 +28,8 @@ class SteeringTest(base.Float64TestCase):
         jnp.stack([steered.values(jnp.asarray(k)) for k in range(4)]),
         steered.valid,
         steered.target,
-        changes.streams(couplets.OPEN, params, batch.inputs),
-        changes.streams(couplets.OPEN, params, reference.inputs),
+        stream_edits.streams(couplets.OPEN, params, batch.inputs),
+        stream_edits.streams(couplets.OPEN, params, reference.inputs),
       )
 
     values, valid, target, own, read = map(np.asarray, both(jax.random.key(0)))

@@ -37,7 +37,7 @@ class FittingTest(base.Float64TestCase):
     self.assertEqual(
       language.ARTICLE_OF[:2].tolist(), [[0, 0, 0, 0], [0, 0, 0, 1]]
     )
-    found = jax.jit(writing.fitting)(
+    found = jax.jit(writing.fit_shares)(
       jnp.asarray(lines),
       jnp.zeros(6, int),
       jnp.ones(6, int),

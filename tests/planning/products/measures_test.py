@@ -51,7 +51,7 @@ class PlacesTest(base.TestCase):
   def test_parts_of_the_prompt(self, pad):
     """The parts are where the task writes them, and cover the prompt once."""
     task = Multiplication(digits=2, pad=pad)
-    batch = plans.full(task).batch(jax.random.key(0), 64)
+    batch = plans.full_length(task).batch(jax.random.key(0), 64)
     text = np.array(NAMES)[np.asarray(batch.inputs)]
     found = dict(plans.places(task))
     prompt = found.pop(plans.PROMPT)
@@ -84,7 +84,9 @@ class SwapTest(base.TestCase):
   def test_own_streams_move_nothing(self):
     """Given the stream that it has anyway, a model writes what it writes."""
     where = plans.places(_TASK)[plans.PROMPT]
-    prompts = plans.full(_TASK).batch(jax.random.key(0), 8).inputs[:, where]
+    prompts = (
+      plans.full_length(_TASK).batch(jax.random.key(0), 8).inputs[:, where]
+    )
     params = jax.tree.map(lambda x: x[0], _params())
     site = "block_1/residual"
 
@@ -163,7 +165,7 @@ class MeasureTest(base.TestCase):
     """Whole products are right exactly where greedy decoding writes them."""
     decoder = _decoder()
     params = jax.tree.map(lambda x: x[0], _params())
-    task = plans.full(_TASK)
+    task = plans.full_length(_TASK)
     batch = task.batch(jax.random.key(2), 8)
     width = len(plans.places(task)[plans.PROMPT])
     prompts = batch.inputs[:, :width]

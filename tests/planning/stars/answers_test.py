@@ -9,7 +9,7 @@ import numpy as np
 from jaxlook import models
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.planning.stars import answers as star_answers
-from jaxlook.planning.stars import plans as stars
+from jaxlook.planning.stars import questions as stars
 from jaxlook.tasks.path_star import PathStar
 from tests.fixtures import base
 
@@ -26,11 +26,11 @@ class StarAnswersTest(base.Float64TestCase):
     self.decoder = Decoder(config, "myopic/kv")
     params = models.init(config, jax.random.key(1))
     self.params = jax.tree.map(lambda x: x[None].astype(float), params)
-    self.fit = stars.in_context(TASK, jax.random.key(2), 8)
+    self.fit = stars.context_questions(TASK, jax.random.key(2), 8)
 
   def answered(self):
     """Questions whose answers are the model's own, but for the first one."""
-    asked = stars.in_context(TASK, jax.random.key(3), 32)
+    asked = stars.context_questions(TASK, jax.random.key(3), 32)
     one = jax.tree.map(lambda x: x[0], self.params)
     write = functools.partial(
       star_answers.write, self.decoder, one, steps=TASK.steps
@@ -81,7 +81,7 @@ class StarAnswersTest(base.Float64TestCase):
     codes = jax.random.normal(key_codes, (40, 3))
     features = codes @ jax.random.normal(key_map, (3, 6))
     fit, asked = jnp.arange(30), jnp.arange(30, 40)
-    true, shuffled = star_answers.told(
+    true, shuffled = star_answers.probe_accuracy(
       features[None, fit], features[None, asked], fit, asked, codes, key
     )
     self.assertEqual(true[0], 1.0)

@@ -9,10 +9,10 @@ d = i - j they are g_d, d = 0 .. T - 1, of one layer's keys, values, W_K and
 W_V, and their sum is the whole gradient. A layer's g_d is the gradient that it
 gets under `offset:d` while all other layers are `causal`.
 
-`split` returns the Gram matrices <g_d, g_d'> of every head, from which norms,
-shares and cosines follow. Grams of disjoint parameters add: sum them over heads
-(and layers) before taking shares. Left out: the biases of W_K and W_V, and what
-reaches the layers below through keys and values.
+`inner_products` returns the Gram matrices <g_d, g_d'> of every head, from which
+norms, shares and cosines follow. Grams of disjoint parameters add: sum them
+over heads (and layers) before taking shares. Left out: the biases of W_K and
+W_V, and what reaches the layers below through keys and values.
 
 Source of the question, whether the many future terms outvote the one own term:
 nostalgebraist, greaterwrong.com/posts/A5PJYKw8tw38JpbJC (the comments).
@@ -27,8 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlook.lookahead.geometry import Loss, uncut
-from jaxlook.lookahead.influence import Moved, movable
+from jaxlook.lookahead.gradient_directions import Loss, without_cuts
+from jaxlook.lookahead.influence import Moved, perturbable
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.attention_layer import rotate
 from jaxlook.models.decoder import Params
@@ -54,7 +54,7 @@ class ByDistance(NamedTuple):
   value_kernel: jax.Array
 
 
-class Split(NamedTuple):
+class InnerProducts(NamedTuple):
   """One layer's inner products <g_d, g_d'> by head, each [N, T, T].
 
   Attributes:
@@ -82,9 +82,9 @@ class _Layer(NamedTuple):
   head_gradient: jax.Array
 
 
-def split(
+def inner_products(
   decoder: Decoder, params: Params, inputs: jax.Array, loss: Loss
-) -> tuple[Split, ...]:
+) -> tuple[InnerProducts, ...]:
   """Splits the gradient to every layer's keys and values by distance.
 
   Needs memory for T copies of one sequence's keys and of W_K, whatever the
@@ -97,20 +97,20 @@ def split(
     loss: maps the outputs to a floating scalar.
 
   Returns:
-    The `Split` of each layer.
+    The `InnerProducts` of each layer.
 
   Raises:
     ValueError: the variant changes the forward pass.
   """
   config = decoder.config
 
-  def one(layer: _Layer) -> Split:
+  def one(layer: _Layer) -> InnerProducts:
     key, value = _activations(config, layer)
-    return Split(
+    return InnerProducts(
       _gram(key), _gram(value), *_kernels(config, layer.input, key, value)
     )
 
-  def grams(layer: _Layer) -> Split:
+  def grams(layer: _Layer) -> InnerProducts:
     first = jax.tree.map(lambda x: x[0], layer)
     sums, _ = jax.lax.scan(
       lambda sums, sequence: (
@@ -132,22 +132,22 @@ def split(
 def by_distance(
   decoder: Decoder, params: Params, inputs: jax.Array, loss: Loss, layer: int
 ) -> ByDistance:
-  """The gradients themselves that `split` summarises, for one layer.
+  """The gradients themselves that `inner_products` summarises, for one layer.
 
   Needs memory for T copies of all keys, and B T copies of W_K.
 
   Args:
-    decoder: as of `split`.
-    params: as of `split`.
-    inputs: as of `split`.
-    loss: as of `split`.
+    decoder: as of `inner_products`.
+    params: as of `inner_products`.
+    inputs: as of `inner_products`.
+    loss: as of `inner_products`.
     layer: 0 .. layers - 1.
 
   Returns:
     The gradients by distance.
 
   Raises:
-    ValueError: the layer is out of range, or as `split`.
+    ValueError: the layer is out of range, or as `inner_products`.
   """
   config = decoder.config
   if not 0 <= layer < config.layers:
@@ -207,7 +207,7 @@ def future_share(share: jax.Array) -> jax.Array:
   return 1.0 - share[..., 0]
 
 
-def norms(gram: jax.Array) -> jax.Array:
+def distance_norms(gram: jax.Array) -> jax.Array:
   """The norm of the gradient at each distance.
 
   Args:
@@ -237,7 +237,7 @@ def self_future_cosine(gram: jax.Array) -> jax.Array:
   return between / (jnp.sqrt(gram[..., 0, 0]) * jnp.sqrt(future))
 
 
-def counts(length: int) -> np.ndarray:
+def pair_counts(length: int) -> np.ndarray:
   """The number of pairs of query and key at each distance.
 
   Args:
@@ -259,8 +259,11 @@ def _layers(
 ) -> list[_Layer]:
   """Everything that the splits need, by one forward and one backward pass."""
   at = [f"block_{n}/attention" for n in range(decoder.config.layers)]
-  zeros, run = movable(
-    uncut(decoder, "reference"), params, inputs, [f"{x}/head" for x in at]
+  zeros, run = perturbable(
+    without_cuts(decoder, "reference"),
+    params,
+    inputs,
+    [f"{x}/head" for x in at],
   )
 
   def lossy(moved: Moved) -> tuple[jax.Array, Moved]:

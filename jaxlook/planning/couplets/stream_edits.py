@@ -21,13 +21,13 @@ from jaxlook.models.sites import NO_EDITS, Edit, Edits, residual_site
 from jaxlook.planning.couplets import writing
 from jaxlook.planning.couplets.answers import (
   Effect,
-  Parts,
+  LineParts,
   effects,
-  exact,
-  expected,
+  model_answers,
+  planner_answers,
 )
 from jaxlook.planning.couplets.places import Place, line2, masks
-from jaxlook.planning.couplets.writing import Written, fitting
+from jaxlook.planning.couplets.writing import WrittenLines, fit_shares
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
 
@@ -64,7 +64,7 @@ def expectations(
   batch: Batch,
   changes: Changes,
   chosen: tuple[Place, ...],
-) -> Parts[Effect]:
+) -> LineParts[Effect]:
   """What a model expects of line 2 under every change.
 
   Args:
@@ -79,14 +79,14 @@ def expectations(
     An `answers.Effect` of topic, article and ending, each [K, L, P, G].
   """
   truth = task.truth(batch)
-  truths = exact(task, truth, changes.target)
+  truths = planner_answers(task, truth, changes.target)
 
-  def answers(edits: Edits) -> Parts[jax.Array]:
-    return expected(task, run(decoder, params, batch.inputs, edits))
+  def answers(edits: Edits) -> LineParts[jax.Array]:
+    return model_answers(task, run(decoder, params, batch.inputs, edits))
 
   before = answers(NO_EDITS)
 
-  def measured(kind: jax.Array, edits: Edits) -> Parts[Effect]:
+  def measured(kind: jax.Array, edits: Edits) -> LineParts[Effect]:
     valid = changes.valid[kind]
     return effects(answers(edits), before, truths, valid, truth.rhymes)
 
@@ -102,7 +102,7 @@ def writings(
   chosen: tuple[Place, ...],
   sampling: Sampling,
   key: jax.Array,
-) -> Written:
+) -> WrittenLines:
   """What a model writes as line 2 under every change.
 
   Args:
@@ -120,7 +120,7 @@ def writings(
   """
   truth, prompts = task.truth(batch), batch.inputs[:, : line2(task)]
 
-  def measured(kind: jax.Array, edits: Edits) -> Written:
+  def measured(kind: jax.Array, edits: Edits) -> WrittenLines:
     tokens = generate(
       *(decoder, params, prompts, writing.line_length(task)),
       sampling=sampling,
@@ -128,7 +128,7 @@ def writings(
       edits=edits,
     ).tokens
     valid = changes.valid[kind]
-    return fitting(tokens, truth.key, changes.target, valid, truth.rhymes)
+    return fit_shares(tokens, truth.key, changes.target, valid, truth.rhymes)
 
   return sweep(decoder, changes, jnp.asarray(masks(task, chosen)), measured)
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from absl.testing import parameterized
 
-from jaxlook.planning.stars import plans as stars
+from jaxlook.planning.stars import questions as stars
 from jaxlook.tasks.path_star import PathStar
 from jaxlook.tasks.path_star_weights import PathStarWeights, Split
 from tests.fixtures import base
@@ -31,7 +31,7 @@ class StarsTest(base.TestCase):
   def test_in_context(self, direction):
     """Every donor's answer is the path of its own prompt, of another arm."""
     task = PathStar(3, 4, 14, direction=direction)
-    asked = stars.in_context(task, jax.random.key(0), 6)
+    asked = stars.context_questions(task, jax.random.key(0), 6)
     asked = jax.tree.map(np.asarray, asked)
     turn = 1 if direction == "forward" else -1
     for b, prompt in enumerate(asked.prompts):
@@ -72,7 +72,7 @@ class StarsTest(base.TestCase):
     _, arms = task.graph()
     splits: dict[Split, range] = {"train": range(6), "test": range(6, 8)}
     for split, ids in splits.items():
-      asked = stars.in_weights(task, split)
+      asked = stars.weight_questions(task, split)
       np.testing.assert_array_equal(asked.answers, arms[list(ids)])
       np.testing.assert_array_equal(asked.prompts[:, 1], arms[list(ids), -1])
       self.assertLen(asked.donors, len(stars.IN_WEIGHTS))

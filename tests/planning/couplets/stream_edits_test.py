@@ -9,7 +9,7 @@ from absl.testing import absltest
 
 from jaxlook import models
 from jaxlook.interventions.forward import run
-from jaxlook.planning.couplets import changes, places
+from jaxlook.planning.couplets import places, stream_edits
 from tests.fixtures import base, couplets
 
 _PLACES = places.places(couplets.TASK)
@@ -30,15 +30,15 @@ def _swept(decoder):
 
   @jax.jit
   def swept(params):
-    own = changes.streams(decoder, params, inputs)
+    own = stream_edits.streams(decoder, params, inputs)
     streams = jnp.stack([own, jnp.roll(own, _ROLL, axis=1)])
-    changed = changes.Changes(
+    changed = stream_edits.Changes(
       lambda kind: streams[kind],
       jnp.ones((2, couplets.SIZE), bool),
       jnp.zeros(couplets.SIZE, int),
     )
     masks = jnp.asarray(places.masks(couplets.TASK, _PLACES))
-    found = changes.sweep(
+    found = stream_edits.sweep(
       decoder,
       changed,
       masks,

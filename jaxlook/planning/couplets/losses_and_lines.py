@@ -24,7 +24,7 @@ from jaxlook.tasks.task import Batch
 BEAMS = 8
 
 
-class CoupletResults(NamedTuple):
+class LossesAndLines(NamedTuple):
   """Models of E seeds on held-out couplets.
 
   Attributes:
@@ -52,7 +52,7 @@ class CoupletResults(NamedTuple):
 
 def measure(
   decoder: Decoder, task: Couplets, params: Any, batch: Batch, key: jax.Array
-) -> CoupletResults:
+) -> LossesAndLines:
   """Measures the models of one variant.
 
   Args:
@@ -76,7 +76,7 @@ def measure(
   free_ExT = np.full(losses_ExBxT.shape[::2], np.nan)
   if not rhymes.all():
     free_ExT = losses_ExBxT[:, ~rhymes].mean(axis=1)
-  return CoupletResults(
+  return LossesAndLines(
     losses_ExBxT[:, rhymes].mean(axis=1),
     free_ExT,
     *(
@@ -126,7 +126,7 @@ def _write(
   wanted = task.truth(batch).key
 
   def judged(tokens: jax.Array) -> tuple[jax.Array, ...]:
-    line = writing.read(tokens)
+    line = writing.read_line(tokens)
     rhymes, formed = line.end == wanted, writing.well_formed(task, line)
     found = (rhymes, writing.leads_to(line, wanted), formed, rhymes & formed)
     return tuple(jnp.mean(each) for each in found)

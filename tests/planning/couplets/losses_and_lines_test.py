@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.planning.couplets import measures, writing
+from jaxlook.planning.couplets import losses_and_lines, writing
 from jaxlook.tasks.couplets import Couplets
 from tests.fixtures import base
 from tests.fixtures.random_models import perturbed_init
@@ -27,8 +27,10 @@ class MeasureTest(base.Float64TestCase):
     )
     batch = jax.jit(TASK.batch, static_argnums=1)(jax.random.key(2), 12)
     rhymes = np.asarray(jax.jit(TASK.truth)(batch).rhymes)
-    found = measures.measure(decoder, TASK, params, batch, jax.random.key(3))
-    losses = np.asarray(measures._losses(decoder, TASK, params, batch))
+    found = losses_and_lines.measure(
+      decoder, TASK, params, batch, jax.random.key(3)
+    )
+    losses = np.asarray(losses_and_lines._losses(decoder, TASK, params, batch))
     for seed in range(2):
       self.assert_close(found.rhyming[seed], losses[seed][rhymes].mean(axis=0))
       self.assert_close(found.free[seed], losses[seed][~rhymes].mean(axis=0))
@@ -38,15 +40,19 @@ class MeasureTest(base.Float64TestCase):
     self.assertTrue(np.isfinite(found.beam_gain).all())
     nothing = jax.tree.map(lambda x: x[~rhymes], batch)
     with self.assertRaisesRegex(ValueError, "no couplet of the batch rhymes"):
-      measures.measure(decoder, TASK, params, nothing, jax.random.key(3))
+      losses_and_lines.measure(
+        decoder, TASK, params, nothing, jax.random.key(3)
+      )
 
   def test_sums_of_the_oracle(self):
     """A planner's second line is worth ln 16 less than the blind reader's."""
     readers = [
       TASK.expected(reader, True)[None] for reader in ("planner", "blind")
     ]
-    planner, blind = (measures.second_line(TASK, each) for each in readers)
+    planner, blind = (
+      losses_and_lines.second_line(TASK, each) for each in readers
+    )
     self.assert_close(blind - planner, np.log([16.0]))
-    by_class = measures.by_class(TASK, readers[0])
+    by_class = losses_and_lines.by_class(TASK, readers[0])
     self.assert_close(by_class["m1"], np.log([32.0]))
     self.assertEqual(writing.line_length(TASK), 3)

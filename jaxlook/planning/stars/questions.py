@@ -62,7 +62,7 @@ class Questions(NamedTuple):
   masks: jax.Array
 
 
-def in_context(task: PathStar, key: jax.Array, count: int) -> Questions:
+def context_questions(task: PathStar, key: jax.Array, count: int) -> Questions:
   """Draws graphs, each asked about as `IN_CONTEXT` names.
 
   Args:
@@ -114,7 +114,7 @@ def in_context(task: PathStar, key: jax.Array, count: int) -> Questions:
   )
 
 
-def in_weights(task: PathStarWeights, split: Split) -> Questions:
+def weight_questions(task: PathStarWeights, split: Split) -> Questions:
   """Asks for every path of a split once, as `IN_WEIGHTS` names.
 
   Args:

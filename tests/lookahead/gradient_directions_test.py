@@ -1,4 +1,4 @@
-"""Tests of jaxlook.lookahead.geometry."""
+"""Tests of jaxlook.lookahead.gradient_directions."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from jax.flatten_util import ravel_pytree
 
-from jaxlook.lookahead import geometry
+from jaxlook.lookahead import gradient_directions
 from jaxlook.models import Decoder, DecoderConfig, apply
 from tests.fixtures import base
 from tests.fixtures.checkpoints import random_params
@@ -43,8 +43,10 @@ def _loss(outputs):
   return (outputs**2 * weights).mean()
 
 
-def _compare(decoder, params, inputs, excluded=geometry.EMBEDDINGS):
-  return geometry.compare_gradients(decoder, params, inputs, _loss, excluded)
+def _compare(decoder, params, inputs, excluded=gradient_directions.EMBEDDINGS):
+  return gradient_directions.compare_gradients(
+    decoder, params, inputs, _loss, excluded
+  )
 
 
 @functools.cache
@@ -53,7 +55,7 @@ def _found(config):
 
 
 @functools.cache
-def _gradient(config, spec, excluded=geometry.EMBEDDINGS):
+def _gradient(config, spec, excluded=gradient_directions.EMBEDDINGS):
   """As one vector, without the embeddings."""
   decoder = Decoder(config, spec, "reference")
   tree = jax.grad(lambda p: _loss(apply(decoder, p, _inputs())))(
@@ -135,7 +137,7 @@ class GeometryTest(base.Float64TestCase):
 
   def test_leaves_out_what_it_is_told_to(self):
     """Embeddings count only where asked for; the untied head need not."""
-    for excluded in ((), (*geometry.EMBEDDINGS, "head")):
+    for excluded in ((), (*gradient_directions.EMBEDDINGS, "head")):
       found = _compare(Decoder(ONE), _params(ONE), _inputs(), excluded)
       vanilla = _gradient(ONE, "causal", excluded)
       self.assert_close(found["norm_vanilla"], np.linalg.norm(vanilla))
@@ -171,12 +173,14 @@ class GeometryTest(base.Float64TestCase):
     """Where it only cuts gradient; else the forward pass would be another."""
     for spec in base.GRADIENT_ONLY:
       self.assertEqual(
-        geometry.uncut(Decoder(TWO, f"causal,causal+{spec}"), "fused"),
+        gradient_directions.without_cuts(
+          Decoder(TWO, f"causal,causal+{spec}"), "fused"
+        ),
         Decoder(TWO, "causal", "fused"),
       )
     for spec in base.OTHER_FORWARD:
       with self.assertRaisesRegex(ValueError, "changes the forward pass"):
-        geometry.compare_gradients(
+        gradient_directions.compare_gradients(
           Decoder(TWO, f"causal,causal+{spec}"), _params(TWO), _inputs(), _loss
         )
 

@@ -1,4 +1,4 @@
-"""Tests of jaxlook.lookahead.anatomy."""
+"""Tests of jaxlook.lookahead.gradient_by_distance."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxlook.lookahead import anatomy
+from jaxlook.lookahead import gradient_by_distance
 from jaxlook.models import Decoder, DecoderConfig
 from tests.fixtures import base
 from tests.fixtures.checkpoints import random_params
@@ -49,8 +49,8 @@ def _loss(outputs):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(config, layers, params, inputs):
   given = Decoder(config), params, inputs, _loss
-  return anatomy.split(*given), [
-    anatomy.by_distance(*given, layer) for layer in range(layers)
+  return gradient_by_distance.inner_products(*given), [
+    gradient_by_distance.by_distance(*given, layer) for layer in range(layers)
   ]
 
 
@@ -89,7 +89,7 @@ def _gradients(config, layer, spec):
   )
   kernels = of_params[f"block_{layer}"]["attention"]
   by_head = (config.width, config.heads, config.head_width)
-  return anatomy.ByDistance(
+  return gradient_by_distance.ByDistance(
     key=of_sites["key"],
     value=of_sites["value"],
     key_kernel=kernels["key"]["kernel"].reshape(by_head),
@@ -129,7 +129,9 @@ class ByDistanceTest(base.Float64TestCase):
     """At distance d there is one term for each of T - d keys."""
     value_TxBxSxNxH = np.asarray(_by_distance("learned", 0).value)
     there_TxS = np.abs(value_TxBxSxNxH).max(axis=(1, 3, 4)) > 0
-    np.testing.assert_array_equal(anatomy.counts(LENGTH), there_TxS.sum(axis=1))
+    np.testing.assert_array_equal(
+      gradient_by_distance.pair_counts(LENGTH), there_TxS.sum(axis=1)
+    )
     # The key at j has its own query and T - 1 - j later ones.
     np.testing.assert_array_equal(
       there_TxS[1:].sum(axis=0), LENGTH - 1 - np.arange(LENGTH)
@@ -139,7 +141,7 @@ class ByDistanceTest(base.Float64TestCase):
   @parameterized.parameters(1, 2, 7, 64)
   def test_counts_add_up(self, length):
     """There are T (T + 1) / 2 pairs in all."""
-    counts = anatomy.counts(length)
+    counts = gradient_by_distance.pair_counts(length)
     self.assertEqual(counts.sum(), length * (length + 1) // 2)
     self.assertEqual(counts[0], length)
 
@@ -148,11 +150,11 @@ class ByDistanceTest(base.Float64TestCase):
     config = LEARNED
     for layer in (-1, 2):
       with self.assertRaisesRegex(ValueError, rf"in 0\.\.1, not {layer}"):
-        anatomy.by_distance(
+        gradient_by_distance.by_distance(
           Decoder(config), _params(config), _inputs(config), _loss, layer
         )
     with self.assertRaisesRegex(ValueError, "at least 1, not 0"):
-      anatomy.counts(0)
+      gradient_by_distance.pair_counts(0)
 
 
 class SplitTest(base.Float64TestCase):
@@ -173,7 +175,10 @@ class SplitTest(base.Float64TestCase):
     """Of heads, of sums over heads, signed or of norms."""
     for found in _split(shape):
       for gram_NxTxT in found:
-        for share in (anatomy.signed_share, anatomy.norm_share):
+        for share in (
+          gradient_by_distance.signed_share,
+          gradient_by_distance.norm_share,
+        ):
           self.assert_close(share(gram_NxTxT).sum(axis=-1), np.ones(2))
           self.assert_close(share(gram_NxTxT.sum(axis=0)).sum(), np.ones(()))
 
@@ -182,7 +187,7 @@ class SplitTest(base.Float64TestCase):
     """Even in one head, for its gradients would be another model's."""
     config = LEARNED
     with self.assertRaisesRegex(ValueError, "changes the forward pass"):
-      anatomy.split(
+      gradient_by_distance.inner_products(
         Decoder(config, f"causal,causal+{spec}"),
         _params(config),
         _inputs(config),
@@ -199,13 +204,20 @@ class SplitTest(base.Float64TestCase):
     for layer in found:
       for gram_NxTxT in (layer.value, layer.value_kernel):
         self.assertGreater(gram_NxTxT.min(), 0.0)
-        self.assert_close(anatomy.signed_share(gram_NxTxT), np.ones((2, 1)))
-        self.assert_close(anatomy.norm_share(gram_NxTxT), np.ones((2, 1)))
-        cosine = anatomy.self_future_cosine(gram_NxTxT)
+        self.assert_close(
+          gradient_by_distance.signed_share(gram_NxTxT), np.ones((2, 1))
+        )
+        self.assert_close(
+          gradient_by_distance.norm_share(gram_NxTxT), np.ones((2, 1))
+        )
+        cosine = gradient_by_distance.self_future_cosine(gram_NxTxT)
         self.assertTrue(np.isnan(cosine).all())
       for gram_NxTxT in (layer.key, layer.key_kernel):
         np.testing.assert_array_equal(gram_NxTxT, np.zeros((2, 1, 1)))
-        for share in (anatomy.signed_share, anatomy.norm_share):
+        for share in (
+          gradient_by_distance.signed_share,
+          gradient_by_distance.norm_share,
+        ):
           self.assertTrue(np.isnan(share(gram_NxTxT)).all())
 
   def test_seeds_are_an_axis(self):
@@ -217,7 +229,11 @@ class SplitTest(base.Float64TestCase):
     decoder = Decoder(config, "myopic/residual+leak:0.3,offset:2", "fused")
     seeds = [_params(config, seed) for seed in range(2)]
     together = jax.jit(
-      jax.vmap(lambda p: anatomy.split(decoder, p, _inputs(config), _loss))
+      jax.vmap(
+        lambda p: gradient_by_distance.inner_products(
+          decoder, p, _inputs(config), _loss
+        )
+      )
     )(jax.tree.map(lambda *x: jnp.stack(x), *seeds))
     alone, _ = _run(config, config.layers, seeds[1], _inputs(config))
     for e, expected in enumerate((_split("learned"), alone)):
@@ -233,15 +249,25 @@ class GramTest(base.Float64TestCase):
     whole = g.sum(axis=1)
     for n in range(4):
       size = whole[n] @ whole[n]
-      self.assert_close(anatomy.signed_share(gram)[n], g[n] @ whole[n] / size)
+      self.assert_close(
+        gradient_by_distance.signed_share(gram)[n], g[n] @ whole[n] / size
+      )
       squares = (g[n] ** 2).sum(axis=1)
-      self.assert_close(anatomy.norm_share(gram)[n], squares / squares.sum())
-      self.assert_close(anatomy.norms(gram)[n], np.sqrt(squares))
+      self.assert_close(
+        gradient_by_distance.norm_share(gram)[n], squares / squares.sum()
+      )
+      self.assert_close(
+        gradient_by_distance.distance_norms(gram)[n], np.sqrt(squares)
+      )
       future = g[n, 1:].sum(axis=0)
       cosine = g[n, 0] @ future / np.linalg.norm(future) / np.sqrt(squares[0])
-      self.assert_close(anatomy.self_future_cosine(gram)[n], cosine)
-    share = anatomy.norm_share(gram)
-    self.assert_close(anatomy.future_share(share), share[:, 1:].sum(axis=1))
+      self.assert_close(
+        gradient_by_distance.self_future_cosine(gram)[n], cosine
+      )
+    share = gradient_by_distance.norm_share(gram)
+    self.assert_close(
+      gradient_by_distance.future_share(share), share[:, 1:].sum(axis=1)
+    )
 
 
 if __name__ == "__main__":

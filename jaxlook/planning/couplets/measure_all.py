@@ -9,16 +9,16 @@ import numpy as np
 from jaxlook.models import Decoder
 from jaxlook.planning.couplets import (
   class_probe,
-  measures,
+  losses_and_lines,
   places,
   routes,
   steering,
   swaps,
 )
-from jaxlook.planning.couplets.answers import Effect, Parts
+from jaxlook.planning.couplets.answers import Effect, LineParts
 from jaxlook.planning.couplets.places import Place
-from jaxlook.planning.couplets.writing import Written
-from jaxlook.probing.linear import Classified
+from jaxlook.planning.couplets.writing import WrittenLines
+from jaxlook.probing.linear import ClassScores
 from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
@@ -28,10 +28,10 @@ STRENGTHS = (1.0, 2.0)
 _SWAPPED, _WRITTEN = 2, 4
 GENRES = ("RHY", "FREE")
 
-Numbers = dict[str, np.ndarray]
+NamedValues = dict[str, np.ndarray]
 
 
-class Couples(NamedTuple):
+class HeldOutCouplets(NamedTuple):
   """Held-out couplets for one language, drawn apart.
 
   Attributes:
@@ -47,7 +47,7 @@ class Couples(NamedTuple):
   rhyming: Batch
 
 
-class Examined(NamedTuple):
+class CoupletResults(NamedTuple):
   """What was found of models of E seeds; axes as the functions say.
 
   Attributes:
@@ -60,13 +60,13 @@ class Examined(NamedTuple):
     probed: how well the class is read off, at `probed_places`.
   """
 
-  measured: measures.CoupletResults
-  swapped: Parts[Effect]
-  rewritten: Written
-  steered: Parts[Effect]
-  resteered: Written
+  measured: losses_and_lines.LossesAndLines
+  swapped: LineParts[Effect]
+  rewritten: WrittenLines
+  steered: LineParts[Effect]
+  resteered: WrittenLines
   lost: Any
-  probed: Classified
+  probed: ClassScores
 
 
 def main_places(task: Couplets) -> tuple[Place, ...]:
@@ -86,14 +86,14 @@ def probed_places(task: Couplets) -> tuple[Place, ...]:
   )
 
 
-def examine(
+def measure_all(
   decoder: Decoder,
   task: Couplets,
   params: Any,
-  couples: Couples,
+  couples: HeldOutCouplets,
   alive: Sequence[bool],
   key: jax.Array,
-) -> Examined:
+) -> CoupletResults:
   """Asks everything of the models of one variant.
 
   Args:
@@ -114,11 +114,11 @@ def examine(
     (decoder, task, params, jax.tree.map(lambda x, n=n: x[::n], couples.tested))
     for n in (_SWAPPED, _WRITTEN)
   )
-  scored = measures.losses(decoder, task, params, couples.rhyming)
+  scored = losses_and_lines.losses(decoder, task, params, couples.rhyming)
   main = main_places(task)
   by = (couples.reference, STRENGTHS, main)
-  found = Examined(
-    measured=measures.measure(*of, keys[0])._replace(
+  found = CoupletResults(
+    measured=losses_and_lines.measure(*of, keys[0])._replace(
       rhyming=scored.mean(axis=1)
     ),
     swapped=swaps.measure(*of_swapped),
@@ -126,21 +126,21 @@ def examine(
     steered=steering.measure(*of_written, *by, key=keys[2]),
     resteered=steering.write(*of_written, *by, key=keys[3]),
     lost=routes.lost(task, routes.measure(*of)),
-    probed=probe(decoder, task, params, couples),
+    probed=measure_probes(decoder, task, params, couples),
   )
   return by_seed(found, alive)
 
 
-def probe(
-  decoder: Decoder, task: Couplets, params: Any, couples: Couples
-) -> Classified:
-  """The probes of `examine`, for untrained models, too."""
+def measure_probes(
+  decoder: Decoder, task: Couplets, params: Any, couples: HeldOutCouplets
+) -> ClassScores:
+  """The probes of `measure_all`, for untrained models, too."""
   return class_probe.measure(
     decoder, task, params, couples.rhyming, probed_places(task)
   )
 
 
-def numbers(task: Couplets, found: Examined) -> Numbers:
+def named_values(task: Couplets, found: CoupletResults) -> NamedValues:
   """All that was found, by name.
 
   Args:
@@ -154,11 +154,11 @@ def numbers(task: Couplets, found: Examined) -> Numbers:
     "steer/mean difference/x1/NL/layer1/topic/moved/RHY", "cut/NL/RHY" and
     "probe/NL/layer1/accuracy".
   """
-  named: Numbers = {}
+  named: NamedValues = {}
   for genre, losses in zip(GENRES, found.measured[:2], strict=True):
-    for name, values in measures.by_class(task, losses).items():
+    for name, values in losses_and_lines.by_class(task, losses).items():
       named[f"loss/{genre}/{name}"] = values
-    named[f"loss/{genre}/line 2"] = measures.second_line(task, losses)
+    named[f"loss/{genre}/line 2"] = losses_and_lines.second_line(task, losses)
   for name in found.measured._fields[2:]:
     named[f"write/{name}"] = getattr(found.measured, name)
   layers = [f"layer{at}" for at in range(found.swapped.topic.moved.shape[2])]
@@ -174,31 +174,31 @@ def numbers(task: Couplets, found: Examined) -> Numbers:
     for part, effect in zip(tree._fields, tree, strict=True):
       for field, values in zip(effect._fields, effect, strict=True):
         # The layer stands behind the place in names.
-        for (*kind, layer, place, genre), each in _each(
+        for (*kind, layer, place, genre), each in _entries(
           values, (*axes, GENRES)
         ):
           words = (head, *kind, place, layer, part, field, genre)
           named["/".join(words)] = each
-  for (place, genre), values in _each(found.lost, (every, GENRES)):
+  for (place, genre), values in _entries(found.lost, (every, GENRES)):
     named[f"cut/{place}/{genre}"] = values
-  return named | probe_numbers(task, found.probed)
+  return named | named_probe_values(task, found.probed)
 
 
-def probe_numbers(task: Couplets, found: Classified) -> Numbers:
-  """What `probe` found, by name."""
+def named_probe_values(task: Couplets, found: ClassScores) -> NamedValues:
+  """What `measure_probes` found, by name."""
   layers = [f"layer{at}" for at in range(found.accuracy.shape[2])]
   every = [place.name for place in probed_places(task)]
   named = {}
   for field, values in zip(found._fields, found, strict=True):
     values = np.asarray(values, np.float64)
-    for (kind, layer, place), each in _each(
+    for (kind, layer, place), each in _entries(
       values, (class_probe.KINDS, layers, every)
     ):
       named[f"{kind}/{place}/{layer}/{field}"] = each
   return named
 
 
-def _each(
+def _entries(
   values: Any, axes: Sequence[Sequence[str]]
 ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
   """The labels and values [E] of every entry of an array [E, ...]."""

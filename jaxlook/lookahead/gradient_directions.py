@@ -61,7 +61,7 @@ def compare_gradients(
   Raises:
     ValueError: the variant changes the forward pass.
   """
-  plain = uncut(decoder, decoder.implementation)
+  plain = without_cuts(decoder, decoder.implementation)
 
   def gradient(attention: str) -> Params:
     variant = plain.clone(attention=attention)
@@ -94,7 +94,7 @@ def compare_gradients(
   return metrics
 
 
-def uncut(decoder: Decoder, implementation: Implementation) -> Decoder:
+def without_cuts(decoder: Decoder, implementation: Implementation) -> Decoder:
   """The decoder under `causal`, where its variant has the same forward pass.
 
   Args:
