@@ -236,17 +236,17 @@ def top_trigrams(table: SourceTable, kept: jax.Array, sources: int) -> Trigrams:
     Every destination with every output of those sources, N x sources x M x M in
     this order, strongest sources first.
   """
-  best = strongest_entries.looks[..., 0] * strongest_entries.writes[..., 0]
+  best = table.looks[..., 0] * table.writes[..., 0]
   _, chosen = jax.lax.top_k(jnp.where(kept[None], best, -jnp.inf), sources)
 
   def of_chosen(x: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, chosen[..., None], axis=1)
 
-  rows = [of_chosen(x) for x in strongest_entries]
+  rows = [of_chosen(x) for x in table]
   destination, look = (x[..., :, None] for x in rows[:2])
   output, write = (x[..., None, :] for x in rows[2:])
   head = jnp.arange(len(chosen))[:, None, None, None]
-  shape = (*chosen.shape, *strongest_entries.looks.shape[-1:] * 2)
+  shape = (*chosen.shape, *table.looks.shape[-1:] * 2)
   return Trigrams(
     *(
       jnp.broadcast_to(x, shape).reshape(-1)

@@ -157,7 +157,7 @@ class _Products(NamedTuple):
   Attributes:
     by_lengths: of all lengths as in training, then of each pair of lengths,
       stacked, [1 + n * n, B, T].
-    full: of full length, as many as the largest use of them needs.
+    full_length: of full length, as many as the largest use of them needs.
   """
 
   by_lengths: Batch
@@ -210,9 +210,11 @@ def _measure(
 
   losses, accuracies, wholes = jax.lax.map(scores, products.by_lengths)
   gain, found, written, swapped = _behaviour(
-    decoder, task, sizes, params, products.full
+    decoder, task, sizes, params, products.full_length
   )
-  read, shuffled = _probed(decoder, task, sizes, params, products.full, key)
+  read, shuffled = _probed(
+    decoder, task, sizes, params, products.full_length, key
+  )
   return ProductResults(
     losses=losses[0],
     full_losses=losses[-1],
