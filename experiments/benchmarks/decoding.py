@@ -19,7 +19,13 @@ from absl import flags
 
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, results_writer, train_arms, training_flags
+from experiments.common import (
+  app,
+  progress,
+  results_writer,
+  train_arms,
+  training_flags,
+)
 from jaxlook import decoding, models, stats
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.reporting import figures
@@ -95,11 +101,8 @@ def measure(config: DecodingConfig) -> dict[tuple[int, str], Samples]:
       for way in _WAYS
       for cached in (True, False)
     }
-    times = timing.interleave(
-      runs,
-      config.rounds,
-      tick=output.progress(f"{steps} tokens, rounds", config.rounds),
-    )
+    with progress.count(f"{steps} tokens", config.rounds, "rounds") as tick:
+      times = timing.interleave(runs, config.rounds, tick=tick)
     found |= {(steps, each): times[each] for each in runs}
   return found
 

@@ -26,7 +26,13 @@ from absl import flags
 
 from experiments.benchmarks import contenders, output, targets, timing
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, results_writer, train_arms, training_flags
+from experiments.common import (
+  app,
+  progress,
+  results_writer,
+  train_arms,
+  training_flags,
+)
 from jaxlook import stats
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.reporting import figures
@@ -144,11 +150,9 @@ def measure(config: FeedingConfig) -> FeedingTimes:
   found: FeedingTimes = {}
   for name, model in config.models.items():
     with texts(config, model) as read:
-      times = timing.interleave(
-        prepare(config, model, read),
-        config.rounds,
-        tick=output.progress(f"{name}, rounds", config.rounds),
-      )
+      runs = prepare(config, model, read)
+      with progress.count(name, config.rounds, "rounds") as tick:
+        times = timing.interleave(runs, config.rounds, tick=tick)
     found |= {(name, each): samples for each, samples in times.items()}
   return found
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks import contenders, memory, output, timing
+from experiments.benchmarks import contenders, memory, timing
 from experiments.benchmarks.contenders import Contender, Prepared, Shape
 from experiments.benchmarks.timing import Samples
+from experiments.common import progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +95,12 @@ def measure(
   _measure_memory(config, competing, limit, found)
   for shape in config.shapes:
     prepared = _prepare(config, competing, limit, shape, found)
-    found.times[shape] = timing.interleave(
-      {name: each.run for name, each in prepared.items()},
-      config.rounds,
-      tick=output.progress(f"{shape}, rounds", config.rounds),
-    )
+    with progress.count(str(shape), config.rounds, "rounds") as tick:
+      found.times[shape] = timing.interleave(
+        {name: each.run for name, each in prepared.items()},
+        config.rounds,
+        tick=tick,
+      )
     found.temps[shape] = {
       name: each.temp_bytes for name, each in prepared.items()
     }
@@ -126,12 +128,13 @@ def _measure_memory(
         )
       else:
         cases.append((shape, name))
-  tick = output.progress("memory, cases", len(cases))
-  for done, (shape, name) in enumerate(cases, 1):
-    found.memory.setdefault(shape, {})[name] = [
-      memory.measure(name, shape, config.dtype) for _ in range(config.processes)
-    ]
-    tick(done)
+  with progress.count("memory", len(cases), "cases") as tick:
+    for done, (shape, name) in enumerate(cases, 1):
+      found.memory.setdefault(shape, {})[name] = [
+        memory.measure(name, shape, config.dtype)
+        for _ in range(config.processes)
+      ]
+      tick(done)
 
 
 def _prepare(

@@ -1,13 +1,11 @@
-"""What the benchmarks share in their reports: progress, samples, ratios."""
+"""What the benchmarks share in their reports: samples, cells, ratios."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from absl import flags
-from rich import console
 
 from experiments.benchmarks.timing import Samples
 from experiments.common import training_flags
@@ -19,36 +17,6 @@ ROUNDS = flags.DEFINE_integer(
 
 flags.declare_key_flag(training_flags.PRESET.name)
 flags.declare_key_flag(training_flags.OUT.name)
-
-_LINE_SECONDS = 15.0
-
-
-def progress(what: str, total: int) -> Callable[[int], None]:
-  """Shows how far something is, on one line of a terminal or on plain lines.
-
-  Args:
-    what: is being done.
-    total: number of rounds.
-
-  Returns:
-    A function to be told the number of rounds done.
-  """
-  terminal = console.Console()
-  started = last = time.monotonic()
-
-  def tick(done: int) -> None:
-    nonlocal last
-    now = time.monotonic()
-    left = round((now - started) * (total - done) / done)
-    line = f"{what}: {done}/{total}"
-    line += f", {left // 60} min {left % 60:02d} s left" if left else ""
-    if terminal.is_terminal:
-      terminal.print(f"{line:78}", end="\n" if done == total else "\r")
-    elif now - last >= _LINE_SECONDS or done == total:
-      last = now
-      print(line, flush=True)
-
-  return tick
 
 
 def samples_table(

@@ -24,7 +24,13 @@ from absl import flags
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.timing import Samples
-from experiments.common import app, results_writer, train_arms, training_flags
+from experiments.common import (
+  app,
+  progress,
+  results_writer,
+  train_arms,
+  training_flags,
+)
 from jaxlook.attention import blockwise
 from jaxlook.attention.block_sizes import MEASURED, Limits
 from jaxlook.attention.dispatch import WIDE
@@ -134,11 +140,8 @@ def measure(config: RefitConfig) -> dict[str, dict[str, Samples]]:
     for own in (contenders.CAUSAL, contenders.MYOPIC):
       runs = {name: prepare(shape, own, each) for name, each in limits.items()}
       label = f"{own} at {shape}"
-      found[label] = timing.interleave(
-        runs,
-        config.rounds,
-        tick=output.progress(label, config.rounds),
-      )
+      with progress.count(label, config.rounds, "rounds") as tick:
+        found[label] = timing.interleave(runs, config.rounds, tick=tick)
   return found
 
 

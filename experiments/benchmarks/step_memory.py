@@ -23,7 +23,13 @@ from absl import flags
 
 from experiments.benchmarks import contenders, memory, output
 from experiments.benchmarks.step_peak import Case, Step, StepShape, Way, measure
-from experiments.common import app, results_writer, train_arms, training_flags
+from experiments.common import (
+  app,
+  progress,
+  results_writer,
+  train_arms,
+  training_flags,
+)
 from jaxlook import reporting
 from jaxlook.reporting import figures
 
@@ -102,11 +108,11 @@ def measure_all(config: StepMemoryConfig, most: float) -> StepPeaks:
   cases = [
     (size, way) for size in (*config.sizes, config.long) for way in config.ways
   ]
-  tick = output.progress("steps", len(cases))
   found: StepPeaks = {}
-  for done, (size, way) in enumerate(cases, start=1):
-    found[size, way.name] = measure(Case(way, size), most)
-    tick(done)
+  with progress.count("memory", len(cases), "steps") as tick:
+    for done, (size, way) in enumerate(cases, start=1):
+      found[size, way.name] = measure(Case(way, size), most)
+      tick(done)
   return found
 
 

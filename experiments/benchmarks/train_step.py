@@ -36,6 +36,7 @@ from experiments.benchmarks.timing import Samples
 from experiments.common import (
   app,
   precache_setup,
+  progress,
   results_writer,
   train_arms,
   training_flags,
@@ -95,9 +96,8 @@ def time_setting(setting: Setting, rounds: int) -> Timed:
     runs[torch_step.TORCH] = torch_step.prepare(setting)
   steps = list(runs)
   runs |= {piece.name: piece.run for piece in [*parts, *pieces.squares()]}
-  times = timing.interleave(
-    runs, rounds, tick=output.progress(f"{setting.name}, rounds", rounds)
-  )
+  with progress.count(setting.name, rounds, "rounds") as tick:
+    times = timing.interleave(runs, rounds, tick=tick)
   for name in steps:
     times[name] = times[name].divided_by(setting.chunk)
   return Timed(
@@ -113,14 +113,12 @@ def time_seeds(
 ) -> dict[tuple[str, int], Samples]:
   """Times steps of several seeds at once, by variant and number of seeds."""
   cases = [(variant, count) for variant in variants for count in counts]
-  times = timing.interleave(
-    {
-      f"{variant} {count}": stepping.prepare(setting, variant, count)
-      for variant, count in cases
-    },
-    rounds,
-    tick=output.progress(f"{setting.name}, seeds, rounds", rounds),
-  )
+  runs = {
+    f"{variant} {count}": stepping.prepare(setting, variant, count)
+    for variant, count in cases
+  }
+  with progress.count(f"{setting.name}, seeds", rounds, "rounds") as tick:
+    times = timing.interleave(runs, rounds, tick=tick)
   return {
     (variant, count): times[f"{variant} {count}"].divided_by(setting.chunk)
     for variant, count in cases

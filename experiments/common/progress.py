@@ -1,11 +1,12 @@
 """How far a run is, and how long the rest of it will take.
 
-Not a binary: `experiments.common.training_flags` and
-`experiments.common.ray_launcher` tell it.
+Not a binary. `Meter` shows it; `ArmProgress` counts training steps of arms and
+`count` anything else, such as the rounds of a benchmark.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from rich import console, progress
@@ -15,18 +16,73 @@ from jaxlook.models import parameter_counts
 from jaxlook.training import Problem
 
 
-class Progress:
-  """Progress over all arms: a bar with time left, or plain lines.
+class Meter:
+  """Shows progress: a bar on a terminal, plain lines anywhere else.
 
-  Plain lines appear on anything that is not a terminal, at most one every
-  `_SECONDS` seconds. The time left comes from the time between reports of the
-  same arm, so that compiling, and arms that an earlier run has trained, do not
-  distort it. Of arms that are trained at the same time, `at_a_time` says how
-  many there are.
+  Plain lines appear at most every `SECONDS` seconds, and at the end.
   """
 
-  _SECONDS = 15.0
-  at_a_time = 1
+  SECONDS = 15.0
+
+  def __init__(self, total: int, unit: str, *, clock: bool = True):
+    """Starts at nothing done.
+
+    Args:
+      total: what there is to do.
+      unit: of the total, as "steps".
+      clock: whether the bar's clock runs between calls of `show`. A thread
+        moves it, which would disturb what is being timed.
+    """
+    self._total, self._unit = total, unit
+    self._last_line = time.monotonic()
+    self._bar = None
+    if console.Console().is_terminal:
+      self._bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        auto_refresh=clock,
+      )
+      self._task = self._bar.add_task("", total=total)
+      self._bar.start()
+
+  def show(self, done: int, status: str, seconds_left: float | None) -> None:
+    """Shows how far it is.
+
+    Args:
+      done: how much of the total.
+      status: what is being done.
+      seconds_left: an estimate; None while there is none.
+    """
+    if seconds_left is not None:
+      left = round(seconds_left)
+      status += f", {left // 60} min {left % 60:02d} s left"
+    if self._bar is not None:
+      self._bar.update(
+        self._task, completed=done, description=status, refresh=True
+      )
+      return
+    now = time.monotonic()
+    if now - self._last_line >= self.SECONDS or done == self._total:
+      self._last_line = now
+      print(f"{done}/{self._total} {self._unit}: {status}", flush=True)
+
+  def close(self) -> None:
+    """Leaves the terminal as it was."""
+    if self._bar is not None:
+      self._bar.stop()
+
+
+class ArmProgress:
+  """Progress over the training steps of all arms.
+
+  The time left comes from the time between reports of the same arm. So
+  compiling, and arms that an earlier run has trained, do not distort it.
+
+  Attributes:
+    at_a_time: how many arms are trained at the same time; may be changed.
+  """
 
   def __init__(self, total_steps: int, total_cost: float | None = None):
     """Starts at nothing done.
@@ -36,32 +92,23 @@ class Progress:
       total_cost: of all steps, and of what else the time left should count, in
         the unit of the arms' costs; one a step by default.
     """
-    self._total, self._done = total_steps, 0
+    self.at_a_time = 1
+    self._meter = Meter(total_steps, "steps")
+    self._done = 0
     self._cost_left = total_steps if total_cost is None else total_cost
     self._timed_cost, self._timed_seconds = 0.0, 0.0
-    self._last_line = time.monotonic()
-    self._bar = None
-    if console.Console().is_terminal:
-      self._bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-      )
-      self._task = self._bar.add_task("", total=total_steps)
-      self._bar.start()
 
   def arm(
     self, name: str, step_cost: float = 1.0
   ) -> Callable[[int, np.ndarray], None]:
-    """The reporter of one arm, to be told its step count and losses [E].
+    """Makes the reporter of one arm.
 
     Args:
       name: the arm's.
       step_cost: of one of its steps, in any unit that all arms share.
 
     Returns:
-      The reporter.
+      A function to call with the arm's step count and losses [E].
     """
     before, last = None, 0
 
@@ -74,29 +121,23 @@ class Progress:
       finite = losses[np.isfinite(losses)]
       mean = f"{finite.mean():.4g}" if finite.size else "diverged"
       self._cost_left -= step_cost * (step - last)
-      self._advance(f"{name}, step {step}, loss {mean}", step - last)
+      self._done += step - last
+      self._meter.show(
+        self._done, f"{name}, step {step}, loss {mean}", self._seconds_left()
+      )
       before, last = now, step
 
     return report
 
-  def _advance(self, status: str, steps: int) -> None:
-    self._done += steps
-    if self._timed_cost:
-      rate = self._timed_seconds / self._timed_cost
-      left = round(rate * self._cost_left / self.at_a_time)
-      status += f", {left // 60} min {left % 60:02d} s left"
-    if self._bar is not None:
-      self._bar.update(self._task, advance=steps, description=status)
-      return
-    now = time.monotonic()
-    if now - self._last_line >= self._SECONDS or self._done == self._total:
-      self._last_line = now
-      print(f"{self._done}/{self._total} steps: {status}", flush=True)
+  def _seconds_left(self) -> float | None:
+    if not self._timed_cost:
+      return None
+    rate = self._timed_seconds / self._timed_cost
+    return rate * self._cost_left / self.at_a_time
 
   def close(self) -> None:
     """Leaves the terminal as it was."""
-    if self._bar is not None:
-      self._bar.stop()
+    self._meter.close()
 
 
 def step_cost(problem: Problem) -> float:
@@ -105,11 +146,11 @@ def step_cost(problem: Problem) -> float:
   return parameter_counts(problem.model).total * tokens
 
 
-def over(
+def over_arms(
   todo: Sequence[tuple[Problem, Variant]],
   later: Sequence[tuple[Problem, Variant]] = (),
-) -> Progress:
-  """Progress over arms, whose reporters are made with their `step_cost`.
+) -> ArmProgress:
+  """Progress over arms; each arm's reporter takes its `step_cost`.
 
   Args:
     todo: problem and variant of each arm.
@@ -119,4 +160,31 @@ def over(
   costs = [
     problem.train.steps * step_cost(problem) for problem, _ in (*todo, *later)
   ]
-  return Progress(sum(steps), sum(costs))
+  return ArmProgress(sum(steps), sum(costs))
+
+
+@contextlib.contextmanager
+def count(
+  status: str, total: int, unit: str
+) -> Iterator[Callable[[int], None]]:
+  """Shows progress over things that take equally long and may be timed.
+
+  Args:
+    status: what is being done.
+    total: how many there are.
+    unit: what they are, as "rounds".
+
+  Yields:
+    A function to call with the number of those that are done.
+  """
+  meter = Meter(total, unit, clock=False)
+  started = time.monotonic()
+
+  def tick(done: int) -> None:
+    elapsed = time.monotonic() - started
+    meter.show(done, status, elapsed * (total - done) / done)
+
+  try:
+    yield tick
+  finally:
+    meter.close()

@@ -107,7 +107,7 @@ def on_ray(
   with ray_cluster.connected(resources):
     # Ray has a handler of its own for SIGTERM.
     stop = app.Stop()
-    shown = progress.over(todo, later)
+    shown = progress.over_arms(todo, later)
     cells = []
     given = teachers or [None] * len(todo)
     for (problem, variant), teacher in zip(todo, given, strict=True):
@@ -143,7 +143,7 @@ def _run(
   order: ray_worker.Order,
   resources: Mapping[str, float],
   stop: app.Stop,
-  shown: progress.Progress,
+  shown: progress.ArmProgress,
 ) -> str | None:
   """Waits until all tasks have ended; returns the first failure in one line."""
   import ray

@@ -230,7 +230,7 @@ def _in_turn(
     for problem, _ in todo:
       mesh.check(len(problem.seeds), problem.train)
   stop = app.Stop()
-  shown = progress.over(todo, later)
+  shown = progress.over_arms(todo, later)
 
   def one(
     problem: Problem, variant: Variant, teacher: SavedArm | None

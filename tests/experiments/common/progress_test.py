@@ -17,7 +17,7 @@ class ProgressTest(base.TestCase):
     """Off a terminal the last line says all steps are done."""
     written = io.StringIO()
     with contextlib.redirect_stdout(written):
-      shown = progress.Progress(total_steps=20)
+      shown = progress.ArmProgress(total_steps=20)
       for name in ("causal", "myopic/kv"):
         report = shown.arm(name)
         report(5, np.array([0.5, 0.7]))
@@ -35,12 +35,12 @@ class ProgressTest(base.TestCase):
       written = io.StringIO()
       with (
         contextlib.redirect_stdout(written),
-        mock.patch.object(progress.Progress, "_SECONDS", 0.0),
+        mock.patch.object(progress.Meter, "SECONDS", 0.0),
         mock.patch.object(
           progress.time, "monotonic", side_effect=range(0, 99, 10)
         ),
       ):
-        shown = progress.Progress(total_steps=20)
+        shown = progress.ArmProgress(total_steps=20)
         shown.at_a_time = at_a_time
         report = shown.arm("causal")
         for step in (5, 10):
@@ -56,7 +56,7 @@ class ProgressTest(base.TestCase):
       contextlib.redirect_stdout(written),
       mock.patch.object(progress.time, "monotonic", lambda: next(now)),
     ):
-      shown = progress.Progress(total_steps=20, total_cost=2 * 10 + 3 * 10)
+      shown = progress.ArmProgress(total_steps=20, total_cost=2 * 10 + 3 * 10)
       report = shown.arm("small", step_cost=2.0)
       report(5, np.array([0.5]))
       report(10, np.array([0.5]))
@@ -72,7 +72,7 @@ class ProgressTest(base.TestCase):
     written, now = io.StringIO(), iter([0.0] * 3 + [10.0] * 2)
     with (
       contextlib.redirect_stdout(written),
-      mock.patch.object(progress.Progress, "_SECONDS", 0.0),
+      mock.patch.object(progress.Meter, "SECONDS", 0.0),
       mock.patch.object(progress.time, "monotonic", lambda: next(now)),
     ):
       variants = (
@@ -80,7 +80,7 @@ class ProgressTest(base.TestCase):
         for each in (small.model, large.model)
       )
       todo, later = zip((small, large), variants, strict=True)
-      shown = progress.over([todo], [later])
+      shown = progress.over_arms([todo], [later])
       report = shown.arm("small", progress.step_cost(small))
       report(0, np.zeros(1))
       report(small.train.steps, np.zeros(1))
@@ -92,3 +92,37 @@ class ProgressTest(base.TestCase):
     self.assertIn(
       f"{left // 60} min {left % 60:02d} s left", written.getvalue()
     )
+
+  def test_counting_ends_with_the_last_one(self):
+    """One line says that all are done; before it there is time left."""
+    written, now = io.StringIO(), iter([0.0, 0.0, 20.0, 20.0, 30.0, 30.0])
+    with (
+      contextlib.redirect_stdout(written),
+      mock.patch.object(progress.time, "monotonic", lambda: next(now)),
+      progress.count("4096 tokens", 3, "rounds") as tick,
+    ):
+      tick(1)
+      tick(3)
+    self.assertEqual(
+      written.getvalue().splitlines(),
+      [
+        "1/3 rounds: 4096 tokens, 0 min 40 s left",
+        "3/3 rounds: 4096 tokens, 0 min 00 s left",
+      ],
+    )
+
+  def test_a_bar_ends_with_an_error(self):
+    """An error while counting leaves the terminal as it was."""
+    with (
+      mock.patch.object(progress.console, "Console") as console,
+      mock.patch.object(progress.progress, "Progress") as bar,
+    ):
+      console.return_value.is_terminal = True
+      with self.assertRaises(RuntimeError):
+        with progress.count("work", 2, "rounds") as tick:
+          tick(1)
+          raise RuntimeError
+    bar.return_value.update.assert_called_once_with(
+      mock.ANY, completed=1, description=mock.ANY, refresh=True
+    )
+    bar.return_value.stop.assert_called_once_with()
