@@ -111,6 +111,19 @@ class DocsTest(base.TestCase):
           binaries.add(".".join(path.parts))
     self.assertEqual(listed, binaries)
 
+  def test_architecture_names_what_is_there(self):
+    """The tree of BUILD.md has every package, and no file that is gone."""
+    text = (ROOT / "BUILD.md").read_text()
+    _, _, tree = text.partition("## The architecture on one page")
+    tree = tree.split("```")[1]
+    for package in (ROOT / "jaxlook").glob("*/__init__.py"):
+      self.assertIn(f"\n  {package.parent.name}/ ", tree)
+    shared = tree[tree.index("  common/") : tree.index("  reports/")]
+    for line in shared.splitlines()[1:]:
+      for name in re.split(r",\s*", line[:27].strip(" ,")):
+        files = list((ROOT / "experiments/common").glob(f"{name}.py"))
+        self.assertTrue(files, f"BUILD.md: {name}")
+
   def test_readme_is_short(self):
     """Up to its table the README can be read in a few minutes."""
     first, found, _ = _readme().partition(AFTER_TABLE)
