@@ -9,10 +9,21 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from experiments.common import app, model_sizes, training_flags
+from experiments.common import (
+  app,
+  model_sizes,
+  text_corpus,
+  text_setup,
+  train_arms,
+  training_flags,
+)
 from experiments.common.model_sizes import FROM, MODEL_SIZE, Size
+from experiments.common.study import Study
 from experiments.common.text_setup import TextConfig
+from jaxlook.attention import Variant
+from jaxlook.lookahead import scaling
 from jaxlook.models import parameter_counts
+from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.training import Problem, TrainConfig
 
@@ -23,8 +34,23 @@ DATA_STEPS = flags.DEFINE_list(
   " model sizes.",
 )
 
+ARMS = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV, scaling.LOCAL)
 PARAMETERS = "non-embedding parameters"
 TOKENS = "training tokens"
+
+SIZES = {
+  "smoke": ("0.9k", "3.3k"),
+  "cpu": ("13k", "51k", "0.2M"),
+  "paper": ("pythia-14m", "pythia-31m", "pythia-70m", "pythia-160m"),
+}
+_CPU, _PAPER = (text_setup.PRESETS[preset] for preset in ("cpu", "paper"))
+PRESETS = text_setup.PRESETS | {
+  # Four arms at three sizes: fewer steps, to stay within minutes.
+  "cpu": dataclasses.replace(
+    _CPU, train=dataclasses.replace(_CPU.train, steps=400)
+  ),
+  "paper": dataclasses.replace(_PAPER, seeds=4),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,3 +143,63 @@ def _trainings(train: TrainConfig) -> list[TrainConfig]:
 def _check_distinct(flag: str, values: Sequence[int]) -> None:
   if len(set(values)) < max(2, len(values)):
     raise app.UsageError(flag, "needs two different values or more")
+
+
+def study(config: TextConfig, text: Text, swept: Points) -> Study:
+  """What is trained: the run's config, and its description for reports."""
+  first = swept.problems[0]
+  return Study(
+    name="scaling",
+    title=f"Myopia gap and local bonus against {swept.axis}",
+    problem=first,
+    variants=train_arms.named_variants(ARMS, first.model),
+    config={
+      "experiment": "scaling",
+      "text": text_corpus.about(text),
+      "axis": swept.axis,
+      "points": {
+        each.setting: {
+          "x": swept.x[each.setting],
+          "model": dataclasses.asdict(each.model),
+          "start": each.start.about if each.start else None,
+          "train": dataclasses.asdict(each.train),
+        }
+        for each in swept.problems
+      },
+      "seeds": config.seeds,
+    },
+    setup=_setup(config, text, swept),
+    unit=text_setup.UNIT,
+    source=text_setup.SOURCE,
+  )
+
+
+def _setup(config: TextConfig, text: Text, swept: Points) -> str:
+  """Text, models and training in a line, for figures and reports."""
+  first = swept.problems[0]
+  shapes = {each.setting: each for each in swept.problems}
+  if swept.size is not None:
+    shapes = {swept.size: first}
+  models = ", ".join(
+    f"{name} ({each.model.layers} layers, width {each.model.width},"
+    f" {each.model.heads} heads, AdamW {each.train.learning_rate:g})"
+    for name, each in shapes.items()
+  )
+  steps = " or ".join(
+    map(str, sorted({each.train.steps for each in swept.problems}))
+  )
+  start = "fine-tuned from pretrained weights; " if first.start else ""
+  return (
+    f"{text_corpus.name()}, {text.train.tokenizer} tokens; N = {config.length};"
+    f" {models}; {start}{steps} steps of {first.train.batch_size} sequences;"
+    f" {config.seeds} seeds"
+  )
+
+
+def arms(swept: Points) -> list[tuple[Problem, Variant]]:
+  """Problem and variant of every arm, at every point."""
+  return [
+    (problem, variant)
+    for problem in swept.problems
+    for variant in train_arms.named_variants(ARMS, problem.model)
+  ]

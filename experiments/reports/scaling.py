@@ -1,16 +1,22 @@
 """What a sweep over sizes says: claims, tables and the figure."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from experiments.common.model_sizes import SAME_START
+from experiments.common.results_writer import Results
+from experiments.common.scaling_setup import Points
+from experiments.common.study import Study
 from jaxlook import reporting, stats
 from jaxlook.lookahead import scaling
 from jaxlook.lookahead.scaling import MEASURES, SizeSweep
 from jaxlook.reporting import figures
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, judged
-from jaxlook.stats.myopia_gap import CAUSAL, source_of
+from jaxlook.stats.myopia_gap import CAUSAL, by_variant, diverged, source_of
+from jaxlook.training import FinishedArm
 
 WU = "Wu et al. 2024, arXiv 2404.00859, section 5"
 OURS = "jaxlook's own; not measured before, as far as we found"
@@ -32,11 +38,96 @@ CAPTION = (
   "Differences of held-out losses, paired by seed: mean and 95% t band over"
   " seeds; lines join the points and are no fits."
 )
+_FIGURE = "scaling.png"
 _TITLES = {
   scaling.GAP: "myopic/residual - causal",
   scaling.STRICT_GAP: "myopic/kv - causal",
   scaling.BONUS: "causal - local, residual",
 }
+
+
+def results(
+  folder: Path,
+  study: Study,
+  swept: Points,
+  arms: Sequence[FinishedArm],
+  counts: Mapping[str, float],
+) -> Results:
+  """Draws the figure and says what the arms of all points show.
+
+  Args:
+    folder: where to write the figure.
+    study: what was trained.
+    swept: the points.
+    arms: all arms of all points.
+    counts: the held-out losses of what was not trained.
+
+  Returns:
+    What to write.
+
+  Raises:
+    OSError: the figure cannot be written.
+  """
+  cells = [cell for arm in arms for cell in arm.cells]
+  names = tuple(problem.setting for problem in swept.problems)
+  sweep = SizeSweep(
+    swept.axis,
+    names,
+    np.array([swept.x[name] for name in names], np.float64),
+    {name: by_variant(cells, "loss", name) for name in names},
+  )
+  figure(folder / _FIGURE, sweep, title=study.title, setup=study.setup)
+  return Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    notes=(*NOTES, _training_note(swept)),
+    figures={_FIGURE: CAPTION},
+    tables=tables(
+      sweep,
+      training_losses(sweep, arms),
+      {name: diverged(cells, name) for name in names},
+      counts,
+    ),
+    claims=claims(sweep, counts["bigram counts"]),
+    cells=cells,
+  )
+
+
+def training_losses(sweep: SizeSweep, arms: Sequence[FinishedArm]) -> SizeSweep:
+  """The sweep with the training losses of the last steps.
+
+  Args:
+    sweep: the held-out losses.
+    arms: all arms of all points.
+
+  Returns:
+    Losses of the seeds that did not diverge.
+  """
+  losses: dict[str, dict[str, dict[int, float]]] = {
+    name: {} for name in sweep.names
+  }
+  for arm in arms:
+    seeds = [cell["seed"] for cell in arm.cells]
+    losses[arm.setting][arm.variant] = {
+      seed: float(loss)
+      for seed, loss in zip(seeds, arm.losses[-1], strict=True)
+      if np.isfinite(loss)
+    }
+  return dataclasses.replace(sweep, losses=losses)
+
+
+def _training_note(swept: Points) -> str:
+  """How learning rates and starts differ between points."""
+  rates = {each.train.learning_rate for each in swept.problems}
+  note = (
+    "All points have the same learning rate."
+    if len(rates) == 1
+    else "The learning rate of each size is given with its shape above."
+  )
+  if swept.problems[0].start is not None:
+    note = f"{note} {SAME_START}"
+  return note
 
 
 def claims(sweep: SizeSweep, bigram: float) -> list[stats.Claim]:

@@ -110,7 +110,7 @@ class RefusalTest(binaries.RefusalTestCase):
     ({"model_size": ["3M", "9M"]}, "^--model_size: .* one of .*, not '9M'"),
     ({"model_size": ["3M", "3M"]}, "^--model_size: has a name twice: 3M, 3M"),
     ({"layers": 2}, "^--layers: cannot be combined with the model size 0.9k"),
-    ({"attention": ["myopic"]}, "^--attention: is given in vain: all arms"),
+    ({"attention": ["myopic"]}, "^--attention: has no effect here: the arms"),
     ({"data_steps": ["5"]}, "^--data_steps: needs two different values"),
     ({"data_steps": ["5", "5"]}, "^--data_steps: needs two different values"),
     ({"data_steps": ["5", "0"]}, "^--data_steps: must be at least 1"),

@@ -54,7 +54,9 @@ class SizingTest(binaries.RefusalTestCase):
     found = scaling_setup.points(CONFIG, text, sizes)
     self.assertEqual(found.x, {"3 steps": 3 * 8 * 16, "6 steps": 6 * 8 * 16})
     self.assertEqual([p.train.steps for p in found.problems], [3, 6])
-    self.assertIn("0.9k (1 layers", scaling.study(CONFIG, text, found).setup)
+    self.assertIn(
+      "0.9k (1 layers", scaling_setup.study(CONFIG, text, found).setup
+    )
 
   def test_folders_are_fine_tuned_in_their_own_tokens(self):
     """Their weights, shape and positions; the tokenizer comes with them."""
