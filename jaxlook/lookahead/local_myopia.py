@@ -15,9 +15,7 @@ myopia bonus".
 import jax
 import numpy as np
 
-from jaxlook import stats
 from jaxlook.models import Decoder
-from jaxlook.stats.myopia_gap import source_of
 from jaxlook.tasks.task import Task
 from jaxlook.training import TrainConfig, evaluate
 from jaxlook.training.step import Teacher
@@ -73,62 +71,3 @@ def cross_contexts(
     (VANILLA, LOCAL): loss(local.decoder, vanilla.params, local),
     (LOCAL, LOCAL): loss(alone, local.params, None),
   }
-
-
-def claims(
-  losses: dict[str, dict[int, float]],
-  stop: str,
-  unit: str,
-  gap_source: str,
-  bonus_source: str,
-) -> list[stats.Claim]:
-  """The bonus and the gap at one stop point, as claims.
-
-  Args:
-    losses: the loss by `causal`, `myopic/STOP` and `teacher/STOP`, and seed.
-    stop: the stop point.
-    unit: of the loss.
-    gap_source: of the claim that there is a gap.
-    bonus_source: of the claims on the bonus.
-
-  Returns:
-    Claims that the gap and the bonus are positive, and that the bonus is
-    smaller than the gap; none of them with fewer than two seeds in common.
-  """
-  vanilla = losses["causal"]
-  pairs = {
-    "gap": (losses[f"myopic/{stop}"], vanilla, "myopic minus vanilla"),
-    "bonus": (vanilla, losses[f"teacher/{stop}"], "vanilla minus local"),
-  }
-  shared = vanilla.keys() & pairs["gap"][0].keys() & pairs["bonus"][1].keys()
-  if len(shared) < 2:
-    return []
-  parts = {
-    name: {seed: high[seed] - low[seed] for seed in shared}
-    for name, (high, low, _) in pairs.items()
-  }
-  tiny = float(np.nextafter(0.0, 1.0))
-  found = [
-    stats.claim(
-      f"{stop}/{name}",
-      f"the {name} is positive; the estimate is {pairs[name][2]}, paired by"
-      " seed",
-      source_of(stop, gap_source if name == "gap" else bonus_source),
-      unit,
-      stats.compare(pairs[name][0], pairs[name][1]),
-      low=tiny,
-    )
-    for name in parts
-  ]
-  found.append(
-    stats.claim(
-      f"{stop}/bonus_below_gap",
-      "the bonus is smaller than the gap; the estimate is gap minus bonus,"
-      " paired by seed",
-      source_of(stop, bonus_source),
-      unit,
-      stats.compare(parts["gap"], parts["bonus"]),
-      low=tiny,
-    )
-  )
-  return found

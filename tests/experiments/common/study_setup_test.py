@@ -144,7 +144,7 @@ class StudySetupTest(base.TestCase):
     (horizon, {"model": "runs/x"}, "^--model: is given in vain"),
     (horizon, {"horizons": ["1", "2"]}, "^--horizons: must begin"),
     (horizon, {"horizons": ["0", "far"]}, "^--horizons: must be whole"),
-    (local_myopia, {"attention": ["myopic"]}, "^--attention: is given in vain"),
+    (local_myopia, {"attention": ["myopic"]}, "^--attention: has no effect"),
     (placebo, {"task": "text"}, "^--task: a placebo"),
   )
   def test_refusals_of_binaries(self, binary, values, message):
