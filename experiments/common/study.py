@@ -50,6 +50,18 @@ class Study:
     """Whether the task is text."""
     return isinstance(self.problem.task, Text)
 
+  def with_config(self, **settings: Any) -> "Study":
+    """The study with more settings in its config, plain data."""
+    return dataclasses.replace(self, config={**self.config, **settings})
+
+  def labels(self, measured: str) -> dict[str, str]:
+    """Title and setup line of a figure.
+
+    Args:
+      measured: what was measured on, such as "3 seeds"; ends the setup line.
+    """
+    return {"title": self.title, "setup": f"{self.setup}; {measured}"}
+
   def open_run(self) -> Store:
     """Opens the run folder; see `train_arms.open_run`."""
     names = [variant.name for variant in self.variants]

@@ -1,12 +1,24 @@
-"""What the gradient anatomy says: claims, tables and measurements."""
+"""What the gradient anatomy says: notes, tables, cells and measurements."""
 
-import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from experiments.common.results_writer import Results, seed_cells
+from experiments.common.study import Study
+from experiments.common.trained_models import Subject, diverged_seeds
+from experiments.reports import gradient_anatomy_figures
+from experiments.reports.gradient_anatomy_claims import (
+  CUT_WORDS,
+  GRADIENT_WORDS,
+  KEYS,
+  AnatomyByVariant,
+  DirectionsByStep,
+  claims,
+)
 from jaxlook import reporting, stats
 from jaxlook.lookahead.gradient_anatomy import (
   CUT_METHODS,
@@ -16,24 +28,83 @@ from jaxlook.lookahead.gradient_anatomy import (
   edge_usefulness,
 )
 from jaxlook.lookahead.gradient_directions import STOPS
-from jaxlook.stats.myopia_gap import source_of
 
-Examinations = Mapping[str, AnatomyResults]
-Directions = Mapping[int, Mapping[str, np.ndarray]]
-
-_THREAD = (
-  "nostalgebraist, shortform on LessWrong (greaterwrong.com/posts/"
-  "A5PJYKw8tw38JpbJC), an argument without an experiment"
+NOTES = (
+  "Shares are of the sum over distances of the squared norms. Signed shares are"
+  " the parts along the whole gradient. Both sum to one.",
+  "Future is vanilla minus myopic, as published. Myopic and future_only"
+  " gradients both hold what passes no key or value, so the whole minus both"
+  " (W13b) counts it twice. Mixed paths are what is missing when it is counted"
+  " once.",
+  "Below the last layer, the rise at a position also holds what other positions"
+  " lost by their cut edges of the same distance.",
 )
-_ANGLES = "notebook grad_angle of the code of Wu et al. 2024"
-_OURS = "jaxlook's own"
-_TINY = float(np.nextafter(0.0, 1.0))
-NAMES = {
-  "key": "keys",
-  "value": "values",
-  "key_kernel": "W_K",
-  "value_kernel": "W_V",
-}
+
+
+def results(
+  folder: Path,
+  study: Study,
+  subjects: Sequence[Subject],
+  found: AnatomyByVariant,
+  directions: DirectionsByStep,
+  *,
+  early: int | None,
+  sequences: int,
+  left_out: Sequence[str],
+) -> Results:
+  """Draws the figures and says what the measures show.
+
+  Args:
+    folder: where to write the figures.
+    study: what was studied.
+    subjects: the models; the first ones are followed along training, the last
+      ones are untrained.
+    found: measures by variant.
+    directions: by training step, the measures [E] of `measure_directions`.
+    early: the step that counts as early; None if training was not followed.
+    sequences: how many held-out sequences were measured on.
+    left_out: variants that change the forward pass.
+
+  Returns:
+    What to write.
+
+  Raises:
+    OSError: a figure cannot be written.
+  """
+  trained, untrained = subjects[0], subjects[-1]
+  labels = study.labels(
+    f"{sequences} held-out sequences, {len(trained.seeds)} seeds"
+  )
+  gradient_anatomy_figures.draw_all(
+    folder, found, directions, unit=study.unit, **labels
+  )
+  seeds = {each.variant: each.seeds for each in subjects}
+  return Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    notes=(*NOTES, *(_left_out_note(variant) for variant in left_out)),
+    figures=gradient_anatomy_figures.captions(trained.variant),
+    tables=tables(found, directions, study.unit),
+    claims=claims(
+      found,
+      trained.variant,
+      untrained.variant,
+      directions,
+      early,
+      study.unit,
+    ),
+    cells=seed_cells(
+      {variant: metrics(one, seeds[variant]) for variant, one in found.items()},
+      diverged_seeds(subjects),
+    ),
+    measurements=measurements(found, seeds),
+    arrays=arrays(found, directions),
+  )
+
+
+def _left_out_note(variant: str) -> str:
+  return f"{variant} is left out, because it changes the forward pass."
 
 
 def counted_share(length: int) -> float:
@@ -41,145 +112,8 @@ def counted_share(length: int) -> float:
   return (length - 1) / (length + 1)
 
 
-def claims(
-  found: Examinations,
-  trained: str,
-  untrained: str,
-  directions: Directions,
-  early: int | None,
-  unit: str,
-) -> list[stats.Claim]:
-  """The published claims, and the one of the thread, with their verdicts.
-
-  Args:
-    found: examinations by variant.
-    trained: the variant whose training is followed.
-    untrained: the same seeds before it; may be missing.
-    directions: `compare_gradients` [E] by step, of the trained variant.
-    early: the step that counts as early; None if training was not followed.
-    unit: of the loss.
-
-  Returns:
-    Claims; none where there are fewer than two seeds.
-  """
-  if len(found[trained].influence) < 2:
-    return []
-  made = []
-  for variant in (untrained, trained):
-    for kind in ("key_kernel", "value_kernel") if variant in found else ():
-      future_ExL = (
-        1.0 - distance_shares(found[variant].grams[kind])["norm"][..., 0]
-      )
-      for layer in range(future_ExL.shape[1]):
-        made.append(
-          stats.claim(
-            f"L1/{variant}/{NAMES[kind]}/layer{layer}",
-            f"of the squared gradient norms of {NAMES[kind]} by distance, more"
-            f" than half is future-directed (d > 0), {variant}, layer {layer};"
-            " the bound of a half is jaxlook's",
-            _THREAD,
-            "share",
-            stats.mean_interval(future_ExL[:, layer]),
-            low=math.nextafter(0.5, 1.0),
-          )
-        )
-  # In layers below the last, cut edges of other positions have a part in it.
-  last = found[trained].rises[CUT_METHODS[0]].shape[1] - 1
-  for how in CUT_METHODS:
-    use = edge_usefulness(found[trained].rises[how][:, last:])
-    more_E = (use.future - use.own)[:, 0, _KEYS].mean(axis=1)
-    made.append(
-      stats.claim(
-        f"L1/useful/{how}",
-        "keys and values of the last layer are worth more to later positions"
-        f" than to their own (edges cut, {CUT[how]}); the estimate is the"
-        " rise of future losses minus that of the own, mean over keys",
-        _THREAD,
-        unit,
-        stats.mean_interval(more_E, pairing="within a seed"),
-        low=_TINY,
-      )
-    )
-  for stop in STOPS:
-    made += _angle_claims(stop, directions, early, trained)
-  return made
-
-
-_KEYS = slice(1, -1)
-"""The first key cannot be cut from its own row, the last has no future."""
-
-
-def _angle_claims(
-  stop: str, directions: Directions, early: int | None, trained: str
-) -> list[stats.Claim]:
-  """The sign of the cosine early and late, and the size of mixed paths."""
-  late = max(directions)
-  source = source_of(stop, _ANGLES)
-  cosine = {
-    step: measures[f"{stop}/cos_myopic_future"]
-    for step, measures in directions.items()
-  }
-  what = "the cosine of the myopic and the future gradient"
-  made = [
-    stats.claim(
-      f"mixed/{stop}",
-      "paths that look back in one layer and stay in another hold more than a"
-      f" tenth of the gradient's norm, {trained}",
-      _OURS,
-      "norm over the vanilla norm",
-      stats.mean_interval(directions[late][f"{stop}/ratio_mixed"]),
-      low=0.1,
-    )
-  ]
-  if early is None or early == late:
-    return made
-  for name, words, evidence, low, high in (
-    (
-      "early",
-      f"is negative after {early} steps under {trained}",
-      stats.mean_interval(cosine[early]),
-      -math.inf,
-      -_TINY,
-    ),
-    (
-      "late",
-      f"is positive after {late} steps under {trained}",
-      stats.mean_interval(cosine[late]),
-      _TINY,
-      math.inf,
-    ),
-    (
-      "rise",
-      f"is higher after {late} than after {early} steps under {trained}",
-      stats.compare(
-        dict(enumerate(cosine[late])), dict(enumerate(cosine[early]))
-      ),
-      _TINY,
-      math.inf,
-    ),
-  ):
-    made.append(
-      stats.claim(
-        f"W13/{stop}/{name}",
-        f"{what} {words}",
-        source,
-        "cosine",
-        evidence,
-        low=low,
-        high=high,
-      )
-    )
-  return made
-
-
-CUT = {
-  "renormalise": "the other weights scaled up",
-  "mean": "the value replaced by its mean",
-}
-
-
 def tables(
-  found: Examinations, directions: Directions, unit: str
+  found: AnatomyByVariant, directions: DirectionsByStep, unit: str
 ) -> dict[str, reporting.Rows]:
   """Future-directed shares, usefulness of edges, and directions by step.
 
@@ -207,17 +141,17 @@ def tables(
       for layer in range(both["norm"].shape[1]):
         parts = [_cells(both[name][:, layer]) for name in ("norm", "signed")]
         future.append(
-          [variant, NAMES[kind], str(layer), *parts[0], *parts[1]]
+          [variant, GRADIENT_WORDS[kind], str(layer), *parts[0], *parts[1]]
           + [str(len(one.influence))]
         )
     for how in CUT_METHODS:
       use = edge_usefulness(one.rises[how])
       for layer in range(use.own.shape[1]):
         parts = [
-          _cells(x[:, layer, _KEYS].mean(axis=1)) for x in (use.own, use.future)
+          _cells(x[:, layer, KEYS].mean(axis=1)) for x in (use.own, use.future)
         ]
         useful.append(
-          [variant, CUT[how], str(layer), *parts[0], *parts[1]]
+          [variant, CUT_WORDS[how], str(layer), *parts[0], *parts[1]]
           + [str(len(one.influence))]
         )
   by_step = [["stop point", "step", *_DIRECTIONS.values(), "n"]]
@@ -269,7 +203,7 @@ def metrics(found: AnatomyResults, seeds: Sequence[int]) -> dict[int, Any]:
     use = edge_usefulness(found.rises[how])
     for layer in range(use.own.shape[1]):
       for name, x in (("own", use.own), ("future", use.future)):
-        by_name[f"{name}/{how}/layer{layer}"] = x[:, layer, _KEYS].mean(axis=1)
+        by_name[f"{name}/{how}/layer{layer}"] = x[:, layer, KEYS].mean(axis=1)
   return {
     seed: {name: float(x[e]) for name, x in by_name.items()}
     for e, seed in enumerate(seeds)
@@ -277,7 +211,7 @@ def metrics(found: AnatomyResults, seeds: Sequence[int]) -> dict[int, Any]:
 
 
 def measurements(
-  found: Examinations, seeds: Mapping[str, Sequence[int]]
+  found: AnatomyByVariant, seeds: Mapping[str, Sequence[int]]
 ) -> pa.Table:
   """Shares and norms by variant, seed, kind, layer, head and distance.
 
@@ -317,7 +251,7 @@ def measurements(
 
 
 def arrays(
-  found: Examinations, directions: Directions
+  found: AnatomyByVariant, directions: DirectionsByStep
 ) -> dict[str, np.ndarray]:
   """All that was measured, by names that say what and of which variant.
 

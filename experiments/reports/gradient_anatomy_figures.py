@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.reports.gradient_anatomy import (
-  CUT,
-  NAMES,
-  Directions,
-  Examinations,
+from experiments.reports.gradient_anatomy_claims import (
+  CUT_WORDS,
+  GRADIENT_WORDS,
+  AnatomyByVariant,
+  DirectionsByStep,
 )
 from jaxlook.lookahead.gradient_anatomy import (
   CUT_METHODS,
@@ -22,8 +22,56 @@ from jaxlook.reporting import figures
 _PARTS = ("myopic", "future", "mixed")
 
 
+def draw_all(
+  folder: Path,
+  found: AnatomyByVariant,
+  directions: DirectionsByStep,
+  *,
+  unit: str,
+  title: str,
+  setup: str,
+) -> None:
+  """Draws the figures that `captions` names.
+
+  Args:
+    folder: where to write them.
+    found: measures by variant; the last one is a control.
+    directions: by training step, the measures [E] of `measure_directions`.
+    unit: of the loss.
+    title: what is shown.
+    setup: in a line or two.
+
+  Raises:
+    OSError: a file cannot be written.
+  """
+  share_figure(folder / "shares.png", found, title=title, setup=setup)
+  influence_figure(folder / "influence.png", found, title=title, setup=setup)
+  direction_figure(
+    folder / "directions.png", directions, title=title, setup=setup
+  )
+  edge_figure(folder / "edges.png", found, unit=unit, title=title, setup=setup)
+
+
+def captions(trained: str) -> dict[str, str]:
+  """Captions by file name.
+
+  Args:
+    trained: the variant whose training is followed.
+  """
+  return {
+    "shares.png": "Share of the squared gradient norms by distance, all heads;"
+    " mean and 95% t band over seeds.",
+    "influence.png": "How much the loss at i depends on position j, mean over"
+    " seeds.",
+    "directions.png": "The myopic, future and mixed gradients along training"
+    f" under {trained}; mean and 95% t band.",
+    "edges.png": "The rise of the loss when edges are cut, by distance and by"
+    " the losses that a key serves; mean and 95% t band.",
+  }
+
+
 def share_figure(
-  path: Path, found: Examinations, *, title: str, setup: str
+  path: Path, found: AnatomyByVariant, *, title: str, setup: str
 ) -> None:
   """Draws the shares by distance: a row a layer, a column a kind."""
   some = next(iter(found.values()))
@@ -37,7 +85,7 @@ def share_figure(
   rows = [
     [
       figures.Curves(
-        f"{NAMES[kind]}, layer {layer}",
+        f"{GRADIENT_WORDS[kind]}, layer {layer}",
         np.arange(length),
         "distance d from key to query, positions",
         "share of squared norms",
@@ -52,7 +100,7 @@ def share_figure(
 
 
 def influence_figure(
-  path: Path, found: Examinations, *, title: str, setup: str
+  path: Path, found: AnatomyByVariant, *, title: str, setup: str
 ) -> None:
   """Draws |dL_i/dx_j| and |dL_i/dtheta_j|, a row a variant, in powers of 10."""
   rows = []
@@ -85,7 +133,7 @@ def _log10(values: np.ndarray) -> np.ndarray:
 
 
 def direction_figure(
-  path: Path, directions: Directions, *, title: str, setup: str
+  path: Path, directions: DirectionsByStep, *, title: str, setup: str
 ) -> None:
   """Draws cosines and norm ratios along training."""
   steps = np.array(list(directions))
@@ -117,7 +165,7 @@ def direction_figure(
 
 
 def edge_figure(
-  path: Path, found: Examinations, *, unit: str, title: str, setup: str
+  path: Path, found: AnatomyByVariant, *, unit: str, title: str, setup: str
 ) -> None:
   """Draws the rise by distance, and by key for whom it works.
 
@@ -141,7 +189,7 @@ def edge_figure(
     }
     by_distance = [
       figures.Curves(
-        f"layer {layer}: {CUT[how]}",
+        f"layer {layer}: {CUT_WORDS[how]}",
         np.arange(length),
         "distance d of the cut edges, positions",
         f"rise of the loss, {unit}",

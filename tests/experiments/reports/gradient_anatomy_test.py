@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.reports import gradient_anatomy
+from experiments.reports import gradient_anatomy, gradient_anatomy_claims
 from jaxlook.lookahead.gradient_anatomy import (
   CUT_METHODS,
   KINDS,
@@ -43,7 +43,7 @@ def _directions(cosine, seeds=3):
 
 
 def _verdicts(found, early=-0.5, late=0.5):
-  claims = gradient_anatomy.claims(
+  claims = gradient_anatomy_claims.claims(
     {"causal": found},
     "causal",
     "untrained",
