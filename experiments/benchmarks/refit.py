@@ -32,7 +32,7 @@ from experiments.common import (
   training_flags,
 )
 from jaxlook.attention import blockwise
-from jaxlook.attention.block_sizes import MEASURED, Limits
+from jaxlook.attention.block_sizes import MEASURED, BlockLimits
 from jaxlook.attention.dispatch import WIDE
 from jaxlook.attention.masks import DistanceRanges
 
@@ -61,7 +61,7 @@ class RefitConfig:
 
   changes: Mapping[str, Mapping[str, tuple[int, ...]]]
   rounds: int = 9
-  limits: Limits = MEASURED
+  limits: BlockLimits = MEASURED
 
 
 _FILL = {
@@ -96,7 +96,7 @@ PRESETS = {
 }
 
 
-def prepare(shape: Shape, own: str, limits: Limits) -> Callable[[], None]:
+def prepare(shape: Shape, own: str, limits: BlockLimits) -> Callable[[], None]:
   """Compiles a pass forward and backward in plain JAX.
 
   Args:
@@ -107,18 +107,18 @@ def prepare(shape: Shape, own: str, limits: Limits) -> Callable[[], None]:
   Returns:
     What runs it.
   """
-  pairs: DistanceRanges = ((0, shape.length - 1),)
-  learns: DistanceRanges = pairs if own == contenders.CAUSAL else ((0, 0),)
+  ranges: DistanceRanges = ((0, shape.length - 1),)
+  learns: DistanceRanges = ranges if own == contenders.CAUSAL else ((0, 0),)
   static: dict[str, Any] = dict(
-    pairs=pairs, scale=shape.head_width**-0.5, limits=limits
+    ranges=ranges, scale=shape.head_width**-0.5, limits=limits
   )
 
   def both(query, key, value, grad):
     out, lse = blockwise.forward(query, key, value, **static)
     return out, blockwise.backward(
       *(query, key, value, out, lse, grad),
-      key_pairs=(learns,),
-      value_pairs=(learns,),
+      key_ranges=(learns,),
+      value_ranges=(learns,),
       **static,
     )
 
@@ -155,7 +155,7 @@ def table(samples: Mapping[str, Samples]) -> list[list[str]]:
 
 
 def results(
-  limits: Limits, found: Mapping[str, Mapping[str, Samples]]
+  limits: BlockLimits, found: Mapping[str, Mapping[str, Samples]]
 ) -> results_writer.Results:
   """Says what was found."""
   shown = ", ".join(

@@ -1,5 +1,6 @@
 """The one public attention function."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import numpy as np
 from jaxlook.attention import fused
 from jaxlook.attention.masks import Barrier
 from jaxlook.attention.reference import (
-  Pair,
+  KeyValue,
   attend_reference,
   pattern_reference,
   read_reference,
@@ -19,6 +20,7 @@ from jaxlook.attention.reference import (
 from jaxlook.attention.spec import Spec, parse
 
 Implementation = Literal["auto", "reference", "fused"]
+Arrays = tuple[Any, ...]
 
 
 def attend(
@@ -27,7 +29,7 @@ def attend(
   value: jax.Array,
   *,
   spec: Spec | str | Sequence[Spec],
-  context: Pair | None = None,
+  context: KeyValue | None = None,
   scale: float | None = None,
   implementation: Implementation = "auto",
   edit_pattern: Callable[[jax.Array], jax.Array] | None = None,
@@ -40,40 +42,41 @@ def attend(
   window) and the context pair elsewhere.
 
   Args:
-    query: [batch, length, heads, head_dim], floating; keys and values are of
-      the same shape and dtype (the layout of `jax.nn.dot_product_attention`).
+    query: [batch, length, heads, head_dim], floating. Keys and values have the
+      same shape and dtype (the layout of `jax.nn.dot_product_attention`).
     key: own keys.
     value: own values.
     spec: the variant: a `Spec`, its flag form, or one `Spec` per head.
-    context: context keys and values, of the shape of `key`, for specs that
-      `needs_context`: W_K and W_V applied to the stopped input for stop point
-      `residual`; another model's for `teacher`. Under stop point `kv` gradient
-      to them is stopped here. For all but `teacher` they must be equal in value
-      to `key` and `value`: the fused path reads those at every pair.
+    context: context keys and values, shaped like `key`, for specs with
+      `needs_context`. Stop point `residual`: W_K and W_V applied to the stopped
+      input. `teacher`: another model's keys and values. Under stop point `kv`
+      this function stops their gradient. For every spec but `teacher` their
+      values must equal `key` and `value`, because the fused path reads `key`
+      and `value` at every pair.
     scale: factor on the scores, a Python number; 1 / sqrt(head_dim) by default.
     implementation: "reference" (the definition, differentiable any number of
-      times), "fused" (memory linear in the length, a backward pass that does
-      only what the spec asks for, first derivatives only) or "auto" ("fused").
-    edit_pattern: gives the attention pattern to go on with, from the one of all
-      heads [batch, heads, length, length]; needs the reference path.
-    barrier: (first_query, first_key): queries from the one on see no key before
-      the other; first_key <= first_query. None for none.
+      times), "fused" (memory linear in the length; the backward pass computes
+      only the gradients that the spec lets through; first derivatives only) or
+      "auto" ("fused").
+    edit_pattern: maps the attention pattern of all heads, [batch, heads,
+      length, length], to the pattern to use; needs "reference".
+    barrier: (first_query, first_key): queries at first_query and later do not
+      see keys before first_key; first_key <= first_query. None for no barrier.
 
   Returns:
     [batch, length, heads, head_dim] head outputs, dtype of `value`. Scores and
-    softmax are computed in float32, or in float64 for float64 inputs. There is
-    no padding mask: padded at the end, sequences are causally safe from their
-    padding, whose own outputs are finite and whose loss is the caller's to
-    leave out. In plain JAX float32 products follow
-    `jax_default_matmul_precision`, as all the model's do. Arrays that are
-    sharded over several accelerators need `jax.shard_map` around the call:
-    compilers cannot split kernels.
+    softmax are float32, or float64 for float64 inputs. There is no padding
+    mask: pad at the end, where causal masking hides the padding from all other
+    positions, and leave padded positions out of the loss. Their outputs are
+    finite. In plain JAX, float32 products follow
+    `jax_default_matmul_precision`. Wrap the call in `jax.shard_map` when arrays
+    are sharded over several accelerators: compilers cannot split kernels.
 
   Raises:
-    ValueError: the shapes or dtypes disagree, an array is empty, the spec is
-      unknown or given for another number of heads, context is missing or given
-      in vain, the implementation is unknown, the barrier hides a query's own
-      key, or the fused path is differentiated twice.
+    ValueError: shapes or dtypes disagree, an array is empty, the spec is
+      unknown, the number of specs is not the number of heads, context is
+      missing or not needed, the implementation is unknown, the barrier hides a
+      query's own key, or the fused path is differentiated twice.
 
   Source: Wu, Morris and Levine (2024), arXiv 2404.00859, sections 2 and 3, for
   `myopic`; the published code stops at `residual`.
@@ -82,90 +85,97 @@ def attend(
   _check(query, key, value, specs, context, implementation)
   if barrier is not None and not 0 <= barrier[1] <= barrier[0]:
     raise ValueError(
-      f"a barrier must be (first query, first key at or before it), not"
-      f" {barrier}"
+      f"barrier {barrier} must be (first_query, first_key) with"
+      " 0 <= first_key <= first_query"
     )
   if edit_pattern is not None and implementation != "reference":
     raise ValueError(
       f"edit_pattern needs implementation='reference', not {implementation!r}"
     )
   scale = float(1.0 / math.sqrt(query.shape[-1]) if scale is None else scale)
-
   arrays = query, key, value, context
   if edit_pattern is not None:
-    pattern = edit_pattern(
-      _by_spec(
-        specs,
-        lambda spec, query, key, value, context: pattern_reference(
-          *(query, key, value),
-          spec=spec,
-          context=context,
-          scale=scale,
-          barrier=barrier,
-        ),
-        arrays,
-        axis=1,
-      )
+    return _attend_edited(specs, arrays, scale, barrier, edit_pattern)
+  if implementation == "reference":
+    by_definition = functools.partial(
+      attend_reference, scale=scale, barrier=barrier
     )
-    return _by_spec(
-      specs,
-      lambda spec, _, key, value, context, pattern: read_reference(
-        jnp.swapaxes(pattern, 1, 2), key, value, spec=spec, context=context
-      ),
-      (*arrays, jnp.swapaxes(pattern, 1, 2)),
-    )
+    return _by_spec(specs, by_definition, arrays)
+  return _attend_fused(specs, arrays, scale, barrier)
 
-  def by_definition(spec: Spec, query, key, value, context):
-    return attend_reference(
-      *(query, key, value),
+
+def _attend_edited(
+  specs: tuple[Spec, ...],
+  arrays: Arrays,
+  scale: float,
+  barrier: Barrier | None,
+  edit_pattern: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+  """Attends with an edited pattern; see `attend`."""
+  to_pattern = functools.partial(
+    pattern_reference, scale=scale, barrier=barrier
+  )
+  pattern_BxNxTxS = edit_pattern(_by_spec(specs, to_pattern, arrays, axis=1))
+
+  def read(query, key, value, pattern_BxTxNxS, *, spec, context):
+    del query
+    return read_reference(
+      jnp.swapaxes(pattern_BxTxNxS, 1, 2),
+      key,
+      value,
       spec=spec,
       context=context,
-      scale=scale,
-      barrier=barrier,
     )
 
-  def fast(spec: Spec, query, key, value, context):
-    return fused.attend_fused(
-      query, key, value, spec=spec, context=context, scale=scale
-    )
+  return _by_spec(specs, read, (*arrays, jnp.swapaxes(pattern_BxNxTxS, 1, 2)))
 
-  if implementation == "reference":
-    return _by_spec(specs, by_definition, arrays)
-  if barrier is None or barrier[0] >= query.shape[1] or not barrier[1]:
+
+def _attend_fused(
+  specs: tuple[Spec, ...],
+  arrays: Arrays,
+  scale: float,
+  barrier: Barrier | None,
+) -> jax.Array:
+  """Attends by the fused path, in two calls if there is a barrier."""
+  fast = functools.partial(fused.attend_fused, scale=scale)
+  length = arrays[0].shape[1]
+  if barrier is None or barrier[0] >= length or not barrier[1]:
     return _by_spec(specs, fast, arrays)
-  # Specs know distances only, and those a slice keeps: what comes before the
-  # barrier is one call, what comes after it another from its first key on.
+  # Specs depend on distances only, and slicing keeps distances. So queries
+  # before the barrier are one call; the others are a second call on a slice
+  # that begins at the first key they see.
   first_query, first_key = barrier
-  before = _by_spec(specs, fast, _cut(arrays, slice(0, first_query)))
-  after = _by_spec(specs, fast, _cut(arrays, slice(first_key, None)))
+  before = _by_spec(specs, fast, _sliced(arrays, slice(0, first_query)))
+  after = _by_spec(specs, fast, _sliced(arrays, slice(first_key, None)))
   return jnp.concatenate([before, after[:, first_query - first_key :]], axis=1)
 
 
-def _cut(arrays: tuple[Any, ...], positions: slice) -> tuple[Any, ...]:
+def _sliced(arrays: Arrays, positions: slice) -> Arrays:
   return jax.tree.map(lambda x: x[:, positions], arrays)
 
 
 def _by_spec(
   specs: tuple[Spec, ...],
   function: Callable[..., jax.Array],
-  arrays: tuple[Any, ...],
+  arrays: Arrays,
   axis: int = 2,
 ) -> jax.Array:
-  """Applies a function to the heads of each distinct spec, in one go.
+  """Applies a function once per distinct spec, to the heads with that spec.
 
   Args:
-    specs: one for all heads, or one a head.
-    function: of a spec and the arrays, restricted to the spec's heads.
-    arrays: query, key, value, context and more, heads on axis 2.
-    axis: the axis of heads in what the function returns.
+    specs: one for all heads, or one per head.
+    function: maps arrays of some heads, with keywords `spec` and `context`, to
+      an array with those heads on `axis`.
+    arrays: query, key, value, context and others, heads on axis 2.
+    axis: the axis of heads in the function's result.
 
   Returns:
-    What the function returns, with all heads in order.
+    The function's results for all heads, in order.
   """
 
   def one(spec: Spec, query, key, value, context, *rest):
-    given = context if spec.needs_context else None
-    return function(spec, query, key, value, given, *rest)
+    context = context if spec.needs_context else None
+    return function(query, key, value, *rest, spec=spec, context=context)
 
   distinct = list(dict.fromkeys(specs))
   if len(distinct) == 1:
@@ -175,8 +185,8 @@ def _by_spec(
     one(spec, *jax.tree.map(lambda x, h=heads: x[:, :, h], arrays))
     for spec, heads in zip(distinct, groups, strict=True)
   ]
-  back = np.argsort(np.concatenate(groups))
-  return jnp.take(jnp.concatenate(outs, axis=axis), back, axis=axis)
+  in_order = np.argsort(np.concatenate(groups))
+  return jnp.take(jnp.concatenate(outs, axis=axis), in_order, axis=axis)
 
 
 def _per_head(spec: Spec | str | Sequence[Spec]) -> tuple[Spec, ...]:
@@ -186,7 +196,7 @@ def _per_head(spec: Spec | str | Sequence[Spec]) -> tuple[Spec, ...]:
 
 
 def _check(query, key, value, specs, context, implementation) -> None:
-  """Refuses what `attend` cannot mean, in one line."""
+  """Raises ValueError for arguments that `attend` cannot use."""
   names = ", ".join(dict.fromkeys(spec.name for spec in specs))
   if query.ndim != 4:
     raise ValueError(
@@ -197,10 +207,12 @@ def _check(query, key, value, specs, context, implementation) -> None:
   arrays = {"key": key, "value": value}
   if any(spec.needs_context for spec in specs):
     if context is None:
-      raise ValueError(f"attention {names!r} needs context keys and values")
+      raise ValueError(
+        f"attention {names!r} needs context keys and values; context is None"
+      )
     arrays |= {"context key": context[0], "context value": context[1]}
   elif context is not None:
-    raise ValueError(f"attention {names!r} reads no context, but it was given")
+    raise ValueError(f"attention {names!r} reads no context; omit context")
   for name, array in arrays.items():
     if array.shape != query.shape or array.dtype != query.dtype:
       raise ValueError(
@@ -211,10 +223,11 @@ def _check(query, key, value, specs, context, implementation) -> None:
     raise ValueError(f"query must be floating, not {query.dtype}")
   if len(specs) not in (1, query.shape[2]):
     raise ValueError(
-      f"{len(specs)} specs for {query.shape[2]} heads; give one, or one a head"
+      f"spec has {len(specs)} entries for {query.shape[2]} heads; give one, or"
+      " one per head"
     )
   if implementation not in ("auto", "reference", "fused"):
     raise ValueError(
-      f"unknown implementation {implementation!r}; known are auto, reference,"
+      f"implementation {implementation!r} is unknown; use auto, reference or"
       " fused"
     )

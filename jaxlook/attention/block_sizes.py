@@ -1,9 +1,10 @@
-"""How attention's work in plain JAX is cut into steps of a bounded size.
+"""Sizes of the steps into which attention in plain JAX is cut.
 
-One loop's steps run in turn on a CPU, so a step must hold enough work for every
-core: its matrix products are split when they are large; where they are small,
-a step holds independent lanes. Steps that are unrolled instead of looped over
-are reordered by the compiler until the scores of all exist at the same time.
+A CPU runs the steps of a loop one after another, so each step must have enough
+work for every core. The compiler splits large matrix products over the cores;
+where products are small, a step holds several independent lanes. Steps are
+looped over, not unrolled: the compiler reorders unrolled steps until the scores
+of all steps exist at the same time.
 """
 
 import dataclasses
@@ -14,22 +15,22 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlook.attention.masks import DistanceRanges, width
+from jaxlook.attention.masks import DistanceRanges, span
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
-  """Sizes that pay on a machine; `experiments.benchmarks.refit` measures them.
+class BlockLimits:
+  """Block sizes for a machine; `experiments.benchmarks.refit` measures them.
 
   Attributes:
-    one_panel: the longest sequence whose scores are one panel.
-    rows: the most queries of a panel in longer sequences.
-    columns: the most keys of a tile.
-    short_bytes: scores of one step, of all its lanes, where a panel is all.
+    one_panel: the longest sequence that is computed as one panel.
+    rows: most queries per panel in longer sequences.
+    columns: most keys per tile.
+    short_bytes: bytes of scores per step, over all lanes, for one panel.
     long_bytes: the same for longer sequences.
-    lanes: independent parts of a step, where a panel is all.
-    extents: how many rectangles cover the causal triangle: more waste less
-      work, fewer compile faster.
+    lanes: independent parts of a step, for one panel.
+    extents: number of rectangles that cover the causal triangle; more waste
+      less work, fewer compile faster.
   """
 
   one_panel: int = 256
@@ -41,18 +42,18 @@ class Limits:
   extents: int = 8
 
 
-MEASURED = Limits()
+MEASURED = BlockLimits()
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockPlan:
-  """How the work on [B, T, N, H] is cut.
+  """Block sizes for arrays [B, T, N, H].
 
   Attributes:
-    rows: queries of a panel.
-    batch: sequences of a step; divides B.
-    heads: heads of a step; divides N.
-    lanes: independent parts of a step; divides batch.
+    rows: queries per panel.
+    batch: sequences per step; divides B.
+    heads: heads per step; divides N.
+    lanes: independent parts of a step; divides `batch`.
   """
 
   rows: int
@@ -62,36 +63,39 @@ class BlockPlan:
 
 
 def plan(
-  shape: Sequence[int], pairs: DistanceRanges, limits: Limits = MEASURED
+  shape: Sequence[int], ranges: DistanceRanges, limits: BlockLimits = MEASURED
 ) -> BlockPlan:
-  """Cuts the work so that the scores of a step stay within the limits.
+  """Chooses block sizes so that the scores of a step stay within the limits.
 
-  Steps are equal, so a batch whose number of sequences is prime goes one by one
-  once it does not fit as a whole.
+  All steps have the same size. So a batch with a prime number of sequences runs
+  one sequence per step if it does not fit into one step.
 
   Args:
     shape: B, T, N and H.
-    pairs: what is attended to.
-    limits: what pays.
+    ranges: the distances attended to.
+    limits: the largest sizes.
 
   Returns:
-    The plan.
+    The block sizes.
   """
   batch, length, heads, _ = shape
   short = length <= limits.one_panel
   rows = length if short else -(-length // -(-length // limits.rows))
-  columns = min(length, rows + width(pairs) - 1, limits.columns)
+  columns = min(length, rows + span(ranges) - 1, limits.columns)
   room = limits.short_bytes if short else limits.long_bytes
   panels = max(1, room // (4 * rows * columns))
-  some_heads = _divisor(heads, panels)
-  some = _divisor(batch, max(1, panels // some_heads))
+  step_heads = _divisor(heads, panels)
+  step_batch = _divisor(batch, max(1, panels // step_heads))
   return BlockPlan(
-    rows, some, some_heads, _divisor(some, limits.lanes) if short else 1
+    rows=rows,
+    batch=step_batch,
+    heads=step_heads,
+    lanes=_divisor(step_batch, limits.lanes) if short else 1,
   )
 
 
 def _divisor(count: int, limit: int) -> int:
-  """The largest divisor of a count up to a limit."""
+  """The largest divisor of `count` that is at most `limit`."""
   return next(n for n in range(min(count, limit), 0, -1) if count % n == 0)
 
 
@@ -100,15 +104,15 @@ def by_step(
   arrays: Sequence[jax.Array],
   cut: BlockPlan,
 ) -> list[jax.Array]:
-  """Applies a function to some sequences and heads at a time.
+  """Applies a function to a few sequences and heads at a time.
 
   Args:
-    function: of arrays [b, n, T, *], and giving such arrays.
+    function: maps arrays [b, n, T, *] to such arrays.
     arrays: [B, T, N, *].
-    cut: the plan.
+    cut: the block sizes.
 
   Returns:
-    What the function gives, for all sequences and heads: [B, T, N, *].
+    The function's results for all sequences and heads, [B, T, N, *].
   """
   batch, length, heads, _ = arrays[0].shape
   turn = functools.partial(jnp.swapaxes, axis1=1, axis2=2)
@@ -120,14 +124,15 @@ def by_step(
   def size(x: jax.Array) -> tuple[int, ...]:
     return lane, length, cut.heads, x.shape[-1]
 
-  some = [
+  lane_shapes = [
     jax.ShapeDtypeStruct((lane, cut.heads, length, x.shape[-1]), x.dtype)
     for x in arrays
   ]
-  # Different constants, or they would be one that is copied for each result.
+  # The fill values differ because the compiler would merge equal constants and
+  # then copy the one constant for each result.
   empty = [
     varying(jnp.full((*arrays[0].shape[:3], x.shape[-1]), i, x.dtype), arrays)
-    for i, x in enumerate(jax.eval_shape(function, *some))
+    for i, x in enumerate(jax.eval_shape(function, *lane_shapes))
   ]
 
   def step(index: jax.Array, outs: list[jax.Array]) -> list[jax.Array]:
@@ -151,16 +156,16 @@ def by_step(
 
 
 def varying(x: jax.Array, like: Sequence[jax.Array]) -> jax.Array:
-  """Types a constant as what a loop under `shard_map` makes of it.
+  """Gives a constant the type that a loop under `shard_map` needs.
 
   Args:
     x: the loop's first carry.
-    like: what is read within the loop.
+    like: the arrays that the loop reads.
 
   Returns:
-    The same values, varying over the mesh axes that any of these vary over.
+    `x`, marked as varying over every mesh axis over which `like` varies.
   """
   for each in like:
-    # Zero without looking at a value that may not be finite; compiled away.
+    # Adds 0 even where `each` is not finite; the compiler removes it.
     x += jnp.where(False, each[(0,) * each.ndim], 0.0).astype(x.dtype)
   return x

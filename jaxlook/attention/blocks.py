@@ -1,8 +1,8 @@
-"""Where the scores of attention are: panels of queries, cut into tiles of keys.
+"""Panels of queries and tiles of keys: the blocks of the score matrix.
 
-A panel is a block of queries and all the keys that they see; a tile is a part
-of its keys, so small that its scores fit into the processor's cache. Panels and
-tiles that hold no pair of a set are not visited. Arrays are [b, n, T, *].
+A panel is a block of queries and all the keys that they see. A tile is a panel
+with a part of its keys, so small that its scores fit into the processor's
+cache. Panels without any visible key are skipped. Arrays are [b, n, T, *].
 """
 
 import dataclasses
@@ -13,20 +13,22 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlook.attention.block_sizes import Limits
-from jaxlook.attention.masks import DistanceRanges, chosen, width
+from jaxlook.attention.block_sizes import BlockLimits
+from jaxlook.attention.masks import DistanceRanges, in_ranges, span
 
 Carry = TypeVar("Carry")
 
 
 def lowest(x: jax.Array) -> jax.Array:
-  """A score whose exponential is 0, far enough from the dtype's own lowest.
+  """Returns a score for hidden keys: its exponential is 0.
+
+  It is half the dtype's minimum, so that subtracting from it cannot overflow.
 
   Args:
     x: an array of the dtype.
 
   Returns:
-    The score, a scalar of that dtype.
+    A scalar of that dtype.
   """
   return jnp.asarray(0.5 * jnp.finfo(x.dtype).min, x.dtype)
 
@@ -39,36 +41,44 @@ def _loop(
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-  """Queries `row..row + rows` against keys `start..start + columns`."""
+  """Queries `row..row + rows` against keys `start..start + columns`.
+
+  Attributes:
+    row: first query.
+    rows: number of queries.
+    start: first key.
+    columns: number of keys.
+    ranges: the distances at which keys are visible.
+  """
 
   row: jax.Array | int
   rows: int
   start: jax.Array | int
   columns: int
-  pairs: DistanceRanges
+  ranges: DistanceRanges
 
   def queries(self, x: jax.Array) -> jax.Array:
-    """The tile's queries of [b, n, T, *]."""
+    """Slices [b, n, T, *] to the tile's queries."""
     return lax.dynamic_slice_in_dim(x, self.row, self.rows, axis=2)
 
   def keys(self, x: jax.Array) -> jax.Array:
-    """The tile's keys of [b, n, S, *]."""
+    """Slices [b, n, S, *] to the tile's keys."""
     return lax.dynamic_slice_in_dim(x, self.start, self.columns, axis=2)
 
   def put(self, whole: jax.Array, x: jax.Array) -> jax.Array:
-    """Writes to the tile's queries of [b, n, T, *]."""
+    """Writes `x` at the tile's queries of [b, n, T, *]."""
     return lax.dynamic_update_slice_in_dim(whole, x, self.row, axis=2)
 
   def mask(self, x: jax.Array, other: jax.Array | float) -> jax.Array:
-    """Puts `other` where [b, n, rows, columns] is at no pair of the set."""
+    """Puts `other` into [b, n, rows, columns] where the key is hidden."""
     query, key = (
       lax.broadcasted_iota(jnp.int32, x.shape[2:], axis) for axis in (0, 1)
     )
     distance = query - key + (self.row - self.start)
-    return jnp.where(chosen(distance, self.pairs)[None, None], x, other)
+    return jnp.where(in_ranges(distance, self.ranges)[None, None], x, other)
 
   def scores(self, query: jax.Array, key: jax.Array) -> jax.Array:
-    """[b, n, rows, columns], the lowest where there is no pair."""
+    """Scores [b, n, rows, columns]; `lowest` where the key is hidden."""
     scores = jnp.einsum("bnth,bnsh->bnts", self.queries(query), self.keys(key))
     return self.mask(scores, lowest(query))
 
@@ -77,21 +87,21 @@ class Tile:
     sums: jax.Array,
     x: jax.Array,
     weights: jax.Array,
-    pairs: DistanceRanges,
+    ranges: DistanceRanges,
   ) -> jax.Array:
-    """Adds the tile's share, through a set, of a gradient to keys or values.
+    """Adds the tile's part of the gradient of keys or values.
 
     Args:
-      sums: [b, n, H, S]: the product's long side comes last, which is faster.
-      x: [b, n, T, H], what each query gives.
-      weights: how much of it each key gets, [b, n, rows, columns].
-      pairs: the set.
+      sums: [b, n, H, S]; the longest axis is last, which is faster.
+      x: [b, n, T, H], the term of each query.
+      weights: factors [b, n, rows, columns] of each query's term for each key.
+      ranges: the distances through which the gradient flows.
 
     Returns:
       The new sums.
     """
-    if pairs != self.pairs:
-      weights = dataclasses.replace(self, pairs=pairs).mask(weights, 0.0)
+    if ranges != self.ranges:
+      weights = dataclasses.replace(self, ranges=ranges).mask(weights, 0.0)
     more = jnp.einsum("bnth,bnts->bnhs", self.queries(x), weights)
     more += lax.dynamic_slice_in_dim(sums, self.start, self.columns, axis=3)
     return lax.dynamic_update_slice_in_dim(sums, more, self.start, axis=3)
@@ -99,32 +109,35 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True)
 class Panels:
-  """The panels of a length that hold any pair of a set.
+  """The panels of a sequence that have any visible key.
 
   Attributes:
     length: number of positions.
-    rows: queries of a panel.
-    pairs: the set.
-    limits: how finely they are cut.
+    rows: queries per panel.
+    ranges: the distances at which keys are visible.
+    limits: the largest sizes.
   """
 
   length: int
   rows: int
-  pairs: DistanceRanges
-  limits: Limits
+  ranges: DistanceRanges
+  limits: BlockLimits
 
   @property
   def padded(self) -> int:
-    """The length in whole panels."""
+    """The length, rounded up to whole panels."""
     return -(-self.length // self.rows) * self.rows
 
-  def pays_alone(self, pairs: DistanceRanges) -> bool:
-    """Whether a set of few distances is better swept on its own."""
-    return 2 * (self.rows + width(pairs)) <= self.padded
+  def pays_alone(self, ranges: DistanceRanges) -> bool:
+    """Whether a sweep over these distances alone costs less than sharing one.
+
+    A sweep over few distances visits less than half of all keys.
+    """
+    return 2 * (self.rows + span(ranges)) <= self.padded
 
   def sweep(self, step: Callable[[Tile, Carry], Carry], carry: Carry) -> Carry:
-    """Runs a step over the panels: all their keys, to be cut by `over`."""
-    low, high = self.pairs[0][0], self.pairs[-1][1]
+    """Runs a step for each panel, with all keys it sees; `over` cuts these."""
+    low, high = self.ranges[0][0], self.ranges[-1][1]
 
     def run(first: int, last: int, start: int | None, columns: int, carry):
       def one(index: jax.Array | int, carry: Carry) -> Carry:
@@ -132,14 +145,14 @@ class Panels:
         begin = start
         if begin is None:
           begin = jnp.clip(row - high, 0, self.padded - columns)
-        return step(Tile(row, self.rows, begin, columns, self.pairs), carry)
+        return step(Tile(row, self.rows, begin, columns, self.ranges), carry)
 
       return _loop((last - first) // self.rows, one, carry)
 
-    # Whole numbers of rows, which can be cut into tiles of equal size.
-    moving = self.rows * -(-(self.rows + high - low) // self.rows)
-    if 2 * moving <= self.padded:
-      return run(0, self.padded, None, moving, carry)
+    # A multiple of `rows`, so that `over` can cut it into equal tiles.
+    band = self.rows * -(-(self.rows + high - low) // self.rows)
+    if 2 * band <= self.padded:
+      return run(0, self.padded, None, band, carry)
     panels = self.padded // self.rows
     stride = self.rows * -(-panels // self.limits.extents)
     for first in range(0, self.padded, stride):
@@ -152,8 +165,8 @@ class Panels:
   def over(
     self, step: Callable[[Tile, Carry], Carry], panel: Tile, carry: Carry
   ) -> Carry:
-    """Runs a step over the tiles of a panel, of equal numbers of keys."""
-    # At worst the tiles are as wide as a panel has rows.
+    """Runs a step for each tile of a panel; tiles have equal widths."""
+    # This ends: the columns are a multiple of `rows`.
     count = -(-panel.columns // self.limits.columns)
     while panel.columns % count:
       count += 1
@@ -168,7 +181,7 @@ class Panels:
     return _loop(count, one, carry)
 
   def pad(self, *arrays: jax.Array) -> list[jax.Array]:
-    """Pads [b, n, T, *] to whole panels, in the dtype to compute in."""
+    """Pads [b, n, T, *] to whole panels and casts to float32 or wider."""
     rest = self.padded - self.length
     return [
       jnp.pad(

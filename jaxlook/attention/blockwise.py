@@ -1,9 +1,9 @@
 """Attention in plain JAX, a few tiles of scores at a time.
 
-Forward, each panel of queries keeps a running softmax over the tiles of its
-keys; backward, tiles are formed anew. No more than a few exist at once, so that
-memory is linear in the length. A short sequence is a single tile: its whole
-score matrix.
+The forward pass keeps a running softmax for each panel of queries over the
+tiles of its keys. The backward pass computes the tiles again. Only a few tiles
+exist at once, so memory is linear in the length. A short sequence is a single
+tile: its whole score matrix.
 """
 
 import dataclasses
@@ -17,22 +17,22 @@ import jax.numpy as jnp
 from jaxlook.attention import banded
 from jaxlook.attention.block_sizes import (
   MEASURED,
-  Limits,
+  BlockLimits,
   by_step,
   plan,
   varying,
 )
 from jaxlook.attention.blocks import Panels, Tile, lowest
-from jaxlook.attention.masks import DistanceRanges, width
+from jaxlook.attention.masks import DistanceRanges, span
 
-_STATIC = ("pairs", "scale", "limits")
+_STATIC = ("ranges", "scale", "limits")
 
 
 def _traced_once(*static: str) -> Callable[..., Any]:
-  """Traces once for all layers and interventions of a shape, and inlines that.
+  """Returns a decorator: trace once per shape, for all layers, and inline.
 
   Args:
-    *static: the arguments that are no arrays.
+    *static: names of the arguments that are not arrays.
   """
   return functools.partial(jax.jit, inline=True, static_argnames=static)
 
@@ -43,36 +43,36 @@ def forward(
   key: jax.Array,
   value: jax.Array,
   *,
-  pairs: DistanceRanges,
+  ranges: DistanceRanges,
   scale: float,
-  limits: Limits = MEASURED,
+  limits: BlockLimits = MEASURED,
 ) -> tuple[jax.Array, jax.Array]:
-  """Attends over a set of pairs.
+  """Attends to the keys at a set of distances.
 
   Args:
     query: [B, T, N, H], floating.
     key: [B, S, N, H], S = T.
     value: [B, S, N, H].
-    pairs: the pairs that a query sees.
+    ranges: the distances that a query sees.
     scale: factor on the scores.
-    limits: what pays on the machine.
+    limits: the largest block sizes.
 
   Returns:
     The output [B, T, N, H] and the log-sum-exp of the scores [B, N, T], in
-    float32 (float64 for float64 inputs). A query without any pair has output 0
+    float32 (float64 for float64 inputs). A query that sees no key has output 0
     and log-sum-exp -inf.
   """
-  cut = plan(query.shape, pairs, limits)
+  cut = plan(query.shape, ranges, limits)
   function = functools.partial(
     _forward,
     scale=scale,
-    panels=Panels(query.shape[1], cut.rows, pairs, limits),
+    panels=Panels(query.shape[1], cut.rows, ranges, limits),
   )
   out, lse = by_step(function, (query, key, value), cut)
   return out, jnp.swapaxes(lse[..., 0], 1, 2)
 
 
-@_traced_once(*_STATIC, "key_pairs", "value_pairs")
+@_traced_once(*_STATIC, "key_ranges", "value_ranges")
 def backward(
   query: jax.Array,
   key: jax.Array,
@@ -81,43 +81,49 @@ def backward(
   lse: jax.Array,
   grad: jax.Array,
   *,
-  pairs: DistanceRanges,
+  ranges: DistanceRanges,
   scale: float,
-  key_pairs: tuple[DistanceRanges, ...],
-  value_pairs: tuple[DistanceRanges, ...],
-  limits: Limits = MEASURED,
+  key_ranges: tuple[DistanceRanges, ...],
+  value_ranges: tuple[DistanceRanges, ...],
+  limits: BlockLimits = MEASURED,
 ) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-  """The gradients of attention over a set of pairs, and only those wanted.
+  """Computes only the requested gradients of attention.
 
   Args:
     query: [B, T, N, H].
     key: [B, S, N, H].
     value: [B, S, N, H].
-    out: the final output, which may be of more pairs than these; [B, T, N, H].
+    out: the final output [B, T, N, H]; it may cover more distances.
     lse: the log-sum-exp of all scores behind `out`, [B, N, T].
     grad: the cotangent of `out`, [B, T, N, H].
-    pairs: the pairs that are summed over in the gradient to the queries.
+    ranges: the distances that the gradient of the queries sums over.
     scale: factor on the scores.
-    key_pairs: for each gradient to keys that is wanted, the pairs to sum over;
-      subsets of `pairs`.
-    value_pairs: the same for gradients to values.
-    limits: what pays on the machine.
+    key_ranges: one entry per requested gradient of the keys: the distances to
+      sum over; subsets of `ranges`.
+    value_ranges: the same for gradients of the values.
+    limits: the largest block sizes.
 
   Returns:
-    The gradient to the queries, those to the keys and those to the values, all
+    The gradient of the queries, those of the keys and those of the values, all
     [B, T, N, H] in float32 (float64 for float64).
   """
-  cut = plan(query.shape, pairs, limits)
+  cut = plan(query.shape, ranges, limits)
   function = functools.partial(
     _backward,
     scale=scale,
-    panels=Panels(query.shape[1], cut.rows, pairs, limits),
-    key_pairs=key_pairs,
-    value_pairs=value_pairs,
+    panels=Panels(query.shape[1], cut.rows, ranges, limits),
+    key_ranges=key_ranges,
+    value_ranges=value_ranges,
   )
   lse = jnp.swapaxes(lse, 1, 2)[..., None]
-  to_query, *rest = by_step(function, (query, key, value, out, lse, grad), cut)
-  return to_query, tuple(rest[: len(key_pairs)]), tuple(rest[len(key_pairs) :])
+  grad_query, *rest = by_step(
+    function, (query, key, value, out, lse, grad), cut
+  )
+  return (
+    grad_query,
+    tuple(rest[: len(key_ranges)]),
+    tuple(rest[len(key_ranges) :]),
+  )
 
 
 def _forward(
@@ -131,7 +137,8 @@ def _forward(
   """`forward` on [b, n, T, H]; the log-sum-exp is [b, n, T, 1]."""
   query, key, value = panels.pad(query, key, value)
   query *= scale
-  # Queries without a pair hold the lowest score alone: above it, a floor.
+  # The running maximum starts above the score of hidden keys. So a query that
+  # sees no key gives them weight exp(lowest - peak) = 0.
   empty = (
     jnp.zeros_like(query),
     jnp.full_like(query[..., :1], 0.5 * lowest(query)),
@@ -155,8 +162,8 @@ def _forward(
     out /= jnp.where(total == 0.0, 1.0, total)
     return panel.put(carry[0], out), panel.put(carry[1], peak + jnp.log(total))
 
-  if width(panels.pairs) == 1:
-    out, lse = banded.read_one(query, key, value, panels.pairs[0][0])
+  if span(panels.ranges) == 1:
+    out, lse = banded.read_one(query, key, value, panels.ranges[0][0])
   else:
     blank = jnp.zeros_like(query), jnp.full_like(query[..., :1], -jnp.inf)
     blank = tuple(varying(x, (query, key, value)) for x in blank)
@@ -174,10 +181,10 @@ def _backward(
   *,
   panels: Panels,
   scale: float,
-  key_pairs: tuple[DistanceRanges, ...],
-  value_pairs: tuple[DistanceRanges, ...],
+  key_ranges: tuple[DistanceRanges, ...],
+  value_ranges: tuple[DistanceRanges, ...],
 ) -> list[jax.Array]:
-  """`backward` on [b, n, T, H]: the query first, then keys, values."""
+  """`backward` on [b, n, T, H]: gradients of query, then keys, then values."""
   query, key, value, out, lse, grad = panels.pad(
     query, key, value, out, lse, grad
   )
@@ -185,41 +192,43 @@ def _backward(
   delta = jnp.sum(grad * out, axis=-1, keepdims=True)
   arrays = query, key, value, lse, delta, grad
 
-  def swept(
-    pairs: DistanceRanges, query_wanted: bool, some: Collection[DistanceRanges]
+  def sweep(
+    ranges: DistanceRanges,
+    query_wanted: bool,
+    learning: Collection[DistanceRanges],
   ):
     return _sweep(
       *arrays,
-      panels=dataclasses.replace(panels, pairs=pairs),
+      panels=dataclasses.replace(panels, ranges=ranges),
       query_wanted=query_wanted,
-      key_pairs=[each for each in key_pairs if each in some],
-      value_pairs=[each for each in value_pairs if each in some],
+      key_ranges=[each for each in key_ranges if each in learning],
+      value_ranges=[each for each in value_ranges if each in learning],
     )
 
-  # Narrow sets by the band; wider ones by scores of their own, if few enough;
-  # the rest share the scores that the queries' gradient needs.
-  every = dict.fromkeys((panels.pairs, *key_pairs, *value_pairs))
-  narrow = {each for each in every if banded.suits(each, panels.length)}
+  # Narrow ranges use the banded path. Wider ranges get a sweep of their own if
+  # that is cheap. All others share the scores that the queries' gradient needs.
+  every = dict.fromkeys((panels.ranges, *key_ranges, *value_ranges))
+  narrow = {each for each in every if banded.pays_off(each, panels.length)}
   alone = {each for each in every if panels.pays_alone(each)}
-  alone -= narrow | {panels.pairs}
+  alone -= narrow | {panels.ranges}
   shared = every.keys() - narrow - alone
-  to_query, to_keys, to_values = swept(
-    panels.pairs, panels.pairs not in narrow, shared
+  grad_query, grad_keys, grad_values = sweep(
+    panels.ranges, panels.ranges not in narrow, shared
   )
-  for some in alone:
-    _, keys, values = swept(some, False, [some])
-    to_keys |= keys
-    to_values |= values
-  for some in narrow:
-    to_query_here, to_keys[some], to_values[some] = banded.backward(
-      *arrays, pairs=some
+  for ranges in alone:
+    _, keys, values = sweep(ranges, False, [ranges])
+    grad_keys |= keys
+    grad_values |= values
+  for ranges in narrow:
+    band_query, grad_keys[ranges], grad_values[ranges] = banded.backward(
+      *arrays, ranges=ranges
     )
-    if some == panels.pairs:
-      to_query = to_query_here
+    if ranges == panels.ranges:
+      grad_query = band_query
   grads = [
-    to_query * scale,
-    *(to_keys[pairs] for pairs in key_pairs),
-    *(to_values[pairs] for pairs in value_pairs),
+    grad_query * scale,
+    *(grad_keys[ranges] for ranges in key_ranges),
+    *(grad_values[ranges] for ranges in value_ranges),
   ]
   return [x[:, :, : panels.length] for x in grads]
 
@@ -234,47 +243,47 @@ def _sweep(
   *,
   panels: Panels,
   query_wanted: bool,
-  key_pairs: Sequence[DistanceRanges],
-  value_pairs: Sequence[DistanceRanges],
+  key_ranges: Sequence[DistanceRanges],
+  value_ranges: Sequence[DistanceRanges],
 ) -> tuple[
   jax.Array, dict[DistanceRanges, jax.Array], dict[DistanceRanges, jax.Array]
 ]:
-  """The gradients that need scores: query's (unscaled), and by set of pairs."""
+  """Computes gradients from scores; the query's lacks the factor `scale`."""
 
   def read(tile: Tile, carry):
-    to_query, to_keys, to_values = carry
+    grad_query, grad_keys, grad_values = carry
     att_BxNxTxS = jnp.exp(tile.scores(query, key) - tile.queries(lse))
-    to_values = {
-      pairs: tile.add(sums, grad, att_BxNxTxS, pairs)
-      for pairs, sums in to_values.items()
+    grad_values = {
+      ranges: tile.add(sums, grad, att_BxNxTxS, ranges)
+      for ranges, sums in grad_values.items()
     }
-    if not (query_wanted or to_keys):
-      return to_query, to_keys, to_values
-    moved_BxNxTxS = jnp.einsum(
+    if not (query_wanted or grad_keys):
+      return grad_query, grad_keys, grad_values
+    grad_att_BxNxTxS = jnp.einsum(
       "bnth,bnsh->bnts", tile.queries(grad), tile.keys(value)
     )
-    change_BxNxTxS = att_BxNxTxS * (moved_BxNxTxS - tile.queries(delta))
-    to_keys = {
-      pairs: tile.add(sums, query, change_BxNxTxS, pairs)
-      for pairs, sums in to_keys.items()
+    grad_scores_BxNxTxS = att_BxNxTxS * (grad_att_BxNxTxS - tile.queries(delta))
+    grad_keys = {
+      ranges: tile.add(sums, query, grad_scores_BxNxTxS, ranges)
+      for ranges, sums in grad_keys.items()
     }
     if query_wanted:
-      more = jnp.einsum("bnts,bnsh->bnth", change_BxNxTxS, tile.keys(key))
-      to_query = tile.put(to_query, tile.queries(to_query) + more)
-    return to_query, to_keys, to_values
+      term = jnp.einsum("bnts,bnsh->bnth", grad_scores_BxNxTxS, tile.keys(key))
+      grad_query = tile.put(grad_query, tile.queries(grad_query) + term)
+    return grad_query, grad_keys, grad_values
 
   arrays = query, key, value, lse, delta, grad
   sums = varying(jnp.zeros_like(jnp.swapaxes(query, 2, 3)), arrays)
   carry = (
     varying(jnp.zeros_like(query), arrays),
-    {pairs: sums for pairs in key_pairs},
-    {pairs: sums for pairs in value_pairs},
+    {ranges: sums for ranges in key_ranges},
+    {ranges: sums for ranges in value_ranges},
   )
-  if query_wanted or key_pairs or value_pairs:
+  if query_wanted or key_ranges or value_ranges:
     carry = panels.sweep(functools.partial(panels.over, read), carry)
-  to_query, *found = carry
-  to_keys, to_values = (
-    {pairs: jnp.swapaxes(x, 2, 3) for pairs, x in each.items()}
-    for each in found
+  grad_query, *by_ranges = carry
+  grad_keys, grad_values = (
+    {ranges: jnp.swapaxes(x, 2, 3) for ranges, x in each.items()}
+    for each in by_ranges
   )
-  return to_query, to_keys, to_values
+  return grad_query, grad_keys, grad_values

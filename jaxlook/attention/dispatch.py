@@ -1,11 +1,10 @@
-"""Which of the fast paths runs where.
+"""Chooses the fast path for a device, dtype and length.
 
-In plain JAX (`panels`): on CPUs, in steps that fit the cache; on accelerators,
-in steps that fill the device, for float32 on a GPU (where the kernels have no
-tensor cores) and float64, and for short sequences, whose few scores are cheap.
-As kernels (`accelerated`; not yet run on a device): bfloat16 and float16 on
-GPUs, bfloat16 and float32 on TPUs, from a length on at which scores are worth
-not writing to memory.
+`blockwise` (plain JAX) runs on CPUs, in steps that fit the cache. On
+accelerators it runs in larger steps: for float32 on GPUs, where the kernels
+cannot use tensor cores; for float64; and for short sequences, whose scores are
+cheap. `pallas_launch` (kernels, not yet run on a device) runs longer sequences:
+bfloat16 and float16 on GPUs, bfloat16 and float32 on TPUs.
 """
 
 import functools
@@ -17,11 +16,11 @@ import jax.numpy as jnp
 from jax import custom_batching, lax
 
 from jaxlook.attention import blockwise, pallas_launch
-from jaxlook.attention.block_sizes import Limits
+from jaxlook.attention.block_sizes import BlockLimits
 from jaxlook.attention.masks import DistanceRanges
 
-# Chosen by the size of the devices' memory and cores, not yet measured there.
-WIDE = Limits(
+# Chosen from the memory and cores of accelerators; not yet measured on one.
+WIDE = BlockLimits(
   one_panel=512,
   rows=512,
   columns=4096,
@@ -30,7 +29,7 @@ WIDE = Limits(
   lanes=1,
 )
 _KERNELS_FROM = 512  # positions
-_TPU_BYTES = 12 * 2**20  # of a TPU's 16 MiB, for what kernels loop over
+_TPU_BYTES = 12 * 2**20  # of a TPU's 16 MiB, for arrays that kernels loop over
 
 
 def forward(
@@ -38,11 +37,11 @@ def forward(
   key: jax.Array,
   value: jax.Array,
   *,
-  pairs: DistanceRanges,
+  ranges: DistanceRanges,
   scale: float,
 ) -> tuple[jax.Array, jax.Array]:
-  """`panels.forward`, by the path that suits the device."""
-  static = dict(pairs=pairs, scale=scale)
+  """Runs `blockwise.forward`, or its kernel, on this device."""
+  static = dict(ranges=ranges, scale=scale)
   return _run("forward", (query, key, value), static)
 
 
@@ -55,34 +54,35 @@ def backward(
   grad: jax.Array,
   **static: Any,
 ) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-  """`panels.backward`, by the path that suits the device."""
+  """Runs `blockwise.backward`, or its kernels, on this device."""
   return _run("backward", (query, key, value, out, lse, grad), static)
 
 
-_ONCE = (
-  "the fused path has first derivatives only; use implementation='reference'"
+_FIRST_DERIVATIVES_ONLY = (
+  "the fused path supports first derivatives only; use"
+  " implementation='reference' for others"
 )
 
 
 def _run(name: str, arrays: tuple[jax.Array, ...], static: dict[str, Any]):
-  here = _folding(functools.partial(getattr(blockwise, name), **static))
+  on_cpu = _fold_vmap(functools.partial(getattr(blockwise, name), **static))
   backend = jax.default_backend()
   if backend == "cpu":
-    return here(*arrays)
-  # Arrays may live on the host all the same: that is known when they compile.
+    return on_cpu(*arrays)
+  # The arrays may still be on the CPU; that is known only at compile time.
   path = accelerator_path(name, backend, arrays[0])
-  there = _folding(functools.partial(path, **static))
-  return lax.platform_dependent(*arrays, cpu=here, default=there)
+  on_device = _fold_vmap(functools.partial(path, **static))
+  return lax.platform_dependent(*arrays, cpu=on_cpu, default=on_device)
 
 
-def _folding(function: Callable[..., Any]) -> Callable[..., Any]:
-  """Makes `vmap` lengthen the batch, so that steps keep their size.
+def _fold_vmap(function: Callable[..., Any]) -> Callable[..., Any]:
+  """Makes `vmap` fold its axis into the batch, so that steps keep their size.
 
   Args:
-    function: of arrays whose first axis is the batch, and giving such arrays.
+    function: maps arrays whose first axis is the batch to such arrays.
 
   Returns:
-    The same function; it refuses to be differentiated.
+    The same function; differentiating it raises ValueError.
   """
   folding = custom_batching.custom_vmap(function)
 
@@ -101,7 +101,7 @@ def _folding(function: Callable[..., Any]) -> Callable[..., Any]:
   @once.defjvp
   def _(primals: Any, tangents: Any):
     del primals, tangents
-    raise ValueError(_ONCE)
+    raise ValueError(_FIRST_DERIVATIVES_ONLY)
 
   return once
 
@@ -109,23 +109,23 @@ def _folding(function: Callable[..., Any]) -> Callable[..., Any]:
 def accelerator_path(
   name: str, backend: str, query: jax.Array
 ) -> Callable[..., Any]:
-  """The function of that name for a device that is no CPU.
+  """Chooses the function for an accelerator.
 
   Args:
     name: `forward` or `backward`.
-    backend: `gpu` or `tpu`, as `jax.default_backend` has it.
+    backend: `gpu` or `tpu`, from `jax.default_backend`.
     query: [B, T, N, H], or its shape and dtype.
 
   Returns:
-    The function of `accelerated` or of `panels`.
+    The function `name` of `pallas_launch` or of `blockwise`.
   """
   _, length, _, width = query.shape
   half = jnp.finfo(query.dtype).bits == 16
   whole = 4 * length * max(width, 128) * query.dtype.itemsize
-  suits = {
+  has_kernel = {
     "gpu": half,
     "tpu": query.dtype in (jnp.bfloat16, jnp.float32) and whole <= _TPU_BYTES,
   }
-  if suits.get(backend, False) and length >= _KERNELS_FROM:
+  if has_kernel.get(backend, False) and length >= _KERNELS_FROM:
     return functools.partial(getattr(pallas_launch, name), platform=backend)
   return functools.partial(getattr(blockwise, name), limits=WIDE)

@@ -1,22 +1,22 @@
-"""Attention whose backward pass does only the work that a spec asks for.
+"""Attention whose backward pass skips all blocked gradients.
 
-Where own and context pairs have equal values, the output is that of ordinary
-attention, and the variants differ in the backward pass alone. With p_ij the
+If own and context pairs have equal values, the output is that of ordinary
+attention, and variants differ in the backward pass only. With p_ij the
 attention, dO the cotangent of the output o and D_i = dO_i . o_i,
 
   dS_ij = p_ij (dO_i . v_j - D_i)
   dQ_i = scale sum_j dS_ij k_j
   dK_j = scale sum_i dS_ij q_i,   dV_j = sum_i p_ij dO_i
 
-where the sums over i run through the gradient window for the own pair, and
-through the rest for the context if that is to learn at all. So `myopic` needs
-two matrix products forward and three backward (the scores again, dO V^T and
-dQ), causal attention two and five.
+where for the own pair the sums over i run over the gradient window. For the
+context pair they run over all other distances, if the context learns at all.
+So `myopic` needs two matrix products forward and three backward (the scores
+again, dO V^T and dQ); causal attention needs two and five.
 
-Where the values differ (a teacher's, or zeros), the softmax is computed in two
-parts, over the window and over the rest, that are merged by their log-sum-exps.
+If the values differ (a teacher's, or zeros), the softmax is computed in two
+parts, inside and outside the window, and merged by their log-sum-exps.
 
-First derivatives only: the second need the reference path.
+First derivatives only; use the reference path for second derivatives.
 """
 
 import dataclasses
@@ -28,22 +28,22 @@ import jax.numpy as jnp
 
 from jaxlook.attention import dispatch, masks
 from jaxlook.attention.masks import DistanceRanges
-from jaxlook.attention.reference import Pair, context_pair
+from jaxlook.attention.reference import KeyValue, context_pair
 from jaxlook.attention.spec import Spec
 
-# Own and context pair; None for what is neither read nor learns.
+# Own and context pair; None for an array that is neither read nor learns.
 Sources = tuple[tuple[Any, Any], tuple[Any, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Route:
-  """What is read, and through which pairs each input learns; all static.
+  """The distances at which each input is read and learns; all static.
 
   Attributes:
     shared: whether own and context have equal values.
-    reads: the pairs of the own and of the context part; if they are shared,
-      all pairs and none.
-    keys: the pairs through which own and context keys learn.
+    reads: the distances at which own and context are read; if `shared`, all
+      visible distances and none.
+    keys: the distances through which own and context keys learn.
     values: the same for values.
   """
 
@@ -54,19 +54,19 @@ class _Route:
 
 
 def _route(spec: Spec, length: int) -> _Route:
-  """The route of a spec at a length."""
-  seen, own = masks.seen(spec, length), masks.inside(spec, length)
-  rest = masks.outside(spec, length)
+  """Returns the route of a spec for sequences of a length."""
+  seen, own = masks.seen_ranges(spec, length), masks.window_ranges(spec, length)
+  rest = masks.context_ranges(spec, length)
   shared = spec.source == "own" or not rest
-  learnt = spec.source != "zeros" and (
+  context_learns = spec.source != "zeros" and (
     spec.stop == "residual" or spec.leak > 0.0
   )
 
   def learns(blocked: bool) -> tuple[DistanceRanges, DistanceRanges]:
     if blocked:
-      return own, rest if learnt else ()
-    # What is not blocked is the own array at every pair: passed once if shared,
-    # and as the context too if not.
+      return own, rest if context_learns else ()
+    # An array that is not blocked is the own one at every distance. It is
+    # passed once if `shared`, else also as the context.
     return (seen, ()) if shared else (own, rest)
 
   return _Route(
@@ -83,52 +83,52 @@ def attend_fused(
   value: jax.Array,
   *,
   spec: Spec,
-  context: Pair | None,
+  context: KeyValue | None,
   scale: float,
 ) -> jax.Array:
-  """Attends, with a backward pass of its own; see the module's docstring.
+  """Attends with a custom backward pass; see the module's docstring.
 
   Args:
     query: [B, T, N, H].
     key: [B, S, N, H] with S = T.
     value: [B, S, N, H].
     spec: the attention variant.
-    context: the caller's context pair; None where not needed. If its source
-      is the `own` one it is equal in value to `key` and `value` (W_K and W_V
-      applied to the stopped input, say): its values are not looked at.
+    context: the caller's context pair; None if not needed. If `spec.source` is
+      `own`, its values must equal `key` and `value` (for example W_K and W_V
+      applied to the stopped input); they are not read.
     scale: factor on the scores.
 
   Returns:
     [B, T, N, H] head outputs in the dtype of `value`; the same bits for every
-    spec that `keeps_forward`.
+    spec with `keeps_forward`.
 
   Raises:
     ValueError: it is differentiated twice.
   """
   if spec.reach == 0 and not spec.blocks:
-    # One visible key: its weight is 1 whatever the scores.
+    # The one visible key has weight 1.
     return value
   route = _route(spec, query.shape[1])
   others = context_pair(spec, key, value, context)
-  # An array that is neither read nor learns is not computed at all.
-  given = tuple(
+  # Leaving an unused array out means that it is never computed.
+  used = tuple(
     other if learns[1] or not route.shared else None
     for other, learns in zip(others, (route.keys, route.values), strict=True)
   )
-  return _attend(route, scale, query, ((key, value), given))
+  return _attend(route, scale, query, ((key, value), used))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _attend(
   route: _Route, scale: float, query: jax.Array, sources: Sources
 ) -> jax.Array:
-  """Attends under a route; the sources are the own and the context pair."""
+  """Attends along a route; `sources` are the own and the context pair."""
   return _attend_forward(route, scale, query, sources)[0]
 
 
 def _attend_forward(route, scale, query, sources):
   parts = [
-    dispatch.forward(query, *_whole(source), pairs=read, scale=scale)
+    dispatch.forward(query, *_key_value(source), ranges=read, scale=scale)
     for source, read in zip(sources, route.reads, strict=True)
     if read
   ]
@@ -148,8 +148,8 @@ def _attend_backward(route, scale, saved, grad):
   return _gradients(route, scale, query, sources, out, lse, grad)
 
 
-def _whole(source: tuple[Any, Any]) -> Pair:
-  """A pair that is read, and hence there."""
+def _key_value(source: tuple[Any, Any]) -> KeyValue:
+  """Types a source that is read, so neither array is None."""
   key, value = source
   return key, value
 
@@ -163,39 +163,39 @@ def _gradients(
   lse: jax.Array,
   grad: jax.Array,
 ) -> tuple[jax.Array, Sources]:
-  """The gradients to the query and to the sources."""
-  to_query = jnp.zeros((), lse.dtype)
-  to_sources = [
+  """Returns the gradients of the query and of the sources."""
+  grad_query = jnp.zeros((), lse.dtype)
+  grad_sources = [
     [None if x is None else jnp.zeros_like(x) for x in source]
     for source in sources
   ]
   for part, read in enumerate(route.reads):
     if not read:
       continue
-    # What own and context share is read once, and learns in both roles.
+    # Shared arrays are read once and learn both as own and as context.
     roles = (0, 1) if route.shared else (part,)
     keys, values = (
       [role for role in roles if learns[role]]
       for learns in (route.keys, route.values)
     )
-    more, *found = dispatch.backward(
+    part_query, *part_sources = dispatch.backward(
       query,
-      *_whole(sources[part]),
+      *_key_value(sources[part]),
       out,
       lse,
       grad,
-      pairs=read,
+      ranges=read,
       scale=scale,
-      key_pairs=tuple(route.keys[role] for role in keys),
-      value_pairs=tuple(route.values[role] for role in values),
+      key_ranges=tuple(route.keys[role] for role in keys),
+      value_ranges=tuple(route.values[role] for role in values),
     )
-    to_query += more
+    grad_query += part_query
     for which, learning in enumerate((keys, values)):
-      for role, x in zip(learning, found[which], strict=True):
-        to_sources[role][which] = x.astype(query.dtype)
-  own, context = to_sources
+      for role, x in zip(learning, part_sources[which], strict=True):
+        grad_sources[role][which] = x.astype(query.dtype)
+  own, context = grad_sources
   grads = (own[0], own[1]), (context[0], context[1])
-  return to_query.astype(query.dtype), grads
+  return grad_query.astype(query.dtype), grads
 
 
 _attend.defvjp(_attend_forward, _attend_backward)

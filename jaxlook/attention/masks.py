@@ -1,6 +1,7 @@
-"""Boolean [T, S] masks over distances d = i - j, as plain NumPy constants.
+"""Which keys a query sees: boolean [T, S] masks, and ranges of distances.
 
-They depend on static sizes alone, so they are built once, while tracing.
+Both depend on static sizes only: they are plain NumPy and Python constants,
+built once while tracing.
 """
 
 from typing import TypeVar
@@ -11,8 +12,13 @@ import numpy as np
 from jaxlook.attention.spec import Spec
 
 Barrier = tuple[int, int]
-"""(first_query, first_key): queries from the one on see keys from the other
-on; first_key <= first_query, so that every query sees its own key."""
+"""(first_query, first_key): queries at first_query and later do not see keys
+before first_key; first_key <= first_query, so every query sees its own key."""
+
+DistanceRanges = tuple[tuple[int, int], ...]
+"""A set of distances: ascending ranges (low, high), both ends included."""
+
+Distance = TypeVar("Distance", np.ndarray, jax.Array)
 
 
 def distances(length: int) -> np.ndarray:
@@ -22,7 +28,7 @@ def distances(length: int) -> np.ndarray:
 
 
 def between(length: int, low: int, high: int | None) -> np.ndarray:
-  """Where low <= i - j <= high (None for no bound); bool [T, S], T = S."""
+  """Marks low <= i - j <= high (None for no bound); bool [T, S], T = S."""
   d = distances(length)
   return (d >= low) & (d <= (length if high is None else high))
 
@@ -30,7 +36,7 @@ def between(length: int, low: int, high: int | None) -> np.ndarray:
 def visible(
   spec: Spec, length: int, barrier: Barrier | None = None
 ) -> np.ndarray:
-  """Where a query may attend; bool [T, S]. Every row holds its own key."""
+  """Marks the keys that a query sees, its own included; bool [T, S]."""
   seen = between(length, 0, spec.reach)
   if barrier is None:
     return seen
@@ -40,46 +46,41 @@ def visible(
 
 
 def window(spec: Spec, length: int) -> np.ndarray:
-  """Where a query reads own, live keys and values; bool [T, S]."""
+  """Marks the gradient window, where own pairs are read; bool [T, S]."""
   return between(length, spec.low, spec.high)
 
 
-DistanceRanges = tuple[tuple[int, int], ...]
-
-Distance = TypeVar("Distance", np.ndarray, jax.Array)
-
-
-def seen(spec: Spec, length: int) -> DistanceRanges:
-  """The pairs that the forward pass sees; the own one is always among them."""
+def seen_ranges(spec: Spec, length: int) -> DistanceRanges:
+  """The distances that the forward pass sees; 0 is always among them."""
   last = length - 1
   return ((0, last if spec.reach is None else min(spec.reach, last)),)
 
 
-def inside(spec: Spec, length: int) -> DistanceRanges:
-  """The pairs seen within the gradient window, which read own keys, values."""
-  ((_, last),) = seen(spec, length)
+def window_ranges(spec: Spec, length: int) -> DistanceRanges:
+  """The seen distances inside the gradient window, where own pairs are read."""
+  ((_, last),) = seen_ranges(spec, length)
   high = last if spec.high is None else min(spec.high, last)
   return ((spec.low, high),) if spec.low <= high else ()
 
 
-def outside(spec: Spec, length: int) -> DistanceRanges:
-  """The pairs seen outside the gradient window, which read the context."""
-  ((_, last),) = whole = seen(spec, length)
-  if not (window := inside(spec, length)):
+def context_ranges(spec: Spec, length: int) -> DistanceRanges:
+  """The seen distances outside the window, where the context is read."""
+  ((_, last),) = whole = seen_ranges(spec, length)
+  if not (inside := window_ranges(spec, length)):
     return whole
-  ((low, high),) = window
+  ((low, high),) = inside
   ranges = ((0, low - 1), (high + 1, last))
   return tuple((first, end) for first, end in ranges if first <= end)
 
 
-def chosen(distance: Distance, pairs: DistanceRanges) -> Distance:
-  """Where a distance is one of the set; bool of the shape of `distance`."""
+def in_ranges(distance: Distance, ranges: DistanceRanges) -> Distance:
+  """Marks the distances within the ranges; bool, shaped like `distance`."""
   result = distance < 0
-  for low, high in pairs:
+  for low, high in ranges:
     result = result | ((distance >= low) & (distance <= high))
   return result & (distance >= 0)
 
 
-def width(pairs: DistanceRanges) -> int:
-  """How many distances lie between the smallest and the largest; 0 for none."""
-  return pairs[-1][1] - pairs[0][0] + 1 if pairs else 0
+def span(ranges: DistanceRanges) -> int:
+  """Largest minus smallest distance plus 1; 0 for an empty set."""
+  return ranges[-1][1] - ranges[0][0] + 1 if ranges else 0

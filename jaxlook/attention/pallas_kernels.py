@@ -1,13 +1,13 @@
-"""Bodies of the attention kernels, for Triton (GPU) and Mosaic (TPU) alike.
+"""Bodies of the attention kernels, for Triton (GPU) and Mosaic (TPU).
 
-A program takes one block of one group through the blocks that its pairs reach,
-so that a band of width w costs O(T w) and the causal triangle half of the
-square. `jaxlook.attention.pallas_launch` launches them.
+A program handles one block of one group (one sequence and head). It loops only
+over the blocks within its distances: a band of width w costs O(T w), the causal
+triangle half of the square. `jaxlook.attention.pallas_launch` launches them.
 
-Dots accumulate in float32. Float32 operands are multiplied in full precision
-(`Precision.HIGHEST`: IEEE in Triton, fp32 contraction in Mosaic), whatever
-`jax_default_matmul_precision` says; attention weights and their gradients are
-rounded to the dtype of bfloat16 and float16 inputs, as in `jax.nn`.
+Dot products accumulate in float32. Float32 operands are multiplied in full
+precision (`Precision.HIGHEST`: IEEE in Triton, fp32 contraction in Mosaic);
+`jax_default_matmul_precision` has no effect. Attention weights and their
+gradients are rounded to bfloat16 or float16 if the inputs are, as in `jax.nn`.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -18,39 +18,39 @@ import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 
-from jaxlook.attention.masks import DistanceRanges, chosen
+from jaxlook.attention.masks import DistanceRanges, in_ranges
 
 Platform = Literal["gpu", "tpu"]
 
-# The side of a dot in Triton, and of a bfloat16 tile on a TPU, at the least.
-LEAST = 16
+# The smallest side of a dot in Triton, and of a bfloat16 tile on a TPU.
+MIN_SIDE = 16
 
 
 class Tiling(NamedTuple):
-  """What the kernels do, and how arrays are cut; static."""
+  """Static settings of the kernels, and the sizes of blocks and padding."""
 
-  pairs: DistanceRanges
+  ranges: DistanceRanges
   scale: float
   queries: int  # Positions in a block of queries.
   keys: int  # Positions in a block of keys.
-  rows: int  # Length with padding, a multiple of both.
-  columns: int  # Head width with padding.
+  rows: int  # Padded length, a multiple of both.
+  columns: int  # Padded head width.
   platform: Platform
   interpret: bool
 
 
-def forward_kernel(query_ref, key_ref, value_ref, out_ref, lse_ref, *, plan):
-  """Online softmax of one block of queries over the keys that they see."""
+def forward_kernel(query_ref, key_ref, value_ref, out_ref, lse_ref, *, tiling):
+  """Computes the online softmax of one block of queries over their keys."""
   precise = out_ref.dtype
   lowest = float(jnp.finfo(precise).min)
-  first_query = _program(plan) * plan.queries
+  first_query = _program(tiling) * tiling.queries
   query = query_ref[...]
 
   def step(block, carry):
     out, top, total = carry
-    keys = pl.ds(block * plan.keys, plan.keys)
-    mask_TxS = _mask(first_query, block * plan.keys, plan)
-    scores_TxS = plan.scale * _dot(query, key_ref[keys, :], (1, 1), precise)
+    keys = pl.ds(block * tiling.keys, tiling.keys)
+    mask_TxS = _mask(first_query, block * tiling.keys, tiling)
+    scores_TxS = tiling.scale * _dot(query, key_ref[keys, :], (1, 1), precise)
     scores_TxS = jnp.where(mask_TxS, scores_TxS, lowest)
     new_top = jnp.maximum(top, jnp.max(scores_TxS, axis=1, keepdims=True))
     att_TxS = jnp.exp(scores_TxS - new_top)
@@ -60,74 +60,78 @@ def forward_kernel(query_ref, key_ref, value_ref, out_ref, lse_ref, *, plan):
     out = fade * out + _dot(att_TxS.astype(value.dtype), value, (1, 0), precise)
     return out, new_top, total
 
-  # The running maximum starts far above `lowest`, so that a row that has met no
-  # pair yet weighs the others exp(lowest - top) = 0, not exp(0) = 1.
+  # The running maximum starts far above `lowest`. So a row that has seen no key
+  # yet gives hidden keys weight exp(lowest - top) = 0, not exp(0) = 1.
   carry = (
-    jnp.zeros((plan.queries, plan.columns), precise),
-    jnp.full((plan.queries, 1), lowest / 2, precise),
-    jnp.zeros((plan.queries, 1), precise),
+    jnp.zeros((tiling.queries, tiling.columns), precise),
+    jnp.full((tiling.queries, 1), lowest / 2, precise),
+    jnp.zeros((tiling.queries, 1), precise),
   )
-  bounds = _reached(first_query, plan)
+  bounds = _block_bounds(first_query, tiling)
   out, top, total = lax.fori_loop(*bounds, step, carry)
-  met = total > 0
-  total = jnp.where(met, total, 1.0)
+  sees_any = total > 0
+  total = jnp.where(sees_any, total, 1.0)
   out_ref[...] = out / total
-  lse_ref[...] = jnp.where(met, top + jnp.log(total), -jnp.inf)
+  lse_ref[...] = jnp.where(sees_any, top + jnp.log(total), -jnp.inf)
 
 
-def query_kernel(*refs, plan):
-  """Gradient of one block of queries over the keys that they see."""
+def query_kernel(*refs, tiling):
+  """Computes the gradient of one block of queries over the keys they see."""
   *blocked, key_ref, value_ref, out_ref = refs
   query, grad, lse, delta = (ref[...] for ref in blocked)
   precise = out_ref.dtype
-  first_query = _program(plan) * plan.queries
+  first_query = _program(tiling) * tiling.queries
 
   def step(block, total):
-    keys = pl.ds(block * plan.keys, plan.keys)
+    keys = pl.ds(block * tiling.keys, tiling.keys)
     key = key_ref[keys, :]
-    mask_TxS = _mask(first_query, block * plan.keys, plan)
-    scores_TxS = plan.scale * _dot(query, key, (1, 1), precise)
+    mask_TxS = _mask(first_query, block * tiling.keys, tiling)
+    scores_TxS = tiling.scale * _dot(query, key, (1, 1), precise)
     att_TxS = _weights(mask_TxS, scores_TxS - lse)
-    change_TxS = _dot(grad, value_ref[keys, :], (1, 1), precise)
-    change_TxS = (att_TxS * (change_TxS - delta)).astype(key.dtype)
-    return total + _dot(change_TxS, key, (1, 0), precise)
+    grad_scores_TxS = _dot(grad, value_ref[keys, :], (1, 1), precise)
+    grad_scores_TxS = (att_TxS * (grad_scores_TxS - delta)).astype(key.dtype)
+    return total + _dot(grad_scores_TxS, key, (1, 0), precise)
 
-  zeros = jnp.zeros((plan.queries, plan.columns), precise)
-  bounds = _reached(first_query, plan)
-  out_ref[...] = plan.scale * lax.fori_loop(*bounds, step, zeros)
+  zeros = jnp.zeros((tiling.queries, tiling.columns), precise)
+  bounds = _block_bounds(first_query, tiling)
+  out_ref[...] = tiling.scale * lax.fori_loop(*bounds, step, zeros)
 
 
-def key_value_kernel(*refs, plan):
-  """Gradients of one block of keys and values over the queries that see them.
+def key_value_kernel(*refs, tiling):
+  """Computes gradients of one block of keys and values over its queries.
 
-  Refs of what is not wanted are None.
+  The refs of a gradient that is not requested are None.
   """
   key_ref, value_ref, query_ref, grad_ref, lse_ref, delta_ref, *out_refs = refs
   precise = lse_ref.dtype
-  first_key = _program(plan) * plan.keys
+  first_key = _program(tiling) * tiling.keys
   key = key_ref[...]
 
   def step(block, totals):
     grad_key, grad_value = totals
-    queries = pl.ds(block * plan.queries, plan.queries)
+    queries = pl.ds(block * tiling.queries, tiling.queries)
     query, grad = query_ref[queries, :], grad_ref[queries, :]
-    mask_SxT = _mask(block * plan.queries, first_key, plan, transposed=True)
-    scores_SxT = plan.scale * _dot(key, query, (1, 1), precise)
+    mask_SxT = _mask(block * tiling.queries, first_key, tiling, transposed=True)
+    scores_SxT = tiling.scale * _dot(key, query, (1, 1), precise)
     att_SxT = _weights(mask_SxT, scores_SxT - lse_ref[pl.ds(block, 1), :])
     if grad_value is not None:
       grad_value += _dot(att_SxT.astype(grad.dtype), grad, (1, 0), precise)
     if grad_key is not None:
-      change_SxT = _dot(value_ref[...], grad, (1, 1), precise)
-      change_SxT = att_SxT * (change_SxT - delta_ref[pl.ds(block, 1), :])
-      grad_key += _dot(change_SxT.astype(query.dtype), query, (1, 0), precise)
+      grad_scores_SxT = _dot(value_ref[...], grad, (1, 1), precise)
+      grad_scores_SxT = att_SxT * (
+        grad_scores_SxT - delta_ref[pl.ds(block, 1), :]
+      )
+      grad_key += _dot(
+        grad_scores_SxT.astype(query.dtype), query, (1, 0), precise
+      )
     return grad_key, grad_value
 
-  zeros = jnp.zeros((plan.keys, plan.columns), precise)
+  zeros = jnp.zeros((tiling.keys, tiling.columns), precise)
   totals = tuple(None if ref is None else zeros for ref in out_refs)
-  bounds = _reached(first_key, plan, transposed=True)
+  bounds = _block_bounds(first_key, tiling, transposed=True)
   totals = lax.fori_loop(*bounds, step, totals)
   for ref, total, factor in zip(
-    out_refs, totals, (plan.scale, 1.0), strict=True
+    out_refs, totals, (tiling.scale, 1.0), strict=True
   ):
     if ref is not None:
       ref[...] = factor * total
@@ -136,8 +140,8 @@ def key_value_kernel(*refs, plan):
 def _dot(a, b, axes: tuple[int, int], precise) -> jax.Array:
   """Contracts one axis of `a` with one of `b`, accumulating in `precise`."""
   half = jnp.finfo(a.dtype).bits < 32
-  # Explicit for either: Mosaic knows no other that a global setting may name,
-  # and full precision only of float32.
+  # Set explicitly for both: Mosaic supports only these two, of all that a
+  # global setting may name, and HIGHEST only for float32.
   precision = lax.Precision.DEFAULT if half else lax.Precision.HIGHEST
   numbers = (((axes[0],), (axes[1],)), ((), ()))
   return lax.dot_general(
@@ -145,44 +149,46 @@ def _dot(a, b, axes: tuple[int, int], precise) -> jax.Array:
   )
 
 
-def _mask(first_query, first_key, plan: Tiling, transposed=False) -> jax.Array:
-  """Which pairs of a tile are in the set: bool, TxS, or SxT if transposed."""
+def _mask(
+  first_query, first_key, tiling: Tiling, transposed=False
+) -> jax.Array:
+  """Marks the visible keys of a tile: bool, TxS, or SxT if transposed."""
   axis = 1 if transposed else 0
-  shape = (plan.queries, plan.keys)
+  shape = (tiling.queries, tiling.keys)
   shape = shape[::-1] if transposed else shape
   distance = lax.broadcasted_iota(jnp.int32, shape, axis)
   distance -= lax.broadcasted_iota(jnp.int32, shape, 1 - axis)
-  return chosen(distance + (first_query - first_key), plan.pairs)
+  return in_ranges(distance + (first_query - first_key), tiling.ranges)
 
 
 def _weights(mask: jax.Array, exponent: jax.Array) -> jax.Array:
-  """Attention weights; 0 outside the mask, where exponents may overflow."""
+  """Exponentiates to weights; 0 outside the mask, where exp may overflow."""
   lowest = float(jnp.finfo(exponent.dtype).min)
   return jnp.exp(jnp.where(mask, exponent, lowest))
 
 
-def _reached(first, plan: Tiling, transposed=False) -> tuple[Any, Any]:
-  """First block of keys that a block of queries sees, or reverse; and the end.
+def _block_bounds(first, tiling: Tiling, transposed=False) -> tuple[Any, Any]:
+  """Returns the bounds of a loop over the blocks of keys that a block sees.
 
   Args:
     first: the first position of the block.
-    plan: how arrays are cut.
-    transposed: whether it is a block of keys, seen by blocks of queries.
+    tiling: the block sizes.
+    transposed: whether the block holds keys and the loop runs over queries.
 
   Returns:
-    The bounds of a loop over blocks; equal if there are none.
+    First block and end; equal if there are no blocks.
   """
-  low, high = plan.pairs[0][0], plan.pairs[-1][1]
+  low, high = tiling.ranges[0][0], tiling.ranges[-1][1]
   if transposed:
-    start, stop, size = first + low, first + plan.keys + high, plan.queries
+    start, stop, size = first + low, first + tiling.keys + high, tiling.queries
   else:
-    start, stop, size = first - high, first + plan.queries - low, plan.keys
-  start, stop = (jnp.clip(row, 0, plan.rows) for row in (start, stop))
-  # On a GPU, `//` is many instructions more, for the sake of negative numbers.
+    start, stop, size = first - high, first + tiling.queries - low, tiling.keys
+  start, stop = (jnp.clip(row, 0, tiling.rows) for row in (start, stop))
+  # `//` also handles negative numbers, which costs many instructions on a GPU.
   divisor = np.int32(size)
   return lax.div(start, divisor), lax.div(stop + (size - 1), divisor)
 
 
-def _program(plan: Tiling) -> jax.Array:
-  """Which block this program has."""
-  return pl.program_id(1 if plan.platform == "tpu" else 0)
+def _program(tiling: Tiling) -> jax.Array:
+  """The index of this program's block."""
+  return pl.program_id(1 if tiling.platform == "tpu" else 0)

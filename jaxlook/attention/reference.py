@@ -1,7 +1,7 @@
 """The definition of attention over own and context keys and values.
 
-Written to be read and trusted, with two score matrices and no shortcut; every
-other path is tested against it. It is differentiable any number of times.
+It is written to be easy to check: two score matrices, no shortcut. Tests
+compare every other path with it. It is differentiable any number of times.
 """
 
 import jax
@@ -11,13 +11,14 @@ from jax.lax import stop_gradient
 from jaxlook.attention import masks
 from jaxlook.attention.spec import Spec
 
-Pair = tuple[jax.Array, jax.Array]
+KeyValue = tuple[jax.Array, jax.Array]
+"""Keys and values of one source (own or context)."""
 
 
 def context_pair(
-  spec: Spec, key: jax.Array, value: jax.Array, given: Pair | None
-) -> Pair:
-  """The context keys and values that a spec reads outside its window.
+  spec: Spec, key: jax.Array, value: jax.Array, given: KeyValue | None
+) -> KeyValue:
+  """Returns the context keys and values that a spec reads outside its window.
 
   Args:
     spec: the attention variant.
@@ -26,8 +27,9 @@ def context_pair(
     given: the caller's context pair; None unless `spec.needs_context`.
 
   Returns:
-    The context keys and values; the own ones where the spec blocks only the
-    other of the two. The share `spec.leak` of the gradient passes to the own.
+    The context keys and values. Keys are the own ones if the spec blocks only
+    values, and the reverse. The share `spec.leak` of the gradient passes to
+    the own arrays.
   """
 
   def context(own: jax.Array, other: jax.Array | None) -> jax.Array:
@@ -38,8 +40,8 @@ def context_pair(
       base = stop_gradient(base)
     if spec.leak == 0.0:
       return base
-    # (1 - leak) base + leak own, arranged so that equal values stay equal to
-    # the last bit: a leak that only moves gradient moves no output.
+    # This is (1 - leak) base + leak own, arranged so that equal values stay
+    # equal to the last bit: the leak must not change the output.
     return base + spec.leak * (own - base)
 
   given_key, given_value = given or (None, None)
@@ -56,20 +58,20 @@ def pattern_reference(
   value: jax.Array,
   *,
   spec: Spec,
-  context: Pair | None,
+  context: KeyValue | None,
   scale: float,
   barrier: masks.Barrier | None = None,
 ) -> jax.Array:
-  """The attention pattern by the definition: softmax over what is visible.
+  """Computes the attention pattern: the softmax over visible keys.
 
   Args:
     query: [B, T, N, H].
     key: [B, S, N, H] with S = T.
     value: [B, S, N, H].
     spec: the attention variant.
-    context: the pair of `context_pair`'s `given`.
+    context: the caller's context pair; None unless `spec.needs_context`.
     scale: factor on the scores.
-    barrier: as of `attend`.
+    barrier: see `attend`.
 
   Returns:
     [B, N, T, S], float32, or float64 for float64 inputs.
@@ -97,16 +99,16 @@ def read_reference(
   value: jax.Array,
   *,
   spec: Spec,
-  context: Pair | None,
+  context: KeyValue | None,
 ) -> jax.Array:
-  """Applies a pattern: to own values in the window, to the context elsewhere.
+  """Applies a pattern to own values in the window, to context values elsewhere.
 
   Args:
     pattern: [B, N, T, S].
     key: [B, S, N, H].
     value: [B, S, N, H].
     spec: the attention variant.
-    context: the pair of `context_pair`'s `given`.
+    context: the caller's context pair; None unless `spec.needs_context`.
 
   Returns:
     [B, T, N, H] head outputs in the dtype of `value`.
@@ -133,7 +135,7 @@ def attend_reference(
   value: jax.Array,
   *,
   spec: Spec,
-  context: Pair | None,
+  context: KeyValue | None,
   scale: float,
   barrier: masks.Barrier | None = None,
 ) -> jax.Array:
@@ -144,16 +146,18 @@ def attend_reference(
     key: [B, S, N, H] with S = T.
     value: [B, S, N, H].
     spec: the attention variant.
-    context: the pair of `context_pair`'s `given`.
+    context: the caller's context pair; None unless `spec.needs_context`.
     scale: factor on the scores.
-    barrier: as of `attend`.
+    barrier: see `attend`.
 
   Returns:
     [B, T, N, H] head outputs in the dtype of `value`. Scores and softmax are
     float32, or float64 for float64 inputs.
   """
   pattern_BxNxTxS = pattern_reference(
-    *(query, key, value),
+    query,
+    key,
+    value,
     spec=spec,
     context=context,
     scale=scale,

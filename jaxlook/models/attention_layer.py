@@ -13,7 +13,7 @@ from jax.lax import stop_gradient
 from jaxlook.attention import Spec, attend
 from jaxlook.attention.attend import Implementation
 from jaxlook.attention.masks import Barrier
-from jaxlook.attention.reference import Pair
+from jaxlook.attention.reference import KeyValue
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.sites import NO_EDITS, Edits, tap
 
@@ -224,10 +224,12 @@ def _attend_past(
   return out.astype(values.dtype)
 
 
-def _by_head(specs: LayerSpec, context: Callable[[Spec], Pair]) -> Pair | None:
+def _by_head(
+  specs: LayerSpec, context: Callable[[Spec], KeyValue]
+) -> KeyValue | None:
   """The context pair of a layer whose heads may read different contexts."""
   needing = dict.fromkeys((s.source, s.stop) for s in specs if s.needs_context)
-  result: Pair | None = None
+  result: KeyValue | None = None
   for kind in needing:
     reads = [s.needs_context and (s.source, s.stop) == kind for s in specs]
     pair = context(specs[reads.index(True)])

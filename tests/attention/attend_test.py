@@ -1,4 +1,4 @@
-"""The laws of DESIGN.md, section 3, on attention alone, per implementation."""
+"""The laws of DESIGN.md, section 3, for `attend`, on both implementations."""
 
 import functools
 
@@ -21,14 +21,14 @@ few = settings(max_examples=4, deadline=None)
 
 
 def both(cases):
-  """Every case under every implementation."""
+  """Pairs every case with every implementation."""
   return [(case, path) for case in cases for path in PATHS]
 
 
 class LawsTest(base.Float64TestCase):
   @parameterized.parameters(*both(base.GRADIENT_ONLY))
   def test_law_1_forward_value_is_causal(self, spec, path):
-    """A gradient-only variant does not move the output."""
+    """A gradient-only variant has the output of causal attention."""
     arrays = attention_cases.inputs(1, (2, 7, 3, 4))
     out, _ = attention_cases.value_and_grads(spec, arrays, path)
     self.assert_close(out, attention_cases.by_loop("causal", arrays, scale=0.5))
@@ -36,8 +36,8 @@ class LawsTest(base.Float64TestCase):
   @parameterized.parameters(*PATHS)
   @few
   @given(seed=st.integers(0, 99))
-  def test_law_2_ends_of_the_dials(self, path, seed):
-    """The widest window is causal; the narrowest ones are myopic."""
+  def test_law_2_narrowest_and_widest_windows(self, path, seed):
+    """The widest window equals causal; the narrowest windows equal myopic."""
     arrays = attention_cases.inputs(seed, SHAPE)
     run = functools.partial(
       attention_cases.value_and_grads, arrays=arrays, implementation=path
@@ -64,13 +64,13 @@ class LawsTest(base.Float64TestCase):
 
   @parameterized.parameters(*both(["myopic", "horizon:2", "offset:1"]))
   def test_law_4_no_gradient_outside_the_window(self, spec, path):
-    """Gradients to keys and values are 0 outside the window, not inside."""
+    """Gradients of keys and values are 0 outside the window, not inside."""
     length = 6
     jacobians = _jacobians(spec, path, length)
     inside = jaxlook.attention.masks.window(jaxlook.parse(spec), length)
     for name, norm_TxS in jacobians.items():
       self.assertEqual(norm_TxS[~inside].max(), 0.0)
-      # A single visible key has weight 1, so its score cannot matter.
+      # The first query's only key has weight 1 at any score.
       moves = inside & (np.arange(length)[:, None] > 0)
       lowest = norm_TxS[moves if name == "key" else inside].min()
       self.assertGreater(lowest, 1e-6)
@@ -81,7 +81,7 @@ class LawsTest(base.Float64TestCase):
   @few
   @given(seed=st.integers(0, 99))
   def test_law_6_offsets_add_up(self, path, suffix, seed):
-    """Own-pair gradients of all offsets sum to causal's; so do two halves."""
+    """Gradients of all offsets sum to causal's; so do those of two halves."""
     arrays = attention_cases.inputs(seed, SHAPE)
 
     def own(spec):
@@ -98,7 +98,7 @@ class LawsTest(base.Float64TestCase):
 
   @parameterized.parameters(*PATHS)
   def test_law_7_one_self_term_and_many_future_terms(self, path):
-    """The value at j gets 1 term from itself and N-1-j from its future."""
+    """The value at j gets 1 term from query j and N-1-j from later queries."""
     length = 6
     terms = {
       spec: _jacobians(spec, path, length)["value"] > 0
@@ -111,7 +111,7 @@ class LawsTest(base.Float64TestCase):
 
   @parameterized.parameters("horizon:2", "teacher")
   def test_law_9_auto_is_the_reference(self, spec):
-    """What `auto` picks has the reference's values and gradients."""
+    """`auto` gives the reference's values and gradients."""
     arrays = attention_cases.inputs(3, (2, 13, 2, 4))
     self.assert_close(
       attention_cases.value_and_grads(spec, arrays, "auto"),
@@ -123,7 +123,7 @@ HALVES = ("myopic", "future_only")
 
 
 def _jacobians(spec, path, length):
-  """Norms of d out_i / d key_j and d value_j: {name: [T, S]}."""
+  """Returns norms of d out_i / d key_j and d value_j: {name: [T, S]}."""
   arrays = attention_cases.inputs(5, (1, length, 1, 3))
 
   def out(key, value):
@@ -144,21 +144,21 @@ class FormsTest(base.Float64TestCase):
     *both(["future_only", "teacher", "window:2", "self_only"]),
   )
   def test_law_8_vmap_over_seeds_is_a_loop(self, spec, path):
-    """A batch of seeds, compiled, equals one after the other, not compiled."""
+    """`vmap` over seeds, compiled, equals a loop over seeds, not compiled."""
     seeds = [attention_cases.inputs(seed, (1, 5, 2, 3)) for seed in range(2)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *seeds)
     run = functools.partial(
       attention_cases.value_and_grads, spec, implementation=path
     )
-    together = jax.vmap(run)(stacked)
+    all_seeds = jax.vmap(run)(stacked)
     for e, arrays in enumerate(seeds):
-      one = jax.tree.map(lambda x, e=e: x[e], together)
+      one = jax.tree.map(lambda x, e=e: x[e], all_seeds)
       with jax.disable_jit():
         self.assert_close(one, run(arrays))
 
   @parameterized.parameters(*base.VARIANTS)
   def test_causality(self, spec):
-    """No variant lets a query see a later key: moving it changes nothing."""
+    """Under no variant does the output depend on later keys or values."""
     arrays = attention_cases.inputs(7, (1, 6, 2, 3))
     needs = jaxlook.parse(spec).needs_context
 
@@ -177,8 +177,8 @@ class FormsTest(base.Float64TestCase):
     self.assertGreater(float(change[:, 4:].min()), 0.0)
 
   @parameterized.parameters(*PATHS)
-  def test_heads_mix(self, path):
-    """One spec a head equals each head under its own spec."""
+  def test_one_spec_per_head(self, path):
+    """Each head's result equals that of the head alone under its spec."""
     names = ("myopic", "causal", "myopic/residual", "myopic")
     specs = [jaxlook.parse(name) for name in names]
     arrays = attention_cases.inputs(11, (2, 6, 4, 3))
@@ -202,12 +202,12 @@ class FormsTest(base.Float64TestCase):
         spec, one, path
       )
       self.assert_close(out[:, :, head : head + 1], expected)
-      # The context is the own pair here, so its gradient adds to it.
+      # The context is the own pair here, so both gradients add up.
       for name in ("key", "value"):
         total = expected_grads[name] + expected_grads[f"other_{name}"]
         self.assert_close(grads[name][:, :, head : head + 1], total)
 
-  def test_window_hides_what_is_further_back(self):
+  def test_window_hides_distant_keys(self):
     """`window:w` is causal attention over the last w + 1 positions."""
     arrays = attention_cases.inputs(13, (2, 7, 2, 3))
     out, _ = attention_cases.value_and_grads("window:2", arrays, "auto")
@@ -218,7 +218,7 @@ class FormsTest(base.Float64TestCase):
       self.assert_close(out[:, i], expected[:, -1])
 
   def test_zero_context_sees_only_itself(self):
-    """Weight exp(s_ii) against i ones, on the own value; i zeros add 0."""
+    """out_i = v_i exp(s_ii) / (exp(s_ii) + i): i zero keys score 0 each."""
     arrays = attention_cases.inputs(17, (1, 5, 1, 4))
     out, _ = attention_cases.value_and_grads("zero_context", arrays, "auto")
     score = jnp.sum(arrays["query"] * arrays["key"], -1, keepdims=True) / 2.0
@@ -227,7 +227,7 @@ class FormsTest(base.Float64TestCase):
     self.assert_close(out, share * arrays["value"])
 
   def test_teacher_context_is_read_and_stopped_at_kv(self):
-    """The output depends on the teacher's pair; its gradient stops at kv."""
+    """The output depends on the teacher; `kv` stops its gradient."""
     arrays = attention_cases.inputs(19, (1, 5, 2, 3))
     out, grads = attention_cases.value_and_grads("teacher", arrays, "auto")
     other = arrays | {"other_value": arrays["other_value"] + 1.0}
@@ -244,8 +244,8 @@ class FormsTest(base.Float64TestCase):
     *both(["causal", "myopic", "horizon:40", "zero_context", "teacher"])
   )
   def test_half_precision(self, spec, path):
-    """bfloat16 in, bfloat16 out, with softmax in float32 in between."""
-    # 8 bits of mantissa, outputs below 4: half a unit in the last place.
+    """bfloat16 inputs give bfloat16 outputs; the softmax is float32."""
+    # Half a unit in the last place of 8 mantissa bits, for outputs below 4.
     tolerance = 2**-6
     arrays = attention_cases.inputs(23, (1, 6, 2, 4))
     low = {name: x.astype(jnp.bfloat16) for name, x in arrays.items()}
@@ -255,8 +255,8 @@ class FormsTest(base.Float64TestCase):
     expected, _ = attention_cases.value_and_grads(spec, high, path)
     self.assert_close(out.astype(jnp.float64), expected, atol=tolerance)
 
-  def test_second_derivatives_by_the_reference(self):
-    """The reference is differentiable twice: its Hessian is symmetric."""
+  def test_second_derivatives_of_the_reference(self):
+    """The reference is twice differentiable: its Hessian is symmetric."""
     arrays = attention_cases.inputs(29, (1, 3, 1, 2))
 
     def scalar(query):
@@ -283,8 +283,8 @@ class RefusalTest(base.TestCase):
     ({"spec": "myopic/residual"}, "needs context"),
     ({"context": (1, 2)}, "'causal' reads no context"),
     ({"spec": "horizon:-1"}, "needs h, an integer >= 0"),
-    ({"spec": [jaxlook.parse("causal")] * 3}, "3 specs for 2 heads"),
-    ({"implementation": "magic"}, "unknown implementation 'magic'"),
+    ({"spec": [jaxlook.parse("causal")] * 3}, "3 entries for 2 heads"),
+    ({"implementation": "magic"}, "implementation 'magic' is unknown"),
     (
       dict.fromkeys(("query", "key", "value"), jnp.zeros((0, 4, 2, 4))),
       r"query must not be empty, not \[0, 4, 2, 4\]",
@@ -298,7 +298,7 @@ class RefusalTest(base.TestCase):
     ),
   )
   def test_bad_arguments(self, changes, message):
-    """Each thing that `attend` cannot mean is refused in one line."""
+    """Every bad argument raises an error that names it."""
     x = jnp.zeros((1, 4, 2, 4))
     arguments = {"query": x, "key": x, "value": x, "spec": "causal"} | changes
     positional = [arguments.pop(name) for name in ("query", "key", "value")]
@@ -306,7 +306,7 @@ class RefusalTest(base.TestCase):
       jaxlook.attend(*positional, **arguments)
 
   def test_integers_are_refused(self):
-    """Attention over integers is a mistake."""
+    """Integer inputs are an error."""
     x = jnp.zeros((1, 4, 2, 4), jnp.int32)
     with self.assertRaisesRegex(ValueError, "must be floating"):
       jaxlook.attend(x, x, x, spec="causal")

@@ -1,4 +1,4 @@
-"""Narrow sets of distances against the formulas."""
+"""Narrow ranges of distances equal the formulas."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +14,8 @@ from tests.fixtures.attention_formulas import (
 )
 
 
-def turned(x):
-  """[B, T, N, H] as [B, N, T, H]."""
+def heads_first(x):
+  """Transposes [B, T, N, H] to [B, N, T, H]."""
   return jnp.swapaxes(jnp.asarray(x), 1, 2)
 
 
@@ -30,33 +30,33 @@ class BandTest(base.Float64TestCase):
     (((0, 1),), 1),
     (((30, 45),), 40),
   )
-  def test_gradients_are_the_formula(self, pairs, length):
-    """One distance by shifting, several by blocks, at any length."""
+  def test_gradients_equal_the_formula(self, ranges, length):
+    """Gradients are exact for one distance and for bands, at any length."""
     query, key, value, grad = inputs(length)
     out, lse = dense(query, key, value, ((0, length - 1),))
     delta = np.sum(out * grad, axis=-1, keepdims=True)
     to_query, to_key, to_value = banded.backward(
-      SCALE * turned(query),
-      *(turned(key), turned(value)),
-      *(jnp.asarray(lse)[..., None], turned(delta), turned(grad)),
-      pairs=pairs,
+      SCALE * heads_first(query),
+      *(heads_first(key), heads_first(value)),
+      *(jnp.asarray(lse)[..., None], heads_first(delta), heads_first(grad)),
+      ranges=ranges,
     )
     expected_query, expected_key, expected_value = dense_gradients(
-      *(query, key, value, out, lse, grad), pairs
+      *(query, key, value, out, lse, grad), ranges
     )
-    self.assert_close(SCALE * to_query, turned(expected_query))
-    self.assert_close(to_key, turned(expected_key))
-    self.assert_close(to_value, turned(expected_value))
+    self.assert_close(SCALE * to_query, heads_first(expected_query))
+    self.assert_close(to_key, heads_first(expected_key))
+    self.assert_close(to_value, heads_first(expected_value))
 
   @parameterized.parameters(0, 2, 9)
-  def test_one_distance_is_read_by_shifting(self, distance):
-    """The output is the value there, the log-sum-exp its score."""
+  def test_one_distance_returns_the_shifted_value(self, distance):
+    """The output is the value at that distance, the log-sum-exp its score."""
     query, key, value, _ = inputs(7)
     out, lse = banded.read_one(
-      SCALE * turned(query), turned(key), turned(value), distance
+      SCALE * heads_first(query), heads_first(key), heads_first(value), distance
     )
     expected, expected_lse = dense(query, key, value, ((distance, distance),))
-    self.assert_close(out, turned(expected))
+    self.assert_close(out, heads_first(expected))
     np.testing.assert_allclose(lse[..., 0], expected_lse, atol=base.EXACT)
 
   @parameterized.parameters(
@@ -68,13 +68,13 @@ class BandTest(base.Float64TestCase):
     (((1, 2**14 - 1),), 2**14, False),
     (((0, 0), (3, 3)), 64, False),
   )
-  def test_suits_where_it_is_cheaper(self, pairs, length, suits):
-    """A single distance always; few of many; never two ranges."""
-    self.assertEqual(banded.suits(pairs, length), suits)
+  def test_pays_off_where_it_is_cheaper(self, ranges, length, expected):
+    """True for one distance and for narrow bands; false for two ranges."""
+    self.assertEqual(banded.pays_off(ranges, length), expected)
 
   @parameterized.parameters(-9, -2, 0, 3, 7, 20)
   def test_shift(self, distance):
-    """What stood at t - distance comes to t, zeros from beyond the ends."""
+    """Position t - distance moves to t; zeros enter at the ends."""
     x = np.arange(1.0, 8.0).reshape(1, 1, 7, 1)
     expected = [
       float(t - distance + 1) if 0 <= t - distance < 7 else 0.0

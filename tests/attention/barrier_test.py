@@ -21,7 +21,7 @@ SPECS = ("causal", "myopic/residual", "horizon:2", "window:2", "zero_context")
 class AttendTest(base.Float64TestCase):
   @parameterized.parameters(*SPECS)
   def test_paths_agree(self, spec):
-    """Slices under the fused path are the mask of the definition."""
+    """The fused path, which slices, equals the reference, which masks."""
     arrays = attention_cases.inputs(0, SHAPE)
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -33,7 +33,7 @@ class AttendTest(base.Float64TestCase):
     self.assert_close(run("fused", (7, 3)), run("fused", None))
 
   def test_hidden_keys_are_not_read(self):
-    """Behind the barrier early keys have no weight, and no gradient."""
+    """Queries behind the barrier give early keys no gradient."""
     query, key, value = jax.random.normal(jax.random.key(0), (3, *SHAPE))
 
     def late(value):
@@ -43,16 +43,16 @@ class AttendTest(base.Float64TestCase):
     size = np.abs(jax.jit(jax.grad(late))(value)).max(axis=(0, 2, 3))
     np.testing.assert_array_equal(size > 0, np.arange(7) >= 4)
 
-  def test_refuses(self):
-    """A query must see its own key."""
+  def test_a_hidden_own_key_is_refused(self):
+    """A barrier that hides a query's own key is an error."""
     arrays = jnp.zeros((3, *SHAPE))
-    with self.assertRaisesRegex(ValueError, r"barrier .* not \(3, 4\)"):
+    with self.assertRaisesRegex(ValueError, r"barrier \(3, 4\) must"):
       jaxlook.attend(*arrays, spec="causal", barrier=(3, 4))
 
 
 class DecoderTest(base.Float64TestCase):
-  def test_patterns_and_cuts(self):
-    """A decoder's patterns have the hole; uncut and fast, it computes that."""
+  def test_patterns_and_logits(self):
+    """Patterns are 0 behind the barrier; both paths give the same logits."""
     config = DecoderConfig(2, 8, 2, max_length=7, vocab_size=5)
     params = perturbed_init(config)
     tokens = jax.random.randint(jax.random.key(1), (2, 7), 0, 5)
@@ -61,11 +61,11 @@ class DecoderTest(base.Float64TestCase):
     slow, seen = jax.jit(
       lambda: interventions.capture(decoder, params, tokens, sites)
     )()
-    hole = ~masks.visible(jaxlook.parse("causal"), 7, (4, 3))
+    hidden = ~masks.visible(jaxlook.parse("causal"), 7, (4, 3))
     for site in sites:
       pattern = np.asarray(seen[site])
-      self.assertEqual(pattern[:, :, hole].max(), 0.0)
-      self.assertGreater(pattern[:, :, ~hole].min(), 0.0)
+      self.assertEqual(pattern[:, :, hidden].max(), 0.0)
+      self.assertGreater(pattern[:, :, ~hidden].min(), 0.0)
     fast = jax.jit(lambda: models.apply(decoder, params, tokens))()
     self.assert_close(slow, fast)
     plain = jax.jit(lambda: models.apply(Decoder(config), params, tokens))()

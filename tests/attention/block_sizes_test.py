@@ -1,11 +1,11 @@
-"""How work is cut into steps."""
+"""Sizes of the steps into which work is cut."""
 
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
 from jaxlook.attention import block_sizes
-from jaxlook.attention.block_sizes import Limits
+from jaxlook.attention.block_sizes import BlockLimits
 from tests.fixtures import base
 
 
@@ -18,8 +18,8 @@ class PlanTest(base.TestCase):
     ((1, 257, 1, 8), 129, 4 * 129 * 257),
   )
   def test_steps_divide_the_work_and_fit(self, shape, rows, scores):
-    """Whole divisors of batch and heads, rows to match, within the bytes."""
-    limits = Limits()
+    """Steps divide batch and heads, and their scores fit the limits."""
+    limits = BlockLimits()
     cut = block_sizes.plan(shape, ((0, shape[1] - 1),), limits)
     self.assertEqual(cut.rows, rows)
     self.assertEqual(shape[0] % cut.batch, 0)
@@ -34,8 +34,8 @@ class PlanTest(base.TestCase):
     block_sizes.BlockPlan(5, 6, 2, 3),
     block_sizes.BlockPlan(5, 1, 1, 1),
   )
-  def test_every_sequence_and_head_is_done_once(self, cut):
-    """Whatever the cut, all results stand where they belong."""
+  def test_every_sequence_and_head_is_computed_once(self, cut):
+    """For any block sizes, every result is at its place."""
     x, y = (
       jnp.asarray(np.random.default_rng(3).normal(size=(6, 5, 4, n)))
       for n in (3, 1)
@@ -49,7 +49,7 @@ class PlanTest(base.TestCase):
     self.assert_close(found[1], y + 1.0, atol=0.0)
 
   def test_varying_keeps_values(self):
-    """Nothing is added to a constant, not even by what is not finite."""
+    """The constant keeps its value, even if the arrays are not finite."""
     x = jnp.full((2, 3), -jnp.inf)
     found = block_sizes.varying(x, [jnp.full((1, 2), jnp.nan)])
     np.testing.assert_array_equal(found, x)

@@ -1,4 +1,4 @@
-"""Which fast path runs where, and that attention as a whole runs on it."""
+"""Which fast path runs where, and that `attend` works on the kernels."""
 
 import functools
 from unittest import mock
@@ -24,8 +24,10 @@ class ChoiceTest(base.TestCase):
     ("tpu", jnp.float32, 2**15, False),
     ("other", jnp.bfloat16, 2048, False),
   )
-  def test_kernels_where_they_pay(self, backend, dtype, length, kernels):
-    """By dtype, length and what fits a TPU; plain JAX elsewhere."""
+  def test_kernels_run_where_they_are_faster(
+    self, backend, dtype, length, kernels
+  ):
+    """The choice depends on dtype, length and a TPU's memory."""
     query = jax.ShapeDtypeStruct((1, length, 2, 64), dtype)
     for name in ("forward", "backward"):
       path = dispatch.accelerator_path(name, backend, query)
@@ -33,7 +35,7 @@ class ChoiceTest(base.TestCase):
       self.assertIs(path.func, getattr(module, name))
 
   def test_a_tpu_gets_the_kernels(self):
-    """Lowered for a TPU, attention and its gradient are calls of kernels."""
+    """Lowered for a TPU, attention and its gradient call kernels."""
     own = [jax.ShapeDtypeStruct((1, 512, 1, 64), jnp.bfloat16)] * 3
 
     def loss(*own):
@@ -52,16 +54,16 @@ class KernelsTest(base.Float64TestCase):
   @parameterized.parameters(
     "causal", "myopic", "horizon:2/residual", "leak:0.3/keys", "teacher"
   )
-  def test_law_9_attention_on_kernels_is_the_reference(self, spec):
-    """Values and gradients agree, with kernels run as plain JAX."""
+  def test_law_9_kernels_equal_the_reference(self, spec):
+    """Values and gradients agree; the kernels run in interpret mode."""
     arrays = attention_cases.inputs(61, (1, 9, 2, 4))
 
     def interpreted(name, arrays, static):
       run = getattr(pallas_launch, name)
       return run(*arrays, **static, interpret=True)
 
-    # Not the cached function, which has the usual path compiled in.
+    # The cached function has the usual path compiled in, so compile anew.
     run = functools.partial(attention_cases.compute, jaxlook.parse(spec))
     with mock.patch.object(dispatch, "_run", interpreted):
-      found = jax.jit(functools.partial(run, implementation="fused"))(arrays)
-    self.assert_close(found, run(arrays, implementation="reference"))
+      result = jax.jit(functools.partial(run, implementation="fused"))(arrays)
+    self.assert_close(result, run(arrays, implementation="reference"))

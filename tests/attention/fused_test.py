@@ -1,4 +1,4 @@
-"""The fused path against the definition, and what makes it cheap."""
+"""The fused path equals the definition, and computes less."""
 
 import functools
 from unittest import mock
@@ -17,19 +17,19 @@ import jaxlook
 from jaxlook.attention import block_sizes, blockwise
 from tests.fixtures import attention_cases, base
 
-# Relative rounding error of gradients in float32, at the most.
+# Largest relative rounding error of gradients in float32.
 SINGLE = 1e-5
 
 
 def attend(spec, implementation="fused"):
-  """Attention of query, key and value alone, under a spec."""
+  """Returns attention under a spec, as a function of query, key and value."""
   return functools.partial(
     jaxlook.attend, spec=spec, implementation=implementation
   )
 
 
 def gradients(function, arrays):
-  """The gradients of a weighted sum of what an attention gives."""
+  """Returns the gradients of a weighted sum of an attention's output."""
 
   def weighted(query, key, value):
     out = function(query, key, value)
@@ -55,7 +55,7 @@ class ExactTest(base.Float64TestCase):
 
   @parameterized.parameters("myopic", "horizon:8/residual", "teacher/residual")
   def test_long_sequences(self, spec):
-    """So they do where a sequence is several panels, the last one not full."""
+    """They agree also for several panels, the last one padded."""
     arrays = attention_cases.inputs(41, (1, 521, 1, 4))
     self.assert_close(
       attention_cases.value_and_grads(spec, arrays, "fused"),
@@ -69,8 +69,8 @@ class ExactTest(base.Float64TestCase):
     {"low": 2, "high": 3, "source": "teacher"},
     {"high": 1, "source": "teacher", "leak": 0.5, "reach": 4},
   )
-  def test_fields_that_no_form_sets(self, **fields):
-    """Windows within a reach, and teachers outside any window."""
+  def test_fields_that_no_flag_form_sets(self, **fields):
+    """A reach combined with a window, and a teacher with a wide window."""
     spec = jaxlook.Spec(name="by hand", **fields)
     arrays = attention_cases.inputs(47, (2, 7, 2, 3))
     if spec.source == "own":
@@ -80,8 +80,8 @@ class ExactTest(base.Float64TestCase):
       attention_cases.value_and_grads(spec, arrays, "reference"),
     )
 
-  def test_no_second_derivatives(self):
-    """The gradient refuses to be differentiated and names a path that can."""
+  def test_second_derivatives_are_refused(self):
+    """Differentiating twice is an error that names the reference."""
     arrays = attention_cases.inputs(29, (1, 3, 1, 2))
 
     def slope(query):
@@ -96,7 +96,7 @@ class ExactTest(base.Float64TestCase):
 class PrecisionTest(base.TestCase):
   @parameterized.parameters(*base.GRADIENT_ONLY)
   def test_the_forward_pass_has_the_same_bits(self, spec):
-    """In float32, too, the value is exactly that of causal."""
+    """In float32 the output equals that of `causal` to the last bit."""
     arrays = attention_cases.inputs(31, (2, 21, 2, 4))
     out, _ = attention_cases.value_and_grads(spec, arrays, "fused")
     causal, _ = attention_cases.value_and_grads("causal", arrays, "fused")
@@ -111,7 +111,7 @@ class PrecisionTest(base.TestCase):
     ("myopic", "bfloat16", 1),
   )
   def test_single_and_half_precision(self, spec, dtype, length):
-    """Close to float64 on the same inputs; half precision as `jax.nn` is."""
+    """Errors against float64 are small; half precision errs as `jax.nn`."""
     arrays = attention_cases.inputs(43, (1, length, 1, 8))
     low = {
       name: x.astype(dtype) if name != "weight" else x
@@ -135,13 +135,13 @@ class PrecisionTest(base.TestCase):
       library = functools.partial(jax.nn.dot_product_attention, is_causal=True)
       limits = errors(library) if spec == "causal" else None
       rounding = float(jnp.finfo(dtype).eps)
-      # Other gradients of keys and values have no such yardstick but rounding.
+      # `jax.nn` has no such gradients for other variants: use rounding.
       limits = limits or [rounding * np.linalg.norm(y) for y in exact]
     for ours, most in zip(errors(attend(spec)), limits, strict=True):
       self.assertLessEqual(ours, most)
 
   def test_padding_is_harmless(self):
-    """Positions of zeros at the end: no NaN, no gradient, nothing changes."""
+    """Zeros at the end cause no NaN, get no gradient and change no result."""
     arrays = attention_cases.inputs(53, (1, 9, 2, 4))
     padded = {name: x.at[:, 6:].set(0.0) for name, x in arrays.items()}
     short = {name: x[:, :6] for name, x in arrays.items()}
@@ -167,7 +167,7 @@ class WorkTest(base.TestCase):
     ("myopic/residual", 7),
   )
   def test_matmuls(self, spec, count):
-    """Two forward and three backward; dK and dV only where they are asked."""
+    """Two matmuls forward, three backward; more only for dK and dV."""
     arrays = attention_cases.inputs(37, (1, 16, 2, 4))
     residual = jaxlook.parse(spec).needs_context
 
@@ -188,7 +188,7 @@ class WorkTest(base.TestCase):
     self.assertEqual(jaxpr.count("dot_general["), count)
 
   def test_memory_is_linear(self):
-    """Doubling the length doubles what the program needs, no more."""
+    """Doubling the length at most doubles the program's memory."""
 
     def needed(length):
       own = [jnp.zeros((1, length, 1, 8))] * 3
@@ -203,8 +203,10 @@ class WorkTest(base.TestCase):
 class TransformedTest(base.TestCase):
   def setUp(self):
     super().setUp()
-    # Several panels and tiles of a length for which one would do.
-    small = block_sizes.Limits(one_panel=4, rows=4, columns=4, long_bytes=300)
+    # Small limits give several panels and tiles at a short length.
+    small = block_sizes.BlockLimits(
+      one_panel=4, rows=4, columns=4, long_bytes=300
+    )
     for name in ("forward", "backward"):
       function = functools.partial(getattr(blockwise, name), limits=small)
       self.enter_context(mock.patch.object(blockwise, name, function))
@@ -216,7 +218,7 @@ class TransformedTest(base.TestCase):
 
   @parameterized.parameters("causal", "horizon:2", "teacher/residual")
   def test_vmap_over_two_axes(self, spec):
-    """Seeds, and a second axis, are a loop over them."""
+    """`vmap` over seeds and a second axis equals a loop over both."""
     function = functools.partial(attention_cases.compute, jaxlook.parse(spec))
     seeds = [attention_cases.inputs(seed, (1, 9, 2, 4)) for seed in range(4)]
     stacked = jax.tree.map(
@@ -231,7 +233,7 @@ class TransformedTest(base.TestCase):
 
   @parameterized.parameters("causal", "myopic")
   def test_remat_and_scan_over_layers(self, spec):
-    """Layers in a scan, each computed anew backward, are layers in turn."""
+    """A scan over rematerialized layers equals a plain loop over layers."""
 
     def layer(x, _):
       out = attend(spec)(x, self.own[1], self.own[2])
@@ -255,7 +257,7 @@ class TransformedTest(base.TestCase):
     ("causal", "batch"), ("myopic", "heads"), ("horizon:2", "batch")
   )
   def test_sharded_over_devices(self, spec, axis):
-    """Over batch and over heads, by shard_map and by jit alone."""
+    """Batch or heads may be sharded, by `shard_map` or by `jit` alone."""
     mesh = Mesh(np.array(jax.devices()[:2]), ("x",))
     where = {
       "batch": PartitionSpec("x"),

@@ -1,4 +1,4 @@
-"""The definition, against sums written out position by position."""
+"""The definition equals sums written as loops over positions."""
 
 from absl.testing import parameterized
 
@@ -18,8 +18,8 @@ class ReferenceTest(base.Float64TestCase):
     "teacher/keys",
     "teacher/values",
   )
-  def test_definition_by_a_loop(self, spec):
-    """Own pairs in the window, context elsewhere, softmax over all seen."""
+  def test_definition_equals_a_loop(self, spec):
+    """Own pairs are read in the window, context pairs elsewhere."""
     arrays = attention_cases.inputs(41, (2, 6, 2, 3))
     context = (arrays["other_key"], arrays["other_value"])
     out = reference.attend_reference(
@@ -34,7 +34,7 @@ class ReferenceTest(base.Float64TestCase):
 
   @parameterized.parameters(0.0, 0.25, 1.0)
   def test_leak_mixes_the_gradient_paths(self, share):
-    """Myopic and causal gradients, mixed in the share of the leak."""
+    """`leak:beta` gives (1 - beta) myopic + beta causal gradients."""
     arrays = attention_cases.inputs(43, (2, 5, 2, 3))
     grads = {
       spec: attention_cases.value_and_grads(spec, arrays, "reference")[1]
