@@ -1,7 +1,11 @@
-"""Decoding: sampling and beam search, with and without a cache.
+"""Decoding: continuing prompts with a model.
 
-All of it is pure and jitted, batched over prompts, and over the models of
-several seeds by `jax.vmap`.
+  sampling  greedy decoding, and sampling by temperature, top-k and top-p
+  beam      beam search, and how much it gains over greedy decoding
+  cache     next-token logits, with and without a key-value cache
+
+All functions are pure, jitted and batched over prompts; use `jax.vmap` for the
+models of several seeds.
 """
 
 from jaxlook.decoding.beam import Beams, beam_gain, beam_search

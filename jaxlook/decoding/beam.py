@@ -1,7 +1,8 @@
-"""Beam search, and how much it gains: what a model fails to plan.
+"""Beam search, and the beam gain: a measure of missing lookahead.
 
-A model that looks ahead far enough finds its best sentence word by word. The
-beam gain is the log-probability that a search finds above greedy decoding's.
+A model with enough lookahead finds its best sentence by greedy decoding. The
+beam gain is the log-probability of the search's result minus that of greedy
+decoding.
 """
 
 import functools
@@ -17,14 +18,14 @@ from jaxlook.models.decoder import Params
 
 
 class Beams(NamedTuple):
-  """The best hypotheses of each prompt, W of them, best first.
+  """The W best hypotheses of each prompt, best first.
 
   Attributes:
     tokens: int32 [B, W, steps]; after a stop token only stop tokens.
-    scores: log-probability over length ** length_penalty, [B, W]; -inf where
-      there are fewer than W hypotheses.
+    scores: log-probability / length ** length_penalty, [B, W]; -inf if there
+      are fewer than W hypotheses.
     log_probs: nats, [B, W].
-    lengths: tokens, the stop token included, int32 [B, W].
+    lengths: number of tokens, including the stop token, int32 [B, W].
   """
 
   tokens: jax.Array
@@ -47,28 +48,28 @@ def beam_search(
 ) -> Beams:
   """Searches for likely continuations.
 
-  At every step each unfinished hypothesis is extended by every token. Those
-  that end with the stop token are kept apart, the W best by score; of the
-  others the W best by log-probability go on. At the end both are ranked
-  together, so that a width of V ** steps searches everything.
+  At every step each unfinished hypothesis is extended by every token. The W
+  best that end with the stop token, by score, are kept separately. Of the
+  others, the W best by log-probability are extended further. At the end both
+  are ranked together, so a width of V ** steps is an exhaustive search.
 
   Args:
     decoder: the model under any variant.
-    params: its parameters, of one seed; `jax.vmap` over them for several.
-    prompts: int [B, P]; shorter ones are padded at the end with anything.
-    steps: the most tokens to add.
-    width: hypotheses W to keep.
-    lengths: of the prompts, int [B]; all of P by default.
+    params: parameters of one seed; use `jax.vmap` for several seeds.
+    prompts: int [B, P]; pad shorter ones at the end with any token.
+    steps: largest number of tokens to add.
+    width: number W of hypotheses to keep.
+    lengths: lengths of the prompts, int [B]; P by default.
     stop: the token that ends a sequence; None for none.
-    length_penalty: exponent of the length that divides the log-probability;
+    length_penalty: the log-probability is divided by the length to this power;
       0 ranks by log-probability, 1 by its mean over tokens.
-    cached: as of `generate`.
+    cached: see `generate`.
 
   Returns:
     The hypotheses.
 
   Raises:
-    ValueError: the width or penalty is out of range, or as `generate`.
+    ValueError: the width or penalty is out of range; see also `generate`.
   """
   cache.check(decoder.config, prompts, steps)
   check_stop(decoder, stop)
@@ -84,15 +85,15 @@ def beam_search(
 
 
 def beam_gain(beams: Beams, greedy: Generated) -> jax.Array:
-  """What the search found above greedy decoding of the same steps and stop.
+  """Returns how much likelier the search's result is than greedy decoding's.
 
   Args:
-    beams: from `beam_search`.
+    beams: from `beam_search`, with the same steps and stop token.
     greedy: from `generate` with `GREEDY`.
 
   Returns:
-    Log-probability of the best hypothesis minus greedy's, nats, [B]. Below 0
-    where the search dropped greedy's continuation on its way.
+    Log-probability of the best hypothesis minus greedy's, nats, [B]; below 0 if
+    the search dropped greedy's continuation.
   """
   best = jnp.max(beams.log_probs, axis=1)
   return best - jnp.sum(greedy.log_probs, axis=1)
@@ -121,15 +122,15 @@ def _search(
   rows = jnp.repeat(jnp.arange(batch), width)
   logits, state = logits[rows], reader.pick(state, rows)
   tokens = jnp.full((batch, width, steps), 0 if stop is None else stop)
-  nothing = jnp.full((batch, width), -jnp.inf, logits.dtype)
-  # All copies of a prompt are the same hypothesis, so one of them is live.
-  live = _Live(tokens, nothing.at[:, 0].set(0.0))
+  impossible = jnp.full((batch, width), -jnp.inf, logits.dtype)
+  # The W copies of a prompt are the same hypothesis, so only one is live.
+  live = _Live(tokens, impossible.at[:, 0].set(0.0))
   done = Beams(
-    tokens, nothing, nothing, jnp.zeros_like(rows.reshape(batch, -1))
+    tokens, impossible, impossible, jnp.zeros_like(rows.reshape(batch, -1))
   )
 
-  def extended(step, logits, live, done):
-    """The hypotheses after one more token, and which row each came from."""
+  def extend(step, logits, live, done):
+    """Adds one token; returns the hypotheses and the row each came from."""
     vocab = logits.shape[-1]
     each = jax.nn.log_softmax(logits).reshape(batch, width, vocab)
     total = live.log_probs[..., None] + each
@@ -139,15 +140,15 @@ def _search(
         width, done, _scored(ended, total[..., stop], step + 1, penalty)
       )
       total = total.at[..., stop].set(-jnp.inf)
-    found, places = jax.lax.top_k(total.reshape(batch, -1), width)
+    best, places = jax.lax.top_k(total.reshape(batch, -1), width)
     origin, token = places // vocab, places % vocab
     tokens = jnp.take_along_axis(live.tokens, origin[..., None], axis=1)
     tokens = tokens.at[:, :, step].set(token)
-    return _Live(tokens, found), done, origin
+    return _Live(tokens, best), done, origin
 
   def body(carry, step):
     logits, state, live, done = carry
-    live, done, origin = extended(step, logits, live, done)
+    live, done, origin = extend(step, logits, live, done)
     rows = (origin + width * jnp.arange(batch)[:, None]).reshape(-1)
     latest = live.tokens[:, :, step].reshape(-1)
     logits, state = reader.read(params, reader.pick(state, rows), latest)
@@ -156,7 +157,7 @@ def _search(
   (logits, _, live, done), _ = jax.lax.scan(
     body, (logits, state, live, done), jnp.arange(steps - 1)
   )
-  live, done, _ = extended(steps - 1, logits, live, done)
+  live, done, _ = extend(steps - 1, logits, live, done)
   return _best(
     width, done, _scored(live.tokens, live.log_probs, steps, penalty)
   )
@@ -165,13 +166,13 @@ def _search(
 def _scored(
   tokens: jax.Array, log_probs: jax.Array, length: int, penalty: float
 ) -> Beams:
-  """Hypotheses of one length with their scores."""
+  """Scores hypotheses of one length."""
   lengths = jnp.full(log_probs.shape, length)
   return Beams(tokens, log_probs / lengths**penalty, log_probs, lengths)
 
 
 def _best(width: int, one: Beams, other: Beams) -> Beams:
-  """The best of two sets of hypotheses, best first; of equals the earlier."""
+  """Merges two sets and keeps the best, best first; ties keep their order."""
   both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), one, other)
   _, places = jax.lax.top_k(both.scores, width)
   return jax.tree.map(

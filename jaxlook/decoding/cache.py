@@ -1,4 +1,4 @@
-"""Next-token logits position by position: from a cache, or computed anew."""
+"""Next-token logits, one position at a time, with or without a cache."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, cast
@@ -14,52 +14,48 @@ from jaxlook.models.sites import NO_EDITS, Edit, Edits, sown
 
 
 class Reader(Protocol):
-  """A way to come from tokens to logits, one position at a time.
-
-  States are trees whose arrays have the batch on the axis that `axes` gives,
-  so that a beam search can pick rows.
-  """
+  """Computes logits one position at a time; the state holds what was read."""
 
   def start(
     self, params: Params, prompts: jax.Array, lengths: jax.Array, steps: int
   ) -> tuple[jax.Array, Any]:
-    """Reads prompts; gives the logits after each, [B, V], and a state."""
+    """Reads prompts; returns the logits after each, [B, V], and the state."""
     ...
 
   def read(
     self, params: Params, state: Any, tokens: jax.Array
   ) -> tuple[jax.Array, Any]:
-    """Reads one more token each, [B]; gives logits [B, V] and a state."""
+    """Reads one token per row, [B]; returns logits [B, V] and the state."""
     ...
 
   def pick(self, state: Any, rows: jax.Array) -> Any:
-    """The state of some rows, int [B'], in that order."""
+    """Returns the state of the given rows, int [B'], in that order."""
     ...
 
 
 def check(config: DecoderConfig, prompts: jax.Array, steps: int) -> None:
-  """Refuses what a decoder cannot continue.
+  """Raises an error if a decoder cannot continue the prompts.
 
   Args:
-    config: its shape.
+    config: the decoder's config.
     prompts: int [B, P].
     steps: tokens to add.
 
   Raises:
-    ValueError: the model has no tokens, the prompts or `steps` are empty, or
-      they are together longer than `max_length`.
+    ValueError: the model does not map tokens to tokens, `prompts` or `steps` is
+      empty, or together they are longer than `max_length`.
   """
   if config.vocab_size is None or config.output_features is not None:
-    raise ValueError("decoding needs a model from tokens to tokens")
+    raise ValueError("decoder must map tokens to tokens")
   if prompts.ndim != 2 or 0 in prompts.shape:
-    raise ValueError(f"prompts must be [B, P] and not empty: {prompts.shape}")
+    raise ValueError(f"prompts must be [B, P], not empty, not {prompts.shape}")
   if steps < 1:
     raise ValueError(f"steps must be at least 1, not {steps}")
-  # The last token is not read.
+  # The last token is drawn but never read.
   if prompts.shape[1] + steps - 1 > config.max_length:
     raise ValueError(
-      f"prompts of {prompts.shape[1]} and {steps} steps exceed max_length="
-      f"{config.max_length}"
+      f"prompts of {prompts.shape[1]} tokens and {steps} steps exceed"
+      f" max_length={config.max_length}"
     )
 
 
@@ -67,23 +63,23 @@ def reader(decoder: Decoder, cached: bool, edits: Edits = NO_EDITS) -> Reader:
   """Chooses how logits are computed.
 
   Args:
-    decoder: the model under any variant; cuts of gradient are left out.
-    cached: whether keys and values of earlier positions are kept.
-    edits: by site, what is done to activations while prompts are read.
+    decoder: the model under any variant; gradients are not computed.
+    cached: whether to keep keys and values of earlier positions.
+    edits: edits of activations by site, applied while prompts are read.
 
   Returns:
     The reader. With a cache, reading a token takes time linear in the length.
 
   Raises:
-    ValueError: a variant that changes the forward pass has no cache here.
+    ValueError: `cached` is true and the variant changes the forward pass.
   """
   plain = forward_only(decoder)
   if not cached:
-    return _Anew(plain, tuple(edits.items()))
+    return _Uncached(plain, tuple(edits.items()))
   if not plain.variant.keeps_forward:
     raise ValueError(
-      f"attention {decoder.variant.name!r} changes the forward pass: decode it"
-      " with cached=False"
+      f"attention {decoder.variant.name!r} changes the forward pass, so it has"
+      " no cache; use cached=False"
     )
   return _Cached(plain, tuple(edits.items()))
 
@@ -116,10 +112,10 @@ class _Cached(NamedTuple):
     return Past(state.key[:, rows], state.value[:, rows], state.length[rows])
 
   def _extend(self, params, tokens, counts, past, edits=NO_EDITS):
-    """Reads tokens [B, T], of which the first `counts` of a row are meant.
+    """Reads tokens [B, T]; only the first `counts` of each row are real.
 
-    What is padding is written, too, but the next token overwrites it, and
-    until then it lies beyond the length.
+    Padding is written to the cache, too. It lies beyond the length, so it is
+    not read, and the next token overwrites it.
     """
     logits, state = self.decoder.apply(
       {"params": params},
@@ -131,7 +127,7 @@ class _Cached(NamedTuple):
     )
     seen = sown(cast(Mapping[str, Any], state["intermediates"]))
 
-    def written(old: jax.Array, name: str) -> jax.Array:
+    def write(old: jax.Array, name: str) -> jax.Array:
       new = jnp.stack(
         [
           seen[f"block_{layer}/attention/{name}"]
@@ -148,14 +144,14 @@ class _Cached(NamedTuple):
       return put(old, new, past.length)
 
     return logits, Past(
-      written(past.key, "key"),
-      written(past.value, "value"),
+      write(past.key, "key"),
+      write(past.value, "value"),
       past.length + counts,
     )
 
 
-class _Anew(NamedTuple):
-  """Runs the decoder over all that was read, every time."""
+class _Uncached(NamedTuple):
+  """Runs the decoder over the whole text for every token."""
 
   decoder: Decoder
   edits: tuple[tuple[str, Edit], ...] = ()
@@ -167,7 +163,7 @@ class _Anew(NamedTuple):
 
   def read(self, params, state, tokens):
     text, lengths = state
-    # Past the end there is nothing to write: the last token is not read.
+    # Dropped at the end of the text, where the last token is never read.
     text = text.at[jnp.arange(len(text)), lengths].set(tokens, mode="drop")
     state = text, lengths + 1
     return self._logits(params, *state), state

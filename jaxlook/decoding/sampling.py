@@ -18,17 +18,18 @@ from jaxlook.models.sites import NO_EDITS, Edits
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """How the next token is drawn; the filters apply in the order given.
+  """How the next token is drawn; filters apply in the order of the fields.
 
   Attributes:
     temperature: divides the logits; 0 takes the most likely token.
-    top_k: keeps this many of the most likely tokens, and what ties with the
-      last of them; None for all.
-    top_p: keeps the fewest most likely tokens whose probabilities reach this
-      sum; 1 for all. Source: Holtzman et al. (2019), arXiv 1904.09751.
+    top_k: keeps this many of the most likely tokens, and tokens that tie with
+      the last of them; None for all.
+    top_p: keeps the smallest set of most likely tokens whose probabilities sum
+      to at least this; 1 for all. Source: Holtzman et al. (2019), arXiv
+      1904.09751.
 
   Raises:
-    SettingError: a field is out of range; the message names it.
+    SettingError: a field is out of range.
   """
 
   temperature: float = 1.0
@@ -36,7 +37,7 @@ class Sampling:
   top_p: float = 1.0
 
   def __post_init__(self):
-    """Refuses what is no temperature, count or probability."""
+    """Checks the ranges of the fields."""
     if not self.temperature >= 0.0:
       raise SettingError(
         "temperature", f"must be at least 0, not {self.temperature}"
@@ -51,13 +52,13 @@ GREEDY = Sampling(temperature=0.0)
 
 
 class Generated(NamedTuple):
-  """What was added to prompts.
+  """Tokens that were added to prompts.
 
   Attributes:
-    tokens: int32 [B, steps]; after a stop token there are only stop tokens.
-    log_probs: of each token under the model itself (temperature 1, nothing
-      filtered), nats, [B, steps]; 0 after a stop token.
-    lengths: tokens added, the stop token included, int32 [B].
+    tokens: int32 [B, steps]; after a stop token only stop tokens.
+    log_probs: log-probability of each token under the model (temperature 1, no
+      filters), nats, [B, steps]; 0 after a stop token.
+    lengths: number of tokens added, including the stop token, int32 [B].
   """
 
   tokens: jax.Array
@@ -82,40 +83,40 @@ def generate(
 
   Args:
     decoder: the model under any variant.
-    params: its parameters, of one seed; `jax.vmap` over them for several.
-    prompts: int [B, P]; shorter ones are padded at the end with anything.
+    params: parameters of one seed; use `jax.vmap` for several seeds.
+    prompts: int [B, P]; pad shorter ones at the end with any token.
     steps: tokens to add.
-    lengths: of the prompts, int [B], each 1..P; all of P by default.
+    lengths: lengths of the prompts, int [B], each 1..P; P by default.
     sampling: how a token is drawn.
     key: a PRNG key, consumed; needed unless the temperature is 0.
     stop: the token that ends a sequence; None for none.
-    cached: whether keys and values are kept, instead of being computed anew
-      for every token. Both give the same tokens but for ties in rounding.
-    edits: by site, what is done to activations [B, T, ...] while prompts are
-      read, T being P or more; positions from P on must stay as they are. What
-      is written sees what they have left in earlier positions. With edits
-      nothing is compiled here: call it under `jax.jit`. Not with `lengths`.
+    cached: whether to keep keys and values instead of computing them again for
+      every token. Both give the same tokens, except for ties in rounding.
+    edits: functions by site that change activations [B, T, ...] while prompts
+      are read, T >= P. They must not change positions P and later. Later
+      tokens see the changed activations. A call with edits is not compiled:
+      wrap it in `jax.jit`. Edits cannot be combined with `lengths`.
 
   Returns:
     The tokens with their log-probabilities.
 
   Raises:
-    ValueError: no key is given where one is needed, a variant that changes the
-      forward pass is to be cached, the stop token is none, prompts of several
-      lengths are to be edited, or as `jaxlook.decoding.cache.check`.
+    ValueError: a key is missing, `cached` is true for a variant that changes
+      the forward pass, `stop` is not a token, edits are combined with
+      `lengths`; see also `jaxlook.decoding.cache.check`.
   """
   cache.check(decoder.config, prompts, steps)
   check_stop(decoder, stop)
   if edits and lengths is not None:
-    # In a shorter prompt, what is written stands where edits act.
-    raise ValueError("edits need prompts of one length: give no lengths")
+    # In a shorter prompt, new tokens stand at positions that edits change.
+    raise ValueError("edits need prompts of one length; omit lengths")
   if key is None:
     if sampling.temperature > 0.0:
-      raise ValueError("key is needed to draw tokens")
+      raise ValueError("key must be given if temperature is above 0")
     key = jax.random.key(0)
   reader = cache.reader(decoder, cached, edits)
   lengths = full_lengths(prompts, lengths)
-  # Edits are other functions each time, so that no program would serve twice.
+  # Edits are new functions in every call; a compiled program is never reused.
   go = _generate if edits else _compiled
   return go(reader, sampling, steps, stop, params, prompts, lengths, key)
 
@@ -151,7 +152,7 @@ def _generate(
     return (logits, state, still), (token, log_prob, going)
 
   keys = jax.random.split(key, steps)
-  # The last token is drawn, not read.
+  # The last token is drawn but never read.
   (logits, _, going), rows = jax.lax.scan(
     body, (logits, state, going), keys[:-1]
   )
@@ -167,11 +168,11 @@ _compiled = jax.jit(_generate, static_argnums=(0, 1, 2, 3))
 
 
 def filtered(logits: jax.Array, sampling: Sampling) -> jax.Array:
-  """Log-probabilities of what may be drawn; -inf for what is filtered out.
+  """Returns log-probabilities after the filters; -inf for removed tokens.
 
   Args:
     logits: [..., V].
-    sampling: with a temperature above 0.
+    sampling: its temperature must be above 0.
 
   Returns:
     [..., V], normalised.
@@ -187,7 +188,7 @@ def filtered(logits: jax.Array, sampling: Sampling) -> jax.Array:
   if sampling.top_p < 1.0:
     shares = jax.nn.softmax(descending, axis=-1)
     before = jnp.cumsum(shares, axis=-1) - shares
-    # The most likely token has nothing before it, so one is always kept.
+    # `before` is 0 for the most likely token, so that one is always kept.
     least = jnp.min(
       jnp.where(before < sampling.top_p, descending, jnp.inf),
       axis=-1,
@@ -205,24 +206,26 @@ def _draw(key: jax.Array, logits: jax.Array, sampling: Sampling) -> jax.Array:
 
 
 def full_lengths(prompts: jax.Array, lengths: jax.Array | None) -> jax.Array:
-  """The lengths of prompts, int32 [B]: as given, or the width of all.
+  """Returns the lengths of prompts, int32 [B]; the width if none are given.
 
   Raises:
-    ValueError: one is out of range.
+    ValueError: a length is out of range.
   """
   if lengths is None:
     return jnp.full(prompts.shape[0], prompts.shape[1], jnp.int32)
   chex.assert_shape(lengths, prompts.shape[:1])
   width = prompts.shape[1]
-  # Traced lengths cannot be looked at.
+  # Traced lengths have no values to check.
   if not isinstance(lengths, Tracer):
     if np.min(lengths) < 1 or np.max(lengths) > width:
-      raise ValueError(f"lengths must lie in 1..{width}: {np.asarray(lengths)}")
+      raise ValueError(
+        f"lengths must lie in 1..{width}, not {np.asarray(lengths)}"
+      )
   return jnp.asarray(lengths, jnp.int32)
 
 
 def check_stop(decoder: Decoder, stop: int | None) -> None:
-  """Refuses a stop token that is no token."""
+  """Raises ValueError if `stop` is not a token."""
   size = decoder.config.vocab_size or 0
   if stop is not None and not 0 <= stop < size:
     raise ValueError(f"stop must lie in 0..{size - 1}, not {stop}")

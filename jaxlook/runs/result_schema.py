@@ -28,7 +28,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from jaxlook.stats.intervals import Verdict
+from jaxlook.stats.claims import Verdict
 
 STATUSES = ("done", "diverged")
 

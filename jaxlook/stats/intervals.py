@@ -1,10 +1,9 @@
-"""Honest intervals over seeds: means, paired differences, verdicts, claims.
+"""Intervals over seeds: means and paired differences.
 
-A seed is the unit of replication: every number here is a spread over seeds,
-never over tokens or sequences. Arms share init and data order seed by seed,
-so they are compared by paired differences; there is no unpaired comparison.
-Diverged seeds are dropped in pairs, and `n` says how many are left. A verdict
-comes from an interval and a range: `Claim` cannot be given one by hand.
+A seed is the unit of replication: every interval is over seeds, never over
+tokens or sequences. For each seed, arms share the init and the data order, so
+they are compared by paired differences; there is no unpaired comparison. A
+seed that diverged in one arm is dropped from both, and `n` counts the rest.
 
 Sources: Student (1908) for the t interval; Efron (1987), "Better bootstrap
 confidence intervals", JASA 82, for BCa; Hedges (1981), J. Educ. Stat. 6, for
@@ -15,30 +14,28 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.special
 import scipy.stats
 from numpy.typing import ArrayLike
 
-Verdict = Literal["supported", "contradicted", "inconclusive"]
-
 BOOTSTRAP_SEED = 0
-"""The seed of the bootstrap wherever none is given."""
+"""The default seed of the bootstrap."""
 
 BOOTSTRAP_RESAMPLES = 9999
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-  """An estimate with its 95% interval, and what it was paired with.
+  """An estimate with its 95% interval.
 
   Attributes:
     estimate: the point estimate, in the unit of the values.
     ci95: lower and upper end of the 95% interval, same unit.
-    n: the number of seeds behind it.
-    pairing: "unpaired", or what was held equal, as in "paired by seed".
+    n: the number of seeds.
+    pairing: "unpaired", or how values were paired, such as "paired by seed".
   """
 
   estimate: float
@@ -51,20 +48,19 @@ class Interval:
 class Comparison(Interval):
   """A paired difference a - b over seeds; `ci95` is its t interval.
 
-  With no spread at all (every seed has the same difference) the limits for
-  sd -> 0 are given: both intervals collapse onto the estimate, `d_z` and
-  `effect_size` are 0 or signed infinity, and `p_value` is 1 for a zero and 0
-  for a non-zero difference. That says no spread was seen in n seeds; it is
-  right for an identity and too sure for anything else.
+  If every seed has the same difference, the values are the limits for sd -> 0:
+  both intervals have width 0, `d_z` and `effect_size` are 0 or signed infinity,
+  and `p_value` is 1 for a zero and 0 for a non-zero difference. This is right
+  for an identity. For other quantities it is overconfident: n seeds merely
+  showed no spread.
 
   Attributes:
-    bootstrap95: 95% bootstrap interval of the mean difference: BCa where that
-      is defined, else percentile. With fewer than about ten seeds it is
-      narrower than it should be; `ci95` is the one to quote.
+    bootstrap95: 95% bootstrap interval of the mean difference: BCa if defined,
+      else percentile. Below about ten seeds it is too narrow; quote `ci95`.
     d_z: Cohen's d_z, mean / sd of the paired differences; no unit.
-    effect_size: d_z times Hedges' correction J(n - 1), which takes out d_z's
-      small-sample bias (0.80 at n = 5). It is NaN at n = 2, where no unbiased
-      value exists.
+    effect_size: d_z times Hedges' correction J(n - 1), which removes d_z's
+      small-sample bias (0.80 at n = 5); NaN at n = 2, where no unbiased value
+      exists.
     p_value: two-sided paired t test of a mean difference of zero.
   """
 
@@ -74,53 +70,15 @@ class Comparison(Interval):
   p_value: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Claim:
-  """One statement with its evidence; see `claim`, which builds it.
-
-  The verdict is worked out from `ci95` and the range [low, high] that the
-  statement names: it is no argument, and the range is not kept.
-
-  Attributes:
-    id: short name, unique in a result.
-    statement: what is claimed, in words that name the range.
-    source: where the claim comes from.
-    estimate: point estimate, in `unit`.
-    unit: the unit of `estimate` and `ci95`.
-    ci95: 95% interval of the estimate.
-    n: the number of seeds.
-    verdict: "supported", "contradicted" or "inconclusive".
-  """
-
-  id: str
-  statement: str
-  source: str
-  estimate: float
-  unit: str
-  ci95: tuple[float, float]
-  n: int
-  verdict: Verdict = dataclasses.field(init=False)
-  low: dataclasses.InitVar[float]
-  high: dataclasses.InitVar[float]
-
-  def __post_init__(self, low: float, high: float):
-    """Works the verdict out, which the frozen class then keeps."""
-    object.__setattr__(self, "verdict", verdict(self.ci95, low, high))
-
-  def as_json(self) -> dict[str, Any]:
-    """Returns the `claims` entry of result.json; cannot raise."""
-    return {**dataclasses.asdict(self), "ci95": list(self.ci95)}
-
-
 def mean_interval(values: ArrayLike, *, pairing: str = "unpaired") -> Interval:
   """Returns the mean over seeds with its 95% t interval.
 
   Args:
-    values: [n] one finite number per seed: drop diverged seeds, and say so.
-    pairing: what the values were paired with, if they are differences.
+    values: [n] one finite number per seed; drop diverged seeds first.
+    pairing: how the values were paired, if they are differences.
 
   Returns:
-    The interval; of width zero where all values are equal.
+    The interval; its width is zero if all values are equal.
 
   Raises:
     ValueError: values are not one-dimensional, fewer than 2, or not finite.
@@ -128,15 +86,15 @@ def mean_interval(values: ArrayLike, *, pairing: str = "unpaired") -> Interval:
   by_seed = np.asarray(values, dtype=np.float64)
   if by_seed.ndim != 1:
     raise ValueError(
-      f"values must be one number per seed, got shape {by_seed.shape}"
+      f"values must be one number per seed, not of shape {by_seed.shape}"
     )
   if len(by_seed) < 2:
-    raise ValueError(f"an interval needs at least 2 seeds, got {len(by_seed)}")
+    raise ValueError(f"values must cover at least 2 seeds, not {len(by_seed)}")
   bad = np.count_nonzero(~np.isfinite(by_seed))
   if bad:
     raise ValueError(
-      f"{bad} of {len(by_seed)} values are not finite: drop diverged seeds"
-      " first"
+      f"values has {bad} of {len(by_seed)} numbers that are not finite; drop"
+      " diverged seeds first"
     )
   mean, _, ci95 = _t_summary(by_seed)
   return Interval(mean, ci95, len(by_seed), pairing)
@@ -147,8 +105,8 @@ def paired_by_seed(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the values of the seeds that are finite in both arms.
 
-  A seed that diverged in one arm is dropped from both, so that what is left
-  are pairs with the same init and the same data order. Cannot raise.
+  A seed that diverged in one arm is dropped from both, so the rest are pairs
+  with the same init and data order. Cannot raise.
 
   Args:
     a: value by seed of the first arm; NaN or infinite where it diverged.
@@ -174,7 +132,7 @@ def compare(
   *,
   rng: int | np.random.Generator = BOOTSTRAP_SEED,
 ) -> Comparison:
-  """Compares two arms by the differences a - b of the seeds they share.
+  """Compares two arms by the differences a - b over the seeds they share.
 
   Args:
     a: value by seed of the first arm; NaN or infinite where it diverged.
@@ -183,8 +141,8 @@ def compare(
       interval.
 
   Returns:
-    The comparison, "paired by seed", over the seeds finite in both.
-    `Comparison` says what it holds where there is no spread.
+    The comparison, "paired by seed", over the seeds finite in both. See
+    `Comparison` for the values if there is no spread.
 
   Raises:
     ValueError: fewer than 2 seeds are finite in both arms.
@@ -192,7 +150,7 @@ def compare(
   first, second = paired_by_seed(a, b)
   if len(first) < 2:
     raise ValueError(
-      "a comparison needs at least 2 seeds finite in both arms, got"
+      "a and b must share at least 2 seeds that are finite in both, not"
       f" {len(first)}"
     )
   differences = first - second
@@ -221,107 +179,30 @@ def compare(
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
   """Returns Holm's step-down adjusted p-values, in the order given.
 
-  Rejecting where the adjusted value is at most alpha keeps the chance of any
-  false rejection in the family below alpha, whatever the dependence.
+  If you reject where the adjusted value is at most alpha, the probability of
+  any false rejection in the family is at most alpha, under any dependence.
 
   Args:
     p_values: [m] p-values of one family; m may be 0.
 
   Returns:
-    [m] float64 adjusted values, at most 1, in the same ranking as before.
+    [m] float64 adjusted values, at most 1, in the order of `p_values`.
 
   Raises:
     ValueError: the values are not one-dimensional, or not within [0, 1].
   """
   p = np.asarray(p_values, dtype=np.float64)
   if p.ndim != 1:
-    raise ValueError(f"p-values must be one-dimensional, got shape {p.shape}")
-  # Written so that NaN fails the comparison too.
+    raise ValueError(f"p_values must be one-dimensional, not {p.shape}")
+  # NaN must fail this comparison, too.
   outside = p[~((p >= 0.0) & (p <= 1.0))]
   if outside.size:
-    raise ValueError(f"p-values must lie in [0, 1], got {outside[0]}")
+    raise ValueError(f"p_values must lie in [0, 1], not {outside[0]}")
   order = np.argsort(p, kind="stable")
   steps = p[order] * np.arange(len(p), 0, -1)
   adjusted = np.empty_like(p)
   adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
   return adjusted
-
-
-def verdict(
-  ci95: tuple[float, float], low: float = -math.inf, high: float = math.inf
-) -> Verdict:
-  """Judges the statement "the quantity lies in [low, high]" by an interval.
-
-  The range includes its ends. For a strict statement such as "greater than
-  zero" pass `low=math.nextafter(0.0, 1.0)`, else an interval that has
-  collapsed onto zero supports it.
-
-  Args:
-    ci95: lower and upper end of the interval.
-    low: smallest value that agrees with the statement.
-    high: largest value that agrees with the statement.
-
-  Returns:
-    "supported" when the whole interval lies in the range, "contradicted" when
-    none of it does, else "inconclusive"; a non-finite interval always is.
-
-  Raises:
-    ValueError: the range is empty or NaN, or the interval's ends are swapped.
-  """
-  if not low <= high:
-    raise ValueError(f"the range [{low}, {high}] holds no number")
-  lower, upper = ci95
-  if not (math.isfinite(lower) and math.isfinite(upper)):
-    return "inconclusive"
-  if lower > upper:
-    raise ValueError(f"the interval [{lower}, {upper}] has its ends swapped")
-  if low <= lower and upper <= high:
-    return "supported"
-  if upper < low or lower > high:
-    return "contradicted"
-  return "inconclusive"
-
-
-def claim(
-  id: str,
-  statement: str,
-  source: str,
-  unit: str,
-  interval: Interval,
-  *,
-  low: float = -math.inf,
-  high: float = math.inf,
-) -> Claim:
-  """Builds a claim whose verdict follows from the interval.
-
-  Args:
-    id: short name, unique in a result.
-    statement: what is claimed; it should name the range.
-    source: where the claim comes from, as in "Wu et al. (2024), Sec. 4".
-    unit: the unit of the quantity, as in "nats/token".
-    interval: the evidence: any `Interval` or `Comparison`.
-    low: smallest value that agrees with the statement.
-    high: largest value that agrees with the statement.
-
-  Returns:
-    The claim, with the verdict of `verdict(interval.ci95, low, high)`.
-
-  Raises:
-    ValueError: no bound is given, or `verdict` refuses them.
-  """
-  if low == -math.inf and high == math.inf:
-    raise ValueError(f"claim {id!r} needs a bound: give low, high or both")
-  return Claim(
-    id=id,
-    statement=statement,
-    source=source,
-    estimate=interval.estimate,
-    unit=unit,
-    ci95=interval.ci95,
-    n=interval.n,
-    low=low,
-    high=high,
-  )
 
 
 def comparison_table(
@@ -331,7 +212,7 @@ def comparison_table(
 
   Args:
     comparisons: by name, in the order of the rows. The table is the family
-      that Holm's method corrects for, so put in all that were looked at.
+      that Holm's method corrects for, so include every comparison made.
 
   Returns:
     Rows with the keys name, those of `Comparison`, and p_holm.
@@ -351,8 +232,8 @@ def _t_summary(
 ) -> tuple[float, float, tuple[float, float]]:
   """Returns mean, sd (n - 1 in the denominator) and the 95% t interval."""
   if np.all(values == values[0]):
-    # The mean of equal numbers may round away from them and leave a spread
-    # of 1e-17, which would look like a finite effect size.
+    # The mean of equal numbers may differ from them by rounding; a spread of
+    # 1e-17 would look like a finite effect size.
     mean = float(values[0])
     return mean, 0.0, (mean, mean)
   n = len(values)
@@ -374,10 +255,10 @@ def _hedges_correction(degrees_of_freedom: int) -> float:
 def _bootstrap95(
   differences: np.ndarray, rng: int | np.random.Generator
 ) -> tuple[float, float]:
-  """Returns the BCa interval of the mean, or the percentile one."""
+  """Returns the BCa interval of the mean, or the percentile interval."""
   with warnings.catch_warnings(), np.errstate(all="ignore"):
-    # BCa's acceleration is 0 / 0 for differences equal to within rounding, or
-    # so small that their cubes vanish: scipy warns and returns NaN.
+    # BCa's acceleration is 0 / 0 if differences are equal up to rounding, or so
+    # small that their cubes are 0; scipy then warns and returns NaN.
     warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
     result = scipy.stats.bootstrap(
       (differences,),

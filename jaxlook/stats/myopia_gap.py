@@ -1,10 +1,11 @@
-"""What an ablation says: gaps between variants, paired by seed, and claims.
+"""The myopia gap: differences between variants, paired by seed, and claims.
 
-The ladder of an ablation runs from ordinary training down to no attention:
+The ladder is a list of variants from ordinary training to no attention:
 `causal`, `myopic/residual`, `myopic/kv`, `self_only`. The myopia gap
-loss(myopic/kv) - loss(causal) splits at `myopic/residual` into an upstream
-part, lost when later positions cannot ask for features in the residual stream,
-and a projection part, lost when they cannot ask W_K and W_V either.
+loss(myopic/kv) - loss(causal) is the sum of two parts. The upstream part,
+loss(myopic/residual) - loss(causal), is lost when later losses send no gradient
+into the residual stream at earlier positions. The projection part is lost when
+they send none to W_K and W_V at earlier positions either.
 """
 
 import itertools
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxlook.stats import intervals
+from jaxlook.stats.claims import Claim, claim
 
 CAUSAL = "causal"
 RESIDUAL = "myopic/residual"
@@ -31,7 +33,7 @@ Values = Mapping[int, float]
 
 
 def source_of(stop: str, published: str) -> str:
-  """Where a claim comes from: the published runs cut at `residual` only."""
+  """Returns a claim's source; published runs exist for `residual` only."""
   if stop == "residual":
     return published
   return "jaxlook's own; the published runs cut at the residual stream"
@@ -40,15 +42,15 @@ def source_of(stop: str, published: str) -> str:
 def by_variant(
   cells: Sequence[Mapping[str, Any]], metric: str, setting: str = ""
 ) -> dict[str, dict[int, float]]:
-  """The values of one metric by variant and seed, of the cells that are done.
+  """Returns one metric by variant and seed, from the cells that are done.
 
   Args:
     cells: `cells` of a result.
     metric: the metric's name.
-    setting: the setting to take the cells of; empty where there is but one.
+    setting: the setting whose cells to use; empty if there is only one.
 
   Returns:
-    {variant: {seed: value}}; a variant whose seeds all diverged is empty.
+    {variant: {seed: value}}; empty for a variant whose seeds all diverged.
   """
   values: dict[str, dict[int, float]] = {}
   for cell in cells:
@@ -62,11 +64,11 @@ def by_variant(
 def diverged(
   cells: Sequence[Mapping[str, Any]], setting: str = ""
 ) -> dict[str, list[int]]:
-  """The seeds that diverged, by variant.
+  """Returns the seeds that diverged, by variant.
 
   Args:
     cells: `cells` of a result.
-    setting: as of `by_variant`.
+    setting: see `by_variant`.
   """
   lost: dict[str, list[int]] = {}
   for cell in cells:
@@ -80,22 +82,22 @@ def diverged(
 def differences(
   values: Mapping[str, Values],
 ) -> dict[str, intervals.Comparison]:
-  """Paired differences between the variants of the ladder.
+  """Compares the variants, paired by seed.
 
   Args:
     values: a loss by variant and seed.
 
   Returns:
-    By a name that says what is subtracted: every step down the ladder, and the
-    whole gap; then every other variant against `causal`. Pairs with fewer than
-    two seeds in common are left out.
+    The differences by a name that says what is subtracted: every step of the
+    ladder and the whole gap, then every other variant minus `causal`. Pairs
+    with fewer than two seeds in common are left out.
   """
   pairs = [
     *itertools.pairwise(LADDER),
     (CAUSAL, KV),
     *((CAUSAL, v) for v in values if v not in LADDER),
   ]
-  found = {}
+  result = {}
   for low, high in pairs:
     if low not in values or high not in values:
       continue
@@ -104,45 +106,45 @@ def differences(
     name = f"{high} - {low}"
     if part := PARTS.get((high, low)):
       name += f" ({part})"
-    found[name] = intervals.compare(values[high], values[low])
-  return found
+    result[name] = intervals.compare(values[high], values[low])
+  return result
 
 
 def ladder_claims(
   values: Mapping[str, Values], unit: str, source: str, setting: str = ""
-) -> list[intervals.Claim]:
-  """The order of the ladder and the size of the gap, as claims.
+) -> list[Claim]:
+  """Claims the order of the ladder and the sign of the gap.
 
   Args:
     values: a loss by variant and seed.
     unit: its unit.
-    source: where the step from causal to myopic/residual is claimed, which is
-      the published cut; the other steps are jaxlook's own.
-    setting: put before the claims' ids where there are several settings.
+    source: the source of the step from causal to myopic/residual, which is the
+      published cut; the other steps are jaxlook's own.
+    setting: prefix of the claims' ids if there are several settings.
 
   Returns:
-    One claim for every step of the ladder and for the gap that both ends were
-    trained for with at least two seeds in common.
+    One claim for each step of the ladder and for the gap, if both variants
+    have at least two seeds in common.
   """
-  tiny = float(np.nextafter(0.0, 1.0))
+  above_0 = float(np.nextafter(0.0, 1.0))
   ours = "jaxlook's own; the published runs have no such arm"
-  wanted = (
-    (RESIDUAL, CAUSAL, "upstream", tiny, "is lower than", source),
-    (KV, RESIDUAL, "projection", tiny, "is lower than", ours),
-    (KV, CAUSAL, "gap", tiny, "is lower than", ours),
+  steps = (
+    (RESIDUAL, CAUSAL, "upstream", above_0, "is lower than", source),
+    (KV, RESIDUAL, "projection", above_0, "is lower than", ours),
+    (KV, CAUSAL, "gap", above_0, "is lower than", ours),
     (SELF_ONLY, KV, "floor", 0.0, "is at most", ours),
   )
   claims = []
-  for high, low, name, bound, relation, claimed in wanted:
+  for high, low, name, bound, relation, claim_source in steps:
     shared = values.get(high, {}).keys() & values.get(low, {}).keys()
     if len(shared) < 2:
       continue
     claims.append(
-      intervals.claim(
+      claim(
         "/".join(part for part in (setting, name) if part),
         f"the loss of {low} {relation} that of {high}; the estimate is"
         f" {high} minus {low}, paired by seed",
-        claimed,
+        claim_source,
         unit,
         intervals.compare(values[high], values[low]),
         low=bound,
@@ -152,13 +154,13 @@ def ladder_claims(
 
 
 def disjoint(values: Mapping[str, Values]) -> str:
-  """Whether the 95% intervals of the ladder's first three arms are disjoint.
+  """Says whether the intervals of the ladder's first three arms are disjoint.
 
   Args:
     values: a loss by variant and seed.
 
   Returns:
-    A sentence for the report; empty where an arm has fewer than two seeds.
+    A sentence for the report; empty if an arm has fewer than two seeds.
   """
   arms = LADDER[:3]
   if any(len(values.get(arm, {})) < 2 for arm in arms):

@@ -1,4 +1,4 @@
-"""Beam search against an enumeration of all sentences."""
+"""Beam search equals an enumeration of all sentences."""
 
 import functools
 import itertools
@@ -25,11 +25,11 @@ def _params():
 
 
 @functools.cache
-def _enumerated(stop, penalty):
-  """All sentences of each prompt as (score, tokens, log-probability)."""
+def _all_sentences(stop, penalty):
+  """Lists each prompt's (score, tokens, log-probability, length), sorted."""
   apply = jax.jit(lambda text: models.apply(Decoder(CONFIG), _params(), text))
   every = np.array(list(itertools.product(range(VOCAB), repeat=STEPS)))
-  found = []
+  result = []
   for row, length in enumerate(LENGTHS):
     prompt = np.tile(PROMPTS[row, :length], (len(every), 1))
     text = np.concatenate([prompt, every], axis=1)
@@ -44,18 +44,18 @@ def _enumerated(stop, penalty):
       fill = [stop] * (STEPS - end)
       shown = (*tokens[:end].tolist(), *fill)
       sentences[shown] = float(total) / end**penalty, shown, float(total), end
-    found.append(sorted(sentences.values(), reverse=True))
-  return found
+    result.append(sorted(sentences.values(), reverse=True))
+  return result
 
 
 class BeamTest(base.Float64TestCase):
   @parameterized.parameters(
     (None, 0.0, True), (STOP, 0.0, True), (STOP, 1.0, True), (STOP, 1.0, False)
   )
-  def test_wide_enough_it_is_exact(self, stop, penalty, cached):
-    """All sentences in order, each with its score, from a full-width beam."""
+  def test_full_width_is_an_exhaustive_search(self, stop, penalty, cached):
+    """A full-width beam returns all sentences in order, with their scores."""
     width = VOCAB**STEPS
-    found = decoding.beam_search(
+    beams = decoding.beam_search(
       Decoder(CONFIG, "myopic"),
       _params(),
       PROMPTS,
@@ -66,23 +66,23 @@ class BeamTest(base.Float64TestCase):
       length_penalty=penalty,
       cached=cached,
     )
-    for row, wanted in enumerate(_enumerated(stop, penalty)):
-      count = len(wanted)
-      scores, tokens, log_probs, lengths = zip(*wanted, strict=True)
-      np.testing.assert_allclose(found.scores[row, :count], scores, atol=1e-9)
+    for row, expected in enumerate(_all_sentences(stop, penalty)):
+      count = len(expected)
+      scores, tokens, log_probs, lengths = zip(*expected, strict=True)
+      np.testing.assert_allclose(beams.scores[row, :count], scores, atol=1e-9)
       self.assertEqual(
-        [tuple(each) for each in found.tokens[row, :count].tolist()],
+        [tuple(each) for each in beams.tokens[row, :count].tolist()],
         list(tokens),
       )
       np.testing.assert_allclose(
-        found.log_probs[row, :count], log_probs, atol=1e-9
+        beams.log_probs[row, :count], log_probs, atol=1e-9
       )
-      self.assertEqual(found.lengths[row, :count].tolist(), list(lengths))
-      # There are no more sentences than there are.
-      np.testing.assert_array_equal(found.scores[row, count:], -np.inf)
+      self.assertEqual(beams.lengths[row, :count].tolist(), list(lengths))
+      # Beams beyond the number of sentences stay empty.
+      np.testing.assert_array_equal(beams.scores[row, count:], -np.inf)
 
-  def test_narrow(self):
-    """Width 1 is greedy; scores rise with the width; nothing is invented."""
+  def test_narrow_beams(self):
+    """Width 1 is greedy, full width finds the best, width 3 scores right."""
     run = functools.partial(
       decoding.beam_search, Decoder(CONFIG), _params(), PROMPTS, STEPS
     )
@@ -96,14 +96,14 @@ class BeamTest(base.Float64TestCase):
     )
     np.testing.assert_allclose(decoding.beam_gain(one, greedy), 0.0, atol=1e-9)
     full = run(width=VOCAB**STEPS, lengths=LENGTHS)
-    best = np.array([each[0][0] for each in _enumerated(None, 0.0)])
+    best = np.array([each[0][0] for each in _all_sentences(None, 0.0)])
     np.testing.assert_allclose(
       decoding.beam_gain(full, greedy),
       best - greedy.log_probs.sum(1),
       atol=1e-9,
     )
     three = run(width=3, lengths=LENGTHS)
-    for row, every in enumerate(_enumerated(None, 0.0)):
+    for row, every in enumerate(_all_sentences(None, 0.0)):
       scores = {tokens: score for score, tokens, *_ in every}
       for beam in range(3):
         tokens = tuple(three.tokens[row, beam].tolist())
@@ -111,23 +111,23 @@ class BeamTest(base.Float64TestCase):
           three.scores[row, beam], scores[tokens], atol=1e-9
         )
 
-  def test_seeds(self):
-    """The models of several seeds search side by side as each alone."""
+  def test_vmap_over_seeds_is_a_loop(self):
+    """Beam search over several seeds equals one search per seed."""
     both = [perturbed_init(CONFIG, 5), perturbed_init(CONFIG, 7)]
     run = lambda params: decoding.beam_search(  # noqa: E731
       Decoder(CONFIG), params, PROMPTS, STEPS, width=3, stop=STOP
     )
-    together = jax.vmap(run)(jax.tree.map(lambda *x: jnp.stack(x), *both))
+    all_seeds = jax.vmap(run)(jax.tree.map(lambda *x: jnp.stack(x), *both))
     for e, params in enumerate(both):
-      np.testing.assert_array_equal(together.tokens[e], run(params).tokens)
+      np.testing.assert_array_equal(all_seeds.tokens[e], run(params).tokens)
 
   @parameterized.parameters(
     ({"width": 0}, "width must be at least 1, not 0"),
     ({"width": 2, "length_penalty": -1.0}, "length_penalty must be at least 0"),
     ({"width": 2, "stop": 3}, "stop must lie in 0..2, not 3"),
   )
-  def test_refuses(self, given, message):
-    """Bad settings are refused by name."""
+  def test_bad_settings_are_refused(self, given, message):
+    """The error names the setting."""
     with self.assertRaisesRegex(ValueError, message):
       decoding.beam_search(Decoder(CONFIG), _params(), PROMPTS, STEPS, **given)
 

@@ -1,4 +1,4 @@
-"""Tokens with a cache are those without; filters keep what they say."""
+"""Tokens are the same with and without a cache; filters work by hand."""
 
 import functools
 
@@ -26,7 +26,7 @@ def _params(config=CONFIG):
 
 
 def _by_hand(config, row, prompt):
-  """Greedy continuation by running the model on everything each time."""
+  """Continues greedily; runs the model on the whole text for every token."""
   text, log_probs = [int(t) for t in prompt], []
   for _ in range(STEPS):
     padded = jnp.array([text + [0] * (config.max_length - len(text))])
@@ -44,8 +44,8 @@ def _apply(config, params, tokens):
 class GenerateTest(base.Float64TestCase):
   @parameterized.parameters((CONFIG, True), (ROTARY, True), (CONFIG, False))
   def test_greedy(self, config, cached):
-    """Prompts of three lengths, as each is continued alone, by hand."""
-    found = decoding.generate(
+    """Prompts of three lengths give the same tokens as each prompt alone."""
+    result = decoding.generate(
       Decoder(config, "myopic"),
       _params(config),
       PROMPTS,
@@ -55,28 +55,30 @@ class GenerateTest(base.Float64TestCase):
     )
     for row, length in enumerate(LENGTHS):
       tokens, log_probs = _by_hand(config, row, PROMPTS[row, :length])
-      self.assertEqual(found.tokens[row].tolist(), tokens)
-      np.testing.assert_allclose(found.log_probs[row], log_probs, atol=1e-10)
-    np.testing.assert_array_equal(found.lengths, STEPS)
+      self.assertEqual(result.tokens[row].tolist(), tokens)
+      np.testing.assert_allclose(result.log_probs[row], log_probs, atol=1e-10)
+    np.testing.assert_array_equal(result.lengths, STEPS)
 
   @parameterized.parameters((True, None), (False, None), (True, (5, 3)))
   def test_logits(self, cached, barrier):
-    """Read one by one, tokens give the logits of the whole sequence."""
+    """Tokens read one by one give the logits of the whole sequence."""
     tokens = jax.random.randint(jax.random.key(0), (3, 9), 0, 5)
     decoder = Decoder(CONFIG, barrier=barrier)
-    wanted = jax.jit(models.apply, static_argnums=0)(decoder, _params(), tokens)
+    expected = jax.jit(models.apply, static_argnums=0)(
+      decoder, _params(), tokens
+    )
     reader = cache.reader(decoder, cached)
     twos = jnp.full(3, 2)
     start = jax.jit(reader.start, static_argnums=3)
     read = jax.jit(reader.read)
     logits, state = start(_params(), tokens[:, :3], twos, 7)
-    self.assert_close(logits, wanted[:, 1])
+    self.assert_close(logits, expected[:, 1])
     for at in range(2, 9):
       logits, state = read(_params(), state, tokens[:, at])
-      self.assert_close(logits, wanted[:, at])
+      self.assert_close(logits, expected[:, at])
 
   def test_draws(self):
-    """A key draws the same tokens with a cache and without; another, others."""
+    """A key draws the same tokens with a cache and without."""
     settings = {
       "sampling": Sampling(temperature=1.5),
       "key": jax.random.key(3),
@@ -85,14 +87,14 @@ class GenerateTest(base.Float64TestCase):
     run = functools.partial(
       decoding.generate, Decoder(CONFIG), _params(), PROMPTS, STEPS
     )
-    cached, anew = (run(**settings, cached=c) for c in (True, False))
-    np.testing.assert_array_equal(cached.tokens, anew.tokens)
+    cached, uncached = (run(**settings, cached=c) for c in (True, False))
+    np.testing.assert_array_equal(cached.tokens, uncached.tokens)
     other = run(**settings | {"key": jax.random.key(4)})
     self.assertTrue(np.any(other.tokens != cached.tokens))
 
   @parameterized.parameters(GREEDY, Sampling(0.5))
   def test_edits_of_prompts(self, how):
-    """The streams of other prompts bring what those would be continued by."""
+    """With another prompt's residual stream, the continuation is that one's."""
     params, prompts = _params(), PROMPTS
     table = params["position_embedding"][None, :4]
     stream = params["token_embedding"]["embedding"][prompts] + table
@@ -112,68 +114,68 @@ class GenerateTest(base.Float64TestCase):
         edits={"block_0/residual": change},
       )
 
-    plain, wanted = (
+    plain, expected = (
       decoding.generate(
         *(Decoder(CONFIG), params, each, STEPS), sampling=how, key=key
       )
       for each in (prompts, others)
     )
-    self.assertTrue(np.any(plain.tokens != wanted.tokens))
+    self.assertTrue(np.any(plain.tokens != expected.tokens))
     for cached in (True, False):
-      found = edited(cached)
-      np.testing.assert_array_equal(found.tokens, wanted.tokens)
-      self.assert_close(found.log_probs, wanted.log_probs)
+      result = edited(cached)
+      np.testing.assert_array_equal(result.tokens, expected.tokens)
+      self.assert_close(result.log_probs, expected.log_probs)
 
   def test_stop(self):
-    """After the stop token nothing is added, and nothing is counted."""
+    """After the stop token nothing is counted, and log-probabilities are 0."""
     plain = decoding.generate(Decoder(CONFIG), _params(), PROMPTS, STEPS)
     stop = int(plain.tokens[0, 1])
-    found = decoding.generate(
+    result = decoding.generate(
       Decoder(CONFIG), _params(), PROMPTS, STEPS, stop=stop
     )
-    for row, wanted in enumerate(plain.tokens.tolist()):
-      end = wanted.index(stop) + 1 if stop in wanted else STEPS
-      self.assertEqual(found.lengths[row], end)
-      self.assertEqual(found.tokens[row, :end].tolist(), wanted[:end])
-      self.assertEqual(set(found.tokens[row, end:].tolist()) - {stop}, set())
-      np.testing.assert_array_equal(found.log_probs[row, end:], 0.0)
+    for row, expected in enumerate(plain.tokens.tolist()):
+      end = expected.index(stop) + 1 if stop in expected else STEPS
+      self.assertEqual(result.lengths[row], end)
+      self.assertEqual(result.tokens[row, :end].tolist(), expected[:end])
+      self.assertEqual(set(result.tokens[row, end:].tolist()) - {stop}, set())
+      np.testing.assert_array_equal(result.log_probs[row, end:], 0.0)
 
-  def test_seeds(self):
-    """The models of several seeds decode side by side as each alone."""
+  def test_vmap_over_seeds_is_a_loop(self):
+    """Decoding several seeds equals decoding each seed alone."""
     both = [perturbed_init(CONFIG, 5), perturbed_init(CONFIG, 7)]
     run = lambda params: decoding.generate(  # noqa: E731
       Decoder(CONFIG), params, PROMPTS, STEPS
     )
-    together = jax.vmap(run)(jax.tree.map(lambda *x: jnp.stack(x), *both))
+    all_seeds = jax.vmap(run)(jax.tree.map(lambda *x: jnp.stack(x), *both))
     for e, params in enumerate(both):
-      np.testing.assert_array_equal(together.tokens[e], run(params).tokens)
+      np.testing.assert_array_equal(all_seeds.tokens[e], run(params).tokens)
 
   @parameterized.parameters(
     ({"steps": 0}, "steps must be at least 1, not 0"),
-    ({"steps": 7}, "prompts of 4 and 7 steps exceed max_length=9"),
+    ({"steps": 7}, "prompts of 4 tokens and 7 steps exceed max_length=9"),
     ({"stop": 5}, "stop must lie in 0..4, not 5"),
     ({"lengths": jnp.array([4, 0, 1])}, "lengths must lie in 1..4"),
-    ({"sampling": Sampling()}, "key is needed"),
+    ({"sampling": Sampling()}, "key must be given"),
     (
       {"lengths": LENGTHS, "edits": {"block_0/residual": jnp.zeros_like}},
       "edits need prompts of one length",
     ),
     ({"decoder": Decoder(CONFIG, "window:2")}, "'window:2' changes the forw"),
-    ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P. and not em"),
+    ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P., not empty"),
   )
   def test_refuses(self, changes, message):
-    """What cannot be decoded is refused by name."""
+    """The error names the bad argument."""
     given = {"decoder": Decoder(CONFIG), "prompts": PROMPTS, "steps": STEPS}
     with self.assertRaisesRegex(ValueError, message):
       decoding.generate(params=_params(), **given | changes)
 
-  def test_window_without_a_cache(self):
-    """A variant with a forward pass of its own is decoded as it is."""
+  def test_a_forward_changing_variant_without_a_cache(self):
+    """`window:0` decodes under its own forward pass."""
     run = functools.partial(
       decoding.generate, params=_params(), prompts=PROMPTS, steps=STEPS
     )
     narrow = run(Decoder(CONFIG, "window:0"), cached=False)
-    # Seeing itself only, a token is always followed by the same one.
+    # Each token sees only itself, so equal tokens have equal successors.
     for row in narrow.tokens.tolist():
       follows = dict(zip(row, row[1:], strict=False))
       self.assertEqual([follows[t] for t in row[:-1]], row[1:])
@@ -181,7 +183,7 @@ class GenerateTest(base.Float64TestCase):
 
 class FilterTest(base.Float64TestCase):
   def test_temperature_top_k_and_top_p(self):
-    """By hand: of 8, 4, 2, 1, 1 parts in 16."""
+    """Filters keep the right tokens of probabilities 8, 4, 2, 1, 1 in 16."""
     logits = jnp.log(jnp.array([1.0, 8.0, 2.0, 4.0, 1.0]))
     for setting, kept in (
       (Sampling(), [1, 8, 2, 4, 1]),
@@ -190,15 +192,15 @@ class FilterTest(base.Float64TestCase):
       (Sampling(top_p=0.49), [0, 8, 0, 0, 0]),
       (Sampling(top_p=0.51), [0, 8, 0, 4, 0]),
       (Sampling(top_p=0.8), [0, 8, 2, 4, 0]),
-      # Of the three kept, 8 and 4 are 12 parts in 14.
+      # top_k keeps 8, 4 and 2; of these, 8 and 4 have probability 12 / 14.
       (Sampling(top_k=3, top_p=0.8), [0, 8, 0, 4, 0]),
       (Sampling(temperature=0.5), [1, 64, 4, 16, 1]),
     ):
-      found = jnp.exp(sampling.filtered(logits, setting))
-      self.assert_close(found, np.array(kept) / np.sum(kept))
+      result = jnp.exp(sampling.filtered(logits, setting))
+      self.assert_close(result, np.array(kept) / np.sum(kept))
 
   def test_frequencies(self):
-    """Tokens come as often as they should."""
+    """Tokens are drawn with their probabilities."""
     logits = jnp.tile(jnp.log(jnp.array([[1.0, 2.0, 5.0]])), (4000, 1))
     tokens = sampling._draw(jax.random.key(0), logits, Sampling())
     shares = np.bincount(tokens, minlength=3) / 4000
@@ -212,12 +214,12 @@ class FilterTest(base.Float64TestCase):
     ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], not 0"),
   )
   def test_refuses(self, fields, message):
-    """What is no temperature, count or probability is refused by name."""
+    """The error names the field that is out of range."""
     with self.assertRaisesRegex(ValueError, message):
       Sampling(**fields)
 
-  def test_greedy_is_cold(self):
-    """Temperature 0 takes the largest logit, whatever the key."""
+  def test_temperature_0_is_greedy(self):
+    """Temperature 0 takes the largest logit."""
     logits = jnp.array([[0.0, 3.0, 2.9]])
     self.assertEqual(sampling._draw(jax.random.key(0), logits, GREEDY), 1)
 

@@ -1,4 +1,4 @@
-"""Gaps, orders and claims of an ablation."""
+"""Differences between variants, and the claims about them."""
 
 import numpy as np
 from absl.testing import parameterized
@@ -9,7 +9,7 @@ from tests.fixtures import base
 
 
 def cells(losses, **extra):
-  """Cells by variant and seed; a loss of None diverged."""
+  """Returns cells by variant and seed; a loss of None means diverged."""
   return [
     {
       "variant": variant,
@@ -33,33 +33,35 @@ LOSSES = {
 
 
 class AblationTest(base.TestCase):
-  def test_by_variant_keeps_what_is_done_of_a_setting(self):
+  def test_by_variant_keeps_finished_cells_of_one_setting(self):
     """Diverged seeds and other settings are left out."""
-    found = myopia_gap.by_variant(
+    result = myopia_gap.by_variant(
       cells({"causal": [0.1, None]}, setting="a")
       + cells({"causal": [0.7]}, setting="b"),
       "loss",
       "a",
     )
-    self.assertEqual(found, {"causal": {0: 0.1}})
+    self.assertEqual(result, {"causal": {0: 0.1}})
 
   def test_differences_split_the_gap(self):
     """Upstream and projection parts add up to the whole gap."""
-    found = myopia_gap.differences(myopia_gap.by_variant(cells(LOSSES), "loss"))
+    result = myopia_gap.differences(
+      myopia_gap.by_variant(cells(LOSSES), "loss")
+    )
     parts = {
       name.split("(")[-1].rstrip(")"): comparison.estimate
-      for name, comparison in found.items()
+      for name, comparison in result.items()
     }
     self.assertAlmostEqual(
       parts["upstream part"] + parts["projection part"], parts["myopia gap"]
     )
     self.assertAlmostEqual(
-      found["horizon:4/kv - causal"].estimate, np.mean([0.05, 0.04, 0.06])
+      result["horizon:4/kv - causal"].estimate, np.mean([0.05, 0.04, 0.06])
     )
-    self.assertLen(found, 5)
+    self.assertLen(result, 5)
 
   def test_differences_pair_by_seed(self):
-    """A seed that diverged in one arm leaves both."""
+    """A seed that diverged in one arm is dropped from both."""
     losses = {"causal": [0.1, None, 0.3], "myopic/kv": [0.2, 0.9, 0.5]}
     values = myopia_gap.by_variant(cells(losses), "loss")
     (comparison,) = myopia_gap.differences(values).values()
@@ -85,12 +87,12 @@ class AblationTest(base.TestCase):
     self.assertEqual(claim.verdict, stats.verdict(claim.ci95, low=1e-300))
 
   def test_a_reversed_order_is_contradicted(self):
-    """A ladder upside down contradicts every strict step."""
-    upside_down = {
+    """Losses in reverse order contradict every strict step."""
+    reversed_losses = {
       variant: [1.0 - loss for loss in by_seed]
       for variant, by_seed in LOSSES.items()
     }
-    values = myopia_gap.by_variant(cells(upside_down), "loss")
+    values = myopia_gap.by_variant(cells(reversed_losses), "loss")
     claims = myopia_gap.ladder_claims(values, "nats", "here")
     self.assertEqual(
       [claim.verdict for claim in claims[:3]], ["contradicted"] * 3
@@ -101,8 +103,8 @@ class AblationTest(base.TestCase):
     (0.0, "supported"),
     (-0.1, "contradicted"),
   )
-  def test_the_floor_is_not_below_the_cut_model(self, above, expected):
-    """Attention to oneself alone may cost nothing, but cannot gain."""
+  def test_the_floor_allows_equal_losses(self, above, expected):
+    """The loss of `self_only` may equal that of `myopic/kv`, not be lower."""
     cut = LOSSES["myopic/kv"]
     losses = {"myopic/kv": cut, "self_only": [loss + above for loss in cut]}
     values = myopia_gap.by_variant(cells(losses), "loss")
@@ -111,8 +113,8 @@ class AblationTest(base.TestCase):
     self.assertAlmostEqual(floor.estimate, above)
     self.assertEqual(floor.verdict, expected)
 
-  def test_disjoint_intervals_are_said(self):
-    """Three arms far apart are disjoint; reversed or close ones are not."""
+  def test_disjoint_intervals_are_reported(self):
+    """Distant arms are reported disjoint, close ones not disjoint."""
     values = myopia_gap.by_variant(cells(LOSSES), "loss")
     self.assertEndsWith(myopia_gap.disjoint(values), "means are disjoint.")
     close = dict(values) | {"myopic/residual": values["causal"]}
@@ -120,7 +122,7 @@ class AblationTest(base.TestCase):
     self.assertEqual(myopia_gap.disjoint({}), "")
 
   def test_missing_arms_make_no_claims(self):
-    """What was not trained for two seeds is not claimed."""
+    """Arms with fewer than two common seeds give no claims."""
     values = myopia_gap.by_variant(
       cells({"causal": [0.1, 0.2], "myopic/kv": [0.3, None]}), "loss"
     )
