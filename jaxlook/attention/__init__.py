@@ -1,6 +1,7 @@
 """Attention variants: what they are, and how they are computed.
 
 spec            what a variant is, and the flag form that names one
+variant         the specs of a whole model, parsed once from a flag
 attend          the one public function
 reference       the definition: two score matrices, no shortcut
 fused           the fast path: its backward pass skips blocked gradients
