@@ -1,4 +1,15 @@
-"""Text: from files to tokens, from tokens to windows."""
+"""Text: from files to tokens, from tokens to windows.
+
+corpus       reads a text from disk and tokenizes it into a token file
+hf_datasets  texts of the package `datasets`
+generated    English-like text from a small grammar
+tokenizer    tokenizers: bytes, or JSON files of the package `tokenizers`
+bpe          trains a byte-level BPE tokenizer on a text
+encode       encodes a stream of text, in one process or several
+token_file   token files on disk, with their manifests
+windows      windows on a fixed grid over a text's tokens
+ngram        unigram and bigram baselines from counts
+"""
 
 from jaxlook.text import (
   bpe,

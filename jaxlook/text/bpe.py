@@ -1,4 +1,4 @@
-"""Training a byte-level BPE on the corpus that it will cut."""
+"""Trains a byte-level BPE tokenizer on a text."""
 
 import dataclasses
 import hashlib
@@ -20,30 +20,30 @@ def train_bpe(
   cache_dir: str | os.PathLike[str],
   vocab_size: int,
 ) -> Tokenizer:
-  """Trains byte-level BPE on a text, or finds it under `cache_dir`.
+  """Trains byte-level BPE on a text, or loads it from `cache_dir`.
 
-  Every byte is a token, so that any text can be spelled; the others are merges
-  by frequency inside the words of GPT-2's pre-tokeniser. The file is found
-  again as `jaxlook.text.corpus.tokenize` finds its own.
+  Every byte is a token, so every text can be encoded. The other tokens are
+  merges by frequency inside the words of GPT-2's pre-tokenizer. The cached file
+  is identified by the text's path, sizes and modification times.
 
   Args:
     path: the text; see `jaxlook.text.corpus.read_text`.
-    cache_dir: where the tokenizer's file goes; made if missing.
-    vocab_size: number of tokens, at least 257; fewer where the text has no
-      more merges to offer.
+    cache_dir: folder of the tokenizer's file; created if missing.
+    vocab_size: number of tokens, at least 257; fewer if the text has too few
+      merges.
 
   Returns:
-    The tokenizer, by the name `bpe:N`.
+    The tokenizer, with the name `bpe:N`.
 
   Raises:
     FileNotFoundError: the text is missing.
     SettingError: the size is out of range.
-    ValueError: the text is refused.
+    ValueError: the text cannot be read.
     ImportError: the extra `text` is not installed.
   """
   if vocab_size <= _BYTES:
     raise SettingError(
-      "vocab_size", f"must be more than {_BYTES}, not {vocab_size}"
+      "vocab_size", f"must be above {_BYTES} for a BPE, not {vocab_size}"
     )
   try:
     import tokenizers
@@ -77,26 +77,26 @@ def train_bpe(
 def find_bpe(
   cache_dir: str | os.PathLike[str], name: str, sha256: str
 ) -> Tokenizer:
-  """Finds a tokenizer that `train_bpe` made, without its text.
+  """Finds a tokenizer that `train_bpe` has trained, without its text.
 
   Args:
-    cache_dir: where it was put.
+    cache_dir: the folder given to `train_bpe`.
     name: `bpe:N`.
-    sha256: its hash.
+    sha256: the tokenizer's hash.
 
   Returns:
     The tokenizer.
 
   Raises:
-    FileNotFoundError: it is not there.
+    FileNotFoundError: the folder has no such tokenizer.
   """
   size = int(name.partition(":")[2])
   for file in sorted(Path(cache_dir).glob(f"bpe-{size}-*.json")):
-    found = _named(file, size)
-    if found.sha256 == sha256:
-      return found
+    tokenizer = _named(file, size)
+    if tokenizer.sha256 == sha256:
+      return tokenizer
   raise FileNotFoundError(
-    f"{cache_dir} holds no {name} tokenizer of hash {sha256[:12]}"
+    f"{cache_dir} has no {name} tokenizer with hash {sha256[:12]}"
   )
 
 

@@ -1,7 +1,6 @@
-"""Text on disk, read as a stream and tokenised once into a memory-mapped file.
+"""Reads text from disk as a stream and tokenizes it once into a token file.
 
-Left out: downloading by other means than `datasets`, and any cleaning of the
-text.
+Only `datasets` downloads anything, and no text is cleaned.
 """
 
 import codecs
@@ -28,42 +27,43 @@ from jaxlook.text.token_file import TokenFile
 from jaxlook.text.token_file import find as _find
 from jaxlook.text.tokenizer import Tokenizer
 
-DOCUMENT_BREAK = "\n\n"  # Between documents that are not kept apart.
+DOCUMENT_BREAK = "\n\n"  # Between documents that are joined to one text.
 _FORMAT = 2  # Raise it when the tokens of a given text, or a manifest, change.
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
-# Processes take seconds to start; a text below that is tokenised sooner.
-_WORTH_PROCESSES = 8 << 20
+# Processes take seconds to start; one process tokenizes a smaller text sooner.
+_LARGE_TEXT_BYTES = 8 << 20
 
 
 class Source(Protocol):
-  """Where a text comes from; its string is what it is called in messages."""
+  """A text's origin; `str` gives its name in messages."""
 
   @property
   def name(self) -> str:
-    """Begins the names of files that are made from it."""
+    """The prefix of cache files for this text."""
     ...
 
   @property
   def selection(self) -> str:
-    """What of the files is read; empty for all."""
+    """The part of the files that is read; empty for all."""
     ...
 
   def files(self) -> list[Path]:
-    """The files that it is read from, in order."""
+    """The files that are read, in order."""
     ...
 
   def documents(self, chunk_bytes: int) -> Iterator[Iterator[str]]:
-    """Consecutive parts of every document that is not empty."""
+    """Yields, for each non-empty document, consecutive parts of its text."""
     ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-  """A file, or a folder of files that are a document each.
+  """A file, or a folder in which every file is a document.
 
   Attributes:
-    path: from the root. Links stay: one may have the suffix that its target
-      lacks.
+    path: absolute. Links are not resolved, because the target may lack the
+      suffix that the link has.
+    selection: empty: all of the files is read.
   """
 
   path: Path
@@ -79,20 +79,20 @@ class Files:
     return self.path.name
 
   def files(self) -> list[Path]:
-    """The files in the order of their relative names."""
+    """The files, sorted by relative name."""
     return _list_files(self.path)
 
   def documents(self, chunk_bytes: int) -> Iterator[Iterator[str]]:
-    """The text of every file; see `read_text` for what is refused."""
+    """Yields the text of every file; see `read_text` for errors."""
     for file in self.files():
       parts = _read_file(file, chunk_bytes)
-      # The first part is read here, to pass over a file without any.
+      # Reading the first part here skips empty files.
       for first in parts:
         yield itertools.chain([first], parts)
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-  """The source of a path, or of `datasets:NAME`; see `open_rows`."""
+  """Opens a path, or `datasets:NAME`; see `open_rows`."""
   text = os.fspath(path)
   if text.startswith(PREFIX):
     return open_rows(text)
@@ -105,20 +105,20 @@ def read_text(
   """Streams the text of a file, of a folder of files or of a data set.
 
   Args:
-    path: a UTF-8 file, plain or `.gz` or `.xz`; or a folder of such files,
-      taken recursively in the order of their relative names. Names that start
-      with a dot are ignored, and links to folders are not followed. Or
-      `datasets:NAME`, or a `Source`.
-    chunk_bytes: how many bytes are read at a time.
+    path: a UTF-8 file, plain, `.gz` or `.xz`; a folder of such files, read
+      recursively and sorted by relative name, without names that start with a
+      dot and without following links to folders; `datasets:NAME`; or a
+      `Source`.
+    chunk_bytes: number of bytes to read at a time.
 
   Yields:
-    Consecutive parts of the text, line ends as they are. Empty files are
-    skipped; between two others stands `DOCUMENT_BREAK`.
+    Consecutive parts of the text with unchanged line ends. Empty files are
+    skipped; `DOCUMENT_BREAK` separates the others.
 
   Raises:
-    FileNotFoundError: the path, or what a link in it points to, is missing.
-    ValueError: something cannot be read, is neither file nor folder, is binary
-      (holds a NUL byte), is not valid UTF-8, or is corrupt or truncated
+    FileNotFoundError: the path, or a link's target, is missing.
+    ValueError: a file cannot be read, is neither file nor folder, is binary
+      (contains a NUL byte), is not valid UTF-8, or is corrupt or truncated
       compressed data; or the folder has no files, or the text is empty.
   """
   source = open_source(path) if isinstance(path, (str, os.PathLike)) else path
@@ -141,113 +141,139 @@ def tokenize(
   workers: int = 1,
   chunk_bytes: int = 1 << 20,
 ) -> TokenFile:
-  """Tokenises a text into a file under `cache_dir`, or finds it there.
+  """Tokenizes a text into a file under `cache_dir`, or finds it there.
 
-  The file is found again by the text's path, sizes and modification times and
-  the tokenizer's hash; or, where those have changed, by the hashes of what the
-  text is read from. It is written whole or not at all, with a JSON manifest
-  beside it that is written last: killed or concurrent calls leave nothing that
-  a later call would mistake for a result.
+  A file is found by the text's path, sizes and modification times and the
+  tokenizer's hash. If these have changed, it is found by the hashes of the
+  text's files. It is written whole or not at all, and its JSON manifest is
+  written last. So a later call never uses what a killed or concurrent call
+  left.
 
   Args:
     path: the text; see `read_text`.
-    cache_dir: where the token file goes; made if missing.
-    tokenizer: turns text into tokens; from `load_tokenizer`.
+    cache_dir: folder of the token file; created if missing.
+    tokenizer: from `load_tokenizer`.
     documents: whether to keep documents (the files of a folder, the rows of a
-      data set) apart: none shares a token with the next, no break stands
-      between them, and `TokenFile.ends` says where they end.
-    workers: processes that tokenise a large text; no effect on the tokens.
-      Others than 1 need a main module that can be imported.
-    chunk_bytes: how many bytes are read at a time; no effect on the tokens.
+      data set) separate: no token spans two documents, no break is inserted
+      between them, and `TokenFile.ends` lists their ends.
+    workers: number of processes for a large text; no effect on the tokens. More
+      than 1 need a main module that can be imported.
+    chunk_bytes: number of bytes to read at a time; no effect on the tokens.
 
   Returns:
     The token file.
 
   Raises:
     FileNotFoundError: the text is missing.
-    ValueError: the text is refused by `read_text`, changed while it was read,
-      or gave no tokens; `cache_dir` lies in the text's folder, where it would
-      become part of the text; `workers` is below 1; or the file that is found
-      is damaged.
-    ImportError: an extra is needed and not installed.
+    ValueError: `read_text` raises it; the text changed while it was read or
+      has no tokens; `cache_dir` is inside the text's folder, where it would
+      become part of the text; `workers` is below 1; or the cached file is
+      damaged.
+    ImportError: a needed extra is not installed.
   """
   if workers < 1:
     raise SettingError("workers", f"must be at least 1, not {workers}")
   source, cache_dir = open_source(path), Path(cache_dir)
   state = source_state(source)
-  inside = Path(os.path.realpath(cache_dir))
-  if inside.is_relative_to(os.path.realpath(str(source))):
-    raise ValueError(f"{cache_dir}: the cache may not lie inside the text")
-  key = [_FORMAT, str(source), state, tokenizer.sha256, documents]
-  digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
-  stem = f"{source.name[:40]}-{digest}"
+  _check_outside(cache_dir, source)
+  stem = _stem(source, state, tokenizer, documents)
   made_of = functools.cache(lambda: _made_of(source, tokenizer, documents))
-  if found := _find(cache_dir, stem, made_of):
-    return dataclasses.replace(found, tokenizer=tokenizer.name)
+  if cached := _find(cache_dir, stem, made_of):
+    return dataclasses.replace(cached, tokenizer=tokenizer.name)
 
   target = token_file.path(cache_dir, stem)
   dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
-  read = _Read(source, documents, chunk_bytes)
+  large = sum(size for _, size, _ in state) >= _LARGE_TEXT_BYTES
+  measured = _MeasuredSource(source, documents, chunk_bytes)
   ends = [0]
 
   def parts() -> Iterator[np.ndarray]:
     length = 0
-    few = sum(size for _, size, _ in state) < _WORTH_PROCESSES
-    for found in encode.encode(
-      read.documents(), tokenizer, dtype, 1 if few else workers
+    for batch in encode.encode(
+      measured.documents(), tokenizer, dtype, workers if large else 1
     ):
-      ends.extend(length + end for end in found.ends)
-      length += len(found.ids)
-      yield found.ids
+      ends.extend(length + end for end in batch.ends)
+      length += len(batch.ids)
+      yield batch.ids
     if not length:
       raise ValueError(f"{source}: no tokens by tokenizer {tokenizer.name}")
     made_of()
     if source_state(source) != state:
-      raise ValueError(f"{source}: the text changed while it was read")
+      raise ValueError(
+        f"{source}: the text changed while it was read; start again"
+      )
 
-  def finished() -> TokenFile:
+  def describe() -> TokenFile:
     return TokenFile(
       path=target,
       dtype=dtype.name,
       length=ends[-1],
       vocab_size=tokenizer.vocab_size,
-      num_bytes=read.num_bytes,
+      num_bytes=measured.num_bytes,
       tokenizer=tokenizer.name,
       tokenizer_sha256=tokenizer.sha256,
-      sha256=read.sha256.hexdigest(),
+      sha256=measured.sha256.hexdigest(),
       documents=len(ends) - 1 if documents else None,
     )
 
   counts = (lambda: np.diff(ends).tolist()) if documents else (lambda: None)
-  return token_file.write(target, parts(), finished, made_of, counts)
+  return token_file.write(target, parts(), describe, made_of, counts)
 
 
-class _Read:
-  """The documents of a source, measured as they are read.
+def _check_outside(cache_dir: Path, source: Source) -> None:
+  """Raises ValueError if the cache is inside the text's folder."""
+  resolved = Path(os.path.realpath(cache_dir))
+  if resolved.is_relative_to(os.path.realpath(str(source))):
+    raise ValueError(
+      f"{cache_dir}: the cache is inside the text's folder; choose a folder"
+      " outside it"
+    )
+
+
+def _stem(
+  source: Source,
+  state: list[list[Any]],
+  tokenizer: Tokenizer,
+  documents: bool,
+) -> str:
+  """Returns the name of a token file, without its suffix."""
+  key = [_FORMAT, str(source), state, tokenizer.sha256, documents]
+  digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
+  return f"{source.name[:40]}-{digest}"
+
+
+class _MeasuredSource:
+  """Reads a source's documents, and counts and hashes their bytes.
 
   Attributes:
-    num_bytes: UTF-8 bytes of what was read so far.
-    sha256: hash of them, with breaks between documents.
+    num_bytes: UTF-8 bytes read so far.
+    sha256: hash of these bytes, with breaks between documents.
   """
 
-  def __init__(self, source: Source, apart: bool, chunk_bytes: int):
-    """Reads nothing yet; `apart` keeps documents apart."""
-    self._source, self._apart, self._chunk = source, apart, chunk_bytes
+  def __init__(self, source: Source, separate: bool, chunk_bytes: int):
+    """Reads nothing yet.
+
+    Args:
+      source: the source.
+      separate: whether to keep documents separate.
+      chunk_bytes: number of bytes to read at a time.
+    """
+    self._source, self._separate, self._chunk = source, separate, chunk_bytes
     self.num_bytes, self.sha256 = 0, hashlib.sha256()
 
   def documents(self) -> Iterator[Iterator[str]]:
-    """The documents, or all of them as one."""
-    if not self._apart:
-      yield self._measured(read_text(self._source, chunk_bytes=self._chunk))
+    """Yields each document, or the whole text as one document."""
+    if not self._separate:
+      yield self._measure(read_text(self._source, chunk_bytes=self._chunk))
       return
     for document in self._source.documents(self._chunk):
       if self.num_bytes:
         self.sha256.update(DOCUMENT_BREAK.encode())
-      yield self._measured(document)
+      yield self._measure(document)
     if not self.num_bytes:
       raise ValueError(f"{self._source}: the text is empty")
 
-  def _measured(self, texts: Iterable[str]) -> Iterator[str]:
+  def _measure(self, texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
       data = text.encode()
       self.sha256.update(data)
@@ -258,7 +284,7 @@ class _Read:
 def _made_of(
   source: Source, tokenizer: Tokenizer, documents: bool
 ) -> dict[str, Any]:
-  """What a token file is made from, and what of that decides its tokens."""
+  """Returns a token file's sources, and the content that fixes its tokens."""
   sources = []
   for path in source.files():
     with open(path, "rb") as file:
@@ -268,7 +294,7 @@ def _made_of(
     )
   content = {
     "format": _FORMAT,
-    # Not the name: but its suffix says how the bytes are read.
+    # The suffix matters, since it says how to decompress; the name does not.
     "sources": [
       [path.suffix.lower(), each["sha256"]]
       for path, each in zip(source.files(), sources, strict=True)
@@ -281,17 +307,17 @@ def _made_of(
 
 
 def source_state(source: Source) -> list[list[Any]]:
-  """What tells whether a text is the one that was read before.
+  """Returns data by which a change of the text is noticed.
 
   Args:
-    source: the text's.
+    source: the source of the text.
 
   Returns:
     Path, size and modification time in nanoseconds of every file.
 
   Raises:
     FileNotFoundError: the text is missing.
-    ValueError: it is neither file nor folder, or cannot be read.
+    ValueError: the text is neither file nor folder, or cannot be read.
   """
   stats = {str(file): _stat(file) for file in source.files()}
   return [[name, s.st_size, s.st_mtime_ns] for name, s in stats.items()]
@@ -305,12 +331,12 @@ def _list_files(path: Path) -> list[Path]:
     raise ValueError(f"{error.filename}: cannot be read: {error.strerror}")
 
   files = []
-  # os.walk skips folders that it cannot list, unless told otherwise.
+  # Without `onerror`, os.walk skips folders that it cannot list.
   for folder, subfolders, names in os.walk(path, onerror=refuse):
     subfolders[:] = [name for name in subfolders if name[0] != "."]
     files += [Path(folder, name) for name in names if name[0] != "."]
   if not files:
-    raise ValueError(f"{path}: the folder holds no files")
+    raise ValueError(f"{path}: the folder has no files")
   return sorted(files, key=lambda file: file.relative_to(path).as_posix())
 
 
@@ -329,12 +355,12 @@ def _stat(path: Path) -> os.stat_result:
 def _read_file(path: Path, chunk_bytes: int) -> Iterator[str]:
   _stat(path)
   decoder = codecs.getincrementaldecoder("utf-8")()
-  decoded = 0  # Bytes.
+  decoded = 0  # In bytes.
   try:
     with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
       while data := file.read(chunk_bytes):
         if b"\0" in data:
-          raise ValueError(f"{path}: binary, not text: it holds a NUL byte")
+          raise ValueError(f"{path}: binary, not text: contains a NUL byte")
         if text := decoder.decode(data):
           yield text
         decoded += len(text.encode())

@@ -1,7 +1,7 @@
-"""Encoding a stream of text, in this process or in several.
+"""Encodes a stream of text into tokens, in this process or in several.
 
-The tokens are the same for every number of processes: the text is cut into
-pieces here, and each piece is encoded alone.
+The tokens are the same for every number of processes: this process cuts the
+text into pieces, and each piece is encoded separately.
 """
 
 import collections
@@ -18,16 +18,16 @@ import numpy as np
 from jaxlook.errors import SettingError
 from jaxlook.text.tokenizer import BYTES, EncodePieces, Tokenizer, split_pieces
 
-_BATCH = 1 << 20  # Characters that a process is given at a time.
-_WAITING = 2  # Batches a process that wait for it; bounds memory.
+_BATCH = 1 << 20  # Characters sent to a process at a time.
+_WAITING = 2  # Batches that wait per process; bounds memory.
 
 
 class Batch(NamedTuple):
   """Consecutive pieces of a text.
 
   Attributes:
-    pieces: the text of each.
-    ends: how many of them come before each end of a document.
+    pieces: their texts.
+    ends: for each end of a document, the number of pieces before it.
   """
 
   pieces: list[str]
@@ -39,7 +39,7 @@ class Encoded(NamedTuple):
 
   Attributes:
     ids: token ids, [n].
-    ends: how many of them come before each end of a document.
+    ends: for each end of a document, the number of tokens before it.
   """
 
   ids: np.ndarray
@@ -52,17 +52,17 @@ def encode(
   dtype: np.dtype,
   workers: int = 1,
 ) -> Iterator[Encoded]:
-  """Encodes documents, each by itself, as a stream.
+  """Encodes documents separately, as a stream.
 
   Args:
     documents: consecutive parts of each document's text.
-    tokenizer: makes the tokens.
-    dtype: of the tokens.
-    workers: processes; 1 for none but this one. The byte tokenizer, which has
-      nothing to do, takes no others.
+    tokenizer: the tokenizer.
+    dtype: dtype of the tokens.
+    workers: number of processes; 1 to use only this one. The byte tokenizer is
+      so fast that it always uses only this one.
 
   Yields:
-    Tokens in order, and where documents end among them.
+    Tokens in order, with the ends of documents.
 
   Raises:
     ValueError: a process died.
@@ -72,24 +72,25 @@ def encode(
     for batch in batches:
       yield _encode(tokenizer.encode_pieces, dtype, batch)
     return
-  # Not forked: JAX has threads, which a copy of this process would lack.
+  # Spawned, not forked: a fork would lack JAX's threads.
   pool = ProcessPoolExecutor(
     workers,
     mp_context=multiprocessing.get_context("spawn"),
-    initializer=_start,
+    initializer=_set_up_worker,
     initargs=(tokenizer.encode_pieces, dtype),
   )
   waiting: collections.deque[Future[Encoded]] = collections.deque()
   try:
     for batch in batches:
-      waiting.append(pool.submit(_encode_there, batch))
+      waiting.append(pool.submit(_encode_in_worker, batch))
       if len(waiting) > _WAITING * workers:
         yield waiting.popleft().result()
     while waiting:
       yield waiting.popleft().result()
   except BrokenProcessPool as error:
     raise SettingError(
-      "workers", f"must be below {workers}: a process that tokenised was killed"
+      "workers",
+      f"must be below {workers}, because a tokenizing process was killed",
     ) from error
   finally:
     pool.shutdown(cancel_futures=True)
@@ -98,7 +99,7 @@ def encode(
 def _batches(
   documents: Iterable[Iterable[str]], tokenizer: Tokenizer
 ) -> Iterator[Batch]:
-  """Cuts documents into pieces; no piece holds parts of two."""
+  """Cuts documents into pieces; no piece spans two documents."""
   pieces, ends, size = [], [], 0
   for document in documents:
     if tokenizer.name == BYTES:
@@ -123,16 +124,16 @@ def _encode(
   return Encoded(ids.astype(dtype), before[batch.ends].tolist())
 
 
-_here: tuple[EncodePieces, np.dtype]
+_worker_state: tuple[EncodePieces, np.dtype]
 
 
-def _start(encode_pieces: EncodePieces, dtype: np.dtype) -> None:
-  """Makes a process ready: one thread, and deaf to what stops its parent."""
-  global _here
+def _set_up_worker(encode_pieces: EncodePieces, dtype: np.dtype) -> None:
+  """Sets up a process: one thread, and Ctrl-C is left to its parent."""
+  global _worker_state
   os.environ["TOKENIZERS_PARALLELISM"] = "false"
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  _here = (encode_pieces, dtype)
+  _worker_state = (encode_pieces, dtype)
 
 
-def _encode_there(batch: Batch) -> Encoded:
-  return _encode(*_here, batch)
+def _encode_in_worker(batch: Batch) -> Encoded:
+  return _encode(*_worker_state, batch)

@@ -1,9 +1,9 @@
 """English-like text from a small grammar, for use when no corpus is given.
 
-It holds what a model that sees further than a bigram can learn: names made up
-for a paragraph that come back in it, pronouns that agree with a name, verbs
-that agree with a noun across another noun, a topic per paragraph, an object
-whose last holder is asked for, and quotes and brackets that close.
+It has structure that a bigram model cannot learn: invented names that recur
+within a paragraph, pronouns that agree with a name, verbs that agree with a
+noun across another noun, a topic per paragraph, questions about an object's
+last owner, and quotes and brackets that close.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 _STARTS = """Al Bar Cor Dal El Fen Gal Hal Il Jor Kel Lor Mar Nel Or Pel Ros Sel
 Tor Vel""".split()
 _MIDDLES = "an ar ed en ev id il im in ol on or ul un".split()
-# The end of a name tells its pronouns.
+# The end of a name determines its pronouns.
 _ENDS = [(end, "she", "her", "her") for end in "a ia ene essa".split()] + [
   (end, "he", "him", "his") for end in "o us ek ard".split()
 ]
@@ -44,16 +44,16 @@ class _Person(NamedTuple):
 
 
 def generated_text(seed: int, num_bytes: int) -> str:
-  """Generates a text; a shorter one is a prefix of a longer one.
+  """Generates a text; a shorter text is a prefix of a longer one.
 
   Args:
     seed: seed of numpy's PCG64, at least 0.
     num_bytes: length of the text in bytes, at least 1. The text is cut there,
-      mostly within a sentence.
+      usually within a sentence.
 
   Returns:
-    ASCII text of `num_bytes` characters: paragraphs of a few sentences, one
-    line each, with an empty line between two.
+    ASCII text of `num_bytes` characters. A paragraph is one line of a few
+    sentences; an empty line separates paragraphs.
 
   Raises:
     ValueError: `seed` or `num_bytes` is too small.
@@ -75,21 +75,21 @@ def generated_text(seed: int, num_bytes: int) -> str:
 
 
 def _draws(seed: int) -> Iterator[int]:
-  # Of numpy's generators only the raw output is promised to stay the same from
-  # one version to the next.
+  # NumPy promises only for the raw output that it stays the same in later
+  # versions.
   bits = np.random.PCG64(seed)
   while True:
     yield from bits.random_raw(4096).tolist()
 
 
 def _paragraph(pick: _Pick) -> str:
-  """Returns one paragraph and the empty line that ends it."""
+  """Returns one paragraph, with the empty line after it."""
   people = [_person(pick) for _ in range(3)]
   topic, place, adjective = pick(_NOUNS), pick(_PLACES), pick(_ADJECTIVES)
   owner = people[0]
   sentences = [f"This is the tale of {owner.name} and the {adjective} {topic}."]
   for _ in range(pick(range(3, 8))):
-    # `a` and `b` are two others than the owner, in any order.
+    # `a` and `b` are the two people who are not the owner, in random order.
     others = [person for person in people if person is not owner]
     a, b = others if pick((True, False)) else reversed(others)
     match pick(range(8)):
@@ -139,7 +139,7 @@ def _person(pick: _Pick) -> _Person:
 
 def _agreement(pick: _Pick, topic: str, place: str) -> str:
   """Returns a sentence whose verb agrees with the first noun, not the next."""
-  # A plural noun takes the bare verb.
+  # A plural noun takes the verb without "s".
   noun_end, verb_end, be = pick((("", "s", "is"), ("s", "", "are")))
   other = pick(_NOUNS) + pick(("", "s"))
   return (

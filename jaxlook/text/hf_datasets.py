@@ -1,7 +1,6 @@
-"""Texts of the package `datasets`, each row of a text column a document.
+"""Texts of the package `datasets`; each row of a text column is a document.
 
-Rows are read from the memory-mapped files that `datasets` keeps on disk, so
-that they need not fit in memory.
+Rows are read from memory-mapped files on disk, so they need not fit in memory.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ from typing import Any
 
 PREFIX = "datasets:"
 
-_ROWS = 256  # Read at a time.
+_ROWS = 256  # Rows read at a time.
 _OPTIONS = {"config": None, "split": "train", "column": "text"}
 
 
@@ -21,9 +20,9 @@ class Rows:
   """The rows of one column; see `open_rows`.
 
   Attributes:
-    text: what `open_rows` was given.
+    text: the argument of `open_rows`.
     column: the column of strings.
-    split: the part of the data set.
+    split: the split of the data set.
     dataset: a `datasets.Dataset`.
   """
 
@@ -33,7 +32,7 @@ class Rows:
   dataset: Any = dataclasses.field(repr=False)
 
   def __str__(self) -> str:
-    """What `open_rows` was given."""
+    """The argument of `open_rows`."""
     return self.text
 
   @property
@@ -43,7 +42,7 @@ class Rows:
 
   @property
   def selection(self) -> str:
-    """What of the files is read."""
+    """The part of the files that is read."""
     return f"{self.split} {self.column}"
 
   def files(self) -> list[Path]:
@@ -51,16 +50,16 @@ class Rows:
     return [Path(each["filename"]) for each in self.dataset.cache_files]
 
   def documents(self, chunk_bytes: int) -> Iterator[Iterator[str]]:
-    """The text of every row that is not empty.
+    """Yields the text of every row that is not empty.
 
     Args:
-      chunk_bytes: not used: a row is a part.
+      chunk_bytes: not used: each row is read whole.
 
     Yields:
-      One part for each document.
+      One part per document.
 
     Raises:
-      ValueError: a row is no text.
+      ValueError: a row is not text.
     """
     del chunk_bytes
     rows = self.dataset.select_columns([self.column])
@@ -68,7 +67,7 @@ class Rows:
       for text in batch[self.column]:
         if text is not None and not isinstance(text, str):
           raise ValueError(
-            f"{self.text}: column {self.column!r} holds"
+            f"{self.text}: column {self.column!r} contains"
             f" {type(text).__name__}, not text"
           )
         if text:
@@ -76,20 +75,20 @@ class Rows:
 
 
 def open_rows(text: str) -> Rows:
-  """Opens a data set by name, or from a folder of one.
+  """Opens a data set by name, or from a folder on disk.
 
   Args:
     text: `datasets:NAME` with any of `,config=C`, `,split=S` and `,column=K`;
-      by default the split `train` and the column `text`. NAME is what
-      `datasets.load_dataset` takes, which may download it, or a folder that
+      by default the split `train` and the column `text`. NAME is a name for
+      `datasets.load_dataset`, which may download it, or a folder that
       `save_to_disk` wrote.
 
   Returns:
-    The rows; none is read yet.
+    The rows, not read yet.
 
   Raises:
-    ValueError: an option is unknown, the data set cannot be opened, or it has
-      no such split or column.
+    ValueError: an option is unknown, the data set cannot be opened, or the
+      split or column does not exist.
     ImportError: the extra `datasets` is not installed.
   """
   try:
@@ -98,41 +97,42 @@ def open_rows(text: str) -> Rows:
     raise ImportError(
       f"{text} needs datasets: pip install jaxlook[datasets]"
     ) from error
-  name, *given = text.removeprefix(PREFIX).split(",")
+  name, *changes = text.removeprefix(PREFIX).split(",")
   options = dict(_OPTIONS)
-  for option in given:
+  for option in changes:
     key, equals, value = option.partition("=")
     if key not in options or not equals:
-      raise ValueError(
-        f"{text}: {option!r} is none of {', '.join(f'{k}=' for k in options)}"
-      )
+      known = ", ".join(f"{each}=" for each in options)
+      raise ValueError(f"{text}: {option!r} is unknown; use one of {known}")
     options[key] = value
   split, column = str(options["split"]), str(options["column"])
   try:
     dataset = _load(datasets, name, options["config"], split)
-  except Exception as error:  # Nothing narrower covers hub and files.
+  except Exception as error:  # Hub and files raise errors of many types.
     raise ValueError(
       f"{text}: cannot be opened: {' '.join(str(error).split())}"
     ) from error
   if column not in dataset.column_names:
     raise ValueError(
-      f"{text}: has no column {column!r}, only {dataset.column_names}"
+      f"{text}: no column {column!r}; it has {dataset.column_names}"
     )
   if not dataset.cache_files:
-    raise ValueError(f"{text}: keeps no files on disk")
+    raise ValueError(
+      f"{text}: the data set has no files on disk; use another data set"
+    )
   return Rows(text, column, split, dataset)
 
 
 def _load(datasets: Any, name: str, config: str | None, split: str) -> Any:
-  """A split from disk, where `save_to_disk` wrote it, or by its name."""
+  """Loads a split from a folder that `save_to_disk` wrote, or by name."""
   folder = Path(name)
   if (folder / "dataset_dict.json").is_file():
     splits = datasets.load_from_disk(name)
     if split not in splits:
-      raise ValueError(f"no split {split!r}, only {', '.join(splits)}")
+      raise ValueError(f"no split {split!r}; it has {', '.join(splits)}")
     return splits[split]
   if (folder / "state.json").is_file():
     if split != _OPTIONS["split"]:
-      raise ValueError(f"no split {split!r}: the folder is of one")
+      raise ValueError(f"no split {split!r}: the folder holds a single split")
     return datasets.load_from_disk(name)
   return datasets.load_dataset(name, config, split=split)

@@ -1,7 +1,7 @@
-"""Count-based baselines: what the last token, or none, says about the next.
+"""Unigram and bigram baselines from counts.
 
-Pairs are kept as sorted codes `previous V + next`, so that memory grows with
-the pairs seen and not with V squared.
+Pairs of tokens are stored as sorted codes `previous V + next`, so memory grows
+with the number of pairs seen, not with V squared.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ _CHUNK = 1 << 22  # Tokens counted at a time; bounds memory on a long text.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Unigram:
-  """One distribution over tokens, whatever came before.
+  """One distribution over tokens for every context.
 
   Attributes:
     log_probs: natural logarithms of the probabilities, float64 [V].
@@ -22,7 +22,7 @@ class Unigram:
   log_probs: np.ndarray
 
   def nats(self, windows: np.ndarray) -> np.ndarray:
-    """Scores every token but the first of each window.
+    """Scores every token of each window, except the first.
 
     Args:
       windows: token ids below V, integer [..., N + 1].
@@ -45,9 +45,9 @@ class Bigram:
 
   Attributes:
     codes: the pairs seen, v V + w, sorted int64 [K].
-    kept: what is left of a pair's relative frequency, float64 [K].
-    spare: probability that is passed on to `lower`, float64 [V].
-    lower: a distribution that does not know v, float64 [V].
+    kept: a pair's relative frequency after the discount, float64 [K].
+    spare: probability that goes to `lower`, float64 [V].
+    lower: a distribution that does not depend on v, float64 [V].
   """
 
   codes: np.ndarray
@@ -56,7 +56,7 @@ class Bigram:
   lower: np.ndarray
 
   def nats(self, windows: np.ndarray) -> np.ndarray:
-    """Scores every token but the first of each window, given the one before.
+    """Scores every token of each window, except the first, given the previous.
 
     Args:
       windows: token ids below V, integer [..., N + 1].
@@ -76,14 +76,14 @@ class Bigram:
 
 
 def token_counts(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
-  """Counts tokens, a part of them at a time.
+  """Counts tokens, in chunks.
 
   Args:
     tokens: token ids below V, integer [n].
     vocab_size: V.
 
   Returns:
-    How often each was seen, int64 [V].
+    The count of each token id, int64 [V].
 
   Raises:
     ValueError: an id is not below V.
@@ -98,12 +98,12 @@ def token_counts(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
 def fit_unigram(
   tokens: np.ndarray, vocab_size: int, add: float = 1.0
 ) -> Unigram:
-  """Counts tokens, with `add` more of each (Lidstone; Laplace for 1).
+  """Fits token frequencies with `add` added to each count (Lidstone smoothing).
 
   Args:
     tokens: token ids below V, integer [n].
     vocab_size: V.
-    add: how many of each token are counted without being seen; positive.
+    add: added to each token's count, positive; 1 is Laplace smoothing.
 
   Returns:
     The distribution.
@@ -120,21 +120,21 @@ def fit_unigram(
 def fit_bigram(tokens: np.ndarray, vocab_size: int, add: float = 0.1) -> Bigram:
   """Fits an interpolated Kneser-Ney bigram model.
 
-  A discount d is taken off the count of every pair seen and goes, through the
-  lower distribution, to all tokens. That one asks in how many contexts a token
-  was seen, not how often. d = n1 / (n1 + 2 n2) for n1 pairs seen once and n2
-  pairs seen twice, or 1/2 where no pair was seen once.
+  A discount d is subtracted from the count of every pair seen. The lower
+  distribution spreads this mass over all tokens, by the number of contexts in
+  which a token was seen. d = n1 / (n1 + 2 n2) for n1 pairs seen once and n2
+  pairs seen twice, or 1/2 if no pair was seen once.
 
   Source: Kneser and Ney (1995), "Improved backing-off for m-gram language
   modeling"; interpolated as in Chen and Goodman (1999), "An empirical study of
-  smoothing techniques for language modeling", equations 23 to 26. Differs from
-  them in `add`, which gives tokens never seen a probability.
+  smoothing techniques for language modeling", equations 23 to 26. Unlike them,
+  `add` gives unseen tokens a probability.
 
   Args:
     tokens: token ids below V, integer [n].
     vocab_size: V.
-    add: how many more contexts each token of the lower distribution is counted
-      in; positive.
+    add: added to each token's number of contexts in the lower distribution;
+      positive.
 
   Returns:
     The model.
@@ -151,7 +151,7 @@ def fit_bigram(tokens: np.ndarray, vocab_size: int, add: float = 0.1) -> Bigram:
   discount = once / (once + 2 * twice) if once else 0.5
   totals = np.bincount(previous, weights=counts, minlength=vocab_size)
   followers = np.bincount(previous, minlength=vocab_size)
-  # A token never followed by another passes all on.
+  # A token that was never followed by another gives all mass to `lower`.
   spare = np.where(
     totals > 0, discount * followers / np.maximum(totals, 1), 1.0
   )
@@ -167,13 +167,13 @@ def _check(tokens: np.ndarray, add: float) -> None:
   if not add > 0.0:
     raise ValueError(f"add must be positive, not {add}")
   if len(tokens) < 2:
-    raise ValueError(f"two tokens are needed, not {len(tokens)}")
+    raise ValueError(f"tokens must have at least two ids, not {len(tokens)}")
 
 
 def _pair_counts(
   tokens: np.ndarray, vocab_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Counts neighbours: sorted codes, int64 [K], and how often, int64 [K]."""
+  """Counts neighbouring pairs: sorted codes, int64 [K], counts, int64 [K]."""
   codes, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
   for start in range(0, len(tokens) - 1, _CHUNK):
     previous, following = _split(tokens[start : start + _CHUNK + 1], vocab_size)
@@ -191,9 +191,11 @@ def _pair_counts(
 def _split(
   windows: np.ndarray, vocab_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns every token but the last and every token but the first."""
+  """Returns all tokens except the last, and all except the first."""
   if np.shape(windows)[-1] < 2:
-    raise ValueError(f"two tokens are needed, not {np.shape(windows)[-1]}")
+    raise ValueError(
+      f"windows must have at least two tokens, not {np.shape(windows)[-1]}"
+    )
   ids = _ids(windows, vocab_size)
   return ids[..., :-1], ids[..., 1:]
 

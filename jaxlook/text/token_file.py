@@ -1,8 +1,8 @@
-"""Token files: a flat array on disk with a manifest that proves what it is.
+"""Token files: a flat array of tokens on disk, with a manifest.
 
-The array has no header; its manifest, JSON of the same name, says how to map
-it, what it was made from and where documents end. Both are written whole or not
-at all, the manifest last. Integrity is checked whenever a file is found again.
+The array has no header. Its manifest, a JSON file with the same stem, holds the
+dtype, the sources, the hashes and the ends of documents. Both are written whole
+or not at all, the manifest last. Hashes are checked whenever a file is found.
 """
 
 import dataclasses
@@ -22,24 +22,23 @@ _SUFFIX = ".tokens"
 
 @dataclasses.dataclass(frozen=True)
 class TokenFile:
-  """A tokenised text on disk.
+  """A tokenized text on disk.
 
-  Bits per byte need the bytes behind a set of windows. Take `num_bytes /
-  length` bytes per token: exact for the whole file, and unbiased for windows
-  spread evenly over it.
+  For bits per byte, use `num_bytes / length` bytes per token. This is exact for
+  the whole file, and unbiased for windows spread evenly over it.
 
   Attributes:
-    path: the token file, flat and without a header.
-    dtype: `uint8`, `uint16` or `uint32`, the smallest that holds every id.
+    path: the token file.
+    dtype: `uint8`, `uint16` or `uint32`, the smallest that fits every id.
     length: number of tokens.
     vocab_size: number of token ids, seen or not.
-    num_bytes: UTF-8 bytes of the text; document breaks included, unless
-      `documents` were kept apart.
+    num_bytes: UTF-8 bytes of the text; with document breaks, unless documents
+      were tokenized separately.
     tokenizer: `bytes`, or the tokenizer's path as given to `load_tokenizer`.
     tokenizer_sha256: hash of the tokenizer's files.
-    sha256: hash of the text's bytes after decompression, breaks included.
-    documents: number of documents, if they were tokenised one by one; None if
-      the text was taken as one.
+    sha256: hash of the text's bytes after decompression, with breaks.
+    documents: number of documents, if they were tokenized separately; None for
+      a text tokenized as one.
   """
 
   path: Path
@@ -57,13 +56,15 @@ class TokenFile:
     return np.memmap(self.path, dtype=self.dtype, mode="r")
 
   def ends(self) -> np.ndarray:
-    """Where documents end, ascending int64; `length` is the last.
+    """Reads the positions where documents end.
 
     Returns:
-      [documents]; [1] where the text was taken as one.
+      Ascending int64 [documents], or [1] for a text tokenized as one; the last
+      is `length`.
 
     Raises:
-      OSError: the manifest of a text in documents cannot be read.
+      OSError: documents were tokenized separately, and the manifest cannot be
+        read.
     """
     if self.documents is None:
       return np.array([self.length], np.int64)
@@ -74,7 +75,7 @@ class TokenFile:
 def write(
   target: Path,
   parts: Iterable[np.ndarray],
-  finished: Callable[[], TokenFile],
+  describe: Callable[[], TokenFile],
   made_of: Callable[[], Mapping[str, Any]],
   documents: Callable[[], Sequence[int] | None],
 ) -> TokenFile:
@@ -83,28 +84,29 @@ def write(
   Args:
     target: the token file; ends in `.tokens`.
     parts: its tokens in order, in its dtype.
-    finished: describes it; called when all parts are written.
-    made_of: what it is found again by; called then, too.
-    documents: called then, gives the tokens of each document; None for a text
-      that was taken as one.
+    describe: returns the description of the file; called after all parts are
+      written, as are the next two.
+    made_of: returns the data by which `find` finds the file.
+    documents: returns the number of tokens of each document; None for a text
+      tokenized as one.
 
   Returns:
-    What `finished` returned.
+    The description.
 
   Raises:
-    OSError: a file cannot be written; nothing that counts is left.
+    OSError: a file cannot be written; no manifest is left.
   """
   sha256 = hashlib.sha256()
 
-  def hashed() -> Iterable[bytes]:
+  def hash_parts() -> Iterable[bytes]:
     for part in parts:
       data = part.tobytes()
       sha256.update(data)
       yield data
 
-  write_bytes(target, hashed())
-  made = finished()
-  fields = dataclasses.asdict(made) | {
+  write_bytes(target, hash_parts())
+  described = describe()
+  fields = dataclasses.asdict(described) | {
     "path": target.name,
     "tokens_sha256": sha256.hexdigest(),
     "made_of": made_of(),
@@ -113,71 +115,71 @@ def write(
   write_bytes(
     target.with_suffix(".json"), json.dumps(fields, indent=2).encode()
   )
-  return made
+  return described
 
 
 def find(
   folder: Path, stem: str, made_of: Callable[[], Mapping[str, Any]]
 ) -> TokenFile | None:
-  """Finds a token file by its name, or by what it was made of.
+  """Finds a token file by its name, or by its sources.
 
   Args:
-    folder: where to look.
-    stem: the name that it would be written by.
-    made_of: what it would be made of; asked for only where there is no file of
-      that name.
+    folder: the folder to search.
+    stem: the file's name without suffix.
+    made_of: returns the sources that the file must have; called only if there
+      is no file of that name.
 
   Returns:
-    The file; None where there is none, or only one that is cut short or has a
-    broken manifest.
+    The file; None if there is none, or if it is truncated or its manifest is
+    broken.
 
   Raises:
-    ValueError: its tokens are not those that were written.
+    ValueError: the tokens differ from those written.
   """
-  if found := _read(folder / f"{stem}.json"):
-    return found
+  if file := _read(folder / f"{stem}.json"):
+    return file
   others = [
     path.with_suffix(".json") for path in sorted(folder.glob(f"*{_SUFFIX}"))
   ]
-  wanted = made_of() if others else {}
+  sources = made_of() if others else {}
   for manifest in others:
     try:
       fields = json.loads(manifest.read_bytes())
-      same = fields["made_of"]["content"] == wanted["content"]
+      same = fields["made_of"]["content"] == sources["content"]
     except (OSError, ValueError, TypeError, KeyError):
       continue
-    if same and (found := _read(manifest)):
-      return found
+    if same and (file := _read(manifest)):
+      return file
   return None
 
 
 def path(folder: Path, stem: str) -> Path:
-  """The token file of a name."""
+  """Returns the path of a token file."""
   return folder / f"{stem}{_SUFFIX}"
 
 
 def _read(manifest: Path) -> TokenFile | None:
-  """The file of a manifest, if it is whole."""
+  """Reads a manifest; None if it or its token file is not whole."""
   target = manifest.with_suffix(_SUFFIX)
   names = [field.name for field in dataclasses.fields(TokenFile)]
   try:
     fields = json.loads(manifest.read_bytes())
     counts, sha256 = fields["documents"], fields["tokens_sha256"]
     documents = None if counts is None else len(counts)
-    found = TokenFile(
+    token_file = TokenFile(
       **{name: fields[name] for name in names}
       | {"path": target, "documents": documents}
     )
-    whole = counts is None or sum(counts) == found.length
-    size = found.length * np.dtype(found.dtype).itemsize
+    whole = counts is None or sum(counts) == token_file.length
+    size = token_file.length * np.dtype(token_file.dtype).itemsize
     if not whole or os.stat(target).st_size != size:
       return None
   except (OSError, ValueError, TypeError, KeyError):
-    return None  # Absent, or damaged from outside: it is made anew.
+    return None  # Absent or broken: the caller writes it again.
   with open(target, "rb") as file:
     if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
       raise ValueError(
-        f"{target}: damaged: its tokens are not those that were written;"
-        " delete it to have it made anew"
+        f"{target}: damaged: its tokens differ from those written; delete the"
+        " file, and it will be made again"
       )
-  return found
+  return token_file

@@ -1,10 +1,9 @@
-"""Tokenizers: bytes, or whatever the package `tokenizers` can read.
+"""Tokenizers: bytes, or a file of the package `tokenizers`.
 
-Tokens do not depend on how a text is cut into chunks: it is cut again into
-pieces, each starting at a line break that is followed by a non-space character,
-and each piece is encoded alone. With GPT-2's pre-tokeniser such a cut lies
-between two words, so that the tokens are those of the whole text encoded at
-once.
+Tokens do not depend on the chunks in which a text arrives. The text is cut into
+pieces that start at a line break before a non-space character, and each piece
+is encoded separately. With GPT-2's pre-tokenizer such a cut is between two
+words, so the tokens equal those of the whole text encoded at once.
 """
 
 import dataclasses
@@ -25,7 +24,7 @@ _MAX_PIECE = 1 << 16  # Characters; bounds memory on text without line breaks.
 
 
 def _byte_level() -> dict[str, int]:
-  """Which byte a character of a byte-level BPE stands for, as in GPT-2."""
+  """Maps the characters of a byte-level BPE to bytes, as in GPT-2."""
   printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
   others = [byte for byte in range(256) if byte not in printed]
   return {chr(byte): byte for byte in printed} | {
@@ -40,17 +39,17 @@ _Show = Callable[[Sequence[int]], list[str]]
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-  """What turns text into tokens.
+  """Turns text into tokens.
 
   Attributes:
     name: `bytes`, the path as given to `load_tokenizer`, or `bpe:N`.
     vocab_size: number of token ids.
     sha256: hash of the tokenizer's files.
-    encode_pieces: turns the pieces of `split_pieces`, each by itself, into all
-      their token ids, [n], and the number of each piece's, int64 [pieces]. Can
-      be sent to another process.
-    show: the text of each token by itself, for a reader. A token that is part
-      of a character is shown by its bytes, as `<C3>`.
+    encode_pieces: maps the pieces of `split_pieces`, encoded separately, to
+      all token ids, [n], and the number of tokens per piece, int64 [pieces].
+      It can be sent to another process.
+    show: maps each token to text for a reader. A token that is part of a
+      character is shown by its bytes, such as `<C3>`.
   """
 
   name: str
@@ -66,8 +65,8 @@ class Tokenizer:
       texts: the chunks.
 
     Yields:
-      Arrays of ids, 1-D; joined, they are the tokens of the text, wherever it
-      was cut.
+      1-D arrays of ids; concatenated, they are the tokens of the text for any
+      chunks.
     """
     for pieces in split_pieces(texts):
       yield self.encode_pieces(pieces)[0]
@@ -77,17 +76,16 @@ def load_tokenizer(name: str | os.PathLike[str] = BYTES) -> Tokenizer:
   """Loads a tokenizer.
 
   Args:
-    name: `bytes` (256 ids), or the path of a `tokenizers` JSON file, or a
-      folder with `tokenizer.json` or with GPT-2's `vocab.json` and
-      `merges.txt`. No special tokens are added. Anything but `bytes` needs
-      the extra `text`.
+    name: `bytes` (256 ids), the path of a `tokenizers` JSON file, or a folder
+      with `tokenizer.json` or with GPT-2's `vocab.json` and `merges.txt`. No
+      special tokens are added. All but `bytes` need the extra `text`.
 
   Returns:
     The tokenizer.
 
   Raises:
-    FileNotFoundError: the path leads nowhere.
-    ValueError: the files are no tokenizer.
+    FileNotFoundError: the path does not exist.
+    ValueError: the files are not a tokenizer.
     ImportError: the extra `text` is needed and not installed.
   """
   if name == BYTES:
@@ -107,10 +105,10 @@ def _encode_bytes(pieces: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def _encode_with(
   model: Any, pieces: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Encodes by a `tokenizers.Tokenizer`."""
-  found = model.encode_batch_fast(list(pieces), add_special_tokens=False)
-  ids = [token for encoding in found for token in encoding.ids]
-  counts = np.array([len(encoding) for encoding in found], np.int64)
+  """Encodes with a `tokenizers.Tokenizer`."""
+  encodings = model.encode_batch_fast(list(pieces), add_special_tokens=False)
+  ids = [token for encoding in encodings for token in encoding.ids]
+  counts = np.array([len(encoding) for encoding in encodings], np.int64)
   return np.array(ids, np.uint32), counts
 
 
@@ -133,15 +131,15 @@ def _tokenizer_files(path: Path) -> list[Path]:
       return [path / name for name in names]
   if path.is_dir():
     raise ValueError(
-      f"{path}: holds neither tokenizer.json nor vocab.json and merges.txt"
+      f"{path}: has neither tokenizer.json nor vocab.json and merges.txt"
     )
-  raise FileNotFoundError(f"{path}: no such tokenizer, and not `bytes`")
+  raise FileNotFoundError(f"{path}: no such tokenizer; give a path or `bytes`")
 
 
 def _load(
   files: list[Path], sha256: str
 ) -> tuple[int, str, EncodePieces, _Show]:
-  """Returns what a `Tokenizer` consists of, but for its name."""
+  """Returns the fields of a `Tokenizer`, except its name."""
   try:
     import tokenizers
   except ImportError as error:
@@ -159,28 +157,28 @@ def _load(
       )
       model.decoder = tokenizers.decoders.ByteLevel()
     vocab_size = max(model.get_vocab().values()) + 1
-  except Exception as error:  # It raises nothing narrower.
+  except Exception as error:  # The package raises plain Exception.
     raise ValueError(f"{names[0]}: not a usable tokenizer: {error}") from error
   model.no_padding()
   model.no_truncation()
 
-  def shown(token: int) -> str:
+  def show_one(token: int) -> str:
     text = model.decode([token], skip_special_tokens=False)
     spelled = model.id_to_token(token) or ""
-    # Decoding has put a mark in the place of bytes that are no character.
+    # Decoding writes U+FFFD for bytes that are not a whole character.
     if "\ufffd" in text and all(char in _BYTE_OF for char in spelled):
       return _text(bytes(_BYTE_OF[char] for char in spelled))
     return text
 
   def show(ids: Sequence[int]) -> list[str]:
-    return [shown(int(token)) for token in ids]
+    return [show_one(int(token)) for token in ids]
 
   encode_pieces = functools.partial(_encode_with, model)
   return vocab_size, sha256, encode_pieces, show
 
 
 def split_pieces(texts: Iterable[str]) -> Iterator[list[str]]:
-  """Cuts a stream into pieces that do not depend on where its parts end.
+  """Cuts a stream into pieces that do not depend on its parts.
 
   Args:
     texts: consecutive parts of a text.
@@ -191,8 +189,8 @@ def split_pieces(texts: Iterable[str]) -> Iterator[list[str]]:
   rest = ""
   for text in texts:
     *pieces, rest = _PIECE_START.split(rest + text)
-    # The last piece may go on. Its full-length cuts stand already, but for a
-    # final character that the next one may turn into a piece start.
+    # The last piece may continue. Its full-length cuts are final, except for
+    # its last character, which may start a piece once the next one is known.
     end = max(len(rest) - 1, 0) // _MAX_PIECE * _MAX_PIECE
     yield [cut for piece in [*pieces, rest[:end]] for cut in _cuts(piece)]
     rest = rest[end:]

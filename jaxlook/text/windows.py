@@ -4,19 +4,19 @@ import numpy as np
 
 
 class Grid:
-  """Windows laid end to end over each stretch of a text; none crosses an end.
+  """Adjacent windows over each stretch of a text, such as a document.
 
-  What is left over at the end of a stretch is not used. Windows are numbered in
-  the order of the text.
+  No window crosses the end of a stretch; tokens that do not fill a window are
+  not used. Windows are numbered in the order of the text.
   """
 
   def __init__(self, tokens: np.ndarray, width: int, ends: np.ndarray):
-    """Lays the windows; no token is read yet.
+    """Places the windows; no token is read yet.
 
     Args:
-      tokens: of the text, or a memory map of them, [n].
-      width: tokens a window, at least 1.
-      ends: where stretches end, ascending integers [S]; n is the last.
+      tokens: tokens of the text, [n], or a memory map of them.
+      width: tokens per window, at least 1.
+      ends: ends of the stretches, ascending integers [S]; the last is n.
     """
     self._tokens, self._width = tokens, width
     self._starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
@@ -31,7 +31,7 @@ class Grid:
     """Reads windows.
 
     Args:
-      indices: their numbers, integer [K].
+      indices: numbers of the windows, integer [K].
 
     Returns:
       Tokens, int32 [K, width].
@@ -46,15 +46,15 @@ class Grid:
 
 
 def ends_within(ends: np.ndarray, low: int, high: int) -> np.ndarray:
-  """Where the stretches of a part of a text end, counted from its start.
+  """Returns the ends of stretches within a part of a text, from its start.
 
   Args:
-    ends: where those of the whole text end, ascending [S].
-    low: where the part starts.
-    high: where it ends; it ends a stretch there, too.
+    ends: ends of the stretches of the whole text, ascending [S].
+    low: start of the part.
+    high: end of the part, which also ends a stretch.
 
   Returns:
-    Ascending integers, the last of them `high - low`.
+    Ascending integers; the last is `high - low`.
   """
   inside = ends[(ends > low) & (ends < high)]
   return np.concatenate([inside, [high]]).astype(np.int64) - low

@@ -1,4 +1,4 @@
-"""A tokenizer trained on the corpus spells it, and is found again."""
+"""A trained tokenizer encodes its text, and is found in the cache."""
 
 import gzip
 import re
@@ -13,8 +13,8 @@ _TEXT = SAMPLE * 20
 
 
 class BpeTest(CorpusTestCase):
-  def test_spells_the_text_with_fewer_tokens(self):
-    """What tokens show, joined, is the text; merges make it shorter."""
+  def test_encodes_the_text_with_fewer_tokens(self):
+    """The tokens' texts, joined, are the text; merges make it shorter."""
     path = self.write("text", _TEXT)
     trained = bpe.train_bpe(path, self.cache, 290)
     self.assertEqual((trained.name, trained.vocab_size), ("bpe:290", 290))
@@ -26,13 +26,13 @@ class BpeTest(CorpusTestCase):
     # A token may begin or end inside a character.
     spelled = re.sub(
       rb"<([0-9A-F]{2})>",
-      lambda found: bytes([int(found.group(1), 16)]),
+      lambda match: bytes([int(match.group(1), 16)]),
       "".join(shown).encode(),
     )
     self.assertEqual(spelled, _TEXT.encode())
 
-  def test_is_found_again(self):
-    """Trained once: by its text, or without it by name and hash."""
+  def test_is_trained_only_once(self):
+    """It is found by its text, or without the text by name and hash."""
     path = self.write("text", _TEXT)
     trained = bpe.train_bpe(path, self.cache, 290)
     other = bpe.train_bpe(path, self.cache, 280)
@@ -44,11 +44,11 @@ class BpeTest(CorpusTestCase):
     for each in (again, found):
       self.assertEqual(each.sha256, trained.sha256)
       self.assertEqual(each.name, "bpe:290")
-    with self.assertRaisesRegex(FileNotFoundError, "no bpe:290 tokenizer of"):
+    with self.assertRaisesRegex(FileNotFoundError, "no bpe:290 tokenizer with"):
       bpe.find_bpe(self.cache, "bpe:290", other.sha256)
 
-  def test_packing_is_nothing(self):
-    """A compressed text trains the same tokenizer as the text itself."""
+  def test_compression_does_not_matter(self):
+    """A compressed text trains the same tokenizer as the plain text."""
     plain = bpe.train_bpe(self.write("text", _TEXT), self.cache, 280)
     packed = self.folder / "text.gz"
     packed.write_bytes(gzip.compress(_TEXT.encode()))
@@ -56,15 +56,15 @@ class BpeTest(CorpusTestCase):
       bpe.train_bpe(packed, self.cache, 280).sha256, plain.sha256
     )
 
-  def test_refuses_a_small_vocabulary(self):
-    """All bytes must be there, and at least one merge."""
-    with self.assertRaisesRegex(ValueError, "more than 256, not 256"):
+  def test_a_small_vocabulary_is_refused(self):
+    """The vocabulary needs all bytes and at least one merge."""
+    with self.assertRaisesRegex(ValueError, "vocab_size must be above 256 .*, not 256"):
       bpe.train_bpe(self.write("text", _TEXT), self.cache, 256)
 
 
 class ShowTest(CorpusTestCase):
   def test_bytes(self):
-    """A byte that is a character is shown as such, a part by its number."""
+    """A byte is shown as its character, or by number if it is only a part."""
     shown = tokenizer.load_tokenizer().show(list("a\né".encode()))
     self.assertEqual(shown, ["a", "\n", "<C3>", "<A9>"])
 

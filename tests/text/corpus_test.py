@@ -1,4 +1,4 @@
-"""Tests of reading text and of token files."""
+"""Reading text, and tokenizing it into token files."""
 
 import concurrent.futures
 import dataclasses
@@ -34,12 +34,12 @@ class ReadTextTest(CorpusTestCase):
     ("a.txt", bytes), (".GZ", gzip.compress), ("a.xz", lzma.compress)
   )
   def test_reads_plain_and_compressed(self, suffix, compress):
-    """The suffix decides what is decompressed; line ends stay as they are."""
+    """The suffix selects the decompression; line ends are unchanged."""
     path = self.write("text" + suffix, compress(SAMPLE.encode()))
     self.assertEqual("".join(corpus.read_text(path)), SAMPLE)
 
   def test_folder_is_read_in_order_with_breaks(self):
-    """Files of all kinds follow by relative name; hidden, empty ones do not."""
+    """Files are joined by relative name, without hidden and empty files."""
     self.write("c/b/1.txt", "two")
     self.write("c/b.txt.gz", gzip.compress(b"one"))
     self.write("c/d.xz", lzma.compress(b"three"))
@@ -52,8 +52,8 @@ class ReadTextTest(CorpusTestCase):
 
   @hypothesis.given(TEXTS, st.integers(1, 8))
   @hypothesis.settings(max_examples=50, deadline=None)
-  def test_chunk_size_does_not_matter(self, text, chunk_bytes):
-    """Characters survive chunk borders that fall within them."""
+  def test_chunk_size_does_not_change_the_text(self, text, chunk_bytes):
+    """Characters that span two chunks are decoded."""
     path = self.write("text", text)
     parts = list(corpus.read_text(path, chunk_bytes=chunk_bytes))
     self.assertEqual("".join(parts), text)
@@ -86,8 +86,8 @@ class ReadTextTest(CorpusTestCase):
     ),
     ("in_folder", "folder/a.txt", b"\xff", "folder/a.txt: not valid UTF-8"),
   )
-  def test_refuses_what_is_no_text(self, name, data, message):
-    """The error names the file, whatever the chunk size, in one line."""
+  def test_binary_and_broken_files_are_refused(self, name, data, message):
+    """The error is one line and names the file, for every chunk size."""
     self.write(name, data)
     for chunk_bytes in (1, 7, 1 << 20):
       with self.assertRaisesRegex(ValueError, message) as caught:
@@ -96,8 +96,8 @@ class ReadTextTest(CorpusTestCase):
       self.assertIn(str(self.folder / name), str(caught.exception))
       self.assertNotIn("\n", str(caught.exception))
 
-  def test_refuses_missing_paths(self):
-    """A path, a path below a file, and a dangling link are all missing."""
+  def test_missing_paths_are_refused(self):
+    """A missing path, a path below a file and a dangling link are errors."""
     self.write("file", "text")
     (self.folder / "links").mkdir()
     (self.folder / "links/broken").symlink_to("nowhere")
@@ -105,10 +105,10 @@ class ReadTextTest(CorpusTestCase):
       with self.assertRaisesRegex(FileNotFoundError, f"{name}.*: no such file"):
         list(corpus.read_text(self.folder / name))
 
-  def test_refuses_what_cannot_be_read(self):
-    """Folders without files, pipes, looping links, files without permission."""
+  def test_unreadable_paths_are_refused(self):
+    """Empty folders, pipes, link loops and missing permissions are errors."""
     self.write("folder/.hidden", "text")
-    with self.assertRaisesRegex(ValueError, "folder: the folder holds no file"):
+    with self.assertRaisesRegex(ValueError, "folder: the folder has no files"):
       list(corpus.read_text(self.folder / "folder"))
     os.mkfifo(self.folder / "pipe")
     with self.assertRaisesRegex(ValueError, "pipe: neither a file nor a folde"):
@@ -128,7 +128,7 @@ class ReadTextTest(CorpusTestCase):
         list(corpus.read_text(self.folder))
 
   def test_a_big_file_needs_little_memory(self):
-    """8 MB in one line are cut into pieces within 1 MB."""
+    """8 MB in one line are cut into pieces with less than 1 MB of memory."""
     path = self.write("big.gz", gzip.compress(b"word " * 1_600_000, 1))
     tracemalloc.start()
     total = 0
@@ -148,24 +148,24 @@ class TokenizeTest(CorpusTestCase):
     """The tokens of the bytes tokenizer are the text's UTF-8 bytes."""
     with tempfile.TemporaryDirectory() as cache:
       path = self.write("text", text)
-      found = tokenize(path, cache, chunk_bytes=chunk_bytes)
-      tokens = found.tokens()
+      file = tokenize(path, cache, chunk_bytes=chunk_bytes)
+      tokens = file.tokens()
       self.assertEqual(tokens.tobytes().decode(), text)
       self.assertEqual(tokens.dtype, np.uint8)
       self.assertFalse(tokens.flags.writeable)
-      self.assertEqual(found.vocab_size, 256)
-      self.assertEqual(found.length, found.num_bytes)
+      self.assertEqual(file.vocab_size, 256)
+      self.assertEqual(file.length, file.num_bytes)
 
   def test_manifest_describes_the_text(self):
     """The hash is that of the decompressed text, breaks included."""
     self.write("text/a.gz", gzip.compress(b"abc"))
     self.write("text/b", b"de")
-    found = tokenize(self.folder / "text", self.cache)
-    manifest = json.loads(found.path.with_suffix(".json").read_text())
-    self.assertEqual(manifest["sha256"], found.sha256)
+    file = tokenize(self.folder / "text", self.cache)
+    manifest = json.loads(file.path.with_suffix(".json").read_text())
+    self.assertEqual(manifest["sha256"], file.sha256)
     # sha256sum of abc\n\nde
     self.assertEqual(
-      found.sha256,
+      file.sha256,
       "d11856602abdc7cf553991e810260abc3363915fe64a63a12b13fcdd7a1158cd",
     )
     self.assertEqual(manifest["length"], 7)
@@ -181,40 +181,40 @@ class TokenizeTest(CorpusTestCase):
     with mock.patch.object(corpus, "read_text", side_effect=AssertionError):
       self.assertEqual(tokenize(path, self.cache), first)
 
-  def test_a_changed_text_or_tokenizer_is_tokenised_anew(self):
-    """The size, the modification time and the tokenizer are in the key."""
+  def test_a_changed_text_or_tokenizer_is_tokenized_again(self):
+    """Size, modification time and tokenizer are part of the key."""
     path = self.write("text", "one")
-    found = [tokenize(path, self.cache)]
+    files = [tokenize(path, self.cache)]
     self.write("text", "three")
-    found.append(tokenize(path, self.cache))
+    files.append(tokenize(path, self.cache))
     self.write("text", "seven")
     os.utime(path, ns=(0, time.time_ns() + 10**9))
-    found.append(tokenize(path, self.cache))
+    files.append(tokenize(path, self.cache))
     other = dataclasses.replace(load_tokenizer(), sha256="other")
-    found.append(corpus.tokenize(path, self.cache, other))
-    self.assertLen({file.path for file in found}, 4)
-    texts = [file.tokens().tobytes() for file in found[:3]]
+    files.append(corpus.tokenize(path, self.cache, other))
+    self.assertLen({file.path for file in files}, 4)
+    texts = [file.tokens().tobytes() for file in files[:3]]
     self.assertEqual(texts, [b"one", b"three", b"seven"])
 
-  def test_damaged_files_are_made_anew(self):
-    """A short token file or a broken manifest is not believed."""
+  def test_damaged_files_are_written_again(self):
+    """A truncated token file or a broken manifest is not used."""
     path = self.write("text", SAMPLE)
-    found = tokenize(path, self.cache)
-    manifest = found.path.with_suffix(".json")
-    for file, damage in (
-      (found.path, b"short"),
+    file = tokenize(path, self.cache)
+    manifest = file.path.with_suffix(".json")
+    for damaged, content in (
+      (file.path, b"short"),
       (manifest, b"{"),
       (manifest, b"[]"),
       (manifest, b'{"length": 3}'),
     ):
-      file.write_bytes(damage)
+      damaged.write_bytes(content)
       again = tokenize(path, self.cache)
-      self.assertEqual(again, found)
+      self.assertEqual(again, file)
       self.assertEqual(again.tokens().tobytes(), SAMPLE.encode())
 
   @parameterized.parameters(1, 2)
-  def test_a_killed_call_leaves_nothing_that_counts(self, nth):
-    """Killed before either rename, it leaves a file that is ignored."""
+  def test_a_killed_call_leaves_only_temporary_files(self, nth):
+    """After a kill before either rename, the next call writes the file."""
     path = self.write("text", SAMPLE)
     script = (
       "import os, signal, sys; from jaxlook.text import corpus, tokenizer\n"
@@ -228,23 +228,23 @@ class TokenizeTest(CorpusTestCase):
     )
     killed = subprocess.run([sys.executable, "-c", script, path, self.cache])
     self.assertEqual(killed.returncode, -signal.SIGKILL)
-    left = list(self.cache.iterdir())
-    self.assertLen(left, nth)
-    leftovers = [f for f in left if f.suffix == TEMPORARY_SUFFIX]
+    files = list(self.cache.iterdir())
+    self.assertLen(files, nth)
+    leftovers = [f for f in files if f.suffix == TEMPORARY_SUFFIX]
     self.assertLen(leftovers, 1)
-    found = tokenize(path, self.cache)
-    self.assertEqual(found.tokens().tobytes(), SAMPLE.encode())
+    file = tokenize(path, self.cache)
+    self.assertEqual(file.tokens().tobytes(), SAMPLE.encode())
     self.assertLen(list(self.cache.iterdir()), 3)
 
   def test_a_failed_call_leaves_nothing(self):
-    """An error in the middle of a text removes the unfinished file."""
+    """An error within a text removes the unfinished file."""
     path = self.write("text", "good" * 99 + "\0")
     with self.assertRaisesRegex(ValueError, "binary"):
       tokenize(path, self.cache, chunk_bytes=16)
     self.assertEmpty(list(self.cache.iterdir()))
 
   def test_concurrent_calls_agree(self):
-    """Eight calls that all find nothing all end with the whole file."""
+    """Eight calls that write the same file all return the whole file."""
     path = self.write("text", SAMPLE * 1000)
     barrier = threading.Barrier(8)
 
@@ -259,14 +259,14 @@ class TokenizeTest(CorpusTestCase):
         pool.submit(tokenize, path, self.cache, chunk_bytes=100 + i)
         for i in range(8)
       ]
-      found = {call.result() for call in calls}
-    self.assertEqual(found, {tokenize(path, self.cache)})
-    tokens = found.pop().tokens()
+      results = {call.result() for call in calls}
+    self.assertEqual(results, {tokenize(path, self.cache)})
+    tokens = results.pop().tokens()
     self.assertEqual(tokens.tobytes(), (SAMPLE * 1000).encode())
     self.assertLen(list(self.cache.iterdir()), 2)
 
-  def test_refuses_a_text_that_changes_while_it_is_read(self):
-    """The tokens of a file that is being written are not kept."""
+  def test_a_text_that_changes_while_it_is_read_is_refused(self):
+    """The tokens of a changing file are not kept."""
     path = self.write("text", "one")
     real = corpus.read_text
 
@@ -279,14 +279,16 @@ class TokenizeTest(CorpusTestCase):
         tokenize(path, self.cache)
     self.assertEmpty(list(self.cache.iterdir()))
 
-  def test_refuses_a_cache_within_the_text(self):
-    """The token file would become part of the text."""
+  def test_a_cache_within_the_text_is_refused(self):
+    """A token file there would become part of the text."""
     self.write("text/a", "one")
-    with self.assertRaisesRegex(ValueError, "cache: the cache may not lie ins"):
+    with self.assertRaisesRegex(
+      ValueError, "cache: the cache is inside the text"
+    ):
       tokenize(self.folder / "text", self.folder / "text/cache")
 
-  def test_refuses_missing_text(self):
-    """The text is looked at before anything is written."""
+  def test_a_missing_text_is_refused(self):
+    """The text is checked before anything is written."""
     with self.assertRaisesRegex(FileNotFoundError, "absent: no such file or f"):
       tokenize(self.folder / "absent", self.cache)
     self.assertFalse(self.cache.exists())

@@ -19,75 +19,75 @@ class EncodeTest(CorpusTestCase):
     super().setUp()
     text = SAMPLE * 20
     self.tokenizer = bpe.train_bpe(self.write("text", text), self.cache, 290)
-    # Small batches, so that there are many of them.
+    # Small batches make many of them.
     self.enter_context(mock.patch.object(encoding, "_BATCH", 100))
 
-  def encoded(self, documents, workers):
-    """All tokens, and where documents end."""
+  def encode_all(self, documents, workers):
+    """Returns all tokens, and the ends of documents."""
     ids, ends, length = [], [], 0
-    for found in encoding.encode(
+    for batch in encoding.encode(
       documents, self.tokenizer, np.dtype(np.uint16), workers
     ):
-      ends += [length + end for end in found.ends]
-      length += len(found.ids)
-      ids.append(found.ids)
+      ends += [length + end for end in batch.ends]
+      length += len(batch.ids)
+      ids.append(batch.ids)
     return np.concatenate(ids), ends
 
   def test_workers_change_nothing(self):
-    """Two processes give the tokens, and the ends, that one gives."""
+    """Two processes give the same tokens and ends as one."""
     documents = [SAMPLE * 5, "a", SAMPLE, "\n\n b\n"] * 3
     cut = [[text[:7], text[7:]] for text in documents]
-    alone, ends = self.encoded(cut, 1)
-    together, same = self.encoded(cut, 2)
-    np.testing.assert_array_equal(together, alone)
+    one_worker, ends = self.encode_all(cut, 1)
+    two_workers, same = self.encode_all(cut, 2)
+    np.testing.assert_array_equal(two_workers, one_worker)
     self.assertEqual(same, ends)
-    self.assertEqual(together.dtype, np.uint16)
+    self.assertEqual(two_workers.dtype, np.uint16)
     lengths = [
       sum(map(len, self.tokenizer.encode([text]))) for text in documents
     ]
     self.assertEqual(ends, np.cumsum(lengths).tolist())
 
-  def test_large_texts_are_given_to_processes(self):
-    """So many as were asked for; small ones are not worth it."""
+  def test_only_large_texts_use_several_processes(self):
+    """A large text uses `workers` processes, a small text one."""
     path = self.write("text", SAMPLE * 20)
-    asked = []
+    used = []
     real = encoding.encode
 
     def encode(documents, tokenizer, dtype, workers):
-      asked.append(workers)
+      used.append(workers)
       return real(documents, tokenizer, dtype, 1)
 
     with mock.patch.object(encoding, "encode", encode):
       corpus.tokenize(path, self.cache, self.tokenizer, workers=3)
-      with mock.patch.object(corpus, "_WORTH_PROCESSES", 0):
+      with mock.patch.object(corpus, "_LARGE_TEXT_BYTES", 0):
         corpus.tokenize(path, self.cache / "other", self.tokenizer, workers=3)
-    self.assertEqual(asked, [1, 3])
+    self.assertEqual(used, [1, 3])
     with self.assertRaisesRegex(ValueError, "workers must be at least 1, not"):
       corpus.tokenize(path, self.cache, self.tokenizer, workers=0)
 
-  def test_a_killed_process_is_one_line(self):
-    """Not a text cut short."""
+  def test_a_killed_process_is_an_error(self):
+    """The text is not truncated silently."""
     lost = Future()
     lost.set_exception(BrokenProcessPool("a process\nwas terminated"))
     with mock.patch.object(encoding, "ProcessPoolExecutor") as pool:
       pool.return_value.submit.return_value = lost
       with self.assertRaisesRegex(
-        ValueError, "^workers must be below 2: .* killed$"
+        ValueError, "^workers must be below 2, .* killed$"
       ):
-        self.encoded([["text"]], 2)
+        self.encode_all([["text"]], 2)
       pool.return_value.shutdown.assert_called_once_with(cancel_futures=True)
 
   def test_a_long_text_needs_little_memory(self):
-    """It is read as its tokens are taken, not before."""
+    """The text is read only as fast as its tokens are used."""
     tracemalloc.start()
     total = 0
     with mock.patch.object(encoding, "_BATCH", 1 << 16):
-      for found in encoding.encode(
+      for batch in encoding.encode(
         [("word\n" * 1000 for _ in range(2000))],
         load_tokenizer(),
         np.dtype(np.uint8),
       ):
-        total += len(found.ids)
+        total += len(batch.ids)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     self.assertEqual(total, 10_000_000)

@@ -1,4 +1,4 @@
-"""Tests of the generated text."""
+"""The generated text is reproducible and has the promised structure."""
 
 import hashlib
 import lzma
@@ -22,28 +22,28 @@ class GeneratedTextTest(base.TestCase):
   @hypothesis.given(st.integers(0, 2**70), st.integers(1, 5000))
   @hypothesis.settings(max_examples=20, deadline=None)
   def test_length_and_prefix(self, seed, num_bytes):
-    """The length is exact, in ASCII, and a longer text starts the same."""
+    """The length is exact, the text is ASCII, a longer text starts the same."""
     found = generated.generated_text(seed, num_bytes)
     self.assertLen(found.encode("ascii"), num_bytes)
     longer = generated.generated_text(seed, num_bytes + 700)
     self.assertEqual(longer[:num_bytes], found)
 
   def test_the_text_is_pinned(self):
-    """The same on every machine and version; a change shows here."""
+    """The text is the same on every machine and version."""
     digest = hashlib.sha256(self.text.encode()).hexdigest()
     self.assertEqual(
       digest, "85716cf35f0a4e93acf8253c187dd02112e780fa72904499d7978c7580886fc5"
     )
 
   def test_seeds_differ(self):
-    """Every seed has a text of its own; two share no paragraph."""
+    """Texts of two seeds share no paragraph."""
     starts = {generated.generated_text(seed, 99) for seed in range(20)}
     self.assertLen(starts, 20)
     other = generated.generated_text(1, 300_000).split("\n\n")[:-1]
     self.assertEmpty(set(self.paragraphs) & set(other))
 
   def test_quotes_and_brackets_close(self):
-    """Within every paragraph, and quotes within quotes too."""
+    """They close within every paragraph, also quotes within quotes."""
     self.assertIn('"', self.text)
     self.assertIn("(", self.text)
     for paragraph in self.paragraphs:
@@ -56,7 +56,7 @@ class GeneratedTextTest(base.TestCase):
       self.assertEmpty(stack)
 
   def test_pronouns_agree_with_names(self):
-    """The end of a name tells its pronouns, some words later."""
+    """The end of a name determines the pronouns a few words later."""
     found = re.findall(r"to (\w+), and (\w+) hid it under (\w+) ", self.text)
     self.assertGreater(len(found), 100)
     for name, subject, possessive in found:
@@ -66,7 +66,7 @@ class GeneratedTextTest(base.TestCase):
       )
 
   def test_verbs_agree_across_another_noun(self):
-    """Both the verb and the copula follow the first noun's number."""
+    """The verb and the copula agree in number with the first noun."""
     found = re.findall(
       r"The \w+ (\w+) near the (\w+) (\w+) the \w+ and (is|are) ", self.text
     )
@@ -77,12 +77,12 @@ class GeneratedTextTest(base.TestCase):
       self.assertEqual(copula, "are" if plural else "is")
       self.assertEqual(verb.endswith("s"), not plural)
       clashes += other.endswith("s") != plural
-    # The nearer noun is no help.
+    # The nearer noun does not predict the verb.
     self.assertBetween(clashes / len(found), 0.4, 0.6)
 
-  def test_the_topic_and_its_owner_come_back(self):
-    """Asked who has it, the text names the last one it was given to."""
-    asked = changed = 0
+  def test_the_topic_and_its_owner_recur(self):
+    """The answer to "Who has it?" is the last person to whom it was given."""
+    questions = changed = 0
     for paragraph in self.paragraphs:
       tale = re.match(
         r"This is the tale of (\w+) and the (\w+ \w+)\.", paragraph
@@ -97,20 +97,20 @@ class GeneratedTextTest(base.TestCase):
         owner = given or owner
         if named:
           self.assertEqual(named, owner)
-          asked += 1
+          questions += 1
           changed += owner != tale.group(1)
-    self.assertGreater(asked, 100)
+    self.assertGreater(questions, 100)
     self.assertGreater(changed, 20)
 
   def test_there_is_more_than_bigrams_to_learn(self):
-    """A compressor that sees further needs under half of a bigram's bits."""
+    """LZMA, which sees further, needs less than half of a bigram's bits."""
     data = self.text.encode()
     tokens = np.frombuffer(data, np.uint8)
     bigram = ngram.fit_bigram(tokens, 256).nats(tokens).mean() / np.log(2)
     self.assertLess(8 * len(lzma.compress(data)) / len(data), bigram / 2)
 
-  def test_refuses_arguments_out_of_range(self):
-    """The message names the argument and its value."""
+  def test_arguments_out_of_range_are_refused(self):
+    """The error names the argument and its value."""
     with self.assertRaisesRegex(ValueError, "seed must be at least 0, not -1"):
       generated.generated_text(-1, 10)
     with self.assertRaisesRegex(ValueError, "num_bytes must be .* 1, not 0"):

@@ -1,4 +1,4 @@
-"""Texts of the package `datasets`, and what is said without it."""
+"""Texts of the package `datasets`, and the error without it."""
 
 import importlib.util
 import sys
@@ -16,8 +16,8 @@ _TEXTS = ["one", "", None, "é two\n\nb", "three"]
 _INSTALLED = importlib.util.find_spec("datasets") is not None
 
 
-class Standing:
-  """What `rows` uses of a `datasets.Dataset`, kept in a file of Arrow."""
+class FakeDataset:
+  """The part of `datasets.Dataset` that `Rows` uses, on an Arrow file."""
 
   def __init__(self, path):
     self.path = path
@@ -43,7 +43,7 @@ class RowsTest(CorpusTestCase):
     self.write("saved/state.json", "{}")
     self.spec = f"datasets:{self.folder / 'saved'}"
     module = types.SimpleNamespace(
-      load_from_disk=lambda name: Standing(self.arrow),
+      load_from_disk=lambda name: FakeDataset(self.arrow),
       load_dataset=mock.Mock(side_effect=ConnectionError("no\nnetwork")),
     )
     self.enter_context(mock.patch.dict(sys.modules, datasets=module))
@@ -53,10 +53,10 @@ class RowsTest(CorpusTestCase):
     feather.write_feather(table, str(self.arrow))
 
   def test_rows_are_documents(self):
-    """One by one, or joined as files are; empty ones are passed over."""
-    apart = tokenize(self.spec, self.cache, documents=True)
-    self.assertEqual(apart.tokens().tobytes().decode(), "oneé two\n\nbthree")
-    self.assertEqual(apart.ends().tolist(), [3, 12, 17])
+    """Rows are kept separate or joined, without empty rows."""
+    separate = tokenize(self.spec, self.cache, documents=True)
+    self.assertEqual(separate.tokens().tobytes().decode(), "oneé two\n\nbthree")
+    self.assertEqual(separate.ends().tolist(), [3, 12, 17])
     joined = tokenize(self.spec, self.cache)
     text = "one\n\né two\n\nb\n\nthree"
     self.assertEqual(joined.tokens().tobytes().decode(), text)
@@ -64,7 +64,7 @@ class RowsTest(CorpusTestCase):
     self.assertStartsWith(joined.path.name, "saved-")
 
   def test_other_rows_are_another_text(self):
-    """The files that `datasets` keeps are in the key."""
+    """The files on disk are part of the cache key."""
     before = tokenize(self.spec, self.cache)
     with mock.patch.object(corpus, "read_text", side_effect=AssertionError):
       self.assertEqual(tokenize(self.spec, self.cache), before)
@@ -73,22 +73,22 @@ class RowsTest(CorpusTestCase):
     self.assertEqual(after.tokens().tobytes(), b"other")
 
   @parameterized.parameters(
-    (",column=words", r"has no column 'words', only \['text', 'n'\]"),
-    (",column=n", "column 'n' holds int, not text"),
-    (",rows=3", "'rows=3' is none of config=, split=, column="),
-    (",split", "'split' is none of"),
-    (",split=test", "cannot be opened: no split 'test': the folder is of one"),
+    (",column=words", r"no column 'words'; it has \['text', 'n'\]"),
+    (",column=n", "column 'n' contains int, not text"),
+    (",rows=3", "'rows=3' is unknown; use one of config=, split=, column="),
+    (",split", "'split' is unknown"),
+    (",split=test", "cannot be opened: no split 'test': the folder holds"),
     ("/absent", "cannot be opened: no network"),
   )
-  def test_refusals_are_one_line(self, more, message):
-    """Each names what was asked for."""
+  def test_errors_are_one_line(self, more, message):
+    """Each error names the argument."""
     with self.assertRaisesRegex(ValueError, message) as caught:
       tokenize(self.spec + more, self.cache)
     self.assertIn(self.spec + more, str(caught.exception))
     self.assertNotIn("\n", str(caught.exception))
 
-  def test_names_the_missing_extra(self):
-    """Without the package a name is refused, and files go on working."""
+  def test_without_the_package(self):
+    """Without the package, data sets are an error and files still work."""
     with mock.patch.dict(sys.modules, datasets=None):
       with self.assertRaisesRegex(
         ImportError, r"datasets:a/b needs datasets: .*jaxlook\[datasets\]"
@@ -99,8 +99,8 @@ class RowsTest(CorpusTestCase):
 
 @absltest.skipUnless(_INSTALLED, "datasets, an optional package, is missing")
 class RealRowsTest(CorpusTestCase):
-  def test_a_folder_of_the_package_itself(self):
-    """What `save_to_disk` wrote is read offline, by split and column."""
+  def test_a_folder_written_by_the_package(self):
+    """A `save_to_disk` folder is read offline, by split and column."""
     import datasets  # pyright: ignore[reportMissingImports]
 
     datasets.disable_progress_bars()
@@ -108,18 +108,18 @@ class RealRowsTest(CorpusTestCase):
     made.save_to_disk(str(self.folder / "one"))
     both = {"train": made, "test": made.select([0])}
     datasets.DatasetDict(both).save_to_disk(str(self.folder / "both"))
-    for spec, wanted in (
+    for spec, expected in (
       ("one,column=words", "one|é two\n\nb|three"),
       ("both,column=words", "one|é two\n\nb|three"),
       ("both,column=words,split=test", "one"),
     ):
       spec = f"{hf_datasets.PREFIX}{self.folder / spec}"
       source = hf_datasets.open_rows(spec)
-      found = ["".join(document) for document in source.documents(1)]
-      self.assertEqual("|".join(found), wanted)
-      apart = tokenize(spec, self.cache, documents=True)
-      self.assertEqual(apart.documents, len(found))
-    with self.assertRaisesRegex(ValueError, "no split 'x', only train, test"):
+      documents = ["".join(document) for document in source.documents(1)]
+      self.assertEqual("|".join(documents), expected)
+      separate = tokenize(spec, self.cache, documents=True)
+      self.assertEqual(separate.documents, len(documents))
+    with self.assertRaisesRegex(ValueError, "no split 'x'; it has train, test"):
       hf_datasets.open_rows(
         f"{hf_datasets.PREFIX}{self.folder / 'both'},split=x"
       )

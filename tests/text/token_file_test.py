@@ -1,4 +1,4 @@
-"""Token files are found by what they hold, and believed if they are whole."""
+"""Token files are file by content, and used only if they are whole."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ from tests.fixtures.corpora import SAMPLE, CorpusTestCase, tokenize
 
 class FindTest(CorpusTestCase):
   def test_is_found_by_content(self):
-    """Touched, moved or renamed, a text is not read as text again."""
+    """A touched, moved or renamed text is not tokenized again."""
     path = self.write("text.txt", SAMPLE)
     first = tokenize(path, self.cache)
     os.utime(path, ns=(0, time.time_ns() + 10**9))
@@ -28,8 +28,8 @@ class FindTest(CorpusTestCase):
       self.assertEqual(tokenize(path, self.cache), first)
       self.assertEqual(tokenize(moved, self.cache), first)
 
-  def test_same_bytes_that_are_read_otherwise_are_another_text(self):
-    """The suffix, the order of files and documents apart are in the key."""
+  def test_same_bytes_read_differently_are_another_text(self):
+    """Suffix, order of files and separate documents are part of the key."""
     packed = gzip.compress(b"a text")
     tokenize(self.write("one.gz", packed), self.cache)
     with self.assertRaisesRegex(ValueError, "binary|not valid"):
@@ -39,19 +39,19 @@ class FindTest(CorpusTestCase):
     self.write("ba/1", "b")
     self.write("ba/2", "a")
     texts = [
-      tokenize(self.folder / name, self.cache, documents=apart).tokens()
+      tokenize(self.folder / name, self.cache, documents=separate).tokens()
       for name in ("ab", "ba")
-      for apart in (False, True)
+      for separate in (False, True)
     ]
     self.assertEqual(
       [bytes(text) for text in texts], [b"a\n\nb", b"ab", b"b\n\na", b"ba"]
     )
 
   def test_manifest_names_its_sources(self):
-    """Every file with its size and hash, and the tokens with theirs."""
+    """It lists each file's size and hash, and the hash of the tokens."""
     path = self.write("text", b"abc")
-    found = tokenize(path, self.cache)
-    manifest = json.loads(found.path.with_suffix(".json").read_text())
+    file = tokenize(path, self.cache)
+    manifest = json.loads(file.path.with_suffix(".json").read_text())
     # sha256sum of abc
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     self.assertEqual(
@@ -61,21 +61,21 @@ class FindTest(CorpusTestCase):
     self.assertEqual(manifest["tokens_sha256"], abc)
     self.assertIsNone(manifest["documents"])
 
-  def test_refuses_other_tokens_than_were_written(self):
-    """One flipped byte of the same size is damage, and said in one line."""
+  def test_changed_tokens_are_refused(self):
+    """One flipped byte is an error, in one line."""
     path = self.write("text", SAMPLE)
-    found = tokenize(path, self.cache)
-    data = bytearray(found.path.read_bytes())
+    file = tokenize(path, self.cache)
+    data = bytearray(file.path.read_bytes())
     data[5] ^= 1
-    found.path.write_bytes(data)
+    file.path.write_bytes(data)
     with self.assertRaisesRegex(
       ValueError, r"tokens: damaged: .* delete it"
     ) as caught:
       tokenize(path, self.cache)
     self.assertNotIn("\n", str(caught.exception))
-    found.path.unlink()
-    self.assertEqual(tokenize(path, self.cache), found)
-    self.assertEqual(found.tokens().tobytes(), SAMPLE.encode())
+    file.path.unlink()
+    self.assertEqual(tokenize(path, self.cache), file)
+    self.assertEqual(file.tokens().tobytes(), SAMPLE.encode())
 
 
 class DocumentsTest(CorpusTestCase):
@@ -87,43 +87,43 @@ class DocumentsTest(CorpusTestCase):
     self.path = self.folder / "text"
 
   def test_ends(self):
-    """Documents follow without breaks; the manifest says where they end."""
-    found = tokenize(self.path, self.cache, documents=True)
-    self.assertEqual(found.tokens().tobytes().decode(), "one\né\n\nthree")
-    self.assertEqual(found.documents, 2)
-    self.assertEqual(found.ends().tolist(), [4, 13])
-    self.assertEqual((found.length, found.num_bytes), (13, 13))
-    self.assertEqual(tokenize(self.path, self.cache, documents=True), found)
+    """Documents are stored without breaks; the manifest lists their ends."""
+    file = tokenize(self.path, self.cache, documents=True)
+    self.assertEqual(file.tokens().tobytes().decode(), "one\né\n\nthree")
+    self.assertEqual(file.documents, 2)
+    self.assertEqual(file.ends().tolist(), [4, 13])
+    self.assertEqual((file.length, file.num_bytes), (13, 13))
+    self.assertEqual(tokenize(self.path, self.cache, documents=True), file)
     whole = tokenize(self.path, self.cache)
-    self.assertEqual(whole.sha256, found.sha256)
+    self.assertEqual(whole.sha256, file.sha256)
     self.assertIsNone(whole.documents)
     self.assertEqual(whole.ends().tolist(), [whole.length])
 
-  def test_a_manifest_that_does_not_add_up_is_not_believed(self):
-    """Ends of documents are as much part of the file as its tokens."""
-    found = tokenize(self.path, self.cache, documents=True)
-    manifest = found.path.with_suffix(".json")
+  def test_a_manifest_with_wrong_ends_is_not_used(self):
+    """If the documents do not sum to the length, the file is made again."""
+    file = tokenize(self.path, self.cache, documents=True)
+    manifest = file.path.with_suffix(".json")
     fields = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(fields | {"documents": [4, 8]}))
     again = tokenize(self.path, self.cache, documents=True)
     self.assertEqual(again.ends().tolist(), [4, 13])
 
-  def test_an_empty_text_has_no_documents(self):
-    """Refused as without documents, and nothing is left."""
+  def test_an_empty_text_is_refused(self):
+    """Separate documents give the same error, and no file is left."""
     self.write("empty/1", "")
     with self.assertRaisesRegex(ValueError, "empty: the text is empty"):
       tokenize(self.folder / "empty", self.cache, documents=True)
     self.assertEmpty(list(self.cache.iterdir()))
 
-  def test_tokens_do_not_cross(self):
-    """Every document has the tokens that it has alone."""
+  def test_tokens_do_not_span_documents(self):
+    """Each document has the same tokens as alone."""
     tokenizer = load_tokenizer()
     parts = []
     for name in ("1", "3.gz"):
       alone = corpus.tokenize(self.path / name, self.cache, tokenizer)
       parts.append(np.array(alone.tokens()))
-    found = tokenize(self.path, self.cache, documents=True)
-    np.testing.assert_array_equal(np.concatenate(parts), found.tokens())
+    file = tokenize(self.path, self.cache, documents=True)
+    np.testing.assert_array_equal(np.concatenate(parts), file.tokens())
 
 
 if __name__ == "__main__":

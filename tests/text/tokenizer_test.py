@@ -1,4 +1,4 @@
-"""Tests of tokenizers."""
+"""Tokenizers: pieces, files, refusals, GPT-2."""
 
 import pathlib
 import sys
@@ -17,7 +17,7 @@ _GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"
 
 
 def _byte_level_bpe() -> tokenizers.Tokenizer:
-  """Trains a small BPE with GPT-2's pre-tokeniser; it can spell any text."""
+  """Trains a small BPE with GPT-2's pre-tokenizer and all bytes."""
   model = tokenizers.Tokenizer(models.BPE())
   model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
   trainer = trainers.BpeTrainer(
@@ -26,7 +26,7 @@ def _byte_level_bpe() -> tokenizers.Tokenizer:
     special_tokens=["<end>"],
     show_progress=False,
   )
-  # Runs of spaces and line breaks become tokens: a cut within one would show.
+  # Runs of spaces and line breaks become tokens, so a cut within one shows.
   spaces = "a\n\n\nb\n \n c\n\n\n\nd  \n  e \n\n f\t\t\tg\n  \n  \n" * 3
   model.train_from_iterator([SAMPLE * 3, spaces], trainer)
   return model
@@ -41,13 +41,13 @@ class BpeTest(CorpusTestCase):
 
   @hypothesis.given(TEXTS, st.integers(1, 8))
   @hypothesis.settings(max_examples=50, deadline=None)
-  def test_tokens_are_those_of_the_whole_text(self, text, chunk_bytes):
-    """With GPT-2's pre-tokeniser no cut is ever seen in the tokens."""
+  def test_tokens_equal_those_of_the_whole_text(self, text, chunk_bytes):
+    """With GPT-2's pre-tokenizer, cuts do not change the tokens."""
     with tempfile.TemporaryDirectory() as cache:
       path = self.write("text", text)
-      found = tokenize(path, cache, self.json, chunk_bytes=chunk_bytes)
-      self.assertEqual(found.tokens().tolist(), self.model.encode(text).ids)
-      self.assertEqual(found.num_bytes, len(text.encode()))
+      file = tokenize(path, cache, self.json, chunk_bytes=chunk_bytes)
+      self.assertEqual(file.tokens().tolist(), self.model.encode(text).ids)
+      self.assertEqual(file.num_bytes, len(text.encode()))
 
   @hypothesis.given(
     st.text(st.sampled_from("ab \n"), max_size=20),
@@ -56,7 +56,7 @@ class BpeTest(CorpusTestCase):
   )
   @hypothesis.settings(max_examples=200, deadline=None)
   def test_pieces_do_not_depend_on_chunks(self, text, chunk, max_piece):
-    """Nor where pieces are cut for their length."""
+    """This also holds for pieces that are cut for their length."""
     parts = [text[i : i + chunk] for i in range(0, len(text), chunk)]
     with mock.patch.object(tokenizer, "_MAX_PIECE", max_piece):
       cut = [
@@ -69,24 +69,24 @@ class BpeTest(CorpusTestCase):
     self.assertEqual("".join(cut), text)
     self.assertLessEqual(max(map(len, cut), default=1), max_piece)
 
-  def test_vocab_and_merges_are_the_same_tokenizer(self):
-    """GPT-2's two files give the tokens of the JSON; so does its folder."""
+  def test_all_file_formats_give_the_same_tokens(self):
+    """GPT-2's two files, a JSON file and its folder give equal tokens."""
     path = self.write("text", SAMPLE)
-    wanted = tokenize(path, self.cache, self.json)
+    expected = tokenize(path, self.cache, self.json)
     (self.folder / "pair").mkdir()
     self.model.model.save(str(self.folder / "pair"))
     (self.folder / "one").mkdir()
     self.model.save(str(self.folder / "one/tokenizer.json"))
     for name in ("pair", "one"):
-      found = tokenize(path, self.cache, str(self.folder / name))
-      self.assertEqual(found.tokens().tolist(), wanted.tokens().tolist())
-      self.assertEqual(found.vocab_size, wanted.vocab_size)
-      self.assertEqual(found.tokenizer, str(self.folder / name))
-    self.assertEqual(wanted.dtype, "uint16")
-    self.assertEqual(wanted.vocab_size, self.model.get_vocab_size())
+      file = tokenize(path, self.cache, str(self.folder / name))
+      self.assertEqual(file.tokens().tolist(), expected.tokens().tolist())
+      self.assertEqual(file.vocab_size, expected.vocab_size)
+      self.assertEqual(file.tokenizer, str(self.folder / name))
+    self.assertEqual(expected.dtype, "uint16")
+    self.assertEqual(expected.vocab_size, self.model.get_vocab_size())
 
   def test_padding_truncation_and_special_tokens_are_off(self):
-    """What a tokenizer file says about single inputs does not apply."""
+    """Such settings of a tokenizer file are ignored."""
     self.model.enable_padding(length=1000)
     self.model.enable_truncation(4)
     self.model.post_processor = processors.TemplateProcessing(
@@ -94,12 +94,12 @@ class BpeTest(CorpusTestCase):
     )
     self.model.save(str(self.folder / "other.json"))
     path = self.write("text", SAMPLE)
-    wanted = tokenize(path, self.cache, self.json)
-    found = tokenize(path, self.cache, self.folder / "other.json")
-    self.assertEqual(found.tokens().tolist(), wanted.tokens().tolist())
+    expected = tokenize(path, self.cache, self.json)
+    file = tokenize(path, self.cache, self.folder / "other.json")
+    self.assertEqual(file.tokens().tolist(), expected.tokens().tolist())
 
   def test_dtype_holds_the_largest_id(self):
-    """Ids may have gaps: the vocabulary ends after the largest."""
+    """Ids may have gaps: the vocabulary size is the largest id plus 1."""
     for largest, dtype in (
       (255, "uint8"),
       (65535, "uint16"),
@@ -109,35 +109,35 @@ class BpeTest(CorpusTestCase):
         models.WordLevel({"a": 0, "b": largest}, unk_token="a")
       )
       model.pre_tokenizer = pre_tokenizers.Whitespace()
-      file = self.folder / f"{largest}.json"
-      model.save(str(file))
-      found = tokenize(self.write("text", "b a b"), self.cache, file)
-      self.assertEqual(found.dtype, dtype)
-      self.assertEqual(found.vocab_size, largest + 1)
-      self.assertEqual(found.tokens().tolist(), [largest, 0, largest])
+      path = self.folder / f"{largest}.json"
+      model.save(str(path))
+      file = tokenize(self.write("text", "b a b"), self.cache, path)
+      self.assertEqual(file.dtype, dtype)
+      self.assertEqual(file.vocab_size, largest + 1)
+      self.assertEqual(file.tokens().tolist(), [largest, 0, largest])
 
-  def test_refuses_what_is_no_tokenizer(self):
+  def test_bad_tokenizer_files_are_refused(self):
     """The error names the path."""
     path = self.write("text", "b")
     with self.assertRaisesRegex(FileNotFoundError, "absent: no such tokenizer"):
       tokenize(path, self.cache, self.folder / "absent")
     (self.folder / "nothing").mkdir()
-    with self.assertRaisesRegex(ValueError, "nothing: holds neither tokenizer"):
+    with self.assertRaisesRegex(ValueError, "nothing: has neither tokenizer"):
       tokenize(path, self.cache, self.folder / "nothing")
     for content in ("{}", "text"):
       bad = self.write("bad.json", content)
       with self.assertRaisesRegex(ValueError, "bad.json: not a usable tokeniz"):
         tokenize(path, self.cache, bad)
 
-  def test_refuses_a_text_without_tokens(self):
-    """A tokenizer that knows no word of the text leaves nothing to train on."""
+  def test_a_text_without_tokens_is_refused(self):
+    """A tokenizer may give no tokens for a text."""
     model = tokenizers.Tokenizer(models.BPE({"a": 0}, []))
     model.save(str(self.folder / "a.json"))
     with self.assertRaisesRegex(ValueError, "text: no tokens by tokenizer"):
       tokenize(self.write("text", "b"), self.cache, self.folder / "a.json")
 
-  def test_names_the_missing_extra(self):
-    """Without `tokenizers` the bytes tokenizer works and BPE says why not."""
+  def test_without_the_package(self):
+    """Without `tokenizers`, bytes work, and BPE's error names the extra."""
     path = self.write("text", "b")
     with mock.patch.dict(sys.modules, {"tokenizers": None}):
       self.assertEqual(tokenize(path, self.cache).length, 1)
@@ -145,13 +145,13 @@ class BpeTest(CorpusTestCase):
         tokenize(path, self.cache, self.json)
 
   def test_gpt2(self):
-    """GPT-2's own files: ids as published, 50257 of them, as a whole text."""
+    """GPT-2's files give the published ids, 50257 of them."""
     if not _GPT2.is_dir():
       self.skipTest(f"GPT-2's BPE files are not at {_GPT2}")
     path = self.write("text", "Hello world\n\nHello\n\n\n  world")
-    found = tokenize(path, self.cache, _GPT2, chunk_bytes=3)
-    self.assertEqual(found.vocab_size, 50257)
+    file = tokenize(path, self.cache, _GPT2, chunk_bytes=3)
+    self.assertEqual(file.vocab_size, 50257)
     self.assertEqual(
-      found.tokens().tolist(),
+      file.tokens().tolist(),
       [15496, 995, 198, 198, 15496, 628, 198, 220, 995],
     )
