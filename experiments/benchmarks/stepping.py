@@ -12,8 +12,8 @@ from experiments.benchmarks import timing
 from experiments.benchmarks.timing import Samples
 from jaxlook import stats
 from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.tasks.losses import cross_entropy
 from jaxlook.tasks.task import Batch, Task
-from jaxlook.tasks.text import cross_entropy
 from jaxlook.training import TrainConfig
 from jaxlook.training import step as step_lib
 

@@ -10,7 +10,7 @@ from jaxlook.circuits.lens import logit_lens
 from jaxlook.interventions.forward import capture
 from jaxlook.lookahead.influence import influence
 from jaxlook.models import Decoder
-from jaxlook.tasks.text import cross_entropy
+from jaxlook.tasks.losses import cross_entropy
 
 
 class ModelView(NamedTuple):

@@ -22,7 +22,7 @@ from jaxlook.circuits.weights import unembedding
 from jaxlook.errors import SettingError
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
-from jaxlook.tasks.text import cross_entropy
+from jaxlook.tasks.losses import cross_entropy
 from jaxlook.text.tokenizer import Tokenizer
 
 TOP = 6

@@ -22,7 +22,7 @@ from jaxlook.circuits.skip_trigrams import Trigrams
 from jaxlook.circuits.trigram_counts import Counts
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
-from jaxlook.tasks.text import cross_entropy
+from jaxlook.tasks.losses import cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from jaxlook import models
 from jaxlook.interventions.forward import forward_only
 from jaxlook.lookahead.token_classes import TokenKind
 from jaxlook.models import Decoder
-from jaxlook.tasks.text import cross_entropy
+from jaxlook.tasks.losses import cross_entropy
 
 
 def token_losses(decoder: Decoder, params: Any, windows: Any) -> np.ndarray:

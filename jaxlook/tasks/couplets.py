@@ -1,28 +1,28 @@
-"""Couplets: a rhyming language in which planning at the line break can be told.
+"""Couplets: a rhyming language in which planning at the line break shows.
 
   BOS genre line1 e1 NL U m1 .. mL art e2 EOS
 
-On a rhyming line (RHY) the class of the end word e2 is a key that line 1 gives;
-on a FREE line it is random. The modifiers m and the article lead up to e2: they
-depend on its topic and its article, and so, through the class, on line 1. Who
-uses the key from m1 on is a planner, who uses it only at e2 an improviser, who
-never does is blind; the loss of each is known exactly.
+In a rhyming couplet (RHY) the class of the end word e2 equals the key, which
+line 1 determines. In a FREE couplet the class is random. The modifiers m depend
+on e2's topic and the article on e2's article, so both depend, through the
+class, on line 1. A planner uses the key from m1 on, an improviser only at e2, a
+blind reader never. The loss of each is known exactly.
 
-  key    lookup  line 1 is random fillers and the key is the class of e1
+  key    lookup  line 1 is random fillers; the key is the class of e1
          tally   line 1 is K pairs (a, b); bit k of the key says whether the sum
-                 of T_k(a, b) over the pairs is positive: line 1 cannot be read
-                 at a glance, so its pairs must be worked out where they stand
-  route  open        every position may attend to all before it
-         bottleneck  positions from U on may attend only to those from NL on, so
-                     what line 2 needs of line 1 must be stored at NL
+                 of T_k(a, b) over the pairs is positive, so each pair must be
+                 looked up in tables at its own position
+  route  open        every position may attend to all earlier positions
+         bottleneck  positions from U on may attend only to positions from NL
+                     on, so line 2 gets line 1 only through NL
 
-A `barrier` of the decoder decides the route. Storing at NL never
-saves serial depth: lookup with an open route needs no plan to be stored.
+A `barrier` of the decoder makes the bottleneck. Storing a plan at NL never
+saves serial depth: lookup with an open route needs no stored plan.
 
-With `end_only` the modifiers and the article lead up to a random word instead,
-so all that line 1 is worth, ln 16, it is worth at e2, and improvising is
-optimal. With `late_genre` the genre and U trade places: NL must prepare without
-knowing whether the line will rhyme.
+With `end_only` the modifiers and the article belong to another, random word. So
+all the value of line 1, ln 16, is at e2, and improvising is optimal. With
+`late_genre` the genre and U change places: NL must prepare without knowing
+whether the couplet will rhyme.
 
 Tokens, tables: `couplets_language`. Losses: `couplets_oracle`. Source: ours,
 after the rhyming couplets of Lindsey et al. (2025), "On the Biology of a Large
@@ -41,23 +41,22 @@ from jaxlook.errors import SettingError
 from jaxlook.tasks import couplets_language as language
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets_oracle import Reader
-from jaxlook.tasks.losses import DeferredLogits
+from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.task import Batch
-from jaxlook.tasks.text import cross_entropy
 
 Key = Literal["lookup", "tally"]
 Route = Literal["open", "bottleneck"]
 
 
 class Truth(NamedTuple):
-  """What a couplet is made of, each [B]; bool, then int32.
+  """The hidden variables of couplets, each [B]; bool, then int32.
 
   Attributes:
-    rhymes: whether its genre is RHY.
-    key: the class that line 1 gives, in 0..15, used or not.
+    rhymes: whether the genre is RHY.
+    key: the class that line 1 determines, in 0..15, also for FREE couplets.
     end: the class of e2.
-    topic: the topic of its modifiers, in 0..7.
-    article: its article, 0 or 1.
+    topic: the topic of the modifiers, in 0..7.
+    article: the article, 0 or 1.
   """
 
   rhymes: jax.Array
@@ -73,16 +72,16 @@ class Couplets:
 
   Attributes:
     p: probability that a couplet rhymes.
-    key: how line 1 gives the class.
-    route: what line 2 may attend to.
+    key: how line 1 determines the class, `lookup` or `tally`.
+    route: which positions line 2 may attend to, `open` or `bottleneck`.
     end_only: whether modifiers and article are independent of e2.
     late_genre: whether the genre comes after NL, in the place of U.
-    fillers: length of line 1 before e1 under `lookup`, random tokens of 16.
-    pairs: K, an odd number of pairs in line 1 under `tally`.
-    modifiers: L, how many modifiers line 2 has.
+    fillers: number of random fillers in line 1 under `lookup`; 16 kinds.
+    pairs: K, the number of pairs in line 1 under `tally`, odd.
+    modifiers: L, the number of modifiers in line 2.
 
   Raises:
-    SettingError: a field is out of range; the message names it.
+    SettingError: a field is out of range.
   """
 
   p: float = 1.0
@@ -95,7 +94,7 @@ class Couplets:
   modifiers: int = 3
 
   def __post_init__(self):
-    """Refuses what is not a probability, an arm or a length."""
+    """Checks the fields."""
     if not 0.0 <= self.p <= 1.0:
       raise SettingError("p", f"must lie in [0, 1], not {self.p}")
     for field, allowed in (("key", Key), ("route", Route)):
@@ -109,7 +108,7 @@ class Couplets:
       raise SettingError("fillers", f"must be at least 0, not {self.fillers}")
     if self.pairs < 1 or self.pairs % 2 == 0:
       raise SettingError(
-        "pairs", f"must be odd, for a tally to have no ties, not {self.pairs}"
+        "pairs", f"must be odd, so that a tally has no ties, not {self.pairs}"
       )
     if self.modifiers < 1:
       raise SettingError(
@@ -118,7 +117,7 @@ class Couplets:
 
   @property
   def vocab_size(self) -> int:
-    """Number of tokens; the same for all arms. `language.NAMES` shows them."""
+    """Number of tokens, the same for all arms; see `language.NAMES`."""
     return language.VOCAB_SIZE
 
   @property
@@ -128,15 +127,15 @@ class Couplets:
 
   @property
   def length(self) -> int:
-    """T, the number of input positions; a couplet has one token more."""
+    """T, the number of input positions; a couplet has T + 1 tokens."""
     return self.line1 + self.modifiers + 7
 
   @property
   def places(self) -> dict[str, tuple[int, ...]]:
-    """Where each class of tokens stands in a couplet, from left to right.
+    """The positions of each class of tokens in a couplet, from left to right.
 
-    A class's activations are those of the inputs there (EOS is no input). The
-    loss of predicting it stands one to the left: see `targets`.
+    These are positions of inputs; EOS is not an input. The loss of predicting a
+    token is one position to the left; see `targets`.
     """
     end = 2 + self.line1
     second = end + 3
@@ -156,7 +155,7 @@ class Couplets:
 
   @property
   def targets(self) -> dict[str, tuple[int, ...]]:
-    """Where in `loss` each class is predicted; BOS never is."""
+    """The positions in `loss` where each class is predicted; BOS never is."""
     return {
       name: tuple(place - 1 for place in places)
       for name, places in self.places.items()
@@ -165,18 +164,18 @@ class Couplets:
 
   @property
   def barrier(self) -> tuple[int, int] | None:
-    """The first query that sees no key before the second; None if open."""
+    """(U, NL): queries from U on see keys from NL on only; None if open."""
     newline = 3 + self.line1
     return None if self.route == "open" else (newline + 1, newline)
 
   def visible(self) -> np.ndarray:
-    """Where a query may attend on this route; bool [T, S], T = S."""
+    """Marks the keys that a query sees on this route; bool [T, S], T = S."""
     return masks.visible(Spec("causal"), self.length, self.barrier)
 
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None
   ) -> Batch:
-    """Draws couplets; nothing is fed.
+    """Draws couplets.
 
     Args:
       key: a PRNG key, consumed.
@@ -233,7 +232,7 @@ class Couplets:
     return (first[None, None] + pairs).reshape(pairs.shape[0], -1)
 
   def _key_class(self, line1: jax.Array, first: jax.Array) -> jax.Array:
-    """The class that line 1 gives, from its tokens and the number of e1."""
+    """Computes the key from line 1's tokens and the number of e1."""
     if self.key == "lookup":
       return first // language.WORDS_EACH
     tables = jnp.asarray(language.tally_tables(), jnp.int32)
@@ -249,7 +248,7 @@ class Couplets:
     return cross_entropy(outputs, batch.targets)
 
   def truth(self, batch: Batch) -> Truth:
-    """What each couplet is made of, read from its tokens."""
+    """Reads each couplet's hidden variables from its tokens."""
     tokens = jnp.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1)
     places = self.places
 
@@ -266,15 +265,15 @@ class Couplets:
     )
 
   def expected(self, reader: Reader, rhymes: bool) -> np.ndarray:
-    """The exact loss of a reader by position, nats per token, [T].
+    """Returns the exact loss of a reader by position, nats per token, [T].
 
     Args:
       reader: planner, improviser or blind.
-      rhymes: on RHY couplets, or on FREE ones.
+      rhymes: True for RHY couplets, False for FREE ones.
 
     Returns:
-      The mean over couplets of that genre; infinite where the genre itself is
-      predicted if it never comes.
+      The mean over couplets of that genre. Where the genre is predicted, it is
+      infinite if that genre has probability 0.
     """
     by_class, result = (
       oracle.losses(self, reader, rhymes),
@@ -285,7 +284,7 @@ class Couplets:
     return result
 
   def mean_loss(self, reader: Reader) -> float:
-    """A reader's exact loss over all positions and genres, nats per token."""
+    """Returns a reader's exact mean loss over positions and genres, nats."""
     return sum(
       share * float(self.expected(reader, rhymes).mean())
       for rhymes, share in ((True, self.p), (False, 1.0 - self.p))
@@ -294,10 +293,10 @@ class Couplets:
 
   @property
   def chance(self) -> float:
-    """The mean loss of who ignores line 1, nats per token."""
+    """The mean loss of the blind reader, nats per token."""
     return self.mean_loss("blind")
 
   @property
   def bound(self) -> float:
-    """The mean loss of the optimal predictor, the planner; nats per token."""
+    """The mean loss of the planner, which is optimal; nats per token."""
     return self.mean_loss("planner")

@@ -1,13 +1,13 @@
 """Tokens and tables of the rhyming language, as plain NumPy constants.
 
-A word w(r, j) is the j-th of the 4 end words of rhyme class r; its topic and
-its article are spread over j such that
+A word w(r, j) is the j-th of the 4 end words of rhyme class r. Its topic and
+its article are
 
-  topic(r, j) = 2 j + bit_j(r)        8 topics, one word of 8 classes in each
-  article(r, j) = bit_{(j+1) mod 4}(r)  4 words of each article in a topic
+  topic(r, j) = 2 j + bit_j(r)          8 topics; each has a word of 8 classes
+  article(r, j) = bit_{(j+1) mod 4}(r)  each topic has 4 words of each article
 
-where bit_k(r) is the k-th bit of the class. So the class leaves 4 of 8 topics,
-topic and class leave one word, and topic and article leave 4 words.
+where bit_k(r) is the k-th bit of the class. So a class has 4 of the 8 topics,
+topic and class determine the word, and topic and article leave 4 words.
 """
 
 import numpy as np
@@ -36,11 +36,11 @@ NAMES = (
   *(f"a{i}" for i in range(SYMBOLS)),
   *(f"b{i}" for i in range(SYMBOLS)),
 )
-"""What to show for a token, by its number."""
+"""The names of the tokens, by number."""
 
 
 def bits(numbers: np.ndarray) -> np.ndarray:
-  """The lowest 4 bits of numbers, the lowest first; int [..., 4]."""
+  """Returns the lowest 4 bits of numbers, lowest first; int [..., 4]."""
   return numbers[..., None] >> np.arange(WORDS_EACH) & 1
 
 
@@ -54,28 +54,29 @@ ARTICLE_OF = np.roll(_BITS, -1, axis=1)
 
 
 def topic_posterior() -> np.ndarray:
-  """The chance of each topic on a rhyming line, by its class; [16, 8]."""
+  """Returns P(topic | class) in rhyming couplets; [16, 8]."""
   return (TOPIC_OF[:, :, None] == np.arange(TOPICS)).mean(axis=1)
 
 
 def tally_tables() -> np.ndarray:
-  """The tables T_k(a, b) of the tally key.
+  """Returns the tables T_k(a, b) of the tally key.
 
   Read a and b as pairs of bits. T_k(a, b) = (-1)^(u_k . a + v_k . b), where a
   dot counts common bits, with u = (3, 1, 3, 2) and v = (1, 3, 2, 3). No u_k and
   no v_k is 0, so rows and columns sum to 0. The four (u_k, v_k) are linearly
-  independent over the field of two elements, so the tables are orthogonal,
-  (T_0, .., T_3) takes each of its 16 values at one pair (a, b), and the bits of
-  a tally are independent fair coins: classes are exactly uniform.
+  independent over the field of two elements. So the tables are orthogonal,
+  (T_0, .., T_3) takes each of its 16 values at one pair (a, b), the bits of a
+  tally are independent fair coins, and classes are exactly uniform.
 
-  All a's together, or all b's, say nothing about any one bit; so no token does,
-  and no logistic read-out of a bit that adds up contributions of single tokens
-  gains anything. About the class as a whole tokens cannot be silent: balanced
-  rows of length 4 are equal, opposite or one of only three kinds, so in each
-  row of four tables the product of two is known from a alone. Here it is one
-  pair of tables, T_1 T_3 (and T_0 T_2 from b), the fewest possible, and not
-  one that the topic or the article of a word joins. For K = 5 a token tells
-  0.0124 nats of the class's ln 16, all a's 0.0890, and all of that at e2.
+  All a's together, or all b's, carry no information about any single bit. So
+  no token does, and a logistic read-out of a bit that sums over single tokens
+  cannot beat chance. Tokens must carry some information about the whole class:
+  a balanced row of length 4 is, up to sign, one of only three, so in each row
+  of four tables the product of two is known from a alone. Here only one pair of
+  tables has this property, T_1 T_3 (and T_0 T_2 from b), which is the minimum;
+  no word's topic and article use the two bits of such a pair. For K = 5 a token
+  carries 0.0124 of the class's ln 16 nats, all a's 0.0890, and this information
+  helps only at e2.
 
   Returns:
     +1 and -1, int [4, 4, 4], axes k, a, b.

@@ -1,15 +1,15 @@
-"""The exact loss of readers of couplets, at every class of positions.
+"""The exact losses of readers of couplets, at every class of positions.
 
-All readers know the language and what stood before; they differ in when they
-use the class that line 1 gives: the planner from m1 on, the improviser at e2
-only, the blind reader never. On FREE couplets it is of no use, and all are
-blind. The genre is known to who predicts m1, whether it comes early or late.
+All readers know the language and the earlier tokens. They differ in when they
+use the class that line 1 determines: the planner from m1 on, the improviser at
+e2 only, the blind reader never. On FREE couplets line 1 does not help, so all
+three are blind. The genre is known at m1, whether it comes early or late.
 
                 m1     m2 ..  art   e2      value of line 1
   blind         ln 64  ln 8   ln 2  ln 4    0
   improviser    ln 64  ln 8   ln 2  0       ln 4
   planner       ln 32  ln 8   0     0       ln 16
-  end-only      ln 64  ln 8   ln 2  ln 4    ln 16, and e2 costs the blind ln 64
+  end-only      ln 64  ln 8   ln 2  ln 4    ln 16; blind: e2 costs ln 64
 """
 
 import math
@@ -26,16 +26,16 @@ READERS: tuple[Reader, ...] = get_args(Reader)
 
 
 def losses(task: "Couplets", reader: Reader, rhymes: bool) -> dict[str, float]:
-  """The loss of predicting each class of tokens, by `Couplets.places`.
+  """Returns the loss of predicting each class of tokens in `Couplets.places`.
 
   Args:
     task: the arm.
     reader: planner, improviser or blind.
-    rhymes: on RHY couplets, or on FREE ones.
+    rhymes: True for RHY couplets, False for FREE ones.
 
   Returns:
-    Nats per token, means over couplets of that genre, for every class but BOS.
-    The genre costs what its own probability costs: infinity if that is 0.
+    Nats per token, means over couplets of that genre, for every class except
+    BOS. The genre costs -ln of its probability: infinity if that is 0.
 
   Raises:
     SettingError: the reader is unknown.
@@ -58,18 +58,18 @@ def losses(task: "Couplets", reader: Reader, rhymes: bool) -> dict[str, float]:
 
 
 def value(task: "Couplets", reader: Reader) -> float:
-  """What line 1 is worth to a reader, nats per rhyming couplet."""
+  """Returns the value of line 1 to a reader, nats per rhyming couplet."""
   blind, own = _second_line(task, "blind"), _second_line(task, reader)
   return sum(blind.values()) - sum(own.values())
 
 
 def _second_line(task: "Couplets", reader: Reader) -> dict[str, float]:
-  """The losses from m1 to e2 of who may use the class as the reader does."""
+  """Returns a reader's losses from m1 to e2, in a rhyming couplet."""
   knows_end = reader != "blind"
   plans = reader == "planner" and not task.end_only
-  # A class leaves half of the topics, and with a topic one word, so also the
-  # article. Without it, topic and article leave 4 words; in an end-only couplet
-  # they say nothing of e2, so 64 words are left, or the 4 of the class.
+  # The class halves the topics; class and topic determine word and article.
+  # Without the class, topic and article leave 4 words. In an end-only couplet
+  # they do not depend on e2: 64 words are left, or the 4 of the class.
   topics = language.TOPICS // 2 if plans else language.TOPICS
   if task.end_only:
     words = language.WORDS_EACH if knows_end else language.WORDS

@@ -1,23 +1,25 @@
-"""Deferred: a token that can be computed now is asked for d steps later.
+"""Deferred: a value that can be computed now is asked for d steps later.
 
-x_t is uniform over V tokens; z_t ~ Bernoulli(p) asks, shown by a second half of
-the vocabulary: the input is x_t + V z_t. The target is x_t, or, where asked,
+x_t is uniform over V tokens. z_t ~ Bernoulli(p) asks for a sum; the second half
+of the vocabulary shows it: the input is x_t + V z_t. The target is x_t, or,
+where a sum is asked for,
 
   y_t = sum_{i=0..n-1} f(x_{t-d-i}, x_{t-d-i-1})
 
-with a table f of values 0..C-1, drawn once, in whose rows and columns all
-values are equally frequent. So f of two tokens is uniform given either, the n
-summands are independent, and neither a single token nor a sum of contributions
-of single tokens says anything of a summand: f must be worked out of pairs.
+with a table f of values 0..C-1, drawn once, whose rows and columns contain all
+values equally often. So f of two tokens is uniform given either token, the n
+summands are independent, and no single token, and no sum over single tokens,
+carries information about a summand: f must be computed from pairs.
 
-The pair that ends at t - d is complete there, is of no use there (if d > 0),
-and is asked for exactly d steps later. With n = 1 one later position can as
-well read both tokens and look the pair up itself: it pays to work ahead only
-where bandwidth is short. n is that dial: n pairs must be told apart and looked
-up at t, or each at its own end and then added up by attention. d says what
-horizon is needed: gradient from t reaches the first block's output at t - d
-through the L - 1 blocks above, so (L - 1) h >= d; to reach the keys and values
-of that block, too, L h >= d + 1. With d = 0 and n = 1 nothing is deferred.
+The pair that ends at t - d is complete there, is not useful there (if d > 0),
+and is asked for exactly d steps later. With n = 1 the later position can read
+both tokens and look up the pair itself, so computing it early pays only if
+bandwidth is short. n controls this: n pairs must be distinguished and looked up
+at t, or each is looked up where it ends, and attention adds them. d sets the
+horizon that is needed: gradient from t reaches the first block's output at
+t - d through the L - 1 blocks above, so (L - 1) h >= d; to reach the keys and
+values of that block as well, L h >= d + 1. With d = 0 and n = 1 nothing is
+deferred.
 
 Source: ours, the discrete form of `precache` (Wu, Morris and Levine, 2024).
 """
@@ -29,9 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.errors import SettingError
-from jaxlook.tasks.losses import DeferredLogits
+from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.task import Batch
-from jaxlook.tasks.text import cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +40,18 @@ class Deferred:
   """The task at one delay.
 
   Attributes:
-    p: probability that a position asks, from the first that has all pairs on.
-    delay: d, how many steps after its end the nearest pair is asked for.
-    terms: n, how many pairs are added up.
-    tokens: V, how many values x takes; a multiple of `values`.
-    values: C, how many values the table has.
-    length: positions a sequence.
-    table_seed: which table; the same for all batches.
+    p: probability that a position asks for a sum; positions before `first`
+      never do.
+    delay: d, the steps from the end of the nearest pair to the position that
+      asks for it.
+    terms: n, the number of pairs in a sum.
+    tokens: V, the number of values of x; a multiple of `values`.
+    values: C, the number of values in the table.
+    length: positions per sequence.
+    table_seed: seed of the table, which is the same for all batches.
 
   Raises:
-    SettingError: a field is out of range; the message names it.
+    SettingError: a field is out of range.
   """
 
   p: float = 0.5
@@ -60,7 +63,7 @@ class Deferred:
   table_seed: int = 0
 
   def __post_init__(self):
-    """Refuses what makes no task."""
+    """Checks the fields."""
     if not 0.0 <= self.p <= 1.0:
       raise SettingError("p", f"must lie in [0, 1], not {self.p}")
     if self.delay < 0:
@@ -88,23 +91,24 @@ class Deferred:
 
   @property
   def first(self) -> int:
-    """The first position that may ask."""
+    """The first position that may ask for a sum: all its pairs exist."""
     return self.delay + self.terms
 
   @property
   def answers(self) -> int:
-    """How many values the answer has; it is one of the tokens 0, 1, .."""
+    """The number of values of a sum, which is one of the tokens 0, 1, .."""
     return self.terms * (self.values - 1) + 1
 
   @property
   def vocab_size(self) -> int:
-    """Number of tokens: V that do not ask, V that do, more if answers do."""
+    """Number of tokens: V that do not ask, V that do, or more for sums."""
     return max(2 * self.tokens, self.answers)
 
   def table(self) -> np.ndarray:
-    """f(x, y), int [V, V]: a cyclic square with everything renamed, modulo C.
+    """Returns f(x, y), int [V, V].
 
-    Each value stands V / C times in each row and each column.
+    It is the table (x + y) mod V with rows, columns and entries permuted,
+    modulo C. Each value occurs V / C times in each row and each column.
     """
     with jax.ensure_compile_time_eval():
       keys = jax.random.split(jax.random.key(self.table_seed), 3)
@@ -117,7 +121,7 @@ class Deferred:
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None
   ) -> Batch:
-    """Draws sequences; nothing is fed.
+    """Draws sequences.
 
     Args:
       key: a PRNG key, consumed.
@@ -139,33 +143,34 @@ class Deferred:
     )
 
   def asked(self, batch: Batch) -> jax.Array:
-    """Where a sum is the target; bool [B, T]."""
+    """Marks positions whose target is a sum; bool [B, T]."""
     return batch.inputs >= self.tokens
 
   def pairs(self, x: jax.Array) -> jax.Array:
-    """What can be worked out at each position: f(x_t, x_{t-1}), int [B, T].
+    """Returns the value of the pair at each position, f(x_t, x_{t-1}).
 
     Args:
-      x: tokens without the mark that asks, in 0..V-1, integer [B, T].
+      x: tokens x_t in 0..V-1, integer [B, T].
 
     Returns:
-      The values; at the first position, which ends no pair, that of x_{-1} = 0.
+      Int [B, T]; at the first position, which has no pair, x_{-1} counts as 0.
     """
     table = jnp.asarray(self.table(), jnp.int32)
     before = jnp.pad(x, ((0, 0), (1, 0)))[:, :-1]
     return table[x, before]
 
   def sums(self, x: jax.Array) -> jax.Array:
-    """The ground truth y_t, as if all positions asked, int [B, T].
+    """Returns the sums y_t of all positions.
 
     Args:
-      x: as of `pairs`.
+      x: see `pairs`.
 
     Returns:
-      The sums; before position `first` they miss pairs and are never asked for.
+      Int [B, T]; sums before position `first` lack pairs and are never asked
+      for.
     """
     values = jnp.pad(self.pairs(x), ((0, 0), (self.first, 0)))
-    # Pair t - d - i stands at t + n - i of the padded row.
+    # Pair t - d - i is at t + n - i of the padded row.
     return sum(
       values[:, start : start + self.length]
       for start in range(1, self.terms + 1)
@@ -179,9 +184,9 @@ class Deferred:
 
   @property
   def asked_chance(self) -> float:
-    """The loss of who knows no pair, nats per asked position.
+    """The loss of a predictor that ignores all pairs, nats per asked position.
 
-    The entropy of a sum of n values that are uniform over 0..C-1; ln C for one.
+    This is the entropy of a sum of n values, uniform over 0..C-1; ln C for one.
     """
     share = np.ones(1)
     for _ in range(self.terms):
@@ -190,11 +195,11 @@ class Deferred:
 
   @property
   def chance(self) -> float:
-    """The same over all positions, nats per token: the others are copied."""
+    """`asked_chance` over all positions, nats per token; others are copied."""
     share = self.p * (self.length - self.first) / self.length
     return share * self.asked_chance
 
   @property
   def bound(self) -> float:
-    """The loss of the optimal predictor: everything is known."""
+    """The loss of the optimal predictor, which knows every target."""
     return 0.0

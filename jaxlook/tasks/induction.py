@@ -1,13 +1,12 @@
-"""Repeated random sequences: a token stands where it stood after its like.
-
-A segment of random tokens, a gap of random tokens, and the segment again:
+"""Induction: a random segment of tokens that is repeated after a gap.
 
   s_1 .. s_R  g_1 .. g_G  s_1 .. s_R  f f f ...
 
-with G drawn anew for each sequence and fillers f to the end. From the second
-token of the repeat on, everything is known to who finds the segment again;
-nothing else can be predicted. Work on s_r and its predecessor at the first
-place is of no use there: it pays off R + G positions later.
+s is the segment, g the gap, of a random length G per sequence, and f are random
+fillers up to the end. From the second token of the repeat on, tokens can be
+copied from the first segment; nothing else can be predicted. Computing anything
+from s_r and its predecessor in the first segment does not help there; it helps
+R + G positions later.
 
 Source: the random repeated sequences of Olsson et al. (2022), "In-context
 Learning and Induction Heads", arXiv 2209.11895; the gap is ours.
@@ -20,9 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.errors import SettingError
-from jaxlook.tasks.losses import DeferredLogits
+from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.task import Batch
-from jaxlook.tasks.text import cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +29,12 @@ class Induction:
 
   Attributes:
     vocab_size: number of tokens V.
-    segment: length R of what is repeated; its tokens are distinct.
-    max_gap: the gap's largest length; it is drawn evenly from 0 to this.
-    length: positions a sequence, inputs and targets each.
+    segment: length R of the segment; its tokens are distinct.
+    max_gap: the largest gap; its length is uniform over 0..max_gap.
+    length: positions per sequence.
 
   Raises:
-    SettingError: a field is out of range; the message names it.
+    SettingError: a field is out of range.
   """
 
   vocab_size: int = 32
@@ -45,7 +43,7 @@ class Induction:
   length: int = 40
 
   def __post_init__(self):
-    """Refuses what does not fit into a sequence."""
+    """Checks the fields."""
     if not 2 <= self.segment <= self.vocab_size:
       raise SettingError(
         "segment",
@@ -63,17 +61,17 @@ class Induction:
 
   @property
   def distances(self) -> tuple[int, int]:
-    """How far back the copied token's place lies, nearest and farthest.
+    """The smallest and the largest distance to the copied token, R + G - 1.
 
-    Counted from the query, which holds the token before the copied one, to the
-    position of that token in the first segment: R + G - 1.
+    It is counted from the query, which holds the token before the copied one,
+    to the copied token in the first segment.
     """
     return self.segment - 1, self.segment + self.max_gap - 1
 
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None
   ) -> Batch:
-    """Draws sequences; nothing is fed.
+    """Draws sequences.
 
     Args:
       key: a PRNG key, consumed.
@@ -105,20 +103,20 @@ class Induction:
     return cross_entropy(outputs, batch.targets)
 
   def copied(self, batch: Batch) -> jax.Array:
-    """Where the target is decided by what came before: the truth.
+    """Marks positions whose target can be copied: s_1 .. s_{R-1} of the repeat.
 
     Args:
       batch: from `batch`.
 
     Returns:
-      Bool [B, T]: the inputs s_1 .. s_{R-1} of the repeat.
+      Bool [B, T].
     """
     tokens, time = batch.inputs, jnp.arange(self.length)
     segment = tokens[:, : self.segment]
 
     def repeats(start: jax.Array) -> jax.Array:
-      found = jax.lax.dynamic_slice_in_dim(tokens, start, self.segment, axis=1)
-      return jnp.all(found == segment, axis=1)
+      window = jax.lax.dynamic_slice_in_dim(tokens, start, self.segment, axis=1)
+      return jnp.all(window == segment, axis=1)
 
     starts = self.segment + jnp.arange(self.max_gap + 1)
     at_GxB = jax.vmap(repeats)(starts)
@@ -129,15 +127,16 @@ class Induction:
 
   @property
   def chance(self) -> float:
-    """The loss of who copies nothing, nats per token, at every position."""
+    """The loss of a predictor that copies nothing, nats per token."""
     return math.log(self.vocab_size)
 
   @property
   def bound(self) -> float:
-    """What no predictor's mean loss falls below, nats per token.
+    """A lower bound of every predictor's mean loss, nats per token.
 
-    It is that of one who is told the gap: the repeat is free, a token of the
-    first segment is none of those before it, all others are random.
+    It is the loss of a predictor that knows the gap: the repeat costs nothing,
+    a token of the first segment differs from those before it, all other tokens
+    are random.
     """
     first = sum(
       math.log(self.vocab_size - taken) for taken in range(1, self.segment)

@@ -1,13 +1,12 @@
-"""Multiplication by digits: work that can be done while operands are read.
+"""Multiplication by digits: a model can compute while it reads the operands.
 
   a_0 a_1 .. * b_0 b_1 .. = c_0 c_1 .. c_{2n-1}
 
-Numbers are written with the lowest digit first; the answer has 2n digits, zeros
-at its end included, and only it is asked for. With `pad` each operand is filled
-up with zeros: they say nothing, but give the model positions at which to work
-ahead. Training that asks nothing of a position for the sake of later ones
-cannot use them: in the published runs padding helps ordinary training and harms
-the myopic one.
+Numbers are written lowest digit first. The answer has 2n digits, including
+zeros at its end, and only the answer has a loss. With `pad` each operand is
+padded with zeros: they carry no information, but they are positions at which
+the model can compute ahead. Myopic training cannot use them: in the published
+runs padding helps ordinary training and harms myopic training.
 
 Source: Wu, Morris and Levine (2024), arXiv 2404.00859, and the code
 FutureGPT2-public: operands of 1..5 digits, their number of digits uniform,
@@ -21,9 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.errors import SettingError
-from jaxlook.tasks.losses import DeferredLogits
+from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.task import Batch
-from jaxlook.tasks.text import cross_entropy
 
 TIMES, EQUALS, BLANK = 10, 11, 12
 VOCAB_SIZE = 13
@@ -35,15 +33,15 @@ class Multiplication:
   """Products of numbers of given lengths.
 
   Attributes:
-    digits: n, the most digits of an operand.
-    pad: how many digits operands are filled up to with zeros, at least
-      `digits`; 0 leaves them as long as they are, and fills the end of the
-      sequence with blanks that are not asked for.
-    lengths: the digits of a and of b, to evaluate on one kind of products; by
-      default each is drawn evenly from 1..n.
+    digits: n, the largest number of digits of an operand.
+    pad: number of digits to which operands are padded with zeros, at least
+      `digits`; 0 for no padding: the sequence ends with blanks instead, which
+      have no loss.
+    lengths: numbers of digits of a and of b, to evaluate on one kind of
+      product; by default each is uniform over 1..n.
 
   Raises:
-    SettingError: a field is out of range; the message names it.
+    SettingError: a field is out of range.
   """
 
   digits: int = 5
@@ -51,7 +49,7 @@ class Multiplication:
   lengths: tuple[int, int] | None = None
 
   def __post_init__(self):
-    """Refuses lengths that do not fit."""
+    """Checks the fields."""
     if self.digits < 1:
       raise SettingError("digits", f"must be at least 1, not {self.digits}")
     if self.pad != 0 and self.pad < self.digits:
@@ -69,7 +67,7 @@ class Multiplication:
 
   @property
   def vocab_size(self) -> int:
-    """Number of tokens; `NAMES` shows them."""
+    """Number of tokens; see `NAMES`."""
     return VOCAB_SIZE
 
   @property
@@ -85,10 +83,10 @@ class Multiplication:
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None
   ) -> Batch:
-    """Draws products; nothing is fed.
+    """Draws products.
 
-    An operand of one digit is uniform over 0..9; a longer one does not end, at
-    its highest digit, in a zero.
+    An operand of one digit is uniform over 0..9; the highest digit of a longer
+    operand is not 0.
 
     Args:
       key: a PRNG key, consumed.
@@ -108,7 +106,7 @@ class Multiplication:
   def _operand(
     self, key: jax.Array, size: int, which: int
   ) -> tuple[jax.Array, jax.Array]:
-    """Digits of a (0) or b (1), [B, n], zeros above, and their number, [B]."""
+    """Draws digits of a (0) or b (1), [B, n], zero-padded; number, [B]."""
     key_count, key_any, key_high = jax.random.split(key, 3)
     if self.lengths is None:
       count = _integers(key_count, (size,), 1, self.digits + 1)
@@ -128,12 +126,12 @@ class Multiplication:
     b_count: jax.Array,
     answer: jax.Array,
   ) -> jax.Array:
-    """One sequence, int32 [T + 1], from digits [n], [n], and [2n]."""
+    """Writes a sequence, int32 [T + 1], from digits [n], [n] and [2n]."""
     if self.pad:
       a_count = b_count = jnp.int32(self.pad)
       a, b = (jnp.pad(x, (0, self.pad - self.digits)) for x in (a, b))
     tokens = jnp.full((self.length + 1,), BLANK, jnp.int32)
-    # Each part covers what the one before wrote beyond its end.
+    # Each part overwrites the padding of the part before it.
     start = jnp.int32(0)
     for part, count in (
       (a, a_count),
@@ -147,7 +145,7 @@ class Multiplication:
     return tokens
 
   def asked(self, batch: Batch) -> jax.Array:
-    """Where a digit of the answer is the target; bool [B, T], 2n a row."""
+    """Marks targets that are digits of the answer; bool [B, T], 2n per row."""
     after = jnp.cumsum(batch.inputs == EQUALS, axis=1) > 0
     return after & (batch.targets != BLANK)
 
@@ -156,18 +154,18 @@ class Multiplication:
   ) -> jax.Array:
     """The cross-entropy at the answer, 0 elsewhere, [B, T].
 
-    It is multiplied by T / 2n, so that the mean over all positions, which is
-    what training and evaluation take, is in nats per digit of the answer.
+    It is multiplied by T / 2n, so that the mean over all positions, which
+    training and evaluation use, is in nats per digit of the answer.
     """
     asked = self.asked(batch)
     losses = cross_entropy(outputs, batch.targets)
     return jnp.where(asked, losses, 0.0) * (self.length / self.answer_digits)
 
   def answer(self, tokens: jax.Array, batch: Batch) -> jax.Array:
-    """The part of tokens that stands where the answer is asked for.
+    """Selects the answer from targets or predictions.
 
     Args:
-      tokens: targets, or what a model predicts in their place, [B, T].
+      tokens: targets, or a model's predictions of them, [B, T].
       batch: from `batch`.
 
     Returns:
@@ -178,25 +176,25 @@ class Multiplication:
     return jnp.take_along_axis(tokens, places, axis=1)
 
   def correct(self, tokens: jax.Array, batch: Batch) -> jax.Array:
-    """Which digits of the answer are right; bool [B, 2n].
+    """Marks the digits of the answer that are right; bool [B, 2n].
 
-    The mean over products is the accuracy of each digit, that of `all` over
-    digits the accuracy of the whole product. With the most likely tokens given
-    the true digits before, a whole product is right exactly if greedy decoding
-    gets it right.
+    The mean over products is the accuracy of each digit; the mean of `all` over
+    digits is the accuracy of whole products. If `tokens` are the most likely
+    ones given the true earlier digits, a whole product is right exactly if
+    greedy decoding gets it right.
 
     Args:
-      tokens: what a model predicts in the place of the targets, [B, T].
+      tokens: a model's predictions of the targets, [B, T].
       batch: from `batch`.
     """
     return self.answer(tokens, batch) == self.answer(batch.targets, batch)
 
   def frequency_loss(self, batch: Batch) -> jax.Array:
-    """The loss of who knows how often each digit stands at each place only.
+    """The loss of a predictor that knows only each place's digit frequencies.
 
     Args:
-      batch: many products; their own frequencies are taken, so few products
-        make it too low, by about 9 / 2B.
+      batch: many products. The frequencies are theirs, so the loss is too low
+        by about 9 / 2B.
 
     Returns:
       Nats per digit of the answer, [2n], the lowest digit first.
@@ -207,7 +205,7 @@ class Multiplication:
 
   @property
   def chance(self) -> float:
-    """The loss of a guess among ten digits, nats per digit of the answer.
+    """The loss of a uniform guess among ten digits, nats per answer digit.
 
     High digits are mostly zeros, so `frequency_loss` is lower.
     """
@@ -215,7 +213,7 @@ class Multiplication:
 
   @property
   def bound(self) -> float:
-    """The loss of the optimal predictor: products are known."""
+    """The loss of the optimal predictor, which knows the product."""
     return 0.0
 
 
@@ -226,14 +224,14 @@ def _integers(
 
 
 def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Products by digits, with no integer as large as the product.
+  """Multiplies digit by digit, without integers as large as the product.
 
   Args:
-    a: digits, the lowest first, integer [B, n].
+    a: digits, lowest first, integer [B, n].
     b: the same.
 
   Returns:
-    The digits of a * b, the lowest first, int32 [B, 2n].
+    The digits of a * b, lowest first, int32 [B, 2n].
   """
   digits = a.shape[1]
   columns = jnp.zeros((a.shape[0], 2 * digits), jnp.int32)
@@ -241,9 +239,9 @@ def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
     here = slice(place, place + digits)
     columns = columns.at[:, here].add((a[:, place, None] * b).astype(jnp.int32))
 
-  carried, answer = 0, []
+  carry, answer = 0, []
   for place in range(2 * digits):
-    total = carried + columns[:, place]
-    carried = total // 10
+    total = carry + columns[:, place]
+    carry = total // 10
     answer.append(total % 10)
   return jnp.stack(answer, axis=1)

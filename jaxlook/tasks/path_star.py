@@ -2,20 +2,21 @@
 
   u v | u v | .. u v / start goal = p_1 p_2 .. p_{l-1}
 
-The edges of `degree` arms that leave one start, shuffled, with random labels;
-then the path from the start to the goal, which ends one of the arms, p_{l-1}.
-Given the true path so far every step but the first follows from one edge, so
-under teacher forcing only the first step asks for a plan, and who follows edges
-alone ("Clever Hans") is at chance there. In the other direction, from the goal
-to the start, each step follows from one edge.
+`degree` arms leave one start. The prompt lists their edges, shuffled, with
+random labels. The answer is the path from the start to the goal p_{l-1}, the
+end of one arm. Given the true path so far, every step except the first follows
+from one edge. So under teacher forcing only the first step needs a plan, and a
+predictor that only follows edges ("Clever Hans") is at chance there. In the
+other direction, from the goal to the start, each step follows from one edge.
 
-The published training hides the path in two ways: `teacherless` replaces every
-input of the answer by a dummy token, `masked` each with a probability drawn
-evenly from [0, 1] for the sequence. The start itself is no part of the answer.
+The published training hides the path in two ways. `teacherless` replaces every
+input of the answer by a dummy token. `masked` replaces each input with a
+probability that is uniform over [0, 1] for each sequence. The start is not part
+of the answer.
 
 Source: Bachmann and Nagarajan (2024), "The Pitfalls of Next-Token Prediction",
 arXiv 2403.06963; masking at a uniform rate: Kitouni et al. (2024), arXiv
-2406.05183. A graph whose edges are memorised instead: `path_star_weights`.
+2406.05183. In `path_star_weights` a model memorizes the edges instead.
 """
 
 import dataclasses
@@ -27,9 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.errors import SettingError
-from jaxlook.tasks.losses import DeferredLogits
+from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.task import Batch
-from jaxlook.tasks.text import cross_entropy
 
 Direction = Literal["forward", "reversed"]
 AnswerInputs = Literal["forced", "teacherless", "masked"]
@@ -40,15 +40,15 @@ class PathStar:
   """Graphs of one shape.
 
   Attributes:
-    degree: d, how many arms leave the start.
-    path_length: l, the nodes of a path, start and goal among them.
-    node_count: labels to choose from; the tokens 0, 1, ..
-    direction: whether the answer goes from the start to the goal (p_1 .. goal)
-      or back (goal .. p_1).
-    teacher: what stands at the inputs of the answer.
+    degree: d, the number of arms.
+    path_length: l, the nodes of a path, including start and goal.
+    node_count: number of labels, which are the tokens 0, 1, ..
+    direction: `forward` for p_1 .. goal, `reversed` for goal .. p_1.
+    teacher: the inputs of the answer: `forced` (the true path), `teacherless`
+      or `masked`.
 
   Raises:
-    SettingError: a field is out of range; the message names it.
+    SettingError: a field is out of range.
   """
 
   degree: int = 2
@@ -58,7 +58,7 @@ class PathStar:
   teacher: AnswerInputs = "forced"
 
   def __post_init__(self):
-    """Refuses graphs that are no star or need more labels."""
+    """Checks the fields."""
     check_shape(self.degree, self.path_length)
     if self.node_count < self.nodes:
       raise SettingError(
@@ -81,7 +81,7 @@ class PathStar:
 
   @property
   def steps(self) -> int:
-    """Number of edges of a path, and of tokens of the answer."""
+    """Number of edges of a path, which is the number of answer tokens."""
     return self.path_length - 1
 
   @property
@@ -122,7 +122,7 @@ class PathStar:
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None
   ) -> Batch:
-    """Draws graphs, each with one path; nothing is fed.
+    """Draws graphs, each with one path.
 
     Args:
       key: a PRNG key, consumed.
@@ -141,7 +141,7 @@ class PathStar:
     return Batch(inputs=inputs, targets=tokens[:, 1:])
 
   def _sequence(self, key: jax.Array) -> jax.Array:
-    """One graph and path in the answer's direction, int32 [T + 1]."""
+    """Draws a graph, and a path in the answer's direction; int32 [T + 1]."""
     key_label, key_arm, key_edge = jax.random.split(key, 3)
     labels = jax.random.permutation(
       key_label, jnp.arange(self.node_count, dtype=jnp.int32)
@@ -169,35 +169,35 @@ class PathStar:
     """The cross-entropy at the answer, 0 elsewhere, [B, T].
 
     It is multiplied by T / (l - 1), so that the mean over all positions, which
-    is what training and evaluation take, is in nats per token of the answer.
+    training and evaluation use, is in nats per token of the answer.
     """
     losses = cross_entropy(outputs, batch.targets)
     asked = jnp.arange(self.length)[None] >= self.prompt_length - 1
     return jnp.where(asked, losses, 0.0) * (self.length / self.steps)
 
   def correct(self, tokens: jax.Array, batch: Batch) -> jax.Array:
-    """Which steps are right; bool [B, l - 1], in the order of the answer.
+    """Marks the steps that are right; bool [B, l - 1], in the answer's order.
 
-    The mean over graphs of the first column is the first-step accuracy, that of
-    `all` over steps the accuracy of whole paths. With the most likely tokens
-    given the true path before, a whole path is right exactly if greedy decoding
-    gets it right.
+    The mean over graphs of the first column is the first-step accuracy; the
+    mean of `all` over steps is the accuracy of whole paths. If `tokens` are the
+    most likely ones given the true path so far, a whole path is right exactly
+    if greedy decoding gets it right.
 
     Args:
-      tokens: what a model predicts in the place of the targets, [B, T].
+      tokens: a model's predictions of the targets, [B, T].
       batch: from `batch`.
     """
     return (tokens == batch.targets)[:, self.prompt_length - 1 :]
 
   @property
   def first_step_chance(self) -> float:
-    """The first-step accuracy of who guesses an arm."""
+    """The first-step accuracy of a uniform guess among the arms."""
     return 1.0 / self.degree
 
   def clever_hans(self) -> np.ndarray:
-    """The loss of who follows edges only, by step, nats [l - 1].
+    """The loss of a predictor that only follows edges, by step, nats [l - 1].
 
-    See the function of that name.
+    See the function `clever_hans`.
     """
     return clever_hans(self.degree, self.steps, self.direction, self.teacher)
 
@@ -208,19 +208,19 @@ class PathStar:
 
   @property
   def bound(self) -> float:
-    """The loss of who finds the path: it is decided by the prompt."""
+    """The loss of the optimal predictor: the prompt determines the path."""
     return 0.0
 
 
 def check_shape(degree: int, path_length: int) -> None:
-  """Refuses what is no star.
+  """Raises an error if the shape is not a star.
 
   Args:
     degree: number of arms.
-    path_length: nodes from the start to the end of an arm, both counted.
+    path_length: nodes from the start to the end of an arm, both included.
 
   Raises:
-    SettingError: one of them is too small; the message names it.
+    SettingError: one of them is below 2.
   """
   for name, value in (("degree", degree), ("path_length", path_length)):
     if value < 2:
@@ -234,15 +234,15 @@ def hide(
   teacher: AnswerInputs,
   dummy: int,
 ) -> jax.Array:
-  """Replaces inputs of the answer by a dummy token, as `teacher` says.
+  """Replaces inputs of the answer by a dummy token.
 
   Args:
     key: a PRNG key, consumed.
     inputs: tokens, integer [B, T].
-    first: where the answer begins; what comes before stays.
-    teacher: forced (nothing is hidden), teacherless (everything) or masked
-      (each token with a probability that is uniform for the sequence).
-    dummy: the token.
+    first: position where the answer begins; earlier inputs are kept.
+    teacher: `forced` hides nothing, `teacherless` everything, `masked` each
+      token with a probability that is uniform over [0, 1] for the sequence.
+    dummy: the dummy token.
 
   Returns:
     Tokens, integer [B, T].
@@ -260,19 +260,19 @@ def hide(
 def clever_hans(
   degree: int, steps: int, direction: Direction, teacher: AnswerInputs
 ) -> np.ndarray:
-  """The loss of who follows edges and sees no further, by step of the answer.
+  """Returns the loss of a predictor that only follows edges, by step.
 
-  It goes on from the last node of the path that it is shown. Without one, all
-  that it can tell is how far from the start it is, and it guesses among d
-  nodes, at ln d. So it does at the first step; at step t if `teacherless`; if
-  `masked`, with probability 1 / t, the chance that the t - 1 inputs before are
-  all hidden. Reversed, it goes on from the goal, which the prompt shows.
+  It continues from the last node of the path in its input. If there is none, it
+  knows only its distance from the start and guesses among d nodes, at ln d.
+  This happens at the first step; at every step if `teacherless`; and at step t
+  if `masked` with probability 1 / t, the probability that all t - 1 earlier
+  inputs are hidden. If `reversed`, it continues from the goal in the prompt.
 
   Args:
     degree: d, number of arms.
     steps: l - 1, number of tokens of the answer.
-    direction: of the answer.
-    teacher: what stands at its inputs.
+    direction: direction of the answer.
+    teacher: inputs of the answer.
 
   Returns:
     Nats per token, [l - 1].

@@ -1,17 +1,17 @@
-"""A path-star graph in the weights: its edges are memorised, not shown.
+"""A path-star graph in the weights: its edges are memorized, not shown.
 
   PATH goal p_1 p_2 .. p_{l-1}     the path from the start to a leaf
   NEXT u v                         an edge: v follows u
   BACK v u                         the same edge, against its direction
 
-There is one graph, drawn once. Training shows all edges both ways, and the
-paths to a part of the leaves; the test asks for the paths to the others. Who
-has memorised edges alone is at chance at the first step; published runs find
-the held-out paths nevertheless, and argue that they are not worked out from the
-goal back, so that gradient from later tokens is not what does it. That is a
-prediction for training without such gradient.
+There is one graph, drawn once. Training shows all edges in both directions and
+the paths to some of the leaves; the test asks for the paths to the others. A
+predictor that has memorized only edges is at chance at the first step.
+Published runs still find the held-out paths. Their authors argue that models do
+not compute these paths backwards from the goal, so gradient from later tokens
+is not needed. This predicts that training without such gradient works, too.
 
-NEXT of the start has `degree` answers, so the optimal loss of training is not 0
+NEXT of the start has `degree` answers, so the optimal training loss is not 0
 (see `bound`). Directions and hidden inputs are those of `path_star`.
 
 Source: Noroozizadeh et al. (2025), arXiv 2510.26745; after Bachmann and
@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.errors import SettingError
-from jaxlook.tasks.losses import DeferredLogits
+from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.path_star import (
   AnswerInputs,
   Direction,
@@ -37,30 +37,29 @@ from jaxlook.tasks.path_star import (
   hide,
 )
 from jaxlook.tasks.task import Batch
-from jaxlook.tasks.text import cross_entropy
 
 Split = Literal["train", "test"]
 
 
 @dataclasses.dataclass(frozen=True)
 class PathStarWeights:
-  """One graph, and what is asked about it.
+  """One graph, and the items drawn from it.
 
   Attributes:
-    degree: d, how many arms leave the start.
-    path_length: l, the nodes of a path, start and leaf among them.
-    held_out: the share of leaves whose paths are for the test, rounded to
+    degree: d, the number of arms.
+    path_length: l, the nodes of a path, including start and leaf.
+    held_out: the share of leaves whose paths are kept for the test, rounded to
       whole leaves.
-    split: `train` asks for edges, and paths to the leaves of training; `test`
-      for paths to the held-out leaves only.
-    edge_share: probability that an item of training is an edge; half of the
-      edges are asked for backwards.
-    direction: whether a path's answer goes from p_1 to the leaf or back.
-    teacher: what stands at the inputs of a path's answer.
-    graph_seed: which labels the nodes have.
+    split: `train` draws edges, and paths to the leaves of training; `test`
+      draws only paths to the held-out leaves.
+    edge_share: probability that a training item is an edge; half of the edges
+      are asked for against their direction.
+    direction: direction of a path's answer; see `PathStar`.
+    teacher: inputs of a path's answer; see `PathStar`.
+    graph_seed: seed of the nodes' labels.
 
   Raises:
-    SettingError: a field is out of range; the message names it.
+    SettingError: a field is out of range.
   """
 
   degree: int = 64
@@ -73,7 +72,7 @@ class PathStarWeights:
   graph_seed: int = 0
 
   def __post_init__(self):
-    """Refuses what is no star, no share or no choice."""
+    """Checks the fields."""
     check_shape(self.degree, self.path_length)
     if not 0 < self.held_out < 1 or not 0 < self.test_leaves < self.degree:
       raise SettingError(
@@ -103,12 +102,12 @@ class PathStarWeights:
 
   @property
   def test_leaves(self) -> int:
-    """How many leaves are held out."""
+    """The number of leaves that are held out."""
     return round(self.held_out * self.degree)
 
   @property
   def steps(self) -> int:
-    """Number of edges of a path, and of tokens of its answer."""
+    """Number of edges of a path, which is the number of answer tokens."""
     return self.path_length - 1
 
   @property
@@ -123,7 +122,7 @@ class PathStarWeights:
 
   @property
   def dummy(self) -> int:
-    """The token that hides an input of the answer, and fills up edges."""
+    """The token that hides an input of the answer, and pads edges."""
     return self.nodes + 3
 
   @property
@@ -133,11 +132,11 @@ class PathStarWeights:
 
   @property
   def length(self) -> int:
-    """T, the number of input positions: mark, question, answer but its end."""
+    """T, the number of input positions: mark, goal, and l - 2 answer tokens."""
     return self.steps + 1
 
   def graph(self) -> tuple[int, np.ndarray]:
-    """The start, and the arms from it outwards, int32 [d, l - 1].
+    """Returns the start, and the arms from it outwards, int32 [d, l - 1].
 
     The paths of the last `test_leaves` arms are held out.
     """
@@ -150,7 +149,7 @@ class PathStarWeights:
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None
   ) -> Batch:
-    """Draws items; nothing is fed.
+    """Draws items.
 
     Args:
       key: a PRNG key, consumed.
@@ -158,7 +157,7 @@ class PathStarWeights:
       fed: not used.
 
     Returns:
-      Tokens and next tokens, int32 [B, T]; what is not asked for is dummy.
+      Tokens and next tokens, int32 [B, T]; edges are padded with `dummy`.
     """
     del fed
     key_kind, key_path, key_edge, key_hide = jax.random.split(key, 4)
@@ -175,7 +174,7 @@ class PathStarWeights:
     )
 
   def _paths(self, key: jax.Array, size: int) -> jax.Array:
-    """Paths to leaves of the split, int32 [B, T + 1]."""
+    """Draws paths to leaves of the split, int32 [B, T + 1]."""
     _, arms = self.graph()
     trained = self.degree - self.test_leaves
     arms = arms[:trained] if self.split == "train" else arms[trained:]
@@ -186,7 +185,7 @@ class PathStarWeights:
     return jnp.concatenate([mark, path[:, -1:], answer], axis=1)
 
   def _edges(self, key: jax.Array, size: int) -> jax.Array:
-    """Edges of all arms, both ways, int32 [B, T + 1]."""
+    """Draws edges in both directions, int32 [B, T + 1]."""
     start, arms = self.graph()
     before = np.insert(arms[:, :-1], 0, start, axis=1)
     _, forward, back = self.marks
@@ -201,7 +200,7 @@ class PathStarWeights:
     return jnp.asarray(items.reshape(2 * arms.size, -1))[chosen]
 
   def asked(self, batch: Batch) -> jax.Array:
-    """Where a node is asked for; bool [B, T]."""
+    """Marks the targets that are asked for; bool [B, T]."""
     place = jnp.arange(self.length)[None]
     is_path = batch.inputs[:, :1] == self.marks[0]
     return jnp.where(is_path, place >= 1, place == 1)
@@ -209,10 +208,10 @@ class PathStarWeights:
   def loss(
     self, outputs: jax.Array | DeferredLogits, batch: Batch
   ) -> jax.Array:
-    """The cross-entropy where a node is asked for, 0 elsewhere, [B, T].
+    """The cross-entropy at `asked` positions, 0 elsewhere, [B, T].
 
-    Each item is scaled by T over the nodes that it asks for, so that the mean
-    over all positions is the mean over items of their nats per node.
+    Each item is multiplied by T / the number of nodes it asks for, so that the
+    mean over all positions is the mean over items of their nats per node.
     """
     asked = self.asked(batch)
     count = jnp.sum(asked, axis=1, keepdims=True)
@@ -220,26 +219,25 @@ class PathStarWeights:
     return jnp.where(asked, losses, 0.0) * (self.length / count)
 
   def correct(self, tokens: jax.Array, batch: Batch) -> jax.Array:
-    """Which steps of paths are right; bool [B, l - 1], as of `PathStar`.
+    """Marks the steps of paths that are right; see `PathStar.correct`.
 
     Args:
-      tokens: what a model predicts in the place of the targets, [B, T].
-      batch: from a task that asks for no edges: the test's, or one with
-        `edge_share` 0.
+      tokens: a model's predictions of the targets, [B, T].
+      batch: from a task without edges: the `test` split, or `edge_share` 0.
     """
     return (tokens == batch.targets)[:, 1:]
 
   @property
   def first_step_chance(self) -> float:
-    """The first-step accuracy, forward, of who guesses an arm."""
+    """The first-step accuracy, forward, of a uniform guess among the arms."""
     return 1.0 / self.degree
 
   @property
   def bound(self) -> float:
-    """The loss of who knows the graph and finds all paths, as of `loss`.
+    """The loss of a predictor that knows the graph and finds all paths.
 
-    One of l - 1 edges leaves the start, and who is asked what follows the start
-    can only guess among d nodes.
+    The unit is that of `loss`. One of l - 1 edges leaves the start; NEXT of the
+    start can only be guessed among d nodes.
     """
     if self.split == "test":
       return 0.0
@@ -247,9 +245,9 @@ class PathStarWeights:
 
   @property
   def chance(self) -> float:
-    """The loss of who knows the edges and nothing else, as of `loss`.
+    """The loss of a predictor that knows only the edges, in the unit of `loss`.
 
-    On paths it is the Clever Hans of `path_star`, and guesses the first step.
+    On paths it is `path_star.clever_hans`, which guesses the first step.
     """
     steps = clever_hans(self.degree, self.steps, self.direction, self.teacher)
     share = 1.0 if self.split == "test" else 1.0 - self.edge_share

@@ -1,12 +1,13 @@
-"""The pre-caching task: sums of sines of earlier inputs, sometimes asked for.
+"""The pre-caching task: sums of sines of earlier inputs.
 
 x_n ~ N(0, 1), z_n ~ Bernoulli(p), and
 
   y_n = z_n sum_{i=c..a} sin(b x_{n-i}) + (1 - z_n) x_n
 
-with inputs (x_n, z_n) and Huber loss. sin(b x_n) is useless at n and wanted at
+with inputs (x_n, z_n) and Huber loss. sin(b x_n) is not needed at n but at
 n + c .. n + a, so a model that computes it at n is pre-caching. The published
-task has c = 1; with c > 1 no gradient of a horizon h < c / layers asks for it.
+task has c = 1. With c > 1 and a horizon h < c / layers, no gradient from the
+positions that need it reaches n.
 
 Source: Wu, Morris and Levine (2024), arXiv 2404.00859, section 4. Before the
 start of a sequence x counts as 0, as in the published code.
@@ -29,13 +30,13 @@ class Precache:
 
   Attributes:
     p: probability that the sum is asked for, z_n = 1.
-    terms: a, how many steps back the farthest sine of the sum lies.
+    terms: a, the distance to the farthest sine of the sum, in steps.
     frequency: b, radians per unit of x.
-    length: positions a sequence.
-    first: c, how many steps back the nearest sine of the sum lies.
+    length: positions per sequence.
+    first: c, the distance to the nearest sine of the sum, in steps.
 
   Raises:
-    SettingError: a field is out of range; the message names it.
+    SettingError: a field is out of range.
   """
 
   p: float = 1.0
@@ -45,7 +46,7 @@ class Precache:
   first: int = 1
 
   def __post_init__(self):
-    """Refuses what is not a probability, a count or a frequency."""
+    """Checks the fields."""
     if not 0.0 <= self.p <= 1.0:
       raise SettingError("p", f"must lie in [0, 1], not {self.p}")
     if not 0.0 < self.frequency < math.inf:
@@ -88,12 +89,12 @@ class Precache:
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None
   ) -> Batch:
-    """`sample`, in the form that training asks for; nothing is fed."""
+    """Calls `sample`; the form that training needs."""
     del fed
     return self.sample(key, size)
 
   def sums(self, x_BxT: jax.Array) -> jax.Array:
-    """The ground truth sum_{i=c..a} sin(b x_{n-i}), [B, T]."""
+    """Returns sum_{i=c..a} sin(b x_{n-i}) at each n, [B, T]."""
     sines_BxT = jnp.sin(self.frequency * x_BxT)
     padded = jnp.pad(sines_BxT, ((0, 0), (self.terms, 0)))
     return sum(
@@ -110,6 +111,6 @@ class Precache:
     return self.loss(jnp.zeros_like(batch.targets), batch)
 
   def trivial_loss(self, batch: Batch) -> jax.Array:
-    """The chance level: x where z = 0, and 0 where the sum is asked; [B, T]."""
+    """The chance level: predicts x if z = 0, else 0; [B, T]."""
     x_BxTx1, z_BxTx1 = jnp.split(batch.inputs, 2, axis=-1)
     return self.loss((1.0 - z_BxTx1) * x_BxTx1, batch)

@@ -1,4 +1,4 @@
-"""What every task offers to training and evaluation."""
+"""The interface of tasks to training and evaluation."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -6,7 +6,7 @@ import jax
 
 
 class Batch(NamedTuple):
-  """Sequences and what is asked of them.
+  """Sequences with their targets.
 
   Attributes:
     inputs: tokens, integer [B, T], or features, float [B, T, F].
@@ -26,11 +26,11 @@ class Task(Protocol):
     Args:
       key: a PRNG key, consumed; the same for all variants of a seed and step.
       size: number of sequences.
-      fed: what the host read for this step, or a part of its rows, [B, ...],
-        which then decides the batch alone; None for generated tasks.
+      fed: data that the host read for this step, or some of its rows,
+        [B, ...]; it determines the batch. None for generated tasks.
 
     Returns:
-      The batch, of `size` sequences or of as many as were fed.
+      The batch, of `size` sequences or of as many as `fed` has.
     """
     ...
 
@@ -38,8 +38,9 @@ class Task(Protocol):
     """The loss at every position, [B, T], in the task's unit.
 
     Args:
-      outputs: the decoder's, [B, T, V] or [B, T, F]. Tasks of tokens also take
-        `jaxlook.tasks.losses.DeferredLogits`, and hand it to `cross_entropy`.
-      batch: what the outputs are for.
+      outputs: the decoder's outputs, [B, T, V] or [B, T, F]. Tasks of tokens
+        also accept `jaxlook.tasks.losses.DeferredLogits`; they pass it to
+        `cross_entropy`.
+      batch: the batch that the decoder has read.
     """
     ...

@@ -1,16 +1,16 @@
-"""The text task: predict the next token in windows of a tokenised text.
+"""The text task: predict the next token in windows of a tokenized text.
 
-Windows lie on a fixed grid and never overlap; where documents were kept apart,
-none crosses the end of one. `grain` shuffles their *indices*,
-anew in every epoch, and one fancy-index gathers the tokens from the memory map:
-mapping `grain` over the windows themselves took three times as long. A batch is
-a function of the seed and the step alone, so that a run can resume at any step,
-all variants of a seed see the same windows in the same order, and any number of
-hosts can read a part of each batch.
+Windows lie on a fixed grid and never overlap. If documents were tokenized
+separately, no window crosses the end of a document. `grain` shuffles the
+windows' *indices* in every epoch, and NumPy gathers their tokens from the
+memory map; mapping `grain` over the windows took three times as long. A batch
+depends only on the seed and the step. So a run can resume at any step, all
+variants of a seed see the same windows in the same order, and each host can
+read its part of a batch.
 
-Speed: about 100 000 windows of 65 tokens a second on one CPU core; fewer than
-20 000 only below some 700 windows in all, where `grain` walks through 2^16
-numbers to stay inside the range.
+Speed: about 100 000 windows of 65 tokens per second on one CPU core. Below some
+700 windows in all it is less than 20 000, because `grain` then steps through
+2^16 numbers to stay within the range.
 """
 
 import dataclasses
@@ -19,12 +19,10 @@ from collections.abc import Callable, Sequence
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxlook.errors import SettingError
-from jaxlook.tasks.losses import DeferredLogits, losses_in_parts
+from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.task import Batch
 from jaxlook.text.token_file import TokenFile
 from jaxlook.text.windows import Grid, ends_within
@@ -34,22 +32,21 @@ from jaxlook.text.windows import Grid, ends_within
 class Text:
   """Next-token prediction on a text, with a part of it held out.
 
-  A window holds `length + 1` tokens: all but its last are the inputs, all but
-  its first the targets.
+  A window has `length + 1` tokens: the inputs are all except the last, the
+  targets all except the first.
 
   Attributes:
     train: the training text.
     valid: the held-out text; None holds out the end of the training text.
-    length: positions a sequence, N.
-    held_out: fraction of the training text's tokens that is held out where
-      `valid` is None. Training windows end before the cut and validation
-      windows start at it, so that none overlaps both, and the cut does not
-      depend on `length`. It may fall within a document.
+    length: positions per sequence, N.
+    held_out: fraction of the training text's tokens that is held out if `valid`
+      is None. Training windows end before the cut, validation windows start at
+      it. The cut does not depend on `length` and may be within a document.
 
   Raises:
-    SettingError: `length` or `held_out` is out of range; the two texts are one,
-      their tokenizers differ, or documents were kept apart in one of them only;
-      or they hold fewer than two windows to train on or one to validate on.
+    SettingError: `length` or `held_out` is out of range; the two texts are
+      equal, their tokenizers differ, or only one keeps documents separate; or
+      there are fewer than two training windows or no validation window.
   """
 
   train: TokenFile
@@ -58,23 +55,23 @@ class Text:
   held_out: float = 0.05
 
   def __post_init__(self):
-    """Refuses settings and texts that cannot be trained or scored on."""
+    """Checks the settings and the texts."""
     if self.length < 1:
       raise SettingError("length", f"must be at least 1, not {self.length}")
     if not 0.0 < self.held_out < 1.0:
       raise SettingError("held_out", f"must lie in (0, 1), not {self.held_out}")
     train, valid = self.train, self.valid or self.train
     if self.valid and valid.sha256 == train.sha256:
-      raise SettingError("valid", "must be held out, not be the training text")
+      raise SettingError("valid", "must differ from the training text")
     if valid.tokenizer_sha256 != train.tokenizer_sha256:
       raise SettingError(
         "valid",
-        f"must be tokenised with {train.tokenizer} like the training text, not"
+        f"must be tokenized with {train.tokenizer} like the training text, not"
         f" with {valid.tokenizer}",
       )
     if (train.documents is None) != (valid.documents is None):
       raise SettingError(
-        "valid", "must keep documents apart if train does, and only then"
+        "valid", "must keep documents separate if train does, and only then"
       )
     for field, file, grid, least in (
       ("train", train, self._train_grid, 2),
@@ -86,7 +83,7 @@ class Text:
         raise SettingError(
           field,
           f"has documents too short: {least} windows of {self.length + 1}"
-          f" tokens are needed, they hold {len(grid)}",
+          f" tokens are needed, there are {len(grid)}",
         )
       tokens = self.train_tokens() if least == 2 else self.valid_tokens()
       raise SettingError(
@@ -96,7 +93,7 @@ class Text:
       )
 
   def __reduce__(self):
-    """Goes to another process without its memory maps, which maps anew."""
+    """Pickles the fields only; the other process maps the files again."""
     values = (getattr(self, field.name) for field in dataclasses.fields(self))
     return Text, tuple(values)
 
@@ -107,12 +104,12 @@ class Text:
 
   @property
   def valid_bytes_per_token(self) -> float:
-    """Mean UTF-8 bytes per token of the file that is held out or cut."""
+    """Mean UTF-8 bytes per token of the file with the held-out text."""
     file = self.valid or self.train
     return file.num_bytes / file.length
 
   def train_tokens(self) -> np.ndarray:
-    """The tokens to train on, a memory map, [n]; see `TokenFile.dtype`."""
+    """The training tokens, a memory map, [n]; see `TokenFile.dtype`."""
     tokens = self.train.tokens()
     return tokens if self.valid else tokens[: self._cut()]
 
@@ -146,20 +143,20 @@ class Text:
   ) -> np.ndarray:
     """Reads the training windows of some steps.
 
-    Step s holds the windows s B .. (s + 1) B - 1 of an endless order that
-    depends on the seed alone and visits every window once an epoch.
+    Step s has the windows s B .. (s + 1) B - 1 of an endless order, which
+    depends only on the seed and visits every window once per epoch.
 
     Args:
       seed: seed of the order, at least 0.
-      steps: the training steps to read for, at least 0.
-      batch_size: windows a step, B; at most as many as there are.
-      rows: of each step, those to read, in 0..B - 1; all by default.
+      steps: the training steps to read, at least 0.
+      batch_size: windows per step, B; at most the number of windows.
+      rows: the rows of each step to read, in 0..B - 1; all by default.
 
     Returns:
       Tokens, int32 [len(steps), len(rows), N + 1].
 
     Raises:
-      SettingError: an argument is out of range; the message names it.
+      SettingError: an argument is out of range.
       ImportError: `grain` is not installed.
     """
     try:
@@ -182,8 +179,8 @@ class Text:
       )
     if not all(0 <= row < batch_size for row in rows):
       raise SettingError("rows", f"must lie in 0..{batch_size - 1}, not {rows}")
-    # grain adds the epoch to the seed: unhashed, epoch 1 of seed 0 would be
-    # epoch 0 of seed 1.
+    # grain adds the epoch to the seed. Without a hash, epoch 1 of seed 0 would
+    # equal epoch 0 of seed 1.
     hashed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     order = grain.MapDataset.range(len(grid)).shuffle(seed=hashed).repeat()
     indices = [order[step * batch_size + row] for step in steps for row in rows]
@@ -191,14 +188,14 @@ class Text:
     return windows.reshape(len(steps), len(rows), self.length + 1)
 
   def feed(self, batch_size: int) -> Callable[..., np.ndarray]:
-    """What `jaxlook.training.train` reads windows with; see `windows`.
+    """Returns the function by which `jaxlook.training.train` reads windows.
 
     Args:
-      batch_size: windows a step, B.
+      batch_size: windows per step, B.
 
     Returns:
-      A function of steps, seeds and rows: int32
-      [len(steps), len(seeds), len(rows), N + 1].
+      A function of steps, seeds and rows that returns tokens, int32
+      [len(steps), len(seeds), len(rows), N + 1]; see `windows`.
     """
     return functools.partial(self._fed, batch_size)
 
@@ -209,10 +206,10 @@ class Text:
     return np.stack(by_seed, axis=1)
 
   def validation_windows(self, count: int) -> np.ndarray:
-    """Reads windows spread evenly over the held-out tokens, none overlapping.
+    """Reads windows spread evenly over the held-out tokens.
 
     Args:
-      count: number of windows, at least 1; all are read if there are fewer.
+      count: number of windows, at least 1; all windows if there are fewer.
 
     Returns:
       Tokens, int32 [count or fewer, N + 1], in the order of the text.
@@ -231,7 +228,7 @@ class Text:
 
     Args:
       key: not used.
-      size: not used: the windows that were read decide B.
+      size: not used: `fed` determines B.
       fed: tokens, integer [B, N + 1].
 
     Returns:
@@ -243,7 +240,9 @@ class Text:
     """
     del key, size
     if fed is None:
-      raise ValueError("text batches are read by the host: none was fed")
+      raise ValueError(
+        "fed is None; text batches need the windows that the host reads"
+      )
     chex.assert_shape(fed, (None, self.length + 1))
     return Batch(inputs=fed[:, :-1], targets=fed[:, 1:])
 
@@ -254,36 +253,8 @@ class Text:
     return cross_entropy(outputs, batch.targets)
 
 
-def cross_entropy(
-  logits: jax.Array | DeferredLogits, targets: jax.Array
-) -> jax.Array:
-  """Computes the loss at every position.
-
-  Args:
-    logits: unnormalised log-probabilities, float [B, T, V]; or what they are
-      read from, some tokens at a time.
-    targets: token ids below V, integer [B, T].
-
-  Returns:
-    Nats per token, [B, T]; float32, or float64 if the logits are.
-
-  Raises:
-    AssertionError: the shapes or types do not fit.
-  """
-  if isinstance(logits, DeferredLogits):
-    return losses_in_parts(logits, targets, cross_entropy)
-  chex.assert_rank(logits, 3)
-  chex.assert_shape(targets, logits.shape[:2])
-  chex.assert_type([logits, targets], [float, int])
-  logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-  # With a maximum of 0 this is as exact as taking from the log-softmax, which
-  # would keep a second array as large as the logits.
-  logits -= jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
-  return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-
-
 def bits_per_byte(nats_per_token: float, tokens: int, num_bytes: int) -> float:
-  """Converts a loss into a unit that no choice of tokenizer changes.
+  """Converts a loss into a unit that does not depend on the tokenizer.
 
   Args:
     nats_per_token: mean loss, or an array of them.
@@ -291,7 +262,7 @@ def bits_per_byte(nats_per_token: float, tokens: int, num_bytes: int) -> float:
     num_bytes: number of UTF-8 bytes of the same text.
 
   Returns:
-    Bits per byte, in the form of `nats_per_token`.
+    Bits per byte, a number or an array like `nats_per_token`.
 
   Raises:
     ValueError: a count is below 1.

@@ -10,7 +10,7 @@ from jaxlook import interventions, stats
 from jaxlook.circuits import lens, microscope, weights
 from jaxlook.lookahead import influence
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.tasks.text import cross_entropy
+from jaxlook.tasks.losses import cross_entropy
 from jaxlook.text.tokenizer import load_tokenizer
 from tests.fixtures import base
 from tests.fixtures.checkpoints import random_params

@@ -10,8 +10,8 @@ from absl.testing import absltest, parameterized
 from jaxlook import models
 from jaxlook.circuits import paths, term_losses
 from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.tasks.losses import cross_entropy
 from jaxlook.tasks.task import Batch
-from jaxlook.tasks.text import cross_entropy
 from tests.fixtures import base
 from tests.fixtures.random_models import CONFIG, perturbed_init, tokens
 

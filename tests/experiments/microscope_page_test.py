@@ -13,7 +13,7 @@ from jaxlook import models
 from jaxlook.circuits import inside, page, weights
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder, huggingface
-from jaxlook.tasks.text import cross_entropy
+from jaxlook.tasks.losses import cross_entropy
 from jaxlook.training import read_arm
 from tests.fixtures import base
 from tests.fixtures.browser import CHROMIUM, Browser

@@ -15,7 +15,7 @@ from jaxlook.interventions.forward import capture
 from jaxlook.lookahead import future_lens as lens
 from jaxlook.lookahead import future_maps, future_pairs, soft_prompt
 from jaxlook.models import Decoder, DecoderConfig, residual_site
-from jaxlook.tasks.text import cross_entropy
+from jaxlook.tasks.losses import cross_entropy
 from tests.fixtures import base
 
 CONFIG = DecoderConfig(

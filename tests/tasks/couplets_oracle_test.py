@@ -1,4 +1,4 @@
-"""The exact losses are those of counting all couplets of a small language."""
+"""The exact losses equal counts over all couplets of a small language."""
 
 import dataclasses
 import functools
@@ -16,16 +16,16 @@ _PARTS = ("m1", "m2", "art", "e2")
 
 
 def _lead(c, j):
-  """Topic and article of a word, by the definition."""
+  """Returns topic and article of a word, by the definition."""
   return 2 * j + (c >> j) % 2, (c >> (j + 1) % 4) % 2
 
 
 @functools.cache
 def _second_lines(rhymes, end_only):
-  """All equally likely (key, m1, m2, art, e2) by the process that draws them.
+  """Lists all equally likely (key, m1, m2, art, e2).
 
-  Two modifiers of each topic do for eight: m1 and m2 then cost ln 4 less each.
-  Without a rhyme two keys do for sixteen.
+  Two modifiers per topic stand for eight: m1 and m2 then cost ln 4 less each.
+  Without a rhyme two keys stand for sixteen.
   """
   lines = []
   words = list(itertools.product(range(16), range(4)))
@@ -42,7 +42,7 @@ def _second_lines(rhymes, end_only):
 
 
 def _conditional_entropy(known, unknown):
-  """H(unknown | known) over equally likely rows, nats."""
+  """Returns H(unknown | known) over equally likely rows, nats."""
 
   def entropy(columns):
     _, counts = np.unique(columns, axis=0, return_counts=True)
@@ -58,8 +58,8 @@ class CoupletsOracleTest(base.TestCase):
   @parameterized.product(
     reader=oracle.READERS, rhymes=(True, False), end_only=(True, False)
   )
-  def test_second_line_is_counted(self, reader, rhymes, end_only):
-    """Each reader's loss is the entropy of what it cannot know."""
+  def test_second_line_equals_counts(self, reader, rhymes, end_only):
+    """Each reader's loss is the entropy given the tokens that it uses."""
     lines = _second_lines(rhymes, end_only)
     task = Couplets(modifiers=2, end_only=end_only)
     losses = oracle.losses(task, reader, rhymes)
@@ -71,7 +71,7 @@ class CoupletsOracleTest(base.TestCase):
       self.assertAlmostEqual(losses[part], counted + fewer, places=9)
 
   def test_published_table(self):
-    """The rows of the language's note, to three decimals."""
+    """The losses equal the published table, to three decimals."""
     for reader, row in (
       ("blind", (4.159, 2.079, 2.079, 0.693, 1.386, 0.0)),
       ("improviser", (4.159, 2.079, 2.079, 0.693, 0.0, 1.386)),
@@ -84,7 +84,7 @@ class CoupletsOracleTest(base.TestCase):
       np.testing.assert_allclose(found, row, atol=6e-4)
 
   def test_planning_mid_line_is_worth_two_bits(self):
-    """2 ln 2 a couplet, or nothing where improvising is optimal."""
+    """It is worth 2 ln 2 per couplet, or 0 where improvising is optimal."""
     for end_only, worth in ((False, 2 * math.log(2)), (True, 0.0)):
       task = Couplets(end_only=end_only)
       planner, improviser = (
@@ -96,10 +96,10 @@ class CoupletsOracleTest(base.TestCase):
   @parameterized.product(
     key=("lookup", "tally"), late_genre=(True, False), end_only=(True, False)
   )
-  def test_the_mean_is_the_entropy_of_a_couplet(
+  def test_the_planners_loss_is_the_entropy_of_a_couplet(
     self, key, late_genre, end_only
   ):
-    """The planner pays, over all positions, for what was drawn."""
+    """Over all positions, the planner's loss is the entropy of the draws."""
     task = Couplets(
       p=0.3, key=key, late_genre=late_genre, end_only=end_only, pairs=3
     )
@@ -110,7 +110,7 @@ class CoupletsOracleTest(base.TestCase):
       line1 = 6 * math.log(4) + math.log(64)
     modifiers = 3 * math.log(8)
     word = 0.3 * math.log(4) + 0.7 * math.log(64)
-    # An end-only line leads up to a word of its own: 8 topics, 2 articles.
+    # In an end-only line, 8 topics and 2 articles are independent of e2.
     lead = math.log(16) if end_only else 0.0
     drawn = genre + line1 + modifiers + word + lead
     self.assertAlmostEqual(task.bound * task.length, drawn)
@@ -120,7 +120,7 @@ class CoupletsOracleTest(base.TestCase):
     self.assertAlmostEqual(task.chance - task.bound, gap)
 
   def test_positions(self):
-    """Losses stand where the classes are predicted; the genre can be late."""
+    """Losses are at the positions where classes are predicted."""
     for late, at in ((False, 0), (True, 7)):
       task = Couplets(p=0.25, late_genre=late)
       rhyming = task.expected("planner", True)
@@ -136,8 +136,8 @@ class CoupletsOracleTest(base.TestCase):
     self.assertEqual(Couplets().expected("blind", False)[0], math.inf)
     self.assertTrue(math.isfinite(Couplets().chance))
 
-  def test_refuses_readers(self):
-    """Only three readers are known."""
+  def test_unknown_readers_are_refused(self):
+    """The error lists the three readers."""
     with self.assertRaisesRegex(ValueError, "reader must be one of planner"):
       oracle.losses(Couplets(), "deaf", True)  # pyright: ignore
 

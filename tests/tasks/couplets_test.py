@@ -1,4 +1,4 @@
-"""Couplets obey the rules of their language, read off token by token."""
+"""Couplets follow the rules of their language, checked token by token."""
 
 import dataclasses
 import functools
@@ -23,8 +23,8 @@ _COUNT = 4096
 
 
 @functools.cache
-def _drawn(arm):
-  """A batch of an arm, and what is said to be true of it."""
+def _draw_batch(arm):
+  """Draws a batch of an arm, with its hidden variables."""
   task = _ARMS[arm]
 
   @jax.jit
@@ -40,7 +40,7 @@ def _bit(number, place):
 
 
 def _key_of(task, line1, end_word):
-  """The class that line 1 gives, from names of tokens."""
+  """Computes the key from the names of line 1's tokens."""
   if task.key == "lookup":
     return int(end_word[1:].split(".")[0])
   tables, key = language.tally_tables(), 0
@@ -53,7 +53,7 @@ def _key_of(task, line1, end_word):
 
 
 def _check(test, task, names):
-  """Reads one couplet by its rules; returns what it is made of."""
+  """Checks one couplet by the rules; returns its hidden variables."""
   test.assertEqual(names[0], "BOS")
   test.assertEqual(names[-1], "EOS")
   line1, rest = names[2 : 2 + task.line1], names[2 + task.line1 :]
@@ -85,8 +85,8 @@ def _check(test, task, names):
 class CoupletsTest(base.TestCase):
   @parameterized.parameters(*_ARMS)
   def test_rules(self, arm):
-    """Every couplet reads as the language says, and so does its truth."""
-    task, (batch, truth) = _ARMS[arm], _drawn(arm)
+    """Every couplet follows the rules, and `truth` is right."""
+    task, (batch, truth) = _ARMS[arm], _draw_batch(arm)
     chex.assert_shape(list(batch), (_COUNT, task.length))
     chex.assert_type(list(batch), jnp.int32)
     np.testing.assert_array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
@@ -96,17 +96,17 @@ class CoupletsTest(base.TestCase):
       self.assertEqual(read, tuple(part[row].item() for part in truth))
 
   @parameterized.parameters(*_ARMS)
-  def test_everything_free_is_drawn_evenly(self, arm):
-    """Genres come with probability p; keys, ends and tokens are uniform."""
-    task, (batch, truth) = _ARMS[arm], _drawn(arm)
+  def test_distributions(self, arm):
+    """Couplets rhyme with probability p; keys, ends and tokens are uniform."""
+    task, (batch, truth) = _ARMS[arm], _draw_batch(arm)
     noise = 5 * math.sqrt(0.25 / _COUNT)
     self.assertAlmostEqual(truth.rhymes.mean(), 0.6, delta=noise)
     by_class = np.bincount(truth.key[truth.rhymes], minlength=16)
     self.assertLess(np.abs(by_class / by_class.sum() - 1 / 16).max(), noise)
     free = ~truth.rhymes
-    together = 16 * truth.key[free] + truth.end[free]
-    counts, even = np.bincount(together, minlength=256), free.sum() / 256
-    # Chi-squared of 255 degrees of freedom, five standard deviations.
+    pairs = 16 * truth.key[free] + truth.end[free]
+    counts, even = np.bincount(pairs, minlength=256), free.sum() / 256
+    # Chi-squared with 255 degrees of freedom, five standard deviations.
     surprise = ((counts - even) ** 2 / even).sum()
     self.assertLess(surprise, 255 + 5 * math.sqrt(2 * 255))
     for name, kinds in (("e1", 64), ("e2", 64), ("m1", 64), ("art", 2)):
@@ -115,21 +115,21 @@ class CoupletsTest(base.TestCase):
       self.assertLen(counts, kinds)
       self.assertLess(np.abs(counts / _COUNT - 1 / kinds).max(), noise)
 
-  def test_end_only_leads_nowhere(self):
-    """Its topics and articles go with any class, in rhymes as well."""
-    _, truth = _drawn("end-only")
+  def test_end_only_modifiers_are_independent_of_the_end(self):
+    """Topics and articles occur with every class, also in rhymes."""
+    _, truth = _draw_batch("end-only")
     seen = np.zeros((16, 8, 2), bool)
     seen[truth.end, truth.topic, truth.article] = True
     self.assertTrue(seen.all())
-    _, truth = _drawn("lookup")
+    _, truth = _draw_batch("lookup")
     seen[:] = False
     seen[truth.end, truth.topic, truth.article] = True
     self.assertEqual(seen.sum(), 64)
 
   @parameterized.parameters(*_ARMS)
   def test_places(self, arm):
-    """Classes cover a couplet, and loss is said to stand one to the left."""
-    task, (batch, _) = _ARMS[arm], _drawn(arm)
+    """Classes cover a couplet; `targets` are one position to the left."""
+    task, (batch, _) = _ARMS[arm], _draw_batch(arm)
     covered = [place for places in task.places.values() for place in places]
     self.assertEqual(covered, list(range(task.length + 1)))
     first = {"genre": "RF", "U": "U", "NL": "N", "m1": "m", "art": "A"}
@@ -139,7 +139,7 @@ class CoupletsTest(base.TestCase):
     self.assertLen(task.targets["line1"], task.line1)
 
   def test_routes(self):
-    """The bottleneck hides line 1 from line 2, but for what stands at NL."""
+    """The bottleneck hides line 1 from line 2; NL stays visible."""
     task = _ARMS["lookup"]
     visible, places = task.visible(), task.places
     (newline,), (after,) = places["NL"], places["U"]
@@ -155,20 +155,20 @@ class CoupletsTest(base.TestCase):
     np.testing.assert_array_equal(late.visible(), visible)
     self.assertEqual(late.places["genre"], (after,))
 
-  def test_keys_decide(self):
-    """A key gives one batch under vmap, too, and another key another."""
+  def test_batches_depend_on_the_key(self):
+    """A key gives the same batch under `vmap`; another key gives another."""
     task = _ARMS["lookup"]
     several = jax.jit(
       jax.vmap(lambda seed: task.batch(jax.random.key(seed), _COUNT, None))
     )(jnp.arange(2))
     first, second = (jax.tree.map(lambda x, i=i: x[i], several) for i in (0, 1))
-    chex.assert_trees_all_equal(first, _drawn("lookup")[0])
+    chex.assert_trees_all_equal(first, _draw_batch("lookup")[0])
     self.assertTrue((first.inputs != second.inputs).any())
 
   def test_loss(self):
-    """Logits that are all equal cost ln V everywhere."""
+    """Equal logits cost ln V at every position."""
     task = _ARMS["lookup"]
-    batch = jax.tree.map(lambda x: x[:2], _drawn("lookup")[0])
+    batch = jax.tree.map(lambda x: x[:2], _draw_batch("lookup")[0])
     logits = np.zeros((2, task.length, task.vocab_size), np.float32)
     loss = jax.jit(task.loss)(logits, batch)
     np.testing.assert_allclose(loss, math.log(task.vocab_size), rtol=1e-6)
@@ -178,11 +178,11 @@ class CoupletsTest(base.TestCase):
     ({"key": "sum"}, "key must be one of lookup, tally, not 'sum'"),
     ({"route": "shut"}, "route must be one of open, bottleneck, not 'shut'"),
     ({"fillers": -1}, "fillers must be at least 0, not -1"),
-    ({"pairs": 4}, "pairs must be odd, for a tally to have no ties, not 4"),
+    ({"pairs": 4}, "pairs must be odd, so that a tally has no ties, not 4"),
     ({"modifiers": 0}, "modifiers must be at least 1, not 0"),
   )
-  def test_refuses(self, changes, message):
-    """What makes no language is refused by name."""
+  def test_bad_fields_are_refused(self, changes, message):
+    """The error names the field."""
     with self.assertRaisesRegex(ValueError, message):
       Couplets(**changes)
 

@@ -1,4 +1,4 @@
-"""Deferred sums are those of a loop, and chance is what counting gives."""
+"""Deferred sums equal a loop, and chance equals counts."""
 
 import collections
 import functools
@@ -24,7 +24,7 @@ _COUNT = 2048
 
 
 @functools.cache
-def _drawn(name):
+def _draw_batch(name):
   draw = jax.jit(_TASKS[name].batch, static_argnums=1)
   return jax.tree.map(np.asarray, draw(jax.random.key(0), _COUNT))
 
@@ -32,8 +32,8 @@ def _drawn(name):
 class DeferredTest(base.TestCase):
   @parameterized.parameters(*_TASKS)
   def test_targets(self, name):
-    """A token that does not ask is copied, one that does gets the sum."""
-    task, batch = _TASKS[name], _drawn(name)
+    """The target is the sum where it is asked for, else the token."""
+    task, batch = _TASKS[name], _draw_batch(name)
     chex.assert_shape(list(batch), (_COUNT, 12))
     chex.assert_type(list(batch), jnp.int32)
     table, x = task.table(), batch.inputs % task.tokens
@@ -52,8 +52,8 @@ class DeferredTest(base.TestCase):
 
   @parameterized.parameters(*_TASKS)
   def test_inputs(self, name):
-    """Tokens are uniform, and asked p of the time from the first on."""
-    task, batch = _TASKS[name], _drawn(name)
+    """Tokens are uniform; sums are asked for with probability p."""
+    task, batch = _TASKS[name], _draw_batch(name)
     asked = (batch.inputs >= task.tokens)[:, task.first :]
     noise = 5 * math.sqrt(task.p * (1 - task.p) / asked.size)
     self.assertAlmostEqual(asked.mean(), task.p, delta=noise)
@@ -66,7 +66,7 @@ class DeferredTest(base.TestCase):
 
   @parameterized.parameters((8, 4), (6, 2), (5, 5), (4, 2))
   def test_table(self, tokens, values):
-    """Values are equally frequent in rows and columns; seeds change it."""
+    """Values are equally frequent in rows and columns; seeds differ."""
     task = Deferred(tokens=tokens, values=values)
     table = task.table()
     for line in (*table, *table.T):
@@ -80,7 +80,7 @@ class DeferredTest(base.TestCase):
 
   @parameterized.parameters((4, 2, 1), (4, 2, 3), (3, 3, 2), (4, 4, 2))
   def test_chance(self, tokens, values, terms):
-    """All sequences counted: answers have the entropy that chance says."""
+    """Chance is the entropy of answers, counted over all sequences."""
     task = Deferred(tokens=tokens, values=values, terms=terms)
     table, counts = task.table(), collections.Counter()
     by_newest = collections.defaultdict(collections.Counter)
@@ -92,26 +92,26 @@ class DeferredTest(base.TestCase):
     share = np.array(list(counts.values())) / counts.total()
     entropy = -(share * np.log(share)).sum()
     self.assertAlmostEqual(task.asked_chance, entropy)
-    # The newest token alone says nothing.
-    for given in by_newest.values():
+    # The newest token alone carries no information.
+    for answers in by_newest.values():
       self.assertEqual(
-        {answer: tokens * count for answer, count in given.items()}, counts
+        {answer: tokens * count for answer, count in answers.items()}, counts
       )
 
   def test_levels(self):
-    """Chance is ln C where one pair is asked for; copies are free."""
+    """Chance is ln C where one pair is asked for, and 0 for copies."""
     task = _TASKS["one"]
     self.assertAlmostEqual(task.asked_chance, math.log(4))
     self.assertAlmostEqual(task.chance, 0.5 * 8 / 12 * math.log(4))
-    batch = Batch(*(x[:256] for x in _drawn("one")))
+    batch = Batch(*(x[:256] for x in _draw_batch("one")))
     asked = batch.inputs >= 8
     np.testing.assert_array_equal(task.asked(batch), asked)
     one_hot, loss = 1e9 * np.eye(16, dtype=np.float32), jax.jit(task.loss)
     guess = np.where(np.arange(16) < 4, 0.0, -1e9).astype(np.float32)
     logits = np.where(asked[..., None], guess, one_hot[batch.inputs])
-    found = np.asarray(loss(logits, batch))
-    np.testing.assert_allclose(found[asked], math.log(4), rtol=1e-6)
-    np.testing.assert_array_equal(found[~asked], 0.0)
+    losses = np.asarray(loss(logits, batch))
+    np.testing.assert_allclose(losses[asked], math.log(4), rtol=1e-6)
+    np.testing.assert_array_equal(losses[~asked], 0.0)
     self.assertEqual(loss(one_hot[batch.targets], batch).max(), task.bound)
 
   @parameterized.parameters(
@@ -123,8 +123,8 @@ class DeferredTest(base.TestCase):
     ({"length": 5}, "length must be at least 6 for a delay of 4 and 1 terms"),
     ({"table_seed": -1}, "table_seed must be at least 0, not -1"),
   )
-  def test_refuses(self, changes, message):
-    """Fields that make no task are refused, by name."""
+  def test_bad_fields_are_refused(self, changes, message):
+    """The error names the field."""
     with self.assertRaisesRegex(ValueError, message):
       Deferred(**changes)
 

@@ -1,4 +1,4 @@
-"""The repeated sequences are what their docstring says, and so is the truth."""
+"""Segments are repeated as documented, and `copied` marks them."""
 
 import math
 
@@ -16,7 +16,7 @@ TASK = Induction(vocab_size=9, segment=5, max_gap=3, length=15)
 
 class InductionTest(base.TestCase):
   def test_sequences(self):
-    """A segment of distinct tokens stands twice, a gap of 0..3 between."""
+    """A segment of distinct tokens occurs twice, with a gap of 0..3."""
     batch = TASK.batch(jax.random.key(0), 64)
     chex.assert_shape(list(batch), (64, 15))
     np.testing.assert_array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
@@ -28,13 +28,13 @@ class InductionTest(base.TestCase):
       starts = [s for s in range(5, 9) if (row[s : s + 5] == segment).all()]
       self.assertLen(starts, 1)
       gaps.add(starts[0] - 5)
-      wanted = np.zeros(15, bool)
-      wanted[starts[0] : starts[0] + 4] = True
-      np.testing.assert_array_equal(truth, wanted)
+      expected = np.zeros(15, bool)
+      expected[starts[0] : starts[0] + 4] = True
+      np.testing.assert_array_equal(truth, expected)
     self.assertEqual(gaps, {0, 1, 2, 3})
 
-  def test_copied_targets_are_found_by_looking_back(self):
-    """The target is what followed the token's place in the first segment."""
+  def test_copied_targets_equal_the_first_segment(self):
+    """The target is the token that follows in the first segment."""
     batch = TASK.batch(jax.random.key(1), 64)
     inputs, targets = np.asarray(batch.inputs), np.asarray(batch.targets)
     for b, i in np.argwhere(np.asarray(TASK.copied(batch))):
@@ -44,7 +44,7 @@ class InductionTest(base.TestCase):
       self.assertBetween(i - (place + 1), low, high)
 
   def test_levels(self):
-    """Chance is ln V; the bound knows the repeat and what is used up."""
+    """Chance is ln V; the bound counts a segment of distinct tokens once."""
     self.assertAlmostEqual(TASK.chance, math.log(9))
     logits = jnp.zeros((2, 15, 9))
     batch = TASK.batch(jax.random.key(0), 2)
@@ -58,8 +58,8 @@ class InductionTest(base.TestCase):
     ({"max_gap": -1}, "max_gap must be at least 0"),
     ({"length": 12}, "length must be at least 13"),
   )
-  def test_refuses(self, changes, message):
-    """What does not fit into a sequence is refused by name."""
+  def test_bad_fields_are_refused(self, changes, message):
+    """The error names the field."""
     fields = {"vocab_size": 9, "segment": 5, "max_gap": 3, "length": 15}
     with self.assertRaisesRegex(ValueError, message):
       Induction(**fields | changes)

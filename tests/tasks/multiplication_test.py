@@ -1,4 +1,4 @@
-"""Products are right, written as said, and counted right."""
+"""Products are right and written as documented; answers are scored right."""
 
 import dataclasses
 import functools
@@ -24,18 +24,18 @@ _COUNT = 2048
 
 
 @functools.cache
-def _drawn(name):
+def _draw_batch(name):
   draw = jax.jit(_TASKS[name].batch, static_argnums=1)
   return jax.tree.map(np.asarray, draw(jax.random.key(0), _COUNT))
 
 
 def _read(digits):
-  """The number, and how many digits it is written with."""
+  """Returns the number and its number of written digits."""
   return int(digits[::-1]), len(digits)
 
 
 def _lines(name):
-  batch = _drawn(name)
+  batch = _draw_batch(name)
   for first, rest in zip(batch.inputs[:, 0], batch.targets, strict=True):
     yield "".join(multiplication.NAMES[token] for token in (first, *rest))
 
@@ -43,8 +43,8 @@ def _lines(name):
 class MultiplicationTest(base.TestCase):
   @parameterized.parameters(*_TASKS)
   def test_products(self, name):
-    """Every line is a product of Python's, with the answer at full length."""
-    task, batch = _TASKS[name], _drawn(name)
+    """Every line is a correct product, with an answer of full length."""
+    task, batch = _TASKS[name], _draw_batch(name)
     chex.assert_shape(list(batch), (_COUNT, task.length))
     chex.assert_type(list(batch), jnp.int32)
     np.testing.assert_array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
@@ -60,7 +60,7 @@ class MultiplicationTest(base.TestCase):
         self.assertLen(line, 14)
 
   def test_lengths_are_uniform(self):
-    """Numbers of digits are even and independent; high digits are not 0."""
+    """Numbers of digits are uniform and independent; high digits are not 0."""
     counts, ones, highs = np.zeros((3, 3)), [], []
     for line in _lines("unpadded"):
       a, b = line.split("=")[0].split("*")
@@ -78,17 +78,17 @@ class MultiplicationTest(base.TestCase):
       self.assertLess(np.abs(shares - 1 / kinds).max(), noise)
 
   def test_lengths_can_be_fixed(self):
-    """`lengths` gives the digits of either operand, below the padding."""
-    batch = _drawn("large")
+    """`lengths` sets the number of digits of each operand before padding."""
+    batch = _draw_batch("large")
     self.assertGreater(batch.inputs[:, 7].min(), 0)
     np.testing.assert_array_equal(batch.inputs[:, 16], 0)
     self.assertGreater(batch.inputs[:, 15].min(), 0)
 
   @parameterized.parameters("padded", "unpadded")
   def test_answers(self, name):
-    """Loss and accuracy are of the answer's digits, wherever it stands."""
+    """Loss and accuracy cover the answer's digits, at any position."""
     task = _TASKS[name]
-    batch = Batch(*(x[:3] for x in _drawn(name)))
+    batch = Batch(*(x[:3] for x in _draw_batch(name)))
     asked = np.zeros((3, task.length), bool)
     predicted = np.full_like(batch.targets, 12)
     for row, tokens in enumerate(batch.inputs):
@@ -114,8 +114,8 @@ class MultiplicationTest(base.TestCase):
     right = 1e9 * np.eye(13, dtype=np.float32)[batch.targets]
     self.assertEqual(loss(right, batch).mean(), task.bound)
 
-  def test_frequencies(self):
-    """Who knows only how often digits come pays their entropies."""
+  def test_frequency_loss(self):
+    """The loss is the entropy of each place's digit frequencies."""
     task = Multiplication(digits=1, pad=1)
     products = [divmod(a * b, 10)[::-1] for a in range(10) for b in range(10)]
     answers = np.asarray(products, np.int32)
@@ -123,8 +123,8 @@ class MultiplicationTest(base.TestCase):
     tokens[:, [1, 3]] = 10, 11
     shares = [np.unique_counts(column).counts / 100 for column in answers.T]
     expected = [-(share * np.log(share)).sum() for share in shares]
-    found = jax.jit(task.frequency_loss)(Batch(tokens[:, :-1], tokens[:, 1:]))
-    self.assert_close(np.asarray(found), np.float32(expected), atol=1e-5)
+    losses = jax.jit(task.frequency_loss)(Batch(tokens[:, :-1], tokens[:, 1:]))
+    self.assert_close(np.asarray(losses), np.float32(expected), atol=1e-5)
     self.assertLess(max(expected), task.chance)
 
   @parameterized.parameters(
@@ -133,8 +133,8 @@ class MultiplicationTest(base.TestCase):
     ({"lengths": (0, 5)}, r"lengths must lie in 1\.\.5, not \(0, 5\)"),
     ({"lengths": (1, 6)}, r"lengths must lie in 1\.\.5, not \(1, 6\)"),
   )
-  def test_refuses(self, changes, message):
-    """Lengths that do not fit are refused by name."""
+  def test_bad_fields_are_refused(self, changes, message):
+    """The error names the field."""
     with self.assertRaisesRegex(ValueError, message):
       dataclasses.replace(Multiplication(), **changes)
 

@@ -1,4 +1,4 @@
-"""Graphs are stars, paths lead to the goal, and shortcuts cost what is said."""
+"""Graphs are stars, paths lead to the goal, Clever Hans's loss is exact."""
 
 import dataclasses
 import functools
@@ -26,13 +26,13 @@ _PROMPT = 3 * 9 + 3
 
 
 @functools.cache
-def _drawn(name):
+def _draw_batch(name):
   draw = jax.jit(_TASKS[name].batch, static_argnums=1)
   return jax.tree.map(np.asarray, draw(jax.random.key(0), _COUNT))
 
 
 def _walk(edges, node):
-  """All nodes that follow a node along edges, in turn, while there is one."""
+  """Yields the nodes that follow a node along edges."""
   while node in edges:
     node = edges[node]
     yield node
@@ -41,8 +41,8 @@ def _walk(edges, node):
 class PathStarTest(base.TestCase):
   @parameterized.parameters(*_TASKS)
   def test_graphs(self, name):
-    """The prompt holds a star and two of its nodes; the answer joins them."""
-    task, batch = _TASKS[name], _drawn(name)
+    """The prompt has a star, start and goal; the answer is their path."""
+    task, batch = _TASKS[name], _draw_batch(name)
     chex.assert_shape(list(batch), (_COUNT, task.length))
     chex.assert_type(list(batch), jnp.int32)
     places, orders = set(), set()
@@ -68,19 +68,21 @@ class PathStarTest(base.TestCase):
     self.assertEqual((places, orders), (set(range(12)), set(range(9))))
 
   def test_teachers(self):
-    """The answer's inputs are the path, a dummy, or a mixture of the two."""
-    shown = _drawn("forward").inputs[:, _PROMPT:]
-    np.testing.assert_array_equal(shown, _drawn("forward").targets[:, 29:-1])
-    hidden = _drawn("reversed").inputs[:, _PROMPT:]
+    """The answer's inputs are the path, the dummy, or a mixture of both."""
+    shown = _draw_batch("forward").inputs[:, _PROMPT:]
+    np.testing.assert_array_equal(
+      shown, _draw_batch("forward").targets[:, 29:-1]
+    )
+    hidden = _draw_batch("reversed").inputs[:, _PROMPT:]
     np.testing.assert_array_equal(hidden, _FORWARD.dummy)
     hide = jax.jit(path_star.hide, static_argnums=(2, 3, 4))
-    inputs = np.asarray(_drawn("forward").inputs)
+    inputs = np.asarray(_draw_batch("forward").inputs)
     masked = np.asarray(hide(jax.random.key(1), inputs, _PROMPT, "masked", 15))
     changed = masked != inputs
     np.testing.assert_array_equal(masked[changed], 15)
     self.assertFalse(changed[:, :_PROMPT].any())
-    # With a uniform rate two inputs are both hidden in a third of sequences,
-    # and one of them in a half.
+    # With a uniform rate, two inputs are both hidden with probability 1/3, and
+    # each of them with probability 1/2.
     noise = 5 * math.sqrt(0.25 / _COUNT)
     both = changed[:, _PROMPT:].all(axis=1).mean()
     self.assertAlmostEqual(both, 1 / 3, delta=noise)
@@ -89,11 +91,11 @@ class PathStarTest(base.TestCase):
 
   @parameterized.parameters("forced", "masked", "teacherless")
   def test_clever_hans(self, teacher):
-    """Its loss is that of a loop over what it is shown of three arms."""
+    """Its loss equals a loop over all patterns of hidden inputs."""
     task = dataclasses.replace(_FORWARD, teacher=teacher)
     losses = path_star.clever_hans(3, 3, "forward", teacher)
     counted = []
-    # A fine grid of rates stands for the uniform one.
+    # A fine grid of rates approximates the uniform distribution.
     rates = {"forced": [0.0], "teacherless": [1.0]}.get(
       teacher, (np.arange(1000) + 0.5) / 1000
     )
@@ -111,9 +113,9 @@ class PathStarTest(base.TestCase):
     np.testing.assert_array_equal(reverse.clever_hans(), np.zeros(3))
 
   def test_loss_and_accuracy(self):
-    """Both are of the answer; Clever Hans is at chance at its first step."""
+    """Both cover the answer; Clever Hans is at chance at the first step."""
     task = _FORWARD
-    batch = jax.tree.map(lambda x: x[:4], _drawn("forward"))
+    batch = jax.tree.map(lambda x: x[:4], _draw_batch("forward"))
     loss = jax.jit(task.loss)
     logits = 1e9 * np.eye(task.vocab_size, dtype=np.float32)[batch.targets]
     self.assertEqual(loss(logits, batch).max(), task.bound)
@@ -142,8 +144,8 @@ class PathStarTest(base.TestCase):
     ({"direction": "up"}, "direction must be one of forward, reversed"),
     ({"teacher": "none"}, "teacher must be one of forced, teacherless, masked"),
   )
-  def test_refuses(self, changes, message):
-    """What is no graph or no choice is refused by name."""
+  def test_bad_fields_are_refused(self, changes, message):
+    """The error names the field."""
     with self.assertRaisesRegex(ValueError, message):
       dataclasses.replace(_FORWARD, **changes)
 

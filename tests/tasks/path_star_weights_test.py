@@ -1,4 +1,4 @@
-"""One graph is asked about: its edges always, some of its paths in the test."""
+"""Training asks for edges and some paths; the test asks for other paths."""
 
 import dataclasses
 import functools
@@ -21,19 +21,19 @@ _PATH, _NEXT, _BACK, _DUMMY = 13, 14, 15, 16
 
 
 @functools.cache
-def _drawn(name):
+def _draw_batch(name):
   draw = jax.jit(_TASKS[name].batch, static_argnums=1)
   return jax.tree.map(np.asarray, draw(jax.random.key(0), _COUNT))
 
 
 def _rows(name):
-  batch = _drawn(name)
+  batch = _draw_batch(name)
   return np.concatenate([batch.inputs[:, :1], batch.targets], axis=1).tolist()
 
 
 class PathStarWeightsTest(base.TestCase):
   def test_graph(self):
-    """Every node has a place in one star; the seed decides which."""
+    """Every node has one place in the star; the seed determines it."""
     start, arms = _TRAIN.graph()
     self.assertEqual(arms.shape, (4, 3))
     self.assertEqual(sorted([start, *arms.ravel()]), list(range(13)))
@@ -43,28 +43,28 @@ class PathStarWeightsTest(base.TestCase):
     self.assertNotEqual(start, other)
 
   def test_training(self):
-    """All edges both ways, and paths to the leaves that are not held out."""
-    batch = _drawn("train")
+    """Training draws all edges in both directions, and the training paths."""
+    batch = _draw_batch("train")
     chex.assert_shape(list(batch), (_COUNT, 4))
     chex.assert_type(list(batch), jnp.int32)
     np.testing.assert_array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
     start, arms = _TRAIN.graph()
-    wanted = {}
+    expected = {}
     for index, arm in enumerate(arms.tolist()):
       for u, v in zip([start, *arm], arm, strict=False):
-        wanted[_NEXT, u, v, _DUMMY, _DUMMY] = 1 / 2 / 24
-        wanted[_BACK, v, u, _DUMMY, _DUMMY] = 1 / 2 / 24
+        expected[_NEXT, u, v, _DUMMY, _DUMMY] = 1 / 2 / 24
+        expected[_BACK, v, u, _DUMMY, _DUMMY] = 1 / 2 / 24
       if index < 3:
-        wanted[_PATH, arm[-1], *arm] = 1 / 2 / 3
+        expected[_PATH, arm[-1], *arm] = 1 / 2 / 3
     kinds, counts = np.unique(_rows("train"), axis=0, return_counts=True)
-    self.assertEqual({tuple(kind) for kind in kinds.tolist()}, set(wanted))
+    self.assertEqual({tuple(kind) for kind in kinds.tolist()}, set(expected))
     for kind, count in zip(kinds.tolist(), counts, strict=True):
-      share = wanted[tuple(kind)]
+      share = expected[tuple(kind)]
       noise = 5 * math.sqrt(share / _COUNT)
       self.assertAlmostEqual(count / _COUNT, share, delta=noise)
 
   def test_held_out(self):
-    """The test asks for the one held-out path, here from the leaf back."""
+    """The test asks only for the held-out path, here from the leaf back."""
     _, arms = _TRAIN.graph()
     self.assertEqual(_TEST.test_leaves, 1)
     arm = arms[3].tolist()
@@ -72,8 +72,8 @@ class PathStarWeightsTest(base.TestCase):
       self.assertEqual(row, [_PATH, arm[-1], *arm[::-1]])
 
   def test_loss_and_levels(self):
-    """Who knows the edges pays for the start's, and for the first step."""
-    batch = _drawn("train")
+    """The bound costs NEXT of the start; chance also the first step."""
+    batch = _draw_batch("train")
     start, arms = _TRAIN.graph()
     logits = 1e9 * np.eye(17, dtype=np.float32)[batch.targets]
     ambiguous = (batch.inputs[:, 0] == _NEXT) & (batch.inputs[:, 1] == start)
@@ -85,7 +85,7 @@ class PathStarWeightsTest(base.TestCase):
     best = loss(logits, batch).mean(axis=1)
     self.assertAlmostEqual(best.mean(), _TRAIN.bound, delta=noise)
     self.assertAlmostEqual(_TRAIN.bound, math.log(4) / 12)
-    # An item weighs as much as any other, whatever it asks for.
+    # All items have the same weight, however many nodes they ask for.
     np.testing.assert_allclose(best[ambiguous], math.log(4), rtol=1e-6)
     paths = batch.inputs[:, 0] == _PATH
     logits[paths, 1] = guess
@@ -96,17 +96,17 @@ class PathStarWeightsTest(base.TestCase):
     self.assertAlmostEqual(test.chance, math.log(4) / 3)
     self.assertEqual((test.bound, _TEST.chance), (0.0, 0.0))
 
-  def test_what_is_not_asked_for(self):
-    """Only nodes are asked for, one by an edge and three by a path."""
-    batch = _drawn("train")
+  def test_asked_positions(self):
+    """An edge asks for one node, a path for three."""
+    batch = _draw_batch("train")
     asked = np.asarray(jax.jit(_TRAIN.asked)(batch))
     for row, mark in enumerate(batch.inputs[:64, 0]):
       expected = [False, True, True, True] if mark == _PATH else [0, 1, 0, 0]
       np.testing.assert_array_equal(asked[row], expected)
 
   def test_accuracy_and_teachers(self):
-    """Steps are compared in turn; a dummy may stand for a path's inputs."""
-    batch = _drawn("test")
+    """Steps are compared one by one; `teacherless` hides a path's inputs."""
+    batch = _draw_batch("test")
     predicted = np.array(batch.targets)
     predicted[0, 1] += 1
     correct = _TEST.correct(predicted, batch)
@@ -131,8 +131,8 @@ class PathStarWeightsTest(base.TestCase):
     ({"teacher": "none"}, "teacher must be one of forced, teacherless, masked"),
     ({"graph_seed": -1}, "graph_seed must be at least 0, not -1"),
   )
-  def test_refuses(self, changes, message):
-    """What is no graph, share or choice is refused by name."""
+  def test_bad_fields_are_refused(self, changes, message):
+    """The error names the field."""
     with self.assertRaisesRegex(ValueError, message):
       dataclasses.replace(_TRAIN, **changes)
 

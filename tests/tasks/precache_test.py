@@ -1,4 +1,4 @@
-"""Tests of the pre-caching task against its published definition."""
+"""The pre-caching task agrees with its published definition."""
 
 import dataclasses
 
@@ -26,13 +26,13 @@ class PrecacheTest(base.TestCase):
     count = 100_000
     batch = task.sample(jax.random.key(1), count)
     by_sequence = np.asarray(task.zero_loss(batch)).mean(axis=1)
-    # Sequences are independent, positions of one are not.
+    # Sequences are independent; positions within a sequence are not.
     self.assertLess(by_sequence.std() / np.sqrt(count), 0.0015)
     self.assertAlmostEqual(by_sequence.mean(), 1.2569, delta=0.004)
 
   @parameterized.parameters((3, 2.0, 8), (1, 10.0, 2), (1, 1.0, 1), (7, 0.5, 8))
   def test_sums(self, terms, frequency, length):
-    """The sum at n is of sin(b x) over the `terms` inputs before n."""
+    """The sum at n adds sin(b x) over the `terms` inputs before n."""
     task = Precache(terms=terms, frequency=frequency, length=length)
     x = np.random.default_rng(2).normal(size=(2, length)).astype(np.float32)
     expected = np.zeros_like(x)
@@ -40,11 +40,11 @@ class PrecacheTest(base.TestCase):
       for i in range(1, terms + 1):
         if n >= i:
           expected[row, n] += np.sin(frequency * x[row, n - i])
-    # Some float32 roundings of numbers below 8.
+    # A few float32 roundings of numbers below 8.
     self.assert_close(np.asarray(task.sums(x)), expected, atol=1e-5)
 
   def test_targets(self):
-    """The target is the sum where z = 1, and the input x itself elsewhere."""
+    """The target is the sum where z = 1, else the input x."""
     batch = _draw(_TASK)
     chex.assert_shape(batch.inputs, (4, 8, 2))
     chex.assert_shape(batch.targets, (4, 8, 1))
@@ -58,7 +58,7 @@ class PrecacheTest(base.TestCase):
     self.assertGreater(np.abs(y - x)[asked & (np.arange(8) > 0)].min(), 0.0)
 
   def test_inputs(self):
-    """Inputs are standard normal, and asked for p of the time on their own."""
+    """X is standard normal, z is 1 with probability p, all independent."""
     count = 4000 * _TASK.length
     batch = _draw(_TASK, size=4000)
     x, z = (batch.inputs[..., i].ravel() for i in range(2))
@@ -67,17 +67,17 @@ class PrecacheTest(base.TestCase):
     self.assertAlmostEqual(x.var(), 1.0, delta=4 * np.sqrt(2 / count))
     self.assertEqual(set(z), {0.0, 1.0})
     self.assertAlmostEqual(z.mean(), 0.3, delta=4 * np.sqrt(0.21 / count))
-    tied = np.corrcoef([x[:-1], x[1:], z[:-1], z[1:]]) - np.eye(4)
-    self.assertLess(np.abs(tied).max(), 5 / np.sqrt(count))
+    correlation = np.corrcoef([x[:-1], x[1:], z[:-1], z[1:]]) - np.eye(4)
+    self.assertLess(np.abs(correlation).max(), 5 / np.sqrt(count))
 
-  def test_ends_of_p(self):
-    """At p = 0 the task is to copy; at p = 1 every position asks for a sum."""
+  def test_p_of_0_and_1(self):
+    """At p = 0 all targets are copies; at p = 1 all targets are sums."""
     for p in (0.0, 1.0):
       batch = _draw(dataclasses.replace(_TASK, p=p))
       np.testing.assert_array_equal(batch.inputs[..., 1], p)
 
-  def test_keys_decide(self):
-    """A key gives one batch, by either name; another key gives another."""
+  def test_batches_depend_on_the_key(self):
+    """`sample` and `batch` agree for a key; another key gives another batch."""
     batch = _draw(_TASK)
     chex.assert_trees_all_equal(_draw(_TASK), batch)
     by_name = _TASK.batch(jax.random.key(0), 4, None)
@@ -86,7 +86,7 @@ class PrecacheTest(base.TestCase):
     self.assertGreater(np.abs(other.inputs - batch.inputs)[..., 0].min(), 0.0)
 
   def test_loss_is_huber(self):
-    """Half the square up to an error of 1, and the error less a half beyond."""
+    """The loss is error^2 / 2 up to an error of 1, then |error| - 1/2."""
     errors = np.array([[0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -3.0]], np.float32)
     targets = np.full((1, 7, 1), 0.25, np.float32)
     batch = Batch(inputs=jnp.zeros((1, 7, 2)), targets=jnp.asarray(targets))
@@ -97,7 +97,7 @@ class PrecacheTest(base.TestCase):
     np.testing.assert_array_equal(_TASK.zero_loss(batch), zero)
 
   def test_chance_levels(self):
-    """The trivial rule copies for free and pays for sums as 0 does."""
+    """`trivial_loss` is 0 for copies and equals `zero_loss` for sums."""
     batch = _draw(_TASK)
     asked = batch.inputs[..., 1] == 1
     trivial, zero = (
@@ -119,8 +119,8 @@ class PrecacheTest(base.TestCase):
       r"terms must lie in 1\.\.1 for length 1, not 2",
     ),
   )
-  def test_refuses(self, changes, message):
-    """Fields that make no task are refused, by name."""
+  def test_bad_fields_are_refused(self, changes, message):
+    """The error names the field."""
     with self.assertRaisesRegex(ValueError, message):
       dataclasses.replace(_TASK, **changes)
 

@@ -33,9 +33,9 @@ from jaxlook.planning.products.plans import (
   swap,
 )
 from jaxlook.stats.claims import by_seed
+from jaxlook.tasks.losses import cross_entropy
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.tasks.task import Batch
-from jaxlook.tasks.text import cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)

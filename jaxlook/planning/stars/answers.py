@@ -21,7 +21,7 @@ from jaxlook.models.sites import NO_EDITS, Edits
 from jaxlook.planning.stars.questions import Questions
 from jaxlook.probing import linear
 from jaxlook.stats.claims import by_seed
-from jaxlook.tasks.text import cross_entropy
+from jaxlook.tasks.losses import cross_entropy
 
 
 class AnswerResults(NamedTuple):
