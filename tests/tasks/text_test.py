@@ -111,7 +111,7 @@ class SplitTest(TextTestCase):
     with self.assertRaisesRegex(ValueError, "valid must differ from the tr"):
       text.Text(train, same)
     other = self.token_file(100, 900, tokenizer_sha256="c", tokenizer="gpt2")
-    with self.assertRaisesRegex(
+    with self.assertRaisesRegex(ValueError, "tokenized with bpe .* with gpt2"):
       ValueError, "tokenized with bpe .* not with gpt2"
     ):
       text.Text(train, other)
