@@ -112,8 +112,6 @@ class SplitTest(TextTestCase):
       text.Text(train, same)
     other = self.token_file(100, 900, tokenizer_sha256="c", tokenizer="gpt2")
     with self.assertRaisesRegex(ValueError, "tokenized with bpe .* with gpt2"):
-      ValueError, "tokenized with bpe .* not with gpt2"
-    ):
       text.Text(train, other)
     text.Text(train, valid)
 

@@ -69,7 +69,7 @@ class FindTest(CorpusTestCase):
     data[5] ^= 1
     file.path.write_bytes(data)
     with self.assertRaisesRegex(
-      ValueError, r"tokens: damaged: .* delete it"
+      ValueError, r"tokens: damaged: .* delete the file"
     ) as caught:
       tokenize(path, self.cache)
     self.assertNotIn("\n", str(caught.exception))
