@@ -20,15 +20,16 @@ from typing import cast
 import numpy as np
 from absl import flags
 
-from experiments import horizon
 from experiments.common import (
   app,
+  horizon_setup,
   results_writer,
   train_arms,
   training_flags,
 )
 from experiments.common.study import Study
 from experiments.reports import horizon as horizon_report
+from experiments.reports import horizon_claims
 from jaxlook import reporting
 from jaxlook.lookahead.horizon import STOPS, HorizonSweep, LossByVariant
 from jaxlook.lookahead.horizon import horizon_name as horizon_name
@@ -163,7 +164,7 @@ def results(
     unit = "nats/asked token"
     task = cast(Deferred, problem.task)
     bounds = reach(task, layers)
-    claims += horizon_report.claims(
+    claims += horizon_claims.claims(
       *(dial, losses, length, bounds),
       unit=unit,
       source=_OURS,
@@ -209,7 +210,7 @@ def main() -> None:
   config = training_flags.resolve(PRESETS, delay=_DELAY.value)
   task = config.task()
   dial = HorizonSweep(config.horizons, single_layers=False)
-  dial = horizon.build_dial(dial, config.length)
+  dial = horizon_setup.build_sweep(dial, config.length)
   problems = [config.problem(layers) for layers in config.depths]
   todo = [
     (problem, variant)

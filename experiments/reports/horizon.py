@@ -1,128 +1,72 @@
-"""What the dial says: claims, tables and the figure."""
+"""What the horizon sweep says: tables and the figure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from experiments.common.results_writer import Cell, Results
+from experiments.common.study import Study
+from experiments.reports.horizon_claims import claims, losses_by_horizon
 from jaxlook import reporting, stats
 from jaxlook.lookahead import horizon
 from jaxlook.lookahead.horizon import CAUSAL, STOPS, HorizonSweep, LossByVariant
 from jaxlook.reporting import figures
-from jaxlook.stats.myopia_gap import source_of
+from jaxlook.stats.myopia_gap import by_variant, diverged
 
-_OURS = "jaxlook's own; the published code has no horizon"
-
-
-def _rows(
-  chosen: HorizonSweep, values: LossByVariant, length: int, stop: str
-) -> tuple[list[int], np.ndarray]:
-  """The horizons up to N - 1 and their losses [R, E]."""
-  names = [horizon.horizon_name(h, stop) for h in chosen.horizons]
-  return [*chosen.horizons, length - 1], horizon.loss_array(
-    values, [*names, CAUSAL]
-  )
+_FIGURE = "dial.png"
 
 
-def claims(
-  chosen: HorizonSweep,
-  values: LossByVariant,
-  length: int,
+def results(
+  folder: Path,
+  study: Study,
+  sweep: HorizonSweep,
+  cells: Sequence[Cell],
   reach: tuple[int, int] | None,
-  *,
-  unit: str,
-  source: str,
-  setting: str = "",
-) -> list[stats.Claim]:
-  """The gap at h = 0 and, where the truth is known, that the dial finds it.
+) -> Results:
+  """Draws the figure and says what the arms of the sweep show.
 
   Args:
-    chosen: the dial.
-    values: the loss by variant and seed.
-    length: positions a sequence.
-    reach: bounds of the horizon that is needed, from the task and the number of
-      layers; None where the truth is not known.
-    unit: of the loss.
-    source: of the claim that there is a gap.
-    setting: put before the claims' ids where there are several settings.
+    folder: where to write the figure.
+    study: what was trained.
+    sweep: its horizons, leaks and distances.
+    cells: of all arms.
+    reach: bounds of the horizon that is needed; None if they are not known.
 
   Returns:
-    Claims with ids that begin with the stop point.
+    What to write.
+
+  Raises:
+    OSError: the figure cannot be written.
   """
-  found = []
-  for stop in STOPS:
-    name = "/".join(word for word in (setting, stop) if word)
-    horizons, losses_RxE = _rows(chosen, values, length, stop)
-    gap = horizon.seed_interval(losses_RxE[0] - losses_RxE[-1])
-    if gap is None:
-      continue
-    found.append(
-      stats.claim(
-        f"{name}/gap",
-        f"the loss of horizon:0/{stop} is higher than that of causal; the"
-        " estimate is the difference, paired by seed",
-        source_of(stop, source),
-        unit,
-        gap,
-        low=math.nextafter(0.0, 1.0),
-      )
-    )
-    if reach is None:
-      continue
-    closed_RxE = horizon.gap_closed(losses_RxE)
-    smallest = horizon.seed_interval(
-      horizon.smallest_closing(horizons, closed_RxE)
-    )
-    if smallest is not None:
-      found.append(
-        stats.claim(
-          f"{name}/smallest",
-          f"the smallest h of the dial that closes {horizon.CLOSED:.0%} of the"
-          f" gap lies in [{reach[0]}, {reach[1]}]: from where gradient can"
-          " reach the nearest source through all layers to the farthest one",
-          _OURS,
-          "positions",
-          smallest,
-          low=reach[0],
-          high=reach[1],
-        )
-      )
-    needed = horizon.seed_interval(
-      horizon.interpolated_closing(horizons, closed_RxE)
-    )
-    if needed is not None:
-      found.append(
-        stats.claim(
-          f"{name}/horizon",
-          f"{horizon.CLOSED:.0%} of the gap is closed at a horizon above"
-          f" {reach[0] - 1}, from where no gradient reaches the nearest source,"
-          f" and not above {reach[1]}, where the farthest one lies;"
-          " interpolated between the dial's h. A prediction: positions between"
-          " source and query may be asked instead",
-          _OURS,
-          "positions",
-          needed,
-          low=math.nextafter(reach[0] - 1, math.inf),
-          high=reach[1],
-        )
-      )
-    short = [row for row, h in enumerate(horizons) if 0 < h < reach[0]]
-    for row in short:
-      part = horizon.seed_interval(closed_RxE[row])
-      if part is not None:
-        found.append(
-          stats.claim(
-            f"{name}/short{horizons[row]}",
-            f"h = {horizons[row]}, from which no gradient reaches a source,"
-            " closes at most a tenth of the gap",
-            _OURS,
-            "fraction of the gap",
-            part,
-            high=0.1,
-          )
-        )
-  return found
+  values, model = by_variant(cells, "loss"), study.problem.model
+  length, unit = model.max_length, study.unit
+  seeds = f"{len(study.problem.seeds)} seeds"
+  figure(
+    folder / _FIGURE,
+    sweep,
+    values,
+    length,
+    unit=unit,
+    setup=f"{study.setup}; {seeds}",
+  )
+  arms = reporting.variant_table(values, diverged(cells), {})
+  return Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    figures={
+      _FIGURE: "Held-out loss and the fraction of the gap closed: mean and 95%"
+      f" t band over {seeds}; h = {length - 1} is ordinary training."
+    },
+    tables={
+      **tables(sweep, values, length, model.layers, unit),
+      f"Held-out loss of every arm, {unit}": arms,
+    },
+    claims=claims(sweep, values, length, reach, unit=unit, source=study.source),
+    cells=cells,
+  )
 
 
 def tables(
@@ -151,7 +95,7 @@ def tables(
     ["stop point", "arm", "fraction of the gap closed", "95% t interval", "n"]
   ]
   for stop in STOPS:
-    horizons, losses_RxE = _rows(chosen, values, length, stop)
+    horizons, losses_RxE = losses_by_horizon(chosen, values, length, stop)
     for name, read in (
       ("smallest h of the dial", horizon.smallest_closing),
       ("interpolated", horizon.interpolated_closing),
@@ -225,7 +169,7 @@ def figure(
 
   Args:
     path: the PNG to write.
-    chosen: the dial.
+    chosen: the sweep.
     values: the loss by variant and seed.
     length: positions a sequence.
     unit: of the loss.
@@ -234,75 +178,96 @@ def figure(
   Raises:
     OSError: the file cannot be written.
   """
-  by_stop = {stop: _rows(chosen, values, length, stop) for stop in STOPS}
-  horizons = np.array(by_stop[STOPS[0]][0])
   loss = f"held-out loss, {unit}"
-  plain = _mean(values, CAUSAL)
+  panels = _horizon_panels(chosen, values, length, loss)
+  more = []
+  if chosen.leaks:
+    more.append(_leak_panel(chosen, values, loss))
+  if chosen.offsets:
+    more.append(_offset_panel(chosen, values, loss))
+  figures.panels_figure(
+    path,
+    [panels, more] if len(more) == len(panels) else [[*panels, *more]],
+    title="How far ahead gradient must come from",
+    setup=setup,
+  )
 
-  def curves(names: Mapping[str, list[str]]) -> dict[str, np.ndarray]:
-    return {stop: horizon.loss_array(values, names[stop]) for stop in STOPS}
 
-  panels: list[figures.Curves | figures.Map] = [
+def _horizon_panels(
+  chosen: HorizonSweep, values: LossByVariant, length: int, loss: str
+) -> list[figures.Curves]:
+  """Loss, and fraction of the gap closed, by horizon."""
+  by_stop = {
+    stop: losses_by_horizon(chosen, values, length, stop) for stop in STOPS
+  }
+  horizons = np.array(by_stop[STOPS[0]][0])
+  return [
     figures.Curves(
-      "Loss by gradient horizon",
-      horizons,
-      "gradient horizon h, positions",
-      loss,
-      {stop: rows for stop, (_, rows) in by_stop.items()},
+      title="Loss by gradient horizon",
+      x=horizons,
+      xlabel="gradient horizon h, positions",
+      ylabel=loss,
+      curves={stop: losses for stop, (_, losses) in by_stop.items()},
       scale="steps",
     ),
     figures.Curves(
-      "Fraction of the gap closed",
-      horizons,
-      "gradient horizon h, positions",
-      "fraction of the myopia gap closed",
-      {stop: horizon.gap_closed(rows) for stop, (_, rows) in by_stop.items()},
-      {f"{horizon.CLOSED:.0%}": horizon.CLOSED},
+      title="Fraction of the gap closed",
+      x=horizons,
+      xlabel="gradient horizon h, positions",
+      ylabel="fraction of the myopia gap closed",
+      curves={
+        stop: horizon.gap_closed(losses)
+        for stop, (_, losses) in by_stop.items()
+      },
+      levels={f"{horizon.CLOSED:.0%}": horizon.CLOSED},
       scale="steps",
     ),
   ]
-  more: list[figures.Curves | figures.Map] = []
-  if chosen.leaks:
-    names = {
-      stop: [
-        horizon.horizon_name(0, stop),
-        *(f"leak:{beta:g}/{stop}" for beta in chosen.leaks),
-        CAUSAL,
-      ]
-      for stop in STOPS
-    }
-    more.append(
-      figures.Curves(
-        "Loss by leak",
-        np.array([0.0, *chosen.leaks, 1.0]),
-        "share of the future gradient let through",
-        loss,
-        curves(names),
-        scale="steps",
-      )
-    )
-  if chosen.offsets:
-    alone = {
-      stop: [f"offset:{d}/{stop}" for d in chosen.offsets] for stop in STOPS
-    }
-    levels = {
-      f"{stop}, h = 0": _mean(values, horizon.horizon_name(0, stop))
-      for stop in STOPS
-    }
-    more.append(
-      figures.Curves(
-        "Loss with gradient from one distance alone",
-        np.array(chosen.offsets),
-        "distance d, positions",
-        loss,
-        curves(alone),
-        {"causal": plain, **levels},
-        scale="steps",
-      )
-    )
-  rows = [panels, more] if len(more) == len(panels) else [[*panels, *more]]
-  figures.panels_figure(
-    path, rows, title="How far ahead gradient must come from", setup=setup
+
+
+def _leak_panel(
+  chosen: HorizonSweep, values: LossByVariant, loss: str
+) -> figures.Curves:
+  """Loss by the share of future gradient that passes, from none to all."""
+  names = {
+    stop: [
+      horizon.horizon_name(0, stop),
+      *(f"leak:{beta:g}/{stop}" for beta in chosen.leaks),
+      CAUSAL,
+    ]
+    for stop in STOPS
+  }
+  return figures.Curves(
+    title="Loss by leak",
+    x=np.array([0.0, *chosen.leaks, 1.0]),
+    xlabel="share of the future gradient let through",
+    ylabel=loss,
+    curves={stop: horizon.loss_array(values, names[stop]) for stop in STOPS},
+    scale="steps",
+  )
+
+
+def _offset_panel(
+  chosen: HorizonSweep, values: LossByVariant, loss: str
+) -> figures.Curves:
+  """Loss by the only distance that gradient comes from."""
+  names = {
+    stop: [f"offset:{d}/{stop}" for d in chosen.offsets] for stop in STOPS
+  }
+  return figures.Curves(
+    title="Loss with gradient from one distance alone",
+    x=np.array(chosen.offsets),
+    xlabel="distance d, positions",
+    ylabel=loss,
+    curves={stop: horizon.loss_array(values, names[stop]) for stop in STOPS},
+    levels={
+      "causal": _mean(values, CAUSAL),
+      **{
+        f"{stop}, h = 0": _mean(values, horizon.horizon_name(0, stop))
+        for stop in STOPS
+      },
+    },
+    scale="steps",
   )
 
 

@@ -141,7 +141,7 @@ class StudySetupTest(base.TestCase):
       study_setup.build("test", "Test", VARIANTS, precache=None)
 
   @parameterized.parameters(
-    (horizon, {"model": "runs/x"}, "^--model: is given in vain"),
+    (horizon, {"model": "runs/x"}, "^--model: has no effect"),
     (horizon, {"horizons": ["1", "2"]}, "^--horizons: must begin"),
     (horizon, {"horizons": ["0", "far"]}, "^--horizons: must be whole"),
     (local_myopia, {"attention": ["myopic"]}, "^--attention: has no effect"),
