@@ -13,8 +13,8 @@ import numpy as np
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import gradient_anatomy, horizon, local_myopia, placebo
-from experiments.common import app, study_setup
+from experiments import horizon, local_myopia, placebo
+from experiments.common import anatomy_setup, app, study_setup
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
 from tests.fixtures import base, binaries
 
@@ -23,7 +23,7 @@ VARIANTS = ("causal", "myopic/kv")
 
 def _study():
   return study_setup.build(
-    "test", "Test", VARIANTS, precache=gradient_anatomy.PRECACHE
+    "test", "Test", VARIANTS, precache=anatomy_setup.PRECACHE
   )
 
 
