@@ -16,10 +16,10 @@ from jaxlook.models.config import Positions
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import Problem, TrainConfig, baseline
 
-_P = flags.DEFINE_list("p", None, "Probabilities that the sum is asked for.")
+P = flags.DEFINE_list("p", None, "Probabilities that the sum is asked for.")
 _TERMS = flags.DEFINE_integer("terms", None, "Lag of the farthest sine, a.")
 _FREQUENCY = flags.DEFINE_float("frequency", None, "Frequency of the sines, b.")
-_POSITIONS = flags.DEFINE_enum(
+POSITIONS = flags.DEFINE_enum(
   "positions", None, get_args(Positions), "How the model tells positions."
 )
 _FIRST = flags.DEFINE_integer("first", None, "Lag of the nearest sine.")
@@ -98,8 +98,8 @@ def build_config(
 ) -> PrecacheConfig:
   """The preset with the flags' values."""
   p = None
-  if _P.value is not None:
-    p = tuple(dict.fromkeys(app.numbers("p", _P.value, float)))
+  if P.value is not None:
+    p = tuple(dict.fromkeys(app.numbers("p", P.value, float)))
     if not p:
       raise app.UsageError("p", "needs at least one probability")
   return training_flags.resolve(
@@ -108,7 +108,7 @@ def build_config(
     terms=_TERMS.value,
     frequency=_FREQUENCY.value,
     first=_FIRST.value,
-    positions=_POSITIONS.value,
+    positions=POSITIONS.value,
   )
 
 

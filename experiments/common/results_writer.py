@@ -17,6 +17,7 @@ from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_bytes, write_table
 from jaxlook.runs.environment import environment
 from jaxlook.runs.store import Store
+from jaxlook.training import FinishedArm
 
 Cell = Mapping[str, Any]
 """One entry of `cells` in result.json; see `jaxlook.runs.result_schema`."""
@@ -112,6 +113,33 @@ def seed_cells(
       for variant, seeds in (diverged or {}).items()
       for seed in seeds
     ),
+  ]
+
+
+def arm_cells(
+  arm: FinishedArm, metrics: Mapping[str, np.ndarray]
+) -> list[Cell]:
+  """The cells of an arm, with more that was measured.
+
+  Args:
+    arm: gives a cell a seed.
+    metrics: numbers by name, one a seed, [E].
+
+  Returns:
+    The cells in order. Numbers that are not finite are left out, as are all
+    numbers of seeds that diverged.
+  """
+  return [
+    cell
+    | {
+      "metrics": cell["metrics"]
+      | {
+        name: float(values[place])
+        for name, values in metrics.items()
+        if arm.alive[place] and np.isfinite(values[place])
+      }
+    }
+    for place, cell in enumerate(arm.cells)
   ]
 
 

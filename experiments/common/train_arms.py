@@ -1,6 +1,7 @@
 """Trains the arms of an experiment, in turn or on a cluster."""
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -139,6 +140,32 @@ def open_run(name: str, config: Mapping[str, Any]) -> Store:
     return multihost.leader_first(
       lambda: open_store(out, config), lambda: follow_store(out, config)
     )
+
+
+def open_experiment(
+  name: str, variants: Sequence[Variant], config: Any
+) -> Store:
+  """Opens the run folder of an experiment that its config identifies.
+
+  Args:
+    name: the experiment's.
+    variants: the arms of every setting.
+    config: a dataclass, with the flags' values.
+
+  Returns:
+    The store, to be closed.
+
+  Raises:
+    UsageError: `--out` cannot hold this run.
+  """
+  return open_run(
+    name,
+    {
+      "variants": [variant.name for variant in variants],
+      "experiment": name,
+      **dataclasses.asdict(config),
+    },
+  )
 
 
 def train_all(

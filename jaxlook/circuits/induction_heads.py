@@ -1,7 +1,7 @@
 """Do induction heads form, and when? Models of all seeds along training."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -69,6 +69,36 @@ def measure_induction(
   """
   found = _measure(forward_only(decoder), task, params, batch)
   return by_seed(found, alive)
+
+
+def measure_along_training(
+  decoder: Decoder,
+  task: Induction,
+  params_after: Callable[[int], Any],
+  steps: Sequence[int],
+  batch: Batch,
+  alive: Sequence[bool] | None = None,
+) -> dict[int, InductionResults]:
+  """Measures the models of one variant at several steps.
+
+  Args:
+    decoder: the model under the variant.
+    task: that it was trained on.
+    params_after: the parameters after a step, with a leading seed axis E.
+    steps: when to measure, ascending.
+    batch: held-out sequences.
+    alive: by seed, whether it did not diverge; all by default.
+
+  Returns:
+    What `measure_induction` returns, by step.
+
+  Raises:
+    ValueError: as `Decoder`, or as `params_after`.
+  """
+  return {
+    step: measure_induction(decoder, task, params_after(step), batch, alive)
+    for step in steps
+  }
 
 
 # Compiled once for all variants of one forward pass.

@@ -109,6 +109,11 @@ class FinishedArm:
     """The variant's name, for tables and messages."""
     return self.attention.name
 
+  @property
+  def alive(self) -> list[bool]:
+    """By seed, whether it did not diverge."""
+    return [cell["status"] == "done" for cell in self.cells]
+
 
 def arm_name(problem: Problem, variant: Variant) -> str:
   """What an arm is called in a run: its setting, if any, and its variant."""

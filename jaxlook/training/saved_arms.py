@@ -51,6 +51,11 @@ class SavedArm:
     """The model under its variant, in float32 however it was trained."""
     return Decoder(self.model, self.attention, barrier=self.barrier)
 
+  @property
+  def kept_steps(self) -> list[int]:
+    """The steps that `params` can always read: 0, `keep_steps`, the last."""
+    return sorted({0, *self.train.keep_steps, self.train.steps})
+
   def params(self, step: int | None = None) -> Any:
     """The parameters after a step, with a leading seed axis E.
 

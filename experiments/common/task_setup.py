@@ -1,0 +1,66 @@
+"""What the setups of generated tasks share: the problem, the setup line.
+
+Not a binary.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from experiments.common import app
+from jaxlook.attention.masks import Barrier
+from jaxlook.models import DecoderConfig
+from jaxlook.training import Problem, TrainConfig
+
+
+def plain_score(loss: float) -> dict[str, float]:
+  """The metrics of an experiment that reports the loss alone."""
+  return {"loss": loss}
+
+
+def problem(
+  task: Any,
+  model: DecoderConfig,
+  *,
+  train: TrainConfig,
+  seeds: int,
+  setting: str = "",
+  score: Callable[[float], dict[str, float]] = plain_score,
+  barrier: Barrier | None = None,
+) -> Problem:
+  """A generated task with its model, training and seeds.
+
+  Args:
+    task: a dataclass that generates batches; its fields identify it.
+    model: the decoder's shape.
+    train: how it is trained.
+    seeds: number of seeds.
+    setting: what tells this problem from the others of the experiment.
+    score: metrics of a mean held-out loss.
+    barrier: of the decoder; None for none.
+
+  Returns:
+    The problem.
+
+  Raises:
+    UsageError: the training does not fit the model.
+  """
+  with app.naming("loss_tokens"):
+    return Problem(
+      setting=setting,
+      task=task,
+      model=model,
+      train=train,
+      seeds=tuple(range(seeds)),
+      score=score,
+      about=dataclasses.asdict(task),
+      barrier=barrier,
+    )
+
+
+def training_line(train: TrainConfig, items: str = "sequences") -> str:
+  """Optimizer, steps and batch in a few words, for setup lines."""
+  return (
+    f"AdamW {train.learning_rate:g}, {train.steps} steps of"
+    f" {train.batch_size} {items}"
+  )
