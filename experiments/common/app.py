@@ -182,6 +182,21 @@ def run(main: Callable[[], None], *, trains: bool = True) -> None:
   app.run(guarded, flags_parser=parse)
 
 
+def refuse_flags(*holders: flags.FlagHolder, why: str) -> None:
+  """Refuses flags that have no effect on a binary.
+
+  Args:
+    *holders: the flags; their default is no value.
+    why: what decides instead.
+
+  Raises:
+    UsageError: one of the flags is given.
+  """
+  for holder in holders:
+    if holder.value != holder.default:
+      raise UsageError(holder.name, f"has no effect here: {why}")
+
+
 def print_table(title: str, rows: list[list[str]]) -> None:
   """Prints a header and rows, wrapped to the terminal's width."""
   shown = table.Table(*rows[0], title=title, title_justify="left")

@@ -49,13 +49,12 @@ class InductionConfig:
 
   def task(self) -> Induction:
     """The task."""
-    with app.naming("length"):
-      return Induction(
-        vocab_size=self.vocab_size,
-        segment=self.segment,
-        max_gap=self.max_gap,
-        length=self.length,
-      )
+    return Induction(
+      vocab_size=self.vocab_size,
+      segment=self.segment,
+      max_gap=self.max_gap,
+      length=self.length,
+    )
 
 
 PRESETS = {
@@ -140,18 +139,17 @@ def problems(config: InductionConfig) -> tuple[Problem, Problem]:
 
 def _problem(config: InductionConfig, layers: int, setting: str) -> Problem:
   """The task with an attention-only model."""
-  with app.naming("width", "heads", "layers"):
-    model = DecoderConfig(
-      layers=layers,
-      width=config.width,
-      heads=config.heads,
-      max_length=config.length,
-      vocab_size=config.vocab_size,
-      mlp_width=0,
-      positions=config.positions,
-      tied_head=False,
-      init_std=scaled_init_std(config.width),
-    )
+  model = DecoderConfig(
+    layers=layers,
+    width=config.width,
+    heads=config.heads,
+    max_length=config.length,
+    vocab_size=config.vocab_size,
+    mlp_width=0,
+    positions=config.positions,
+    tied_head=False,
+    init_std=scaled_init_std(config.width),
+  )
   return task_setup.problem(
     config.task(),
     model,

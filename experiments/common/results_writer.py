@@ -23,6 +23,10 @@ Cell = Mapping[str, Any]
 """One entry of `cells` in result.json; see `jaxlook.runs.result_schema`."""
 
 
+UNADJUSTED = "Each verdict is of one claim; none is adjusted for their number."
+"""A note for reports with many claims."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
   """A part of the report under its own heading: figures, notes, tables.

@@ -45,17 +45,16 @@ def problem(
   Raises:
     UsageError: the training does not fit the model.
   """
-  with app.naming("loss_tokens"):
-    return Problem(
-      setting=setting,
-      task=task,
-      model=model,
-      train=train,
-      seeds=tuple(range(seeds)),
-      score=score,
-      about=dataclasses.asdict(task),
-      barrier=barrier,
-    )
+  return Problem(
+    setting=setting,
+    task=task,
+    model=model,
+    train=train,
+    seeds=tuple(range(seeds)),
+    score=score,
+    about=dataclasses.asdict(task),
+    barrier=barrier,
+  )
 
 
 def training_line(train: TrainConfig, items: str = "sequences") -> str:

@@ -37,7 +37,7 @@ NOTES = (
   " prefix matching (best head 0.16 [-0.25, 0.56], n = 4): keys blurred over"
   " several recent tokens do as well there. That such heads form is a finding"
   " about this setting; the question is how a cut changes them.",
-  "Each verdict is of one claim; none is adjusted for their number.",
+  results_writer.UNADJUSTED,
 )
 
 

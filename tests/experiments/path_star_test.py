@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 from absl.testing import flagsaver, parameterized
 
 from experiments import path_star
-from experiments.common import train_arms
+from experiments.common import path_star_setup, train_arms
 from jaxlook.tasks.path_star_weights import PathStarWeights
 from tests.fixtures import binaries
 
@@ -50,7 +50,7 @@ class PathStarTest(binaries.StudyTestCase):
 
 class RefusalTest(binaries.RefusalTestCase):
   @parameterized.parameters(
-    ({"length": 9}, "^--length: is given in vain: the graphs decide it"),
+    ({"length": 9}, "^--length: has no effect here: the length follows"),
     ({"heads": 3}, "^--heads: must divide width=16, .* not 3"),
     ({"steps": 0}, "^--steps: must be at least 1"),
     ({"microbatches": 3}, "^--microbatches: must divide batch_size=4"),
@@ -69,7 +69,7 @@ class RefusalTest(binaries.RefusalTestCase):
       **{"preset": "smoke", "steps": 8, "microbatches": 2, "loss_tokens": 5},
       **{"bfloat16": True, "remat": True},
     ):
-      config = path_star.build_config()
+      config = path_star_setup.build_config(settings=None)
     for train in (config.train, config.train_weights):
       self.assertEqual((train.steps, train.microbatches), (8, 2))
       self.assertEqual(train.loss_tokens, 5)
@@ -77,19 +77,22 @@ class RefusalTest(binaries.RefusalTestCase):
 
   def test_attention_is_trained_in_every_setting(self):
     """Cuts are left out of some settings, but not where they are named."""
-    config = path_star.PRESETS["cpu"]
-    problems = [path_star.problem(config, each) for each in config.settings]
+    config = path_star_setup.PRESETS["cpu"]
+    problems = [
+      path_star_setup.problem(config, each) for each in config.settings
+    ]
     variants = train_arms.named_variants(
       ["causal", "horizon:1/kv"], problems[0].model
     )
-    for attention, more in ((None, 3), (["horizon:1"], 6)):
-      with flagsaver.flagsaver(attention=attention):
-        todo = path_star.to_train(problems, variants)
+    for everywhere, more in ((False, 3), (True, 6)):
+      todo = path_star_setup.arms_to_train(
+        problems, variants, compare_everywhere=everywhere
+      )
       self.assertLen(todo, 6 + more)
 
   def test_paper_has_the_published_size(self):
     """As many nodes in the weights as published, in the largest graph."""
-    graphs = path_star.PRESETS["paper"].graphs
+    graphs = path_star_setup.PRESETS["paper"].graphs
     task = graphs.task("weights")
     self.assertIsInstance(task, PathStarWeights)
     self.assertEqual(task.nodes, 5 * 10**4 + 1)

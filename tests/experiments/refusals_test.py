@@ -134,7 +134,7 @@ class RefusalTest(binaries.RefusalTestCase):
     self.refuse(scaling, message, **values)
 
   @parameterized.parameters(
-    ({"layers": 1}, "^--layers: must be at least 2; 1 is the control"),
+    ({"layers": 1}, "^--layers: must be at least 2, not 1; the control"),
     ({"length": 9}, "^--length: must be at least 10"),
     ({"heads": 3}, "^--heads: must divide width=16, .* not 3"),
   )
@@ -143,9 +143,9 @@ class RefusalTest(binaries.RefusalTestCase):
     self.refuse(induction, message, **values)
 
   @parameterized.parameters(
-    ({"length": 9}, "^--length: is settled by --digits and --pad"),
-    ({"pad": [4]}, "^--pad: needs two values or more that rise"),
-    ({"pad": [4, 0]}, "^--pad: needs two values or more that rise"),
+    ({"length": 9}, "^--length: has no effect here: the length follows"),
+    ({"pad": [4]}, "^--pad: must be two or more rising values, not"),
+    ({"pad": [4, 0]}, "^--pad: must be two or more rising values, not"),
     ({"digits": 0}, "^--digits: must be at least 1"),
     ({"digits": 3}, "^--pad: must be 0 or at least 3"),
     ({"layers": 1}, "^--layers: must be at least 2, not 1"),

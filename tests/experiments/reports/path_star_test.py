@@ -4,6 +4,7 @@ import pathlib
 import tempfile
 
 from experiments.reports import path_star as stars_report
+from experiments.reports import path_star_tables
 from jaxlook.planning.stars import questions as stars
 from jaxlook.planning.stars.settings import WEIGHTS
 from jaxlook.stats.myopia_gap import CAUSAL, KV
@@ -17,7 +18,7 @@ class StarsReportTest(base.TestCase):
 
   def test_tables_and_measurements(self):
     """A row for every arm, and every finite number once, with its place."""
-    tables = stars_report.tables(self.every)
+    tables = path_star_tables.tables(self.every)
     self.assertLen(tables["Accuracy"], 1 + 7)
     for rows in tables.values():
       self.assertEqual({len(row) for row in rows}, {len(rows[0])})
@@ -38,9 +39,9 @@ class StarsReportTest(base.TestCase):
     half = path_stars.found(0.9, 0.5, WEIGHTS)
     every = {WEIGHTS: {CAUSAL: half, KV: half}}
     title = "What cannot be tested: nothing was learned that could be lost"
-    named = [row[0] for row in stars_report.tables(every)[title][1:]]
+    named = [row[0] for row in path_star_tables.tables(every)[title][1:]]
     self.assertEqual(named, [f"B4/weights/{KV}/no_loss/path"])
-    self.assertNotIn(title, stars_report.tables(self.every))
+    self.assertNotIn(title, path_star_tables.tables(self.every))
 
   def test_figures(self):
     """Every file with a caption is written."""

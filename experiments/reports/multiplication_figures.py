@@ -1,0 +1,134 @@
+"""Figures of experiments.multiplication: digits, lengths, plans."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from experiments.reports.multiplication_claims import Arm, whole
+from jaxlook import reporting
+from jaxlook.planning.products import plans
+from jaxlook.planning.products.measures import ProductResults
+from jaxlook.reporting import figures
+from jaxlook.tasks.multiplication import Multiplication
+
+_SHARE = "share of products"
+
+
+def draw(
+  folder: Path,
+  tasks: Mapping[str, Multiplication],
+  found: Mapping[Arm, ProductResults],
+  *,
+  frequency: np.ndarray,
+  setup: str,
+) -> dict[str, str]:
+  """Draws digits, lengths and plans.
+
+  Args:
+    folder: where to.
+    tasks: by setting.
+    found: measured models by arm.
+    frequency: loss of who knows each digit's frequencies only, nats, [K].
+    setup: task, model, training and seeds, in a line or two.
+
+  Returns:
+    Captions by file name.
+
+  Raises:
+    OSError: a file cannot be written.
+  """
+  variants = list(dict.fromkeys(variant for _, variant in found))
+  figures.panels_figure(
+    folder / "digits.png",
+    [
+      [_digits(found, setting, part) for setting in tasks]
+      for part in ("accuracies", "losses")
+    ],
+    title="Products digit by digit",
+    setup=setup,
+  )
+  figures.panels_figure(
+    folder / "lengths.png",
+    [
+      [
+        _grid(found[setting, variant], f"{variant}, {setting}")
+        for variant in variants
+      ]
+      for setting in tasks
+    ],
+    title="Whole products right, by the lengths of a and b",
+    setup=setup,
+  )
+  figures.panels_figure(
+    folder / "plans.png",
+    [
+      [_plans(tasks[setting], found, setting, part) for setting in tasks]
+      for part in ("moved", "probe")
+    ],
+    title="What is ready before it is asked for, and what hangs on it",
+    setup=setup,
+  )
+  mean = "mean and 95% t interval over seeds"
+  return {
+    "digits.png": f"Accuracy on operands of full length, and loss over all"
+    f" lengths, by digit of the answer, the lowest first; {mean}. Who knows"
+    " only how often each digit stands where has losses of "
+    + ", ".join(reporting.number(float(each)) for each in frequency)
+    + " nats.",
+    "lengths.png": "Share of whole products right, mean over seeds.",
+    "plans.png": "Above: share of the digits that turn to the donor's when the"
+    " stream into the last layer is swapped at a place. Below: accuracy of a"
+    " linear probe of the last layer's output at the end of each place, mean"
+    f" over the digits of the answer. {mean.capitalize()}.",
+  }
+
+
+def _of(
+  found: Mapping[Arm, ProductResults], setting: str
+) -> dict[str, ProductResults]:
+  return {v: each for (s, v), each in found.items() if s == setting}
+
+
+def _digits(found, setting: str, part: str) -> figures.Curves:
+  curves = {v: getattr(x, part).T for v, x in _of(found, setting).items()}
+  count = len(next(iter(curves.values())))
+  return figures.Curves(
+    f"{'Accuracy' if part == 'accuracies' else 'Loss'}, {setting}",
+    np.arange(count),
+    "digit of the answer, the lowest first",
+    _SHARE if part == "accuracies" else "nats/digit",
+    curves,
+  )
+
+
+def _grid(found: ProductResults, title: str) -> figures.Map:
+  names = [str(count + 1) for count in range(found.grid.shape[1])]
+  alive = found.grid[np.isfinite(whole(found))]
+  return figures.Map(
+    title,
+    alive.mean(axis=0),
+    "digits of b",
+    "digits of a",
+    _SHARE,
+    xticks=names,
+    yticks=names,
+  )
+
+
+def _plans(task: Multiplication, found, setting: str, part: str):
+  names = [name for name in plans.places(task) if name != plans.PROMPT]
+  curves = {}
+  for variant, each in _of(found, setting).items():
+    values = (
+      each.effect("moved") if part == "moved" else each.probe.mean(axis=-1)
+    )
+    curves[variant] = values[:, -1, : len(names)].T
+  return figures.Curves(
+    f"{'Swapped' if part == 'moved' else 'Probed'}, {setting}",
+    names,
+    "place",
+    "share of digits moved" if part == "moved" else "accuracy",
+    curves,
+    scale="steps",
+  )
