@@ -1,6 +1,6 @@
-"""Couplets as `experiments.planning` has them: flags, scales, held-out ones.
+"""Couplets as `experiments.planning` trains on them.
 
-Not a binary.
+Not a binary: its scales, its languages, its problems and held-out couplets.
 """
 
 import dataclasses
@@ -10,42 +10,29 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-from absl import flags
 
-from experiments.common import app, training_flags
+from experiments.common import app, task_setup, training_flags
 from jaxlook.errors import SettingError
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.couplets.measure_all import HeldOutCouplets
-from jaxlook.tasks.couplets import Couplets, Route
+from jaxlook.tasks.couplets import Couplets, Key, Route
 from jaxlook.tasks.task import Batch
 from jaxlook.training import Problem, TrainConfig, held_out_key
-
-_KEY = flags.DEFINE_enum(
-  "key", "lookup", ("lookup", "tally"), "How line 1 gives the rhyme."
-)
-_LANGUAGE = flags.DEFINE_multi_string(
-  "language",
-  None,
-  "A language: open or bottleneck, with /end_only, /late_genre or both behind"
-  " it; may be repeated.",
-)
-_PAIRS = flags.DEFINE_integer("pairs", None, "With --key=tally: K, odd.")
 
 
 @dataclasses.dataclass(frozen=True)
 class CoupletsConfig:
-  """A scale of the experiment: languages, model, training, seeds.
+  """A scale of the experiment.
 
   Attributes:
     languages: what is trained on, each by itself.
-    layers: of the model.
-    width: of its residual stream.
-    heads: a layer.
-    seeds: how many.
+    layers: layers of the model.
+    width: width of its residual stream.
+    heads: attention heads a layer.
+    seeds: number of seeds.
     couplets: held-out RHY couplets that are tested; as `HeldOutCouplets` says,
-    some
-      things are measured on a part of them, others on four times as many.
-    train: how it is trained.
+      some things are measured on a part of them, others on four times as many.
+    train: how the models are trained.
   """
 
   languages: tuple[Couplets, ...]
@@ -56,9 +43,13 @@ class CoupletsConfig:
   couplets: int
   train: TrainConfig
 
+  def tasks(self) -> dict[str, Couplets]:
+    """The languages by their names in this run."""
+    return {name(language, self): language for language in self.languages}
+
 
 def _languages(forms: Sequence[str], base: Couplets) -> tuple[Couplets, ...]:
-  """The languages of forms as of `--language`, in all else like one."""
+  """The languages of forms like `open/end_only`, in all else like one."""
   found = []
   for form in forms:
     route, *variants = form.split("/")
@@ -80,87 +71,138 @@ def _languages(forms: Sequence[str], base: Couplets) -> tuple[Couplets, ...]:
   return tuple(found)
 
 
-_FORMS = ("open", "bottleneck", "open/end_only")
-_LOOKUP = _languages(_FORMS, Couplets(p=0.75))
+_LOOKUP = _languages(
+  ("open", "bottleneck", "open/end_only"),
+  # FREE couplets, too, so that a model must read the genre.
+  Couplets(p=0.75),
+)
 
 LOOKUP = {
   "smoke": CoupletsConfig(
-    (Couplets(p=0.5, fillers=1, modifiers=1),),
-    *(2, 16, 2, 2, 64),
-    training_flags.small_training(20, 8, log_every=10),
+    languages=(Couplets(p=0.5, fillers=1, modifiers=1),),
+    layers=2,
+    width=16,
+    heads=2,
+    seeds=2,
+    couplets=64,
+    train=training_flags.small_training(20, 8, log_every=10),
   ),
   "cpu": CoupletsConfig(
-    _LOOKUP,
-    *(2, 64, 4, 3, 1024),
-    training_flags.small_training(2500, 128, log_every=100),
+    languages=_LOOKUP,
+    layers=2,
+    width=64,
+    heads=4,
+    seeds=3,
+    couplets=1024,
+    train=training_flags.small_training(2500, 128, log_every=100),
   ),
   "paper": CoupletsConfig(
-    _LOOKUP,
-    *(4, 128, 8, 8, 4096),
-    training_flags.small_training(
+    languages=_LOOKUP,
+    layers=4,
+    width=128,
+    heads=8,
+    seeds=8,
+    couplets=4096,
+    train=training_flags.small_training(
       10_000, 512, learning_rate=1e-3, log_every=100
     ),
   ),
 }
+"""Scales with `--key=lookup`."""
+
 TALLY = {
   "smoke": CoupletsConfig(
-    (Couplets(0.5, "tally", "open", pairs=3, modifiers=1),),
-    *(2, 16, 2, 2, 64),
-    training_flags.small_training(20, 8, log_every=10),
+    languages=(
+      Couplets(p=0.5, key="tally", route="open", pairs=3, modifiers=1),
+    ),
+    layers=2,
+    width=16,
+    heads=2,
+    seeds=2,
+    couplets=64,
+    train=training_flags.small_training(20, 8, log_every=10),
   ),
   "cpu": CoupletsConfig(
-    (Couplets(0.9, "tally", "open", pairs=5),),
-    *(2, 64, 4, 3, 1024),
-    training_flags.small_training(
+    languages=(Couplets(p=0.9, key="tally", route="open", pairs=5),),
+    layers=2,
+    width=64,
+    heads=4,
+    seeds=3,
+    couplets=1024,
+    train=training_flags.small_training(
       2500, 256, learning_rate=5e-3, microbatches=4, log_every=100
     ),
   ),
   "paper": CoupletsConfig(
-    tuple(Couplets(0.9, "tally", "open", pairs=k) for k in (5, 9, 15)),
-    *(2, 128, 8, 8, 4096),
-    training_flags.small_training(
+    languages=tuple(
+      Couplets(p=0.9, key="tally", route="open", pairs=pairs)
+      for pairs in (5, 9, 15)
+    ),
+    layers=2,
+    width=128,
+    heads=8,
+    seeds=8,
+    couplets=4096,
+    train=training_flags.small_training(
       50_000, 512, learning_rate=1e-3, log_every=100
     ),
   ),
 }
+"""Scales with `--key=tally`."""
 
 
-def build_config() -> CoupletsConfig:
+def build_config(
+  key: Key,
+  *,
+  forms: Sequence[str] | None = None,
+  pairs: int | None = None,
+  shares: Sequence[str] | None = None,
+) -> CoupletsConfig:
   """The preset with the flags' values.
+
+  Args:
+    key: how line 1 gives the rhyme.
+    forms: of the languages, as `open/end_only`; None for the preset's.
+    pairs: pairs of line 1 under `tally`; None for the preset's.
+    shares: probabilities that a couplet rhymes, as texts, each of which makes a
+      language of its own; None for the preset's.
 
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  if training_flags.LENGTH.value is not None:
-    raise app.UsageError("length", "is given in vain: the language decides it")
-  tally = _KEY.value == "tally"
-  config = training_flags.resolve(TALLY if tally else LOOKUP)
-  languages = config.languages
-  if _PAIRS.value is not None:
-    if not tally:
-      raise app.UsageError("pairs", "is given without --key=tally")
-    languages = tuple(
-      dataclasses.replace(each, pairs=_PAIRS.value) for each in languages
+  app.refuse_flags(
+    training_flags.LENGTH, why="the length follows from the language"
+  )
+  config = training_flags.resolve(LOOKUP if key == "lookup" else TALLY)
+  if config.layers < 2:
+    raise app.UsageError(
+      "layers",
+      f"must be at least 2, not {config.layers}: one to store a plan, one to"
+      " use it",
     )
-  if _LANGUAGE.value:
-    forms = list(dict.fromkeys(_LANGUAGE.value))
+  languages = config.languages
+  if pairs is not None:
+    if key != "tally":
+      raise app.UsageError("pairs", "needs --key=tally")
+    languages = tuple(
+      dataclasses.replace(each, pairs=pairs) for each in languages
+    )
+  if forms:
     with app.mapping(route="language"):
       languages = _languages(forms, languages[0])
-  asked = flags.FLAGS["p"].value
-  if asked is not None:
-    shares = list(dict.fromkeys(app.numbers("p", asked, float)))
-    if not shares or not min(shares) > 0.0:
-      raise app.UsageError("p", "must be above 0: some couplets must rhyme")
+  if shares is not None:
+    values = list(dict.fromkeys(app.numbers("p", shares, float)))
+    if not values or not min(values) > 0.0:
+      raise app.UsageError("p", "must be above 0, or no couplet rhymes")
     languages = tuple(
-      dataclasses.replace(each, p=p) for each in languages for p in shares
+      dataclasses.replace(each, p=p) for each in languages for p in values
     )
   # The same language may be written in several ways.
-  languages = tuple(dict.fromkeys(languages))
-  return dataclasses.replace(config, languages=languages)
+  return dataclasses.replace(config, languages=tuple(dict.fromkeys(languages)))
 
 
 def name(language: Couplets, config: CoupletsConfig) -> str:
-  """What tells a language from the others of a run."""
+  """The name of a language: what tells it from the others of a run."""
   words = [language.route]
   words += ["end_only"] if language.end_only else []
   words += ["late_genre"] if language.late_genre else []
@@ -171,28 +213,38 @@ def name(language: Couplets, config: CoupletsConfig) -> str:
   return " ".join(["/".join(words), *dials])
 
 
-def problem(language: Couplets, config: CoupletsConfig) -> Problem:
+def problems(config: CoupletsConfig) -> list[Problem]:
+  """The languages with their models and training."""
+  return [
+    _problem(language, setting, config)
+    for setting, language in config.tasks().items()
+  ]
+
+
+def _problem(
+  language: Couplets, setting: str, config: CoupletsConfig
+) -> Problem:
   """A language with its model and training."""
   model = DecoderConfig(
-    *(config.layers, config.width, config.heads),
+    layers=config.layers,
+    width=config.width,
+    heads=config.heads,
     max_length=language.length,
     vocab_size=language.vocab_size,
     tied_head=False,
     init_std=scaled_init_std(config.width),
   )
-  return Problem(
-    setting=name(language, config),
-    task=language,
-    model=model,
+  return task_setup.problem(
+    language,
+    model,
     train=config.train,
-    seeds=tuple(range(config.seeds)),
-    score=lambda loss: {"loss": loss},
-    about=dataclasses.asdict(language),
+    seeds=config.seeds,
+    setting=setting,
     barrier=language.barrier,
   )
 
 
-def couples(language: Couplets, config: CoupletsConfig) -> HeldOutCouplets:
+def held_out(language: Couplets, config: CoupletsConfig) -> HeldOutCouplets:
   """Held-out couplets of a language, the same for all seeds and variants."""
   keys = list(jax.random.split(held_out_key(), 4))
 
@@ -215,9 +267,8 @@ def couples(language: Couplets, config: CoupletsConfig) -> HeldOutCouplets:
 
 def setup(config: CoupletsConfig) -> str:
   """Model and training in a line, for figures and reports."""
-  train = config.train
   return (
     f"couplets; {config.layers} layers, width {config.width}, {config.heads}"
-    f" heads, learned positions; AdamW {train.learning_rate:g}, {train.steps}"
-    f" steps of {train.batch_size} couplets"
+    " heads, learned positions;"
+    f" {task_setup.training_line(config.train, 'couplets')}"
   )

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from experiments.common import app
 from jaxlook.attention.masks import Barrier
 from jaxlook.models import DecoderConfig
 from jaxlook.training import Problem, TrainConfig

@@ -58,10 +58,10 @@ class PlanningTest(binaries.StudyTestCase):
 
 class RefusalTest(binaries.RefusalTestCase):
   @parameterized.parameters(
-    (planning, {"length": 9}, "^--length: is given in vain"),
+    (planning, {"length": 9}, "^--length: has no effect here: the length"),
     (planning, {"attention": ["window:2"]}, "^--attention: .*window:2"),
     (planning, {"layers": 1}, "^--layers: must be at least 2"),
-    (planning, {"pairs": 5}, "^--pairs: is given without --key=tally"),
+    (planning, {"pairs": 5}, "^--pairs: needs --key=tally"),
     (planning, {"key": "tally", "pairs": 4}, "^--pairs: must be odd"),
     (planning, {"language": ["shut"]}, "^--language: must be one of"),
     (
@@ -88,13 +88,10 @@ class ConfigTest(base.TestCase):
     """A sweep of p over two forms; names tell what differs."""
     if not flags.FLAGS.is_parsed():
       flags.FLAGS(sys.argv[:1])
-    with (
-      flagsaver.flagsaver(
-        preset="smoke", key="tally", language=["open", "open/late_genre"]
-      ),
-      flagsaver.flagsaver(p=["0.25", "1"]),
-    ):
-      config = couplets_setup.build_config()
+    with flagsaver.flagsaver(preset="smoke"):
+      config = couplets_setup.build_config(
+        "tally", forms=["open", "open/late_genre"], shares=["0.25", "1"]
+      )
     names = [couplets_setup.name(each, config) for each in config.languages]
     self.assertEqual(
       names,
