@@ -1,4 +1,4 @@
-"""Tables of experiments.planning: losses, written lines, swaps, steering, cuts."""
+"""Tables of experiments.planning: losses, lines, swaps, steering, cuts."""
 
 from experiments.reports.planning_claims import ByVariant, decided, modifiers
 from jaxlook import reporting

@@ -97,7 +97,7 @@ class RefusalTest(binaries.RefusalTestCase):
     self.refuse(language, "^--tokenizer: ", tokenizer="/nowhere", **good)
     self.refuse(
       language,
-      "^--tokenizer: must be more than 256, not 9",
+      "^--tokenizer: must be above 256 for a BPE, not 9",
       tokenizer="bpe:9",
       **good,
     )
