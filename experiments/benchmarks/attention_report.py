@@ -1,6 +1,6 @@
 """Tables, cells and figure of the attention benchmark."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,15 +8,16 @@ import pyarrow as pa
 
 from experiments.benchmarks import (
   contenders,
-  drawing,
   output,
   targets,
   timing,
 )
+from experiments.benchmarks.contenders import Shape
 from experiments.benchmarks.measuring import Measurements
 from experiments.benchmarks.timing import Samples
 from experiments.common import results_writer
 from jaxlook import reporting
+from jaxlook.reporting import figures
 from jaxlook.runs.store import Store
 
 FIGURE = "attention.png"
@@ -48,7 +49,11 @@ def results(
   }
   if found.memory:
     tables["Peak memory above the inputs, MiB"] = memory_table(found)
-  drawing.draw(store, FIGURE, TITLE, setup, panels(found))
+  drawn = panels(found)
+  if drawn:
+    figures.panels_figure(
+      store.figures / FIGURE, [drawn], title=TITLE, setup=setup
+    )
   about = (
     f"{name}: {text}."
     for name, text in contenders.ABOUT.items()
@@ -76,9 +81,11 @@ def results(
     ],
     tables=tables,
     figures={
-      FIGURE: f"{setup}. Time of one sequence and head; bars: quartiles over"
-      " rounds, or the range over processes."
-    },
+      FIGURE: f"{setup}. Time of one sequence and head. Lines: medians; bands:"
+      " quartiles over rounds, or the range over processes."
+    }
+    if drawn
+    else {},
     cells=cells(found),
     claims=claims,
     claim_tables=targets.tables(claims),
@@ -180,31 +187,57 @@ def measurements(found: Measurements) -> pa.Table:
   return pa.concat_tables([times, peaks], promote_options="default")
 
 
-def panels(found: Measurements) -> Sequence[drawing.Panel]:
+def panels(found: Measurements) -> list[figures.Curves]:
   """Time and memory against N."""
-  seconds: dict[str, list] = {}
-  for shape, samples in found.times.items():
-    parts = shape.batch * shape.heads
-    for name, mine in samples.items():
-      seconds.setdefault(name, []).append(
-        [shape.length]
-        + [1e3 * x / parts for x in (mine.median, *mine.quartiles)]
-      )
-  peaks: dict[str, list] = {}
-  for shape, by_name in found.peaks.items():
-    for name, values in by_name.items():
-      if len(values):
-        mib = values / targets.MIB
-        peaks.setdefault(name, []).append(
-          [shape.length, float(np.median(mib)), mib.min(), mib.max()]
-        )
+  times = {
+    shape: {
+      name: 1e3 * mine.seconds / (shape.batch * shape.heads)
+      for name, mine in samples.items()
+    }
+    for shape, samples in found.times.items()
+  }
+  peaks = {
+    shape: {name: values / targets.MIB for name, values in by_name.items()}
+    for shape, by_name in found.peaks.items()
+  }
   heads = {f"{s.batch}xNx{s.heads}x{s.head_width}" for s in found.memory}
-  return [
-    drawing.Panel("time", "length N", "ms for a sequence and head", seconds),
-    drawing.Panel(
+  drawn = [
+    _panel("time", "ms for a sequence and head", times, "quartiles"),
+    _panel(
       f"peak memory, {', '.join(sorted(heads))}",
-      "length N",
       "MiB above the inputs",
       peaks,
+      "range",
     ),
   ]
+  return [panel for panel in drawn if panel.curves]
+
+
+def _panel(
+  title: str,
+  ylabel: str,
+  values: Mapping[Shape, Mapping[str, np.ndarray]],
+  spread: figures.Spread,
+) -> figures.Curves:
+  """Values by shape and contender, one a round or process, against N."""
+  shapes = sorted(values, key=lambda shape: shape.length)
+  names = dict.fromkeys(name for shape in shapes for name in values[shape])
+  most = max(
+    (v.size for each in values.values() for v in each.values()), default=0
+  )
+  curves = {}
+  for name in names:
+    curves[name] = np.full((len(shapes), most), np.nan)
+    for place, shape in enumerate(shapes):
+      row = values[shape].get(name, np.empty(0))
+      curves[name][place, : row.size] = row
+  return figures.Curves(
+    title,
+    [shape.length for shape in shapes],
+    "length N",
+    ylabel,
+    {name: rows for name, rows in curves.items() if np.isfinite(rows).any()},
+    scale="log2",
+    yscale="log",
+    spread=spread,
+  )

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks import drawing, output, pieces, timing
+from experiments.benchmarks import output, pieces, timing
 from experiments.benchmarks.pieces import Piece, step_flops
 from experiments.benchmarks.stepping import CAUSAL, Setting, rate
 from experiments.benchmarks.timing import Samples
 from experiments.benchmarks.torch_step import TORCH
 from jaxlook import reporting, stats
+from jaxlook.reporting import figures
 
 Times = Mapping[str, Samples]
 SeedTimes = Mapping[tuple[str, int], Samples]
@@ -196,17 +197,31 @@ def seed_cells(setting: Setting, times: SeedTimes) -> list[dict[str, Any]]:
   ]
 
 
-def seeds_panels(setting: Setting, times: SeedTimes) -> list[drawing.Panel]:
+def seeds_panels(setting: Setting, times: SeedTimes) -> list[figures.Curves]:
   """Time of a step, and sequences a second, against the number of seeds."""
-  milliseconds: dict[str, list] = {}
-  rates: dict[str, list] = {}
-  for (variant, seeds), mine in times.items():
-    seconds = np.array((mine.median, *mine.quartiles))
-    each = 1e3 * seconds
-    milliseconds.setdefault(variant, []).append((seeds, *each))
-    middle, low, high = seeds * setting.train.batch_size / seconds
-    rates.setdefault(variant, []).append((seeds, middle, high, low))
+  variants = dict.fromkeys(variant for variant, _ in times)
+  counts = sorted({seeds for _, seeds in times})
+  seconds = {
+    variant: np.stack([times[variant, seeds].seconds for seeds in counts])
+    for variant in variants
+  }
+  sequences = np.array(counts)[:, None] * setting.train.batch_size
+
+  def panel(title, ylabel, values) -> figures.Curves:
+    return figures.Curves(
+      title,
+      counts,
+      "seeds",
+      ylabel,
+      {variant: values(each) for variant, each in seconds.items()},
+      scale="log2",
+      yscale="log",
+      spread="quartiles",
+    )
+
   return [
-    drawing.Panel("a step of all seeds", "seeds", "ms", milliseconds),
-    drawing.Panel("throughput", "seeds", "sequences/s of all seeds", rates),
+    panel("a step of all seeds", "ms", lambda each: 1e3 * each),
+    panel(
+      "throughput", "sequences/s of all seeds", lambda each: sequences / each
+    ),
   ]

@@ -21,7 +21,6 @@ from absl import flags
 
 from experiments.benchmarks import (
   contenders,
-  drawing,
   output,
   pieces,
   stepping,
@@ -42,6 +41,7 @@ from experiments.common import (
   training_flags,
 )
 from jaxlook.models import DecoderConfig
+from jaxlook.reporting import figures
 from jaxlook.runs.store import Store
 from jaxlook.training import TrainConfig
 
@@ -155,12 +155,11 @@ def results(
     (train_report.seeds_setting(seeded, count), variant): mine
     for (variant, count), mine in seeds.items()
   }
-  drawing.draw(
-    store,
-    FIGURE,
-    "Steps of many seeds at once",
-    f"{seeded}; {setup}",
-    train_report.seeds_panels(seeded, seeds),
+  figures.panels_figure(
+    store.figures / FIGURE,
+    [train_report.seeds_panels(seeded, seeds)],
+    title="Steps of many seeds at once",
+    setup=f"{seeded}; {setup}",
   )
   return results_writer.Results(
     name=name,
@@ -168,7 +167,10 @@ def results(
     setup=setup,
     notes=_NOTES,
     tables=tables,
-    figures={FIGURE: f"{seeded}; {setup}. Bars: quartiles over rounds."},
+    figures={
+      FIGURE: f"{seeded}; {setup}. Lines: medians; bands: quartiles over"
+      " rounds."
+    },
     cells=cells,
     claims=claims,
     claim_tables=targets.tables(claims),

@@ -12,7 +12,7 @@ from typing import Any
 from experiments.common import results_writer, train_arms
 from jaxlook import reporting, stats
 from jaxlook.attention import Variant
-from jaxlook.reporting import figures
+from jaxlook.reporting.losses_figure import losses_figure
 from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
@@ -159,7 +159,7 @@ def _draw(
   """Draws the figure of one setting and returns its file name."""
   cells = [cell for arm in arms for cell in arm.cells]
   name = f"{problem.setting or 'losses'}.png"
-  figures.ladder_figure(
+  losses_figure(
     store.figures / name,
     curves={arm.variant: (arm.steps, arm.losses) for arm in arms},
     finals=myopia_gap.by_variant(cells, "loss", problem.setting),

@@ -1,16 +1,15 @@
-"""Figures of an experiment, as PNG: labelled, with bands over seeds.
+"""Figures as PNG: grids of curves, maps and points.
 
-`ladder_figure` shows an ablation, `panels_figure` any grid of curves, maps and
-points.
-The colours are those of Okabe and Ito (2008), told apart by colour-blind
-readers; curves differ in their markers as well, for print. Every figure
-carries its setup. Nothing is computed here but intervals for display.
+Colour-blind readers can tell the colours apart (Okabe and Ito, 2008). Curves
+also differ in their markers, for print. Every figure shows its setup. Only
+intervals for display are computed here. The figure of an ablation is in
+`jaxlook.reporting.losses_figure`.
 """
 
 import dataclasses
-import os
+import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,10 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from jaxlook import stats
+from jaxlook.runs.atomic_files import write_bytes
 
-_MARKERS = "osD^vPX*"
-_COLOURS = (
+_MARKERS = "osD^vPX*<>"
+COLOURS = (
   "#0072b2",
   "#e69f00",
   "#d55e00",
@@ -35,9 +34,12 @@ _COLOURS = (
 )
 
 
+Spread = Literal["interval", "quartiles", "range"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Curves:
-  """A panel of curves with bands over seeds.
+  """A panel of curves with bands over seeds, or over rounds of timing.
 
   Attributes:
     title: of the panel.
@@ -46,8 +48,12 @@ class Curves:
     ylabel: what the values are, with their unit.
     curves: by label, values [R, E] for every seed; NaN where there is none.
     levels: by label, values to draw as horizontal lines.
-    scale: of x: "linear", "log" (to base 2, from 0 on), "log10" (sizes, each
-      with its label) or "steps" (x are categories, evenly spaced).
+    scale: of x: "linear", "log" (to base 2, from 0 on), "log2" (powers of two,
+      each with its label), "log10" (sizes, each with its label) or "steps" (x
+      are categories, evenly spaced).
+    yscale: of the values.
+    spread: of the band: "interval" is the mean with its 95% t interval,
+      "quartiles" and "range" are the median with those.
   """
 
   title: str
@@ -56,7 +62,9 @@ class Curves:
   ylabel: str
   curves: Mapping[str, np.ndarray]
   levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
-  scale: Literal["linear", "log", "log10", "steps"] = "linear"
+  scale: Literal["linear", "log", "log2", "log10", "steps"] = "linear"
+  yscale: Literal["linear", "log"] = "linear"
+  spread: Spread = "interval"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,40 +154,45 @@ def panels_figure(
       axes.set_title(panel.title, fontsize=9)
       axes.set_xlabel(panel.xlabel, fontsize=9)
       axes.set_ylabel(panel.ylabel, fontsize=9)
-      axes.tick_params(labelsize=8)
+      axes.tick_params(which="both", labelsize=8)
       if isinstance(panel, Curves):
         _draw_curves(axes, panel, labels)
       elif isinstance(panel, Scatter):
         _draw_scatter(figure, axes, panel)
       else:
         _draw_map(figure, axes, panel)
-  shown_by_label = {
+  _add_legend(figure, grid.flat, columns=1 + int(width / 2.4))
+  save_png(figure, path)
+
+
+def _add_legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+  """Adds one legend for all panels, where they have more than one label."""
+  handles = {
     label: handle
-    for axes in grid.flat
+    for axes in panels
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
   }
-  if len(shown_by_label) > 1:
-    # Outside, for within a panel it would lie on the curves.
+  if len(handles) > 1:
+    # Outside, since inside a panel it would cover curves.
     figure.legend(
-      shown_by_label.values(),
-      shown_by_label.keys(),
+      handles.values(),
+      handles.keys(),
       loc="outside lower center",
-      ncols=min(len(shown_by_label), 1 + int(width / 2.4)),
+      ncols=min(len(handles), columns),
       frameon=False,
       fontsize=8,
     )
-  _write_png(figure, path)
 
 
 def _draw_curves(axes: Axes, panel: Curves, labels: dict[str, int]) -> None:
   """Draws curves; a label looks the same in all panels of a figure."""
-  steps = panel.scale == "steps"
-  at = np.arange(len(panel.x)) if steps else np.asarray(panel.x)
+  at = np.arange(len(panel.x)) if panel.scale == "steps" else panel.x
+  at = np.asarray(at)
   named = isinstance(panel.x[0], str)
   for label, values in panel.curves.items():
     place = labels.setdefault(label, len(labels))
-    colour = _COLOURS[place % len(_COLOURS)]
-    mean, low, high = band(np.asarray(values, np.float64))
+    colour = COLOURS[place % len(COLOURS)]
+    middle, low, high = _band(np.asarray(values, np.float64), panel.spread)
     marker = {
       "color": colour,
       "label": label,
@@ -187,23 +200,35 @@ def _draw_curves(axes: Axes, panel: Curves, labels: dict[str, int]) -> None:
       "markersize": 3.5 if len(at) <= 40 else 0,
     }
     if named:
-      # Between names there is nothing to draw a line through.
-      bars = np.stack([mean - low, high - mean])
+      # No line connects names.
+      bars = np.stack([middle - low, high - middle])
       shift = 0.08 * (list(panel.curves).index(label) - 0.5)
       axes.errorbar(
-        at + shift, mean, yerr=bars, linestyle="none", capsize=3, **marker
+        at + shift, middle, yerr=bars, linestyle="none", capsize=3, **marker
       )
       continue
-    axes.plot(at, mean, linewidth=1.4, **marker)
+    axes.plot(at, middle, linewidth=1.4, **marker)
     axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
   for label, value in panel.levels.items():
     style = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)))[
       labels.setdefault(label, len(labels)) % 4
     ]
     axes.axhline(value, color="#888888", linestyle=style, label=label, lw=1)
+  _scale_axes(axes, panel, at)
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.grid(alpha=0.2)
+
+
+def _scale_axes(axes: Axes, panel: Curves, at: np.ndarray) -> None:
+  """Sets the scales of both axes, and the labels of x at its points."""
+  axes.set_yscale(panel.yscale)
   if panel.scale == "log":
     axes.set_xscale("symlog", base=2, linthresh=1)
     axes.set_xlim(left=float(np.min(at)))
+  elif panel.scale == "log2":
+    axes.set_xscale("log", base=2)
+    ticks = np.unique(at)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
   elif panel.scale == "log10":
     axes.set_xscale("log")
     names = [EngFormatter(places=0, sep="")(float(x)) for x in at]
@@ -214,8 +239,6 @@ def _draw_curves(axes: Axes, panel: Curves, labels: dict[str, int]) -> None:
   elif panel.scale == "steps":
     names = [x if isinstance(x, str) else f"{x:g}" for x in panel.x]
     axes.set_xticks(at, names)
-  axes.spines[["top", "right"]].set_visible(False)
-  axes.grid(alpha=0.2)
 
 
 def _draw_map(figure: Figure, axes: Axes, panel: Map) -> None:
@@ -260,83 +283,20 @@ def _draw_scatter(figure: Figure, axes: Axes, panel: Scatter) -> None:
   bar.ax.tick_params(labelsize=7)
 
 
-def ladder_figure(
-  path: Path,
-  *,
-  curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
-  finals: Mapping[str, Mapping[int, float]],
-  baselines: Mapping[str, float],
-  unit: str,
-  title: str,
-  setup: str,
-) -> None:
-  """Draws loss curves with seed bands, and the held-out losses of all seeds.
-
-  Args:
-    path: the PNG to write.
-    curves: by variant, steps [R] and training losses [R, E].
-    finals: by variant, held-out loss by seed.
-    baselines: held-out losses that were not trained.
-    unit: the unit of all losses.
-    title: what is shown.
-    setup: task, model, training and seeds, in a line or two.
-
-  Raises:
-    OSError: the file cannot be written.
-  """
-  figure = Figure(figsize=(10.5, 4.8), layout="constrained")
-  left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-  figure.suptitle(f"{title}\n", fontsize=12)
-  figure.text(0.5, 0.925, setup, ha="center", fontsize=7.5, color="#444444")
-  colours = dict(zip(curves, _COLOURS * len(curves), strict=False))
-  for variant, (steps, losses) in curves.items():
-    mean, low, high = band(losses)
-    left.plot(steps, mean, color=colours[variant], label=variant)
-    left.fill_between(
-      steps, low, high, color=colours[variant], alpha=0.2, linewidth=0
-    )
-  left.set_xlabel("step")
-  left.set_ylabel(f"training loss, {unit}")
-  left.set_title("mean and 95% t band over seeds", fontsize=9)
-  left.legend(
-    frameon=False,
-    fontsize=8,
-    loc="upper center",
-    bbox_to_anchor=(0.5, -0.13),
-    ncols=min(len(curves), 5),
-  )
-  for place, (variant, by_seed) in enumerate(finals.items()):
-    values = np.asarray(list(by_seed.values()))
-    colour = colours.get(variant, "#000000")
-    # Side by side, so that equal values do not hide each other.
-    spread = np.linspace(-0.12, 0.12, len(values)) * (len(values) > 1)
-    right.plot(place + spread, values, "o", color=colour, ms=4, alpha=0.6)
-    if len(values) > 1:
-      summary = stats.mean_interval(values)
-      right.errorbar(
-        place + 0.25,
-        summary.estimate,
-        yerr=np.abs(np.subtract(summary.ci95, summary.estimate))[:, None],
-        fmt="_",
-        color=colour,
-        capsize=4,
-      )
-  for (name, value), style in zip(
-    baselines.items(), ("--", ":", "-.") * len(baselines), strict=False
-  ):
-    right.axhline(value, color="#999999", linestyle=style, label=name)
-  right.set_xticks(range(len(finals)), list(finals), rotation=20, ha="right")
-  right.set_xlim(-0.5, len(finals) - 0.3)
-  right.set_ylabel(f"held-out loss, {unit}")
-  right.set_title("each seed; bar: mean and 95% t interval", fontsize=9)
-  if baselines:
-    right.legend(
-      frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.9)
-    )
-  for axes in (left, right):
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.2)
-  _write_png(figure, path)
+def _band(
+  values: np.ndarray, spread: Spread
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Middle, lower and upper end of the values [R, E] at each row."""
+  if spread == "interval":
+    return band(values)
+  share = 25 if spread == "quartiles" else 0
+  ends = np.full((3, len(values)), np.nan)
+  for place, row in enumerate(values):
+    finite = row[np.isfinite(row)]
+    if finite.size:
+      ends[:, place] = np.percentile(finite, (50, share, 100 - share))
+  middle, low, high = ends
+  return middle, low, high
 
 
 def band(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -352,8 +312,8 @@ def band(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   return mean, mean - half, mean + half
 
 
-def _write_png(figure: Figure, path: Path) -> None:
-  temporary = path.with_name(f".{path.name}")
-  path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(temporary, dpi=130, format="png")
-  os.replace(temporary, path)
+def save_png(figure: Figure, path: Path) -> None:
+  """Writes a figure as PNG, whole or not at all, making its folder."""
+  with io.BytesIO() as buffer:
+    figure.savefig(buffer, dpi=130, format="png")
+    write_bytes(path, buffer.getvalue())

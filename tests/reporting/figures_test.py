@@ -18,22 +18,6 @@ class FiguresTest(base.TestCase):
     folder = self.enterContext(tempfile.TemporaryDirectory())
     self.folder = pathlib.Path(folder)
 
-  def test_figure_is_a_png_even_with_diverged_seeds(self):
-    """Curves with NaN, variants without values: a whole PNG all the same."""
-    path = self.folder / "figures" / "losses.png"
-    losses = np.array([[0.5, 0.6], [0.4, np.nan], [np.nan, np.nan]])
-    figures.ladder_figure(
-      path,
-      curves={"causal": (np.arange(3), losses)},
-      finals={"causal": {0: 0.4}, "myopic/kv": {}},
-      baselines={"zero": 1.0},
-      unit="nats",
-      title="title",
-      setup="setup",
-    )
-    self.assertEqual(path.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
-    self.assertEqual([p.name for p in path.parent.iterdir()], ["losses.png"])
-
   def test_band_is_the_t_interval_of_the_finite_seeds(self):
     """Row by row, the band is `mean_interval` of what did not diverge."""
     losses = np.array(
@@ -50,8 +34,6 @@ class FiguresTest(base.TestCase):
   def _drawn(self, rows):
     """Draws panels and returns matplotlib's figure, kept from the writer."""
     with mock.patch.object(Figure, "savefig", autospec=True) as saved:
-      # The writer renames what it has saved.
-      (self.folder / ".f.png").touch()
       figures.panels_figure(
         self.folder / "f.png", rows, title="title", setup="setup " * 99
       )
@@ -113,3 +95,35 @@ class FiguresTest(base.TestCase):
     np.testing.assert_allclose(points.get_offsets(), np.stack([x, y], 1))
     self.assertEqual(points.get_clim(), (-1.0, 1.0))
     np.testing.assert_allclose(points.get_array(), values)
+
+  def test_times_have_log_axes_and_bands_of_quartiles_or_ranges(self):
+    """The x axis is labelled at its powers of two; the middle is the median."""
+    rounds = np.array([[1.0, 2.0, 3.0, 4.0, 90.0], [8.0] * 4 + [np.nan]])
+    for spread, low, high in (("quartiles", 2.0, 4.0), ("range", 1.0, 90.0)):
+      panel = figures.Curves(
+        "t",
+        [16, 64],
+        "x",
+        "ms",
+        {"a": rounds},
+        scale="log2",
+        yscale="log",
+        spread=spread,
+      )
+      (axes,) = self._drawn([[panel]]).axes
+      self.assertEqual((axes.get_xscale(), axes.get_yscale()), ("log", "log"))
+      ticks = [label.get_text() for label in axes.get_xticklabels()]
+      self.assertEqual(ticks, ["16", "64"])
+      np.testing.assert_array_equal(axes.lines[0].get_ydata(), [3.0, 8.0])
+      corners = axes.collections[0].get_paths()[0].vertices
+      at_16 = corners[corners[:, 0] == 16, 1]
+      self.assertEqual((at_16.min(), at_16.max()), (low, high))
+
+  def test_more_labels_than_colours_still_differ(self):
+    """Ten contenders have ten pairs of a colour and a marker."""
+    curves = {str(label): np.ones((2, 2)) for label in range(10)}
+    (axes,) = self._drawn(
+      [[figures.Curves("t", [0, 1], "x", "y", curves)]]
+    ).axes
+    looks = {(line.get_color(), line.get_marker()) for line in axes.lines}
+    self.assertLen(looks, 10)
