@@ -124,6 +124,20 @@ class DocsTest(base.TestCase):
         files = list((ROOT / "experiments/common").glob(f"{name}.py"))
         self.assertTrue(files, f"BUILD.md: {name}")
 
+  def test_architecture_names_functions_that_are_there(self):
+    """In a table row, a name after a file is defined in that file."""
+    text = (ROOT / "BUILD.md").read_text()
+    checked = 0
+    for row in re.findall(r"^\|.*\|$", text, re.MULTILINE):
+      source = None
+      for code in _code(row):
+        if code.endswith(".py"):
+          source = (ROOT / code).read_text()
+        elif source is not None and code.isidentifier():
+          self.assertRegex(source, rf"(?m)^(def|class) {code}\b", row)
+          checked += 1
+    self.assertGreater(checked, 5)
+
   def test_readme_is_short(self):
     """Up to its table the README can be read in a few minutes."""
     first, found, _ = _readme().partition(AFTER_TABLE)
