@@ -92,3 +92,19 @@ class Study:
       todo = [(self.problem, variant) for variant in self.variants]
       saved = [read_arm(arm.root) for arm in train_arms.train_all(store, todo)]
     return [trained_models.trained(arm) for arm in saved]
+
+  def subjects_and_untrained(self, store: Store) -> list[Subject]:
+    """The models to study, and last the first ones before training.
+
+    Args:
+      store: from `open_run`.
+
+    Returns:
+      One subject a variant, in order, then the untrained control.
+
+    Raises:
+      UsageError: see `subjects`.
+      SystemExit: see `subjects`.
+    """
+    subjects = self.subjects(store)
+    return [*subjects, subjects[0].untrained()]

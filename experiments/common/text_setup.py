@@ -121,6 +121,17 @@ def shape(config: TextConfig, vocab_size: int) -> DecoderConfig:
   )
 
 
+def attention_only(config: TextConfig, layers: int) -> TextConfig:
+  """The scale with attention-only models, as in Elhage et al. (2021).
+
+  Embeddings are not shared, as in the paper: a direct path through shared ones
+  can only be symmetric, which bigrams are not.
+  """
+  return dataclasses.replace(
+    config, layers=layers, mlp_width=0, tied_head=False
+  )
+
+
 def problem(config: TextConfig, text: Text) -> Problem:
   """Language modelling on a text: model, training and held-out windows."""
   train = config.train

@@ -1,11 +1,15 @@
 """What path terms say of several variants: tables, claims and panels."""
 
-import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from experiments.common.results_writer import Results, seed_cells
+from experiments.common.study import Study
+from experiments.common.trained_models import Subject, diverged_seeds
 from jaxlook import stats
+from jaxlook.circuits import composition
 from jaxlook.circuits.term_losses import (
   BEFORE,
   DIRECT,
@@ -15,13 +19,14 @@ from jaxlook.circuits.term_losses import (
   named_values,
   order_name,
 )
+from jaxlook.reporting import figures
 from jaxlook.reporting.figures import Curves
 from jaxlook.reporting.tables import Rows, comparison_table, measure_table
+from jaxlook.stats.claims import ABOVE_0
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 
 _SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"
 _OWN = "jaxlook's own"
-_POSITIVE = math.nextafter(0.0, 1.0)
 _TENTH = 0.1
 NOTES = (
   "Verdicts are of each claim by itself; the table of paired differences"
@@ -38,6 +43,78 @@ NOTES = (
   " later one is in no term, and Q- and K-composition only in the scores, where"
   " the untrained models show what random weights have.",
 )
+_FIGURE = "path_terms.png"
+
+
+def results(
+  folder: Path,
+  study: Study,
+  subjects: Sequence[Subject],
+  found: Sequence[PathTermResults],
+  random: composition.Baseline,
+  *,
+  windows: int,
+) -> Results:
+  """Draws the figure and says what the path terms show.
+
+  Args:
+    folder: where to write the figure.
+    study: what was studied.
+    subjects: the models, untrained ones last.
+    found: what was measured of each.
+    random: composition scores of random weights of the same shapes.
+    windows: how many held-out windows were measured on.
+
+  Returns:
+    What to write.
+
+  Raises:
+    OSError: the figure cannot be written.
+  """
+  vocab_size = study.problem.model.vocab_size or 0
+  figures.panels_figure(
+    folder / _FIGURE,
+    panels(found, vocab_size),
+    **study.labels(
+      f"{windows} held-out windows, {len(subjects[0].seeds)} seeds"
+    ),
+  )
+  return Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    notes=(
+      *NOTES,
+      "Composition scores of independent Gaussian weights of these shapes:"
+      f" {float(random.mean):.4f}, standard deviation over pairs of heads"
+      f" {float(random.deviation):.4f}.",
+    ),
+    figures={
+      _FIGURE: "Held-out loss as longer paths are added, and how far each order"
+      " and each layer's single heads lower it; means and 95% t intervals over"
+      " seeds."
+    },
+    tables=tables(found, vocab_size),
+    claims=claims(found, vocab_size),
+    cells=seed_cells(metrics(found, vocab_size), diverged_seeds(subjects)),
+  )
+
+
+def metrics(
+  found: Sequence[PathTermResults], vocab_size: int
+) -> dict[str, dict[int, dict[str, float]]]:
+  """All measures by variant and seed."""
+  values = named_values(found, vocab_size)
+  return {
+    each.variant: {
+      seed: {
+        name: by_variant[each.variant][seed]
+        for name, by_variant in values.items()
+      }
+      for seed in each.seeds
+    }
+    for each in found
+  }
 
 
 def tables(
@@ -99,55 +176,77 @@ def claims(
     Claims; none from fewer than two seeds.
   """
   values = named_values(found, vocab_size)
-  single, virtual = (values.get(order_name(order), {}) for order in (1, 2))
-  before = [
-    (kind, values.get(f"{order_name(order)}{BEFORE}", {}))
-    for order, kind in ((1, "single"), (2, "virtual"))
-  ]
-  pairs = [
-    (
-      *("E2/order", single.get(CAUSAL, {}), virtual.get(CAUSAL, {})),
-      f"{CAUSAL}'s single heads lower the loss more than its virtual heads do;"
-      " the estimate is the difference (published: 5.2 and 0.3 nats, as quoted"
-      " second-hand)",
-      _SOURCE,
-    ),
-    *(
-      (
-        *(f"asked/{kind}/{stop}", of.get(CAUSAL, {}), of.get(variant, {})),
-        f"what {kind} heads bring from earlier positions lowers the loss more"
-        f" under {CAUSAL} than under {variant}; the estimate is the difference",
-        _OWN,
+  single, virtual = (
+    values.get(order_name(order), {}).get(CAUSAL, {}) for order in (1, 2)
+  )
+  made = []
+  if len(single.keys() & virtual.keys()) >= 2:
+    made.append(
+      stats.claim(
+        "E2/order",
+        f"{CAUSAL}'s single heads lower the loss more than its virtual heads"
+        " do; the estimate is the difference (published: 5.2 and 0.3 nats, as"
+        " quoted second-hand)",
+        _SOURCE,
+        "nats/token",
+        stats.compare(single, virtual),
+        **ABOVE_0,
       )
-      for kind, of in before
-      for stop, variant in (("residual", RESIDUAL), ("kv", KV))
-    ),
-  ]
-  claimed = [
-    stats.claim(
-      *(id, statement, source, "nats/token", stats.compare(a, b)),
-      low=_POSITIVE,
     )
-    for id, a, b, statement, source in pairs
-    if len(a.keys() & b.keys()) >= 2
-  ]
+  for order, kind in ((1, "single"), (2, "virtual")):
+    before = values.get(f"{order_name(order)}{BEFORE}", {})
+    made += _asked_claims(kind, before)
   ratio = [
-    virtual[CAUSAL][seed] / value
-    for seed, value in single.get(CAUSAL, {}).items()
+    virtual[seed] / value
+    for seed, value in single.items()
     if virtual and value > 0.0
   ]
   if len(ratio) >= 2:
-    claimed.append(
+    made.append(
       stats.claim(
         "E2/tenth",
         f"{CAUSAL}'s virtual heads lower the loss by at most {_TENTH} of what"
         " its single heads do, of seeds whose single heads do; the estimate is"
         " the ratio. The source names no bound, only that it is much less",
-        *(_OWN, "ratio", stats.mean_interval(ratio)),
+        _OWN,
+        "ratio",
+        stats.mean_interval(ratio),
         high=_TENTH,
       )
     )
-  return claimed
+  return made
+
+
+def _asked_claims(
+  kind: str, before: Mapping[str, Mapping[int, float]]
+) -> list[stats.Claim]:
+  """Whether later positions had to ask for what paths bring from earlier ones.
+
+  Args:
+    kind: of the heads, "single" or "virtual".
+    before: how far those paths lower the loss, by variant and seed.
+
+  Returns:
+    One claim for each stop point; none from fewer than two seeds.
+  """
+  made = []
+  causal = before.get(CAUSAL, {})
+  for stop, variant in (("residual", RESIDUAL), ("kv", KV)):
+    cut = before.get(variant, {})
+    if len(causal.keys() & cut.keys()) >= 2:
+      made.append(
+        stats.claim(
+          f"asked/{kind}/{stop}",
+          f"what {kind} heads bring from earlier positions lowers the loss more"
+          f" under {CAUSAL} than under {variant}; the estimate is the"
+          " difference",
+          _OWN,
+          "nats/token",
+          stats.compare(causal, cut),
+          **ABOVE_0,
+        )
+      )
+  return made
 
 
 def panels(
@@ -164,23 +263,6 @@ def panels(
   """
   values = named_values(found, vocab_size)
   layers = found[0].losses.alone.shape[-1]
-
-  def panel(title: str, names: Mapping[str, str], xlabel: str) -> Curves:
-    return Curves(
-      title=title,
-      x=list(names.values()),
-      xlabel=xlabel,
-      ylabel="nats/token",
-      curves={
-        each.variant: np.array(
-          [list(values[name][each.variant].values()) for name in names]
-        )
-        for each in found
-      },
-      levels={"nothing": 0.0},
-      scale="steps",
-    )
-
   shown = [
     Curves(
       title="Loss with all paths through at most n heads",
@@ -190,26 +272,62 @@ def panels(
       curves={each.variant: np.asarray(each.losses.orders).T for each in found},
       scale="steps",
     ),
-    panel(
+    _reduction_panel(
       "Fall of the loss by order, on top of all shorter paths",
+      "order, by paths that stay here or come from earlier positions",
+      values,
       {
         f"{order_name(order)}{part}": f"{order}, {short}"
         for order in range(1, layers + 1)
         for part, short in ((OWN, "here"), (BEFORE, "before"))
       },
-      "order, by paths that stay here or come from earlier positions",
     ),
   ]
   if layers > 1:
     shown.append(
-      panel(
+      _reduction_panel(
         "Fall of the loss by the single heads of a layer",
+        "layer, on top of the direct path or of the other layers too",
+        values,
         {
           f"layer {layer} {how}": f"{layer}, {short}"
           for layer in range(1, layers + 1)
           for how, short in (("alone", "alone"), (ON_TOP, "on top"))
         },
-        "layer, on top of the direct path or of the other layers too",
       )
     )
   return [shown]
+
+
+def _reduction_panel(
+  title: str,
+  xlabel: str,
+  values: Mapping[str, Mapping[str, Mapping[int, float]]],
+  labels: Mapping[str, str],
+) -> Curves:
+  """How far some terms lower the loss.
+
+  Args:
+    title: of the panel.
+    xlabel: what the labels are.
+    values: all measures, by variant and seed.
+    labels: of the measures to show.
+
+  Returns:
+    A curve a variant.
+  """
+  variants = list(next(iter(values.values())))
+  return Curves(
+    title=title,
+    x=list(labels.values()),
+    xlabel=xlabel,
+    ylabel="nats/token",
+    curves={
+      variant: np.array(
+        [list(values[name][variant].values()) for name in labels]
+      )
+      for variant in variants
+    },
+    levels={"nothing": 0.0},
+    scale="steps",
+  )

@@ -1,131 +1,27 @@
-"""What skip-trigrams say: claims and panels."""
+"""What skip-trigrams say: notes, cells and the figure."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from jaxlook import stats
-from jaxlook.circuits import trigram_counts
-from jaxlook.circuits.trigram_check import TrigramPlan, TrigramResults
-from jaxlook.circuits.trigram_counts import Bugs, Counts
-from jaxlook.reporting.figures import Curves, Scatter
-from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
-from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
-
-Measures = Mapping[str, Mapping[str, Mapping[int, float]]]
-
-LOSS = "held-out loss, nats/token"
-TESTABLE = "listed that the text can tell of, share"
-LISTED = "listed with lift > 1, share of those"
-MIXED = "random combinations with lift > 1, share of those"
-POOLED = "log2 of the lift of all listed together"
-POOLED_MIXED = "log2 of the lift of all random combinations together"
-RANK_LISTED = "rank correlation of effect and lift, listed"
-RANK_DRAWN = "rank correlation of effect and lift, drawn from the text"
-EFFECT = "mean effect of the listed, logits"
-FORCED = "forced and never true, share of the listed"
-COPYING = "mean copying score of the heads"
-POSITIVE = "heads with a positive copying score, share"
-MEASURES = (
-  *(LOSS, TESTABLE, LISTED, MIXED, POOLED, POOLED_MIXED, RANK_LISTED),
-  *(RANK_DRAWN, EFFECT, FORCED, COPYING, POSITIVE),
+from experiments.common.results_writer import Results, seed_cells
+from experiments.common.study import Study
+from experiments.common.trained_models import (
+  UNTRAINED,
+  Subject,
+  diverged_seeds,
 )
+from experiments.reports.skip_trigrams_claims import (
+  claims,
+  metrics,
+  share_above,
+)
+from experiments.reports.skip_trigrams_tables import Show, tables
+from jaxlook.circuits.trigram_check import TrigramPlan, TrigramResults
+from jaxlook.reporting import figures
+from jaxlook.reporting.figures import Curves, Scatter
 
-
-def found_bugs(plan: TrigramPlan, checked: TrigramResults, seed: int) -> Bugs:
-  """The entries that factoring forced into the table of one seed.
-
-  Args:
-    plan: what was listed.
-    checked: the findings.
-    seed: index into the seeds.
-
-  Returns:
-    See `trigram_counts.bugs`.
-  """
-  return trigram_counts.find_bugs(
-    checked.listed[seed], checked.counts[seed], plan.scale.entries
-  )
-
-
-def metrics(
-  plan: TrigramPlan, checked: TrigramResults
-) -> dict[int, dict[str, float]]:
-  """The summary of every seed.
-
-  Args:
-    plan: what was listed.
-    checked: the findings.
-
-  Returns:
-    Numbers by seed and name, of `MEASURES`; those that the text
-    cannot tell of are left out.
-  """
-  found = {}
-  for index, seed in enumerate(checked.seeds):
-    listed, counts = checked.listed[index], checked.counts[index]
-    mixed, sure = checked.mixed[index], counts.testable
-    forced = found_bugs(plan, checked, index).forced
-    values = {
-      LOSS: checked.losses[index],
-      TESTABLE: np.mean(sure),
-      LISTED: share_above(counts),
-      MIXED: share_above(mixed),
-      POOLED: _log2(counts.pooled()),
-      POOLED_MIXED: _log2(mixed.pooled()),
-      RANK_LISTED: trigram_counts.rank_correlation(
-        listed.effect[sure], counts.lift[sure]
-      ),
-      RANK_DRAWN: trigram_counts.rank_correlation(
-        checked.drawn[index], plan.counts.lift
-      ),
-      EFFECT: np.mean(listed.effect),
-      FORCED: len(forced) / len(sure),
-      COPYING: np.mean(checked.copying[index]),
-      POSITIVE: np.mean(checked.copying[index] > 0.0),
-    }
-    found[seed] = {
-      name: float(value) for name, value in values.items() if np.isfinite(value)
-    }
-  return found
-
-
-def share_above(counts: Counts) -> float:
-  """The share with a lift above 1 among the testable; NaN if there is none."""
-  lift = counts.lift[counts.testable]
-  return float(np.mean(lift > 1.0)) if len(lift) else math.nan
-
-
-def _log2(value: float) -> float:
-  return math.log2(value) if value > 0.0 else math.nan
-
-
-def measures(plan: TrigramPlan, found: Sequence[TrigramResults]) -> Measures:
-  """The summaries by measure, variant and seed.
-
-  Args:
-    plan: what was listed.
-    found: what was found of every variant.
-
-  Returns:
-    The numbers of `trigram_metrics`, measures first.
-  """
-  of = {each.variant: metrics(plan, each) for each in found}
-  return {
-    name: {
-      variant: {
-        seed: values[name] for seed, values in by_seed.items() if name in values
-      }
-      for variant, by_seed in of.items()
-    }
-    for name in MEASURES
-  }
-
-
-_SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"
-_OWN = "jaxlook's own"
-_BALANCED = 0.1
 _CUT = 2.0
 NOTES = (
   "An entry's effect is its QK part, the attention that the destination pays to"
@@ -150,83 +46,55 @@ NOTES = (
   "With positive and negative eigenvalues in balance the copying score is 0;"
   " eigenvectors need not be orthogonal, so it is no proof of copying.",
 )
+_FIGURE = "skip_trigrams.png"
 
 
-def claims(
-  plan: TrigramPlan, found: Sequence[TrigramResults], untrained: str
-) -> list[stats.Claim]:
-  """Copying, truth of the tables, and what the future had to ask for.
+def results(
+  folder: Path,
+  study: Study,
+  subjects: Sequence[Subject],
+  plan: TrigramPlan,
+  found: Sequence[TrigramResults],
+  show: Show,
+) -> Results:
+  """Draws the figure and says what the tables of the heads show.
 
   Args:
+    folder: where to write the figure.
+    study: what was studied.
+    subjects: the models, untrained ones last.
     plan: what was listed.
-    found: what was found of every variant.
-    untrained: the name of the control among them.
+    found: what was found of each.
+    show: the text of tokens.
 
   Returns:
-    Claims; none from fewer than two seeds.
+    What to write.
+
+  Raises:
+    OSError: the figure cannot be written.
   """
-  return judged(_statements(measures(plan, found), untrained))
-
-
-def _statements(
-  values: Mapping[str, Mapping[str, Mapping[int, float]]], untrained: str
-) -> list[Statement]:
-  """What is claimed: measures by name, variant and seed, or differences."""
-  copying, drawn = COPYING, RANK_DRAWN
-
-  def tell(id, measure, words, source, unit, bounds, of=CAUSAL, minus=None):
-    mine = values[measure].get(of, {})
-    words = f"{measure}: {words}"
-    if minus is None:
-      alone = np.array(list(mine.values()))
-      return Statement(id, words, source, unit, alone, bounds)
-    less, variant = minus
-    change = changes(mine, values[less].get(variant, {}))
-    return Statement(id, words, source, unit, change, bounds, PAIRED)
-
-  return [
-    tell(
-      *("E1/majority", POSITIVE),
-      f"{CAUSAL}'s is above 0.5 (published: 10 of 12)",
-      *(_SOURCE, "share", {"low": math.nextafter(0.5, 1.0)}),
+  figures.panels_figure(
+    folder / _FIGURE,
+    panels(plan, found),
+    **study.labels(f"{len(subjects[0].seeds)} seeds"),
+  )
+  return Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    notes=NOTES,
+    figures={
+      _FIGURE: "Above: the entries of one model's heads, and how many entries"
+      " hold in the text. Below: whether what the models expect is what the"
+      " text has, and copying scores. Means over seeds with 95% t intervals."
+    },
+    tables=tables(plan, found, UNTRAINED, show),
+    claims=claims(plan, found, UNTRAINED),
+    cells=seed_cells(
+      {each.variant: metrics(plan, each) for each in found},
+      diverged_seeds(subjects),
     ),
-    tell(
-      *("E1/learned", copying, f"{CAUSAL} minus {untrained} is above 0"),
-      *(_OWN, "score", ABOVE_0),
-      minus=(copying, untrained),
-    ),
-    tell(
-      *("E1/untrained", copying),
-      f"{untrained}'s lies in -{_BALANCED}..{_BALANCED}",
-      *(_OWN, "score", {"low": -_BALANCED, "high": _BALANCED}),
-      of=untrained,
-    ),
-    tell(
-      *("trigrams/true", POOLED),
-      f"{CAUSAL}'s, less that of the same tokens in random combinations, is"
-      " above 0",
-      *(_SOURCE, "log2", ABOVE_0),
-      minus=(POOLED_MIXED, CAUSAL),
-    ),
-    tell(
-      *("trigrams/rank", drawn, f"{CAUSAL}'s is above 0"),
-      *(_SOURCE, "correlation", ABOVE_0),
-    ),
-    tell(
-      *("trigrams/bugs", FORCED),
-      f"{CAUSAL} minus {untrained} is above 0",
-      *(_SOURCE, "share", ABOVE_0),
-      minus=(FORCED, untrained),
-    ),
-    *(
-      tell(
-        *(f"asked/{stop}", drawn, f"{CAUSAL} minus {variant} is above 0"),
-        *(_OWN, "correlation", ABOVE_0),
-        minus=(drawn, variant),
-      )
-      for stop, variant in (("residual", RESIDUAL), ("kv", KV))
-    ),
-  ]
+  )
 
 
 def panels(

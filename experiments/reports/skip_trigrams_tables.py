@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from experiments.reports import skip_trigrams as measures
+from experiments.reports import skip_trigrams_claims
 from jaxlook import stats
 from jaxlook.circuits.trigram_check import TrigramPlan, TrigramResults
 from jaxlook.reporting.tables import (
@@ -18,8 +18,12 @@ from jaxlook.reporting.tables import (
 Show = Callable[[Sequence[int]], list[str]]
 
 _COMPARED = (
-  *(measures.LOSS, measures.LISTED, measures.POOLED, measures.RANK_DRAWN),
-  *(measures.FORCED, measures.COPYING),
+  skip_trigrams_claims.LOSS,
+  skip_trigrams_claims.LISTED,
+  skip_trigrams_claims.POOLED,
+  skip_trigrams_claims.RANK_DRAWN,
+  skip_trigrams_claims.FORCED,
+  skip_trigrams_claims.COPYING,
 )
 _SHOWN = 4
 _BUGS = 12
@@ -39,7 +43,7 @@ def tables(
   Returns:
     Rows by title.
   """
-  values = measures.measures(plan, found)
+  values = skip_trigrams_claims.measures(plan, found)
   shown = {"Skip-trigrams and the text": measure_table(values)}
   first, *others = (each.variant for each in found)
   pairs = [(first, other) for other in others if other != untrained]
@@ -111,7 +115,7 @@ def _listed_table(plan: TrigramPlan, found: TrigramResults, show: Show) -> Rows:
 def _bug_table(plan: TrigramPlan, found: TrigramResults, show: Show) -> Rows:
   """The strongest forced entries, one for each head and source."""
   listed, counts = found.listed[0], found.counts[0]
-  bugs = measures.found_bugs(plan, found, 0)
+  bugs = skip_trigrams_claims.found_bugs(plan, found, 0)
   rows = [
     [
       *("head", "true", "true as well", "so it must say", "effect"),

@@ -3,8 +3,10 @@
 import numpy as np
 from absl.testing import absltest
 
-from experiments.reports import skip_trigrams, skip_trigrams_tables
-from experiments.reports import skip_trigrams as measures
+from experiments.reports import (
+  skip_trigrams_claims,
+  skip_trigrams_tables,
+)
 from jaxlook.circuits import trigram_check as check
 from jaxlook.circuits import trigram_counts
 from jaxlook.circuits.skip_trigrams import Trigrams
@@ -81,18 +83,20 @@ class SummaryTest(base.TestCase):
 
   def test_metrics(self):
     """Of A -> X and B -> Y true after s, the others not."""
-    found = measures.metrics(self.plan, self.found[0])
-    self.assertEqual(found[0][measures.LOSS], 1.5)
-    self.assertEqual(found[0][measures.TESTABLE], 1.0)
-    self.assertEqual(found[0][measures.LISTED], 0.5)
-    self.assertEqual(found[0][measures.EFFECT], 2.5)
-    self.assertEqual(found[0][measures.POSITIVE], 1.0)
+    found = skip_trigrams_claims.metrics(self.plan, self.found[0])
+    self.assertEqual(found[0][skip_trigrams_claims.LOSS], 1.5)
+    self.assertEqual(found[0][skip_trigrams_claims.TESTABLE], 1.0)
+    self.assertEqual(found[0][skip_trigrams_claims.LISTED], 0.5)
+    self.assertEqual(found[0][skip_trigrams_claims.EFFECT], 2.5)
+    self.assertEqual(found[0][skip_trigrams_claims.POSITIVE], 1.0)
     # Of X after A, or Y after B, 15 are expected, of the other one 5.
-    self.assertAlmostEqual(found[0][measures.POOLED], np.log2(60 / 40))
-    self.assertEqual(found[0][measures.FORCED], 0.0)
-    self.assertGreater(found[0][measures.RANK_LISTED], 0.8)
-    other = measures.metrics(self.plan, self.found[1])
-    self.assertLess(other[0][measures.RANK_LISTED], -0.8)
+    self.assertAlmostEqual(
+      found[0][skip_trigrams_claims.POOLED], np.log2(60 / 40)
+    )
+    self.assertEqual(found[0][skip_trigrams_claims.FORCED], 0.0)
+    self.assertGreater(found[0][skip_trigrams_claims.RANK_LISTED], 0.8)
+    other = skip_trigrams_claims.metrics(self.plan, self.found[1])
+    self.assertLess(other[0][skip_trigrams_claims.RANK_LISTED], -0.8)
 
   def test_shares_and_means(self):
     """Of four entries the text tells of three, of four heads two copy."""
@@ -102,17 +106,21 @@ class SummaryTest(base.TestCase):
       for each in self.found[0].counts
     ]
     found = self.found[0]._replace(copying=copying, counts=counts)
-    first, second = measures.metrics(self.plan, found).values()
+    first, second = skip_trigrams_claims.metrics(self.plan, found).values()
     # Left are A -> X and B -> Y, which are true, and B -> X.
-    self.assertAlmostEqual(first[measures.TESTABLE], 3 / 4)
-    self.assertAlmostEqual(first[measures.LISTED], 2 / 3)
+    self.assertAlmostEqual(first[skip_trigrams_claims.TESTABLE], 3 / 4)
+    self.assertAlmostEqual(first[skip_trigrams_claims.LISTED], 2 / 3)
     # What the text cannot tell of has its effect all the same.
-    self.assertAlmostEqual(first[measures.EFFECT], (4 + 1 + 2 + 3) / 4)
-    self.assertAlmostEqual(second[measures.EFFECT], (4 + 1 + 2 + 5) / 4)
-    self.assertAlmostEqual(first[measures.COPYING], 0.1)
-    self.assertAlmostEqual(second[measures.COPYING], -0.1)
-    self.assertAlmostEqual(first[measures.POSITIVE], 2 / 4)
-    self.assertAlmostEqual(second[measures.POSITIVE], 1 / 4)
+    self.assertAlmostEqual(
+      first[skip_trigrams_claims.EFFECT], (4 + 1 + 2 + 3) / 4
+    )
+    self.assertAlmostEqual(
+      second[skip_trigrams_claims.EFFECT], (4 + 1 + 2 + 5) / 4
+    )
+    self.assertAlmostEqual(first[skip_trigrams_claims.COPYING], 0.1)
+    self.assertAlmostEqual(second[skip_trigrams_claims.COPYING], -0.1)
+    self.assertAlmostEqual(first[skip_trigrams_claims.POSITIVE], 2 / 4)
+    self.assertAlmostEqual(second[skip_trigrams_claims.POSITIVE], 1 / 4)
 
   def test_what_the_text_cannot_tell_of_is_left_out(self):
     silent = self.found[0]._replace(
@@ -120,19 +128,23 @@ class SummaryTest(base.TestCase):
         each._replace(seen=each.seen * 0) for each in self.found[0].counts
       ]
     )
-    found = measures.metrics(self.plan, silent)[0]
-    self.assertEqual(found[measures.TESTABLE], 0.0)
-    self.assertNotIn(measures.LISTED, found)
-    self.assertNotIn(measures.POOLED, found)
+    found = skip_trigrams_claims.metrics(self.plan, silent)[0]
+    self.assertEqual(found[skip_trigrams_claims.TESTABLE], 0.0)
+    self.assertNotIn(skip_trigrams_claims.LISTED, found)
+    self.assertNotIn(skip_trigrams_claims.POOLED, found)
     self.assertEmpty(
-      measures.measures(self.plan, [silent])[measures.LISTED]["causal"]
+      skip_trigrams_claims.measures(self.plan, [silent])[
+        skip_trigrams_claims.LISTED
+      ]["causal"]
     )
 
   def test_claims(self):
     """Copying beside untrained models, truth beside random combinations."""
     claims = {
       claim.id: claim
-      for claim in skip_trigrams.claims(self.plan, self.found, "untrained")
+      for claim in skip_trigrams_claims.claims(
+        self.plan, self.found, "untrained"
+      )
     }
     self.assertEqual(claims["E1/majority"].estimate, 1.0)
     self.assertAlmostEqual(claims["E1/learned"].estimate, 0.4)
@@ -162,7 +174,10 @@ class SummaryTest(base.TestCase):
     ]
     found = self.found[0]._replace(counts=many)
     self.assertEqual(
-      measures.metrics(self.plan, found)[0][measures.FORCED], 0.5
+      skip_trigrams_claims.metrics(self.plan, found)[0][
+        skip_trigrams_claims.FORCED
+      ],
+      0.5,
     )
     tables = skip_trigrams_tables.tables(self.plan, [found], "untrained", show)
     bugs = next(tables[t] for t in tables if t.startswith("Bugs"))
