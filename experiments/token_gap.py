@@ -3,17 +3,18 @@
     python -m experiments.token_gap [--model=RUN] [--corpus=PATH [--valid=PATH]]
         [--tokenizer=bpe:N] [--preset=smoke|cpu|paper] [--out=DIR]
 
-Losses of single held-out tokens under myopic/residual and myopic/kv, minus
-those of ordinary training of the same seed: by position in the window, by how
-often the token was seen in training, by whether it begins or continues a word,
-stands after a line break, or was seen in the window, and how far back. Shares
-of tokens and of the gap with intervals over seeds, verdicts on the published
-curve by position, and the most costly tokens with the text around them. Trains
-its own models (three arms of `experiments.language`, which take most of the
-time), or takes the arms of a run on text.
+Arms: myopic/residual and myopic/kv, each against ordinary training of the same
+seed. Takes the losses of single held-out tokens: by position in the window; by
+how often the token was seen in training; by whether it begins or continues a
+word, stands after a line break, or was seen in the window, and how far back.
+
+Writes shares of tokens and of the gap with intervals over seeds, verdicts on
+the published curve by position, and the most costly tokens with the text around
+them. Trains its own models (three arms of `experiments.language`, which take
+most of the time), or takes the arms of a run on text.
 """
 
-import dataclasses
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -24,113 +25,71 @@ from experiments.common import (
   results_writer,
   study_setup,
   text_corpus,
-  trained_models,
-  training_flags,
+  token_gap_setup,
 )
-from experiments.common.study import Study
-from experiments.reports import token_gap as reports
-from experiments.reports import token_gap_claims
+from experiments.common.trained_models import Subject
+from experiments.reports import token_gap as report
+from experiments.reports.token_gap_claims import VariantLosses
 from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import token_kinds
-from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.text import ngram
 
 flags.adopt_module_key_flags(study_setup)
 
-_COSTLY = 20
-_FIGURE = "gap.png"
 
+def compare(
+  windows: np.ndarray, causal: Subject, others: Sequence[Subject]
+) -> list[VariantLosses]:
+  """Losses of single tokens of each variant, beside causal's.
 
-def compare(study, found) -> list[token_gap_claims.VariantLosses]:
-  """The losses of each variant, beside causal's of the same seeds."""
-  windows = np.asarray(study.problem.held_out)
-  losses = {
-    each.variant: token_gap.token_losses(each.decoder, each.params, windows)
-    for each in found
-  }
-  plain, *others = found
-  gaps = []
+  Args:
+    windows: held-out windows in batches, integer [..., T + 1].
+    causal: the models that the gap is measured from.
+    others: those of each variant.
+
+  Returns:
+    Losses of the seeds that are finite in both, for each variant.
+
+  Raises:
+    UsageError: a variant shares fewer than two seeds with causal.
+  """
+  plain = token_gap.token_losses(causal.decoder, causal.params, windows)
+  found = []
   for each in others:
-    seeds = tuple(seed for seed in plain.seeds if seed in each.seeds)
+    seeds = tuple(seed for seed in causal.seeds if seed in each.seeds)
     if len(seeds) < 2:
       raise app.UsageError(
         "seeds", f"{each.variant} shares {len(seeds)} with causal, not 2"
       )
-    ours, theirs = (
-      losses[subject.variant][[subject.seeds.index(seed) for seed in seeds]]
-      for subject in (each, plain)
+    losses = token_gap.token_losses(each.decoder, each.params, windows)
+    found.append(
+      VariantLosses(
+        variant=each.variant,
+        seeds=seeds,
+        plain=plain[[causal.seeds.index(seed) for seed in seeds]],
+        loss=losses[[each.seeds.index(seed) for seed in seeds]],
+      )
     )
-    gaps.append(
-      token_gap_claims.VariantLosses(each.variant, seeds, theirs, ours)
-    )
-  return gaps
-
-
-def build() -> Study:
-  """Checks the flags; causal comes first and has something beside it."""
-  study = study_setup.build(
-    "token_gap",
-    "Where in text the myopia gap lies",
-    (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
-    precache=None,
-  )
-  if study.pretrained is not None:
-    raise app.UsageError("model", "is one model; a gap is between two arms")
-  if trained_models.STEP.value == 0:
-    raise app.UsageError("step", "must be above 0: untrained arms are one")
-  names = [each.name for each in study.variants]
-  if myopia_gap.CAUSAL not in names or len(names) < 2:
-    flag = "attention" if training_flags.ATTENTION.value else "model"
-    raise app.UsageError(
-      flag, f"gives {', '.join(names)}; causal and another are needed"
-    )
-
-  def later(name: str) -> bool:
-    return name != myopia_gap.CAUSAL
-
-  return dataclasses.replace(
-    study,
-    variants=tuple(sorted(study.variants, key=lambda v: later(v.name))),
-    saved=tuple(sorted(study.saved, key=lambda arm: later(arm.variant))),
-  )
+  return found
 
 
 def main() -> None:
   """Checks the flags, then trains, measures and reports."""
-  study = build()
-  show = text_corpus.tokenizer_of(study.problem.about).show
+  study = token_gap_setup.build_study()
   text = cast(Text, study.problem.task)
-  windows = np.asarray(study.problem.held_out)
-  windows = windows.reshape(-1, windows.shape[-1])
+  batches = np.asarray(study.problem.held_out)
+  windows = batches.reshape(-1, batches.shape[-1])
+  show = text_corpus.tokenizer_of(study.problem.about).show
   with study.open_run() as store:
-    found = study.subjects(store)
-    gaps = compare(study, found)
+    subjects = study.subjects(store)
+    losses = compare(batches, subjects[0], subjects[1:])
     counts = ngram.token_counts(text.train_tokens(), text.vocab_size)
-    of = token_kinds(windows, counts, show(range(text.vocab_size)))
-    reports.figure(
-      store.figures / _FIGURE,
-      gaps,
-      of,
-      title=study.title,
-      setup=f"{study.setup}; {len(found[0].seeds)} seeds, {windows[:, 1:].size}"
-      " held-out tokens; mean and 95% t band",
-    )
+    kinds = token_kinds(windows, counts, show(range(text.vocab_size)))
     results_writer.write(
       store,
-      results_writer.Results(
-        name=study.name,
-        title=study.title,
-        setup=study.setup,
-        claims=token_gap_claims.claims(gaps, of),
-        tables=reports.tables(gaps, of, windows, show, _COSTLY),
-        figures={_FIGURE: "The gap of held-out tokens by their kind."},
-        cells=results_writer.seed_cells(
-          {each.variant: reports.metrics(each, of) for each in gaps},
-          trained_models.diverged_seeds(found),
-        ),
-        measurements=reports.measurements(gaps, of),
-        notes=reports.NOTES,
+      report.results(
+        store.figures, study, subjects, losses, kinds, windows, show
       ),
     )
 

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.reports.token_gap_claims import UNIT, VariantLosses
+from experiments.common.results_writer import Results, seed_cells
+from experiments.common.study import Study
+from experiments.common.trained_models import Subject, diverged_seeds
+from experiments.reports.token_gap_claims import UNIT, VariantLosses, claims
 from jaxlook import reporting, stats
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
@@ -33,7 +36,57 @@ NOTES = (
   " is too large.",
 )
 
+_FIGURE = "gap.png"
+_COSTLY = 20  # Tokens in the table of the most costly ones.
+
 Show = Callable[[Sequence[int]], list[str]]
+
+
+def results(
+  folder: Path,
+  study: Study,
+  subjects: Sequence[Subject],
+  gaps: Sequence[VariantLosses],
+  kinds: Mapping[str, TokenKind],
+  windows: np.ndarray,
+  show: Show,
+) -> Results:
+  """Draws the figure and says where the gap lies.
+
+  Args:
+    folder: where to write the figure.
+    study: what was studied.
+    subjects: the models, causal first.
+    gaps: one a variant, of two seeds or more.
+    kinds: of the tokens.
+    windows: the tokens, integer [W, T + 1].
+    show: the text of tokens, each by itself.
+
+  Returns:
+    What to write.
+
+  Raises:
+    OSError: the figure cannot be written.
+  """
+  labels = study.labels(
+    f"{len(subjects[0].seeds)} seeds, {windows[:, 1:].size} held-out tokens;"
+    " mean and 95% t band"
+  )
+  figure(folder / _FIGURE, gaps, kinds, **labels)
+  return Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    notes=NOTES,
+    figures={_FIGURE: "The gap of held-out tokens by their kind."},
+    tables=tables(gaps, kinds, windows, show, _COSTLY),
+    claims=claims(gaps, kinds),
+    cells=seed_cells(
+      {each.variant: metrics(each, kinds) for each in gaps},
+      diverged_seeds(subjects),
+    ),
+    measurements=measurements(gaps, kinds),
+  )
 
 
 def tables(
