@@ -26,9 +26,6 @@ the line break. `--key=tally` (30 minutes) spreads the key over K pairs of line
 1. An interrupted run goes on with the same command.
 """
 
-import itertools
-from typing import cast
-
 import jax
 from absl import flags
 
@@ -86,15 +83,6 @@ def measure(
   return named_values(task, found)
 
 
-def measure_untrained(
-  arm: FinishedArm, task: Couplets, held_out: HeldOutCouplets
-) -> NamedValues:
-  """Fits probes to an arm's models before training."""
-  saved = read_arm(arm.root)
-  found = measure_probes(saved.decoder, task, saved.params(step=0), held_out)
-  return named_probe_values(task, found)
-
-
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = couplets_setup.build_config(
@@ -107,13 +95,11 @@ def main() -> None:
   variants = train_arms.variants_that_only_cut(
     [myopia_gap.RESIDUAL, myopia_gap.KV], problems[0].model
   )
-  todo = [
-    (problem, variant)
-    for problem, variant in itertools.product(problems, variants)
-    if variant.name == myopia_gap.CAUSAL
-    or training_flags.ATTENTION.value
-    or not cast(Couplets, problem.task).end_only
-  ]
+  todo = couplets_setup.arms_to_train(
+    problems,
+    variants,
+    compare_everywhere=bool(training_flags.ATTENTION.value),
+  )
   with train_arms.open_experiment("planning", variants, config) as store:
     arms = train_arms.train_all(store, todo)
     found, untrained = {}, {}
@@ -121,7 +107,9 @@ def main() -> None:
       held_out = couplets_setup.held_out(task, config)
       mine = [arm for arm in arms if arm.setting == name]
       found[name] = {arm.variant: measure(arm, task, held_out) for arm in mine}
-      untrained[name] = measure_untrained(mine[0], task, held_out)
+      first = read_arm(mine[0].root)
+      probes = measure_probes(first.decoder, task, first.params(0), held_out)
+      untrained[name] = named_probe_values(task, probes)
     results_writer.write(
       store, report.results(store, config, arms, found, untrained)
     )

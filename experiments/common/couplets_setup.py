@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.common import app, task_setup, training_flags
+from jaxlook.attention import Variant
 from jaxlook.errors import SettingError
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.couplets.measure_all import HeldOutCouplets
@@ -242,6 +243,33 @@ def _problem(
     setting=setting,
     barrier=language.barrier,
   )
+
+
+def arms_to_train(
+  problems: Sequence[Problem],
+  variants: Sequence[Variant],
+  *,
+  compare_everywhere: bool,
+) -> list[tuple[Problem, Variant]]:
+  """Problem and variant of each arm.
+
+  Args:
+    problems: one for each language.
+    variants: causal first.
+    compare_everywhere: whether every variant is trained in end-only languages,
+      too, as where `--attention` names them.
+
+  Returns:
+    The arms; in other end-only languages causal alone.
+  """
+  return [
+    (problem, variant)
+    for problem in problems
+    for place, variant in enumerate(variants)
+    if place == 0
+    or compare_everywhere
+    or not cast(Couplets, problem.task).end_only
+  ]
 
 
 def held_out(language: Couplets, config: CoupletsConfig) -> HeldOutCouplets:

@@ -42,7 +42,7 @@ def problem(
     The problem.
 
   Raises:
-    UsageError: the training does not fit the model.
+    SettingError: the training does not fit the model.
   """
   return Problem(
     setting=setting,
