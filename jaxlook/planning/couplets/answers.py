@@ -1,23 +1,25 @@
-"""What a model expects of line 2, in units of what another class would change.
+"""What a model expects of line 2, on the scale from one class to another.
 
-Where m1, the article and e2 are predicted, a model's distribution p over the 8
-topics, 2 articles or 16 classes is held against those of exact planners: p_r
-of the couplet's own class r, and p_r' of a class r' that is meant. With TV for
-the total variation distance,
+Where m1, the article and e2 are predicted, the distribution p of a model over
+the 8 topics, 2 articles or 16 classes is compared with two exact planners: p_r
+for the couplet's own class r and p_r' for a target class r'. With TV the total
+variation distance,
 
   moved = TV(p, p_r) / TV(p_r', p_r)      left = TV(p, p_r') / TV(p_r', p_r)
 
-so a full transfer of the plan is (1, 0), none (0, 1). Both are ratios of means
-over pairs, not means of ratios. A topic has the probability of its 8 modifiers;
-what a model gives to tokens of other kinds is an outcome of its own, nothing is
-renormalised. On a FREE line p_r is that of who knows what stood before on line
-2 and not the class, and p_r' that of a line that rhymes with r'.
+A full transfer of the plan gives (1, 0), no transfer (0, 1). Both are ratios of
+means over couplets, not means of ratios. The probability of a topic is that of
+its 8 modifiers together. Tokens of other kinds are one more outcome; nothing is
+renormalised. On a FREE line, p_r is the distribution of a reader who knows the
+tokens of line 2 so far but not the class, and p_r' is that of a line that
+rhymes with r'.
 
-What stands on line 2 is the couplet's own. The article and e2 are compared only
-where it could stand in a couplet of class r', too, and the two classes ask for
-different answers: where r' has the topic, but with the other article; where r'
-has a word of the topic and article. In end-only couplets no class moves topic
-or article, so there are no pairs to compare.
+The model reads the couplet's own line 2. So the article and e2 are compared
+only where they could also occur in a couplet of class r' and the two classes
+give different answers: for the article, where r' has the topic with the other
+article; for e2, where r' has a word of the topic and article. In end-only
+couplets the class decides neither topic nor article, so there is nothing to
+compare.
 """
 
 from typing import Generic, NamedTuple, TypeVar
@@ -32,12 +34,12 @@ Part = TypeVar("Part")
 
 
 class LineParts(NamedTuple, Generic[Part]):
-  """One thing for each of the three that line 2 is asked.
+  """One item for each of the three parts of line 2 that depend on the class.
 
   Attributes:
-    topic: of m1.
-    article: before e2.
-    ending: the class of e2.
+    topic: of m1, the first modifier.
+    article: before the end word.
+    ending: the class of e2, the end word.
   """
 
   topic: Part
@@ -46,11 +48,11 @@ class LineParts(NamedTuple, Generic[Part]):
 
 
 class PlannerAnswers(NamedTuple):
-  """What planners expect; C outcomes, the last one any other kind of token.
+  """What planners expect: C outcomes, of which the last is any other token.
 
   Attributes:
-    own: of the couplet's own class, [B, C].
-    target: of the class that is meant, [B, C].
+    own: the planner for the couplet's own class, [B, C].
+    target: the planner for the target class, [B, C].
     counts: whether the two can be compared and differ, bool [B].
   """
 
@@ -60,15 +62,15 @@ class PlannerAnswers(NamedTuple):
 
 
 class Effect(NamedTuple):
-  """How far a change has moved what a model expects; each [..., G].
+  """How far an edit moves what a model expects; each [..., G].
 
-  The last axis is the genre: RHY, then FREE. NaN where there is no pair.
+  The last axis is the genre: RHY, then FREE. NaN where no couplet counts.
 
   Attributes:
-    moved: away from the couplet's own class; 1 is all the way to r'.
-    left: the way that is left to r'; 1 is all of it.
-    shift: TV from what the unchanged model expects, in the same unit; 0 where
-      nothing was changed.
+    moved: the distance from the own class; 1 is the distance of r'.
+    left: the distance left to r'; 1 is the whole distance.
+    shift: the distance from what the unedited model expects, in the same unit;
+      0 where nothing was edited.
     pairs: how many couplets count.
   """
 
@@ -81,15 +83,15 @@ class Effect(NamedTuple):
 def planner_answers(
   task: Couplets, truth: Truth, target: jax.Array
 ) -> LineParts[PlannerAnswers]:
-  """What planners of the couplets' own and of other classes expect.
+  """What planners for the couplets' own and for the target classes expect.
 
   Args:
-    task: the arm.
+    task: the language.
     truth: of the batch.
-    target: the class that is meant for each couplet, int [B].
+    target: the target class of each couplet, int [B].
 
   Returns:
-    An `PlannerAnswers` of each part.
+    The `PlannerAnswers` of each part.
   """
   rhymes = truth.rhymes[:, None]
   posterior = jnp.asarray(language.topic_posterior())
@@ -107,18 +109,18 @@ def planner_answers(
   )
   ending = _exact(classes, jax.nn.one_hot(target, language.CLASSES))
   by_article = _fitting(task)[truth.topic].astype(classes.dtype)
-  each = jnp.arange(len(target))
-  own = by_article[each, :, truth.key]
+  couplet = jnp.arange(len(target))
+  own = by_article[couplet, :, truth.key]
   article = _exact(
-    # What the topic alone says of the article is nothing.
+    # The topic alone does not say which article follows.
     jnp.where(rhymes, _normalised(own), 0.5),
-    _normalised(by_article[each, :, target]),
+    _normalised(by_article[couplet, :, target]),
   )
-  possible = jnp.any(by_article[each, :, target] > 0, axis=1)
+  possible = jnp.any(by_article[couplet, :, target] > 0, axis=1)
   return LineParts(
     topic,
     article._replace(counts=article.counts & possible),
-    ending._replace(counts=ending.counts & fits[each, target]),
+    ending._replace(counts=ending.counts & fits[couplet, target]),
   )
 
 
@@ -126,56 +128,58 @@ def model_answers(task: Couplets, logits: jax.Array) -> LineParts[jax.Array]:
   """What a model expects, from its outputs.
 
   Args:
-    task: the arm.
+    task: the language.
     logits: [B, T, V].
 
   Returns:
-    Its probabilities [B, C] of each part; the last is of other kinds of tokens.
+    Its probabilities [B, C] for each part; the last is of any other token.
   """
 
-  def at(name: str, first: int, groups: int, each: int) -> jax.Array:
+  def shares_at(name: str, first: int, groups: int, size: int) -> jax.Array:
     row = jax.nn.softmax(logits[:, task.targets[name][0]], axis=-1)
-    chosen = row[:, first : first + groups * each]
-    shares = chosen.reshape(-1, groups, each).sum(axis=2)
+    chosen = row[:, first : first + groups * size]
+    shares = chosen.reshape(-1, groups, size).sum(axis=2)
     rest = 1.0 - jnp.sum(shares, axis=1, keepdims=True)
     return jnp.concatenate([shares, jnp.maximum(rest, 0.0)], axis=1)
 
   return LineParts(
-    at("m1", language.MODIFIER, language.TOPICS, language.MODIFIERS_EACH),
-    at("art", language.ARTICLE, 2, 1),
-    at("e2", language.WORD, language.CLASSES, language.WORDS_EACH),
+    shares_at(
+      "m1", language.MODIFIER, language.TOPICS, language.MODIFIERS_EACH
+    ),
+    shares_at("art", language.ARTICLE, 2, 1),
+    shares_at("e2", language.WORD, language.CLASSES, language.WORDS_EACH),
   )
 
 
 def effects(
-  found: LineParts[jax.Array],
-  before: LineParts[jax.Array],
-  truths: LineParts[PlannerAnswers],
+  edited: LineParts[jax.Array],
+  unedited: LineParts[jax.Array],
+  planners: LineParts[PlannerAnswers],
   valid: jax.Array,
   rhymes: jax.Array,
 ) -> LineParts[Effect]:
-  """How far a change has moved what a model expects.
+  """How far an edit moves what a model expects.
 
   Args:
-    found: what the changed model expects, [B, C] of each part.
-    before: what the unchanged one does.
-    truths: what planners do, an `PlannerAnswers` of each part.
+    edited: what the edited model expects, [B, C] for each part.
+    unedited: what the model expects without the edit, likewise.
+    planners: what planners expect.
     valid: which couplets count, bool [B].
     rhymes: the genre, bool [B].
 
   Returns:
-    An `Effect` of each part, of [G].
+    The `Effect` of each part, arrays of [G].
   """
   return LineParts(
     *(
-      _effect(p, q, truth, valid, rhymes)
-      for p, q, truth in zip(found, before, truths, strict=True)
+      _effect(p, q, planner, valid, rhymes)
+      for p, q, planner in zip(edited, unedited, planners, strict=True)
     )
   )
 
 
 def by_genre(rhymes: jax.Array, counts: jax.Array) -> jax.Array:
-  """Who counts in each genre, RHY and FREE; bool [G, B]."""
+  """Which couplets count in each genre, RHY and FREE; bool [G, B]."""
   return jnp.stack([rhymes, ~rhymes]) & counts[None]
 
 
@@ -186,35 +190,35 @@ def distance(p: jax.Array, q: jax.Array) -> jax.Array:
 
 def _effect(
   p: jax.Array,
-  before: jax.Array,
-  truth: PlannerAnswers,
+  unedited: jax.Array,
+  planner: PlannerAnswers,
   valid: jax.Array,
   rhymes: jax.Array,
 ) -> Effect:
-  who = by_genre(rhymes, truth.counts & valid)
+  counted = by_genre(rhymes, planner.counts & valid)
 
   def total(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.where(who, distance(a, b)[None], 0.0), axis=1)
+    return jnp.sum(jnp.where(counted, distance(a, b)[None], 0.0), axis=1)
 
-  unit = total(truth.target, truth.own)
+  unit = total(planner.target, planner.own)
   return Effect(
-    moved=total(p, truth.own) / unit,
-    left=total(p, truth.target) / unit,
-    shift=total(p, before) / unit,
-    pairs=jnp.sum(who, axis=1),
+    moved=total(p, planner.own) / unit,
+    left=total(p, planner.target) / unit,
+    shift=total(p, unedited) / unit,
+    pairs=jnp.sum(counted, axis=1),
   )
 
 
 def _exact(own: jax.Array, target: jax.Array) -> PlannerAnswers:
   """Adds the outcome that planners never expect."""
-  # Tables are of powers of 2, so classes that agree have distance 0 exactly.
+  # The tables hold powers of 2, so equal classes have a distance of exactly 0.
   counts = distance(own, target) > 0
   own, target = (jnp.pad(p, ((0, 0), (0, 1))) for p in (own, target))
   return PlannerAnswers(own, target, counts)
 
 
 def _fitting(task: Couplets) -> jax.Array:
-  """Which classes may follow a topic and an article; bool [8, 2, 16]."""
+  """Which classes can follow a topic and an article, bool [8, 2, 16]."""
   if task.end_only:
     return jnp.ones((language.TOPICS, 2, language.CLASSES), bool)
   topics = jnp.arange(language.TOPICS)[:, None, None, None]
@@ -227,6 +231,6 @@ def _fitting(task: Couplets) -> jax.Array:
 
 
 def _normalised(weights: jax.Array) -> jax.Array:
-  """Rows [B, C] divided by their sum; rows of 0 stay."""
+  """Rows [B, C] divided by their sum; rows of zeros stay."""
   total = jnp.sum(weights, axis=1, keepdims=True)
   return weights / jnp.where(total > 0, total, 1.0)

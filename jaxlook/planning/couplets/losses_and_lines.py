@@ -1,9 +1,9 @@
-"""What a model of couplets loses, and what it writes: who plans?
+"""The losses of a model of couplets and the lines that it writes.
 
-Losses by class of positions tell the planner from the improviser and the blind
-reader (`jaxlook.tasks.couplets_oracle`); what a model writes by itself tells
-whether its lines rhyme and hold together; the beam gain, what its greedy choice
-of the first words failed to foresee.
+Losses by class of tokens tell a planner from an improviser and a blind reader
+(`jaxlook.tasks.couplets_oracle`). Written lines show whether they rhyme and
+belong to the language. The beam gain shows what the greedy choice of the first
+words failed to foresee.
 """
 
 import functools
@@ -25,19 +25,21 @@ BEAMS = 8
 
 
 class LossesAndLines(NamedTuple):
-  """Models of E seeds on held-out couplets.
+  """Losses and written lines of models of E seeds on held-out couplets.
+
+  Lines are written for couplets that rhyme, from U on, by greedy decoding.
 
   Attributes:
     rhyming: mean loss by position over couplets that rhyme, nats, [E, T].
-    free: the same over the others; NaN where there are none.
-    rhymes: share of second lines that end in the key's class, written by
-      greedy decoding of rhyming couplets from U on, [E].
-    leads: share of them whose first modifier can lead to that class, [E].
-    formed: share of them that are lines of the language, [E].
-    right: share that are, and rhyme: the task's accuracy, [E].
-    drawn: `right` of lines drawn from the model itself, [E].
-    beam_gain: log-probability of the best of 8 beams above greedy decoding's,
-      nats per line, mean over rhyming couplets, [E].
+    free: the same over the other couplets; NaN where there are none.
+    rhymes: share of lines that end in the class of the key, [E].
+    leads: share of lines whose first modifier can lead to that class, [E].
+    formed: share of lines that belong to the language, [E].
+    right: share of lines that belong to the language and rhyme, [E]; this is
+      the accuracy on the task.
+    drawn: `right` for lines drawn from the model at temperature 1, [E].
+    beam_gain: log-probability of the best of 8 beams minus that of greedy
+      decoding, nats per line, mean over rhyming couplets, [E].
   """
 
   rhyming: Any
@@ -57,7 +59,7 @@ def measure(
 
   Args:
     decoder: the model under the variant.
-    task: that it was trained on.
+    task: the language that it was trained on.
     params: parameters with a leading seed axis E.
     batch: held-out couplets; some must rhyme.
     key: a PRNG key for drawing lines, consumed.
@@ -93,7 +95,7 @@ def losses(
 
   Args:
     decoder: the model under the variant.
-    task: that it was trained on.
+    task: the language that it was trained on.
     params: parameters with a leading seed axis E.
     batch: held-out couplets.
 
@@ -104,7 +106,7 @@ def losses(
   return np.asarray(found, np.float64)
 
 
-# Compiled once for all variants, which share their forward pass.
+# Compiled once for all variants with the same forward pass.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _losses(
   decoder: Decoder, task: Couplets, params: Any, batch: Batch
@@ -120,40 +122,44 @@ def _losses(
 def _write(
   decoder: Decoder, task: Couplets, params: Any, batch: Batch, key: jax.Array
 ) -> tuple[jax.Array, ...]:
-  """The written lines' shares and the beam gain, means over the batch."""
+  """The shares of written lines and the beam gain, means over the batch."""
   steps = writing.line_length(task)
   prompts = batch.inputs[:, : line2(task)]
   wanted = task.truth(batch).key
 
-  def judged(tokens: jax.Array) -> tuple[jax.Array, ...]:
+  def line_shares(tokens: jax.Array) -> tuple[jax.Array, ...]:
+    """The shares `rhymes`, `leads`, `formed` and `right`."""
     line = writing.read_line(tokens)
     rhymes, formed = line.end == wanted, writing.well_formed(task, line)
-    found = (rhymes, writing.leads_to(line, wanted), formed, rhymes & formed)
-    return tuple(jnp.mean(each) for each in found)
+    leads = writing.leads_to(line, wanted)
+    return tuple(map(jnp.mean, (rhymes, leads, formed, rhymes & formed)))
 
   greedy = decoding.generate(decoder, params, prompts, steps)
   drawn = decoding.generate(
-    *(decoder, params, prompts, steps),
+    decoder,
+    params,
+    prompts,
+    steps,
     sampling=decoding.Sampling(temperature=1.0),
     key=key,
   )
   beams = decoding.beam_search(decoder, params, prompts, steps, width=BEAMS)
   return (
-    *judged(greedy.tokens),
-    judged(drawn.tokens)[-1],
+    *line_shares(greedy.tokens),
+    line_shares(drawn.tokens)[-1],
     jnp.mean(decoding.beam_gain(beams, greedy)),
   )
 
 
 def by_class(task: Couplets, losses: np.ndarray) -> dict[str, np.ndarray]:
-  """Losses of each class of tokens, means over its positions.
+  """The loss of each class of tokens, mean over its positions.
 
   Args:
     task: the language.
     losses: by position of the prediction, [E, T].
 
   Returns:
-    By class, as of `Couplets.targets`, [E].
+    Losses [E] by class, with the names of `Couplets.targets`.
   """
   return {
     name: losses[:, list(places)].mean(axis=1)
@@ -162,6 +168,6 @@ def by_class(task: Couplets, losses: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def second_line(task: Couplets, losses: np.ndarray) -> np.ndarray:
-  """The loss of predicting m1 to e2, nats per couplet, [E]."""
+  """The loss from m1 to e2 from losses by position [E, T], nats a couplet."""
   start = task.targets["m1"][0]
   return losses[:, start : start + writing.line_length(task)].sum(axis=1)

@@ -1,4 +1,4 @@
-"""Where a couplet's plan may be stored: the places before the second line."""
+"""Where a couplet's plan may be stored: the places before line 2."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,11 +12,11 @@ PROMPT = "prompt"
 
 
 class Place(NamedTuple):
-  """Positions that are changed together.
+  """Positions that are edited together.
 
   Attributes:
-    name: what to call it.
-    positions: of the inputs, ascending; may be none.
+    name: of the place.
+    positions: of the inputs, ascending; may be empty.
   """
 
   name: str
@@ -26,29 +26,29 @@ class Place(NamedTuple):
 def places(task: Couplets) -> tuple[Place, ...]:
   """All places before m1, from left to right, between two controls.
 
-  The first place is `none`, where nothing is changed: it gives the floor, the
-  model's own imperfection. The last is `prompt`, all that stands before m1:
-  changed at layer 0, it gives what the donor's prompt itself would.
+  The first place is `none`, where nothing is edited: it shows how far the model
+  itself is from the planners. The last is `prompt`, all positions before m1: an
+  edit there at layer 0 has the same effect as reading the donor's prompt.
 
   Args:
-    task: the arm.
+    task: the language.
 
   Returns:
-    The places. Line 1 is `line1` and `line1 first` under lookup, where it is
-    random filler; `pairs`, `pair starts` and `pair ends` under tally.
+    The places. Under lookup, line 1 is random filler and gives `line1` and
+    `line1 first`. Under tally it gives `pairs`, `pair starts` and `pair ends`.
   """
   start = line2(task)
   found = [Place(NONE, ())]
   for name, positions in task.places.items():
     if name == "line1":
-      found += _first_line(task, positions)
+      found += _line1(task, positions)
     elif name != "BOS" and positions[0] < start:
       found.append(Place(name, positions))
   return (*found, Place(PROMPT, tuple(range(start))))
 
 
 def line2(task: Couplets) -> int:
-  """The position of m1, the first that is written."""
+  """The position of m1, the first token that a model writes."""
   return task.places["m1"][0]
 
 
@@ -56,8 +56,8 @@ def named(task: Couplets, names: Sequence[str]) -> tuple[Place, ...]:
   """Some of the places of a task, in the order given.
 
   Args:
-    task: the arm.
-    names: which ones.
+    task: the language.
+    names: of the places.
 
   Returns:
     The places.
@@ -75,14 +75,15 @@ def named(task: Couplets, names: Sequence[str]) -> tuple[Place, ...]:
 
 
 def masks(task: Couplets, chosen: Sequence[Place]) -> np.ndarray:
-  """Which positions each place holds, bool [P, T]."""
+  """Which positions belong to each place, bool [P, T]."""
   result = np.zeros((len(chosen), task.length), bool)
   for row, place in zip(result, chosen, strict=True):
     row[list(place.positions)] = True
   return result
 
 
-def _first_line(task: Couplets, positions: tuple[int, ...]) -> list[Place]:
+def _line1(task: Couplets, positions: tuple[int, ...]) -> list[Place]:
+  """The places within line 1."""
   if task.key == "tally":
     return [
       Place("pairs", positions),

@@ -1,10 +1,10 @@
 """Which way line 1 reaches line 2: the loss when attention to a place is cut.
 
-All heads of all layers lose, for the queries after the line break, the edges to
-the keys of one place: the place's weight is taken out of the softmax, and the
-rest of the row is divided by its sum. Where line 2 gets the whole of the class
-through that place, a planner loses ln 16 nats a couplet at least: one that is
-cut off guesses, and may guess worse than who knows that it is blind.
+For the queries after the line break, all heads of all layers lose the attention
+edges to the keys of one place: the weights of the place become 0, and the rest
+of the row is divided by its sum. If line 2 gets the class through that place
+only, a planner loses at least ln 16 nats a couplet. It may lose more, because
+it may do worse than a predictor trained without line 1.
 """
 
 import functools
@@ -34,22 +34,22 @@ def measure(
 ) -> jax.Array:
   """The loss of each class of tokens when attention to places is cut.
 
-  Cut are the edges from U, or what comes after NL, and all that follows, to the
-  place; a position can always read itself.
+  The cut removes the edges to the place from every position after NL. A
+  position can always read itself.
 
   Args:
     decoder: the model under any variant, with the barrier of the task.
-    task: the arm.
+    task: the language.
     params: parameters with a leading seed axis E.
     batch: held-out couplets.
-    chosen: what not to read; all of `places(task)` by default.
+    chosen: the places to cut off; all of `places(task)` by default.
 
   Returns:
     Nats a couplet, [E, P, G, C]: by place, genre (RHY, FREE) and class of
     tokens in the order of `task.targets`. NaN for a genre without couplets.
   """
   chosen = tuple(chosen or places(task))
-  # One path for all runs: two that agree to rounding would blur the zeros.
+  # The same implementation for all runs, so that "no effect" is exactly 0.
   decoder = forward_only(decoder).clone(implementation="reference")
   return _measure(decoder, task, chosen, params, batch)
 
@@ -59,23 +59,23 @@ def lost(
   losses: Any,
   chosen: Sequence[Place] | None = None,
 ) -> np.ndarray:
-  """What line 2 loses by each cut.
+  """What each cut costs line 2.
 
   Args:
-    task: the arm.
-    losses: of `measure`, [E, P, G, C].
-    chosen: as of `measure`; the place `none` must be among them.
+    task: the language.
+    losses: from `measure`, [E, P, G, C].
+    chosen: see `measure`; the place `none` must be among them.
 
   Returns:
     Nats a couplet from m1 to e2, minus those without a cut, [E, P, G].
 
   Raises:
-    ValueError: the losses without a cut are not there.
+    ValueError: the losses without a cut are missing.
   """
   names = [place.name for place in chosen or places(task)]
   if NONE not in names:
     raise ValueError(
-      f"the place {NONE!r} must be measured, too, not only {', '.join(names)}"
+      f"chosen must include the place {NONE!r}, not only {', '.join(names)}"
     )
   targets = list(task.targets)
   second = slice(targets.index("m1"), targets.index("e2") + 1)
@@ -92,11 +92,11 @@ def _measure(
   params: Params,
   batch: Batch,
 ) -> jax.Array:
-  who_GxB = by_genre(
+  counted_GxB = by_genre(
     task.truth(batch).rhymes, jnp.ones(len(batch.inputs), bool)
   )
   position = jnp.arange(task.length)
-  # The position after NL is the first of line 2: U, or a late genre.
+  # The position after NL is the first of line 2: U, or the genre if it is late.
   second = position >= line2(task) - 1
   others = position[:, None] != position[None]
   classes = jnp.asarray(
@@ -113,7 +113,7 @@ def _measure(
     }
     loss_BxT = task.loss(run(decoder, params, batch.inputs, edits), batch)
     by_class_BxC = loss_BxT @ classes.T
-    chosen = jnp.where(who_GxB[..., None], by_class_BxC[None], 0.0)
-    return chosen.sum(axis=1) / who_GxB.sum(axis=1)[:, None]
+    counted = jnp.where(counted_GxB[..., None], by_class_BxC[None], 0.0)
+    return counted.sum(axis=1) / counted_GxB.sum(axis=1)[:, None]
 
   return jax.lax.map(losses, jnp.asarray(masks(task, chosen)))

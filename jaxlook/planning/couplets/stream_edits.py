@@ -1,24 +1,28 @@
-"""Runs a model under changes of its residual stream, one after the other.
+"""Edits of the residual stream, and what a model of couplets does under them.
 
-A change gives the stream another value at the positions of one place, where it
-enters one layer. The stream there does not depend on what comes later, so a
-change holds for whatever line 2 becomes, and adding a vector is the same as
-giving the value with the vector added.
+An edit replaces the residual stream at the positions of one place, at the input
+of one layer. The stream there does not depend on later positions, so the same
+edit holds whatever the model writes as line 2. Adding a vector is the same as
+replacing the stream with the sum.
+
+`expectations` and `written_lines` take any maker of edits (`Swaps`, `Steering`)
+and apply every kind of edit at every layer and place. Each runs all seeds in
+one program, compiled once for all variants with the same forward pass.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from jaxlook.decoding import Sampling, generate
-from jaxlook.interventions import edits
-from jaxlook.interventions.forward import capture, run
+from jaxlook.decoding import GREEDY, Sampling, generate
+from jaxlook.interventions import edits as standard_edits
+from jaxlook.interventions.forward import capture, forward_only, run
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edit, Edits, residual_site
-from jaxlook.planning.couplets import writing
 from jaxlook.planning.couplets.answers import (
   Effect,
   LineParts,
@@ -26,20 +30,25 @@ from jaxlook.planning.couplets.answers import (
   model_answers,
   planner_answers,
 )
-from jaxlook.planning.couplets.places import Place, line2, masks
-from jaxlook.planning.couplets.writing import WrittenLines, fit_shares
+from jaxlook.planning.couplets.places import Place, line2, masks, places
+from jaxlook.planning.couplets.writing import (
+  WrittenLines,
+  fit_shares,
+  line_length,
+)
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
 
 
-class Changes(NamedTuple):
-  """K kinds of changes of a batch of B couplets.
+class StreamEdits(NamedTuple):
+  """Several kinds of edits of a batch of B couplets.
 
   Attributes:
-    values: from a kind, a traced integer, to the streams into all layers,
+    values: maps the number of a kind, a traced integer that counts through the
+      axes K in C order, to the new streams at the input of every layer,
       [L, B, T, D].
-    valid: which couplets count under each kind, bool [K, B].
-    target: the class that is meant for each couplet, int [B].
+    valid: which couplets count under each kind, bool [*K, B].
+    target: the class that the edit aims at for each couplet, int [B].
   """
 
   values: Callable[[jax.Array], jax.Array]
@@ -47,134 +56,201 @@ class Changes(NamedTuple):
   target: jax.Array
 
 
-def streams(decoder: Decoder, params: Params, inputs: jax.Array) -> jax.Array:
+class EditMaker(Protocol):
+  """Makes the edits for one seed; a pytree, so that `jax.jit` takes it."""
+
+  def edits(
+    self, decoder: Decoder, task: Couplets, params: Params, batch: Batch
+  ) -> StreamEdits:
+    """The edits of a batch.
+
+    Args:
+      decoder: the model.
+      task: the language.
+      params: parameters of one seed.
+      batch: couplets to edit.
+    """
+    ...
+
+
+def residual_streams(
+  decoder: Decoder, params: Params, inputs: jax.Array
+) -> jax.Array:
   """The residual stream into each layer, [L, B, T, D], of one seed."""
   sites = [
     residual_site(decoder.config, layer)
     for layer in range(decoder.config.layers)
   ]
-  _, seen = capture(decoder, params, inputs, sites)
-  return jnp.stack([seen[site] for site in sites])
+  _, streams = capture(decoder, params, inputs, sites)
+  return jnp.stack([streams[site] for site in sites])
 
 
 def expectations(
+  maker: EditMaker,
   decoder: Decoder,
   task: Couplets,
-  params: Params,
+  params: Any,
   batch: Batch,
-  changes: Changes,
-  chosen: tuple[Place, ...],
+  chosen: Sequence[Place] | None = None,
 ) -> LineParts[Effect]:
-  """What a model expects of line 2 under every change.
+  """How edits move what models expect of line 2.
 
   Args:
-    decoder: the model.
-    task: the arm.
-    params: of one seed.
-    batch: couplets.
-    changes: what the stream is changed to.
-    chosen: the places, P of them.
+    maker: makes the edits.
+    decoder: the model under any variant, with the barrier of the task.
+    task: the language.
+    params: parameters with a leading seed axis E.
+    batch: held-out couplets.
+    chosen: the places to edit, P of them; all of `places(task)` by default.
 
   Returns:
-    An `answers.Effect` of topic, article and ending, each [K, L, P, G].
+    An `answers.Effect` of topic, article and ending, each [E, *K, L, P, G].
   """
+  chosen = tuple(chosen or places(task))
+  return _expectations(
+    forward_only(decoder), task, chosen, maker, params, batch
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.vmap, in_axes=(None, None, None, None, 0, None))
+def _expectations(
+  decoder: Decoder,
+  task: Couplets,
+  chosen: tuple[Place, ...],
+  maker: EditMaker,
+  params: Params,
+  batch: Batch,
+) -> LineParts[Effect]:
+  made = maker.edits(decoder, task, params, batch)
   truth = task.truth(batch)
-  truths = planner_answers(task, truth, changes.target)
+  planners = planner_answers(task, truth, made.target)
 
   def answers(edits: Edits) -> LineParts[jax.Array]:
     return model_answers(task, run(decoder, params, batch.inputs, edits))
 
-  before = answers(NO_EDITS)
+  unedited = answers(NO_EDITS)
 
-  def measured(kind: jax.Array, edits: Edits) -> LineParts[Effect]:
-    valid = changes.valid[kind]
-    return effects(answers(edits), before, truths, valid, truth.rhymes)
+  def effect(valid: jax.Array, edits: Edits) -> LineParts[Effect]:
+    return effects(answers(edits), unedited, planners, valid, truth.rhymes)
 
-  return sweep(decoder, changes, jnp.asarray(masks(task, chosen)), measured)
+  return sweep(decoder, made, jnp.asarray(masks(task, chosen)), effect)
 
 
-def writings(
+def written_lines(
+  maker: EditMaker,
   decoder: Decoder,
   task: Couplets,
-  params: Params,
+  params: Any,
   batch: Batch,
-  changes: Changes,
-  chosen: tuple[Place, ...],
-  sampling: Sampling,
+  chosen: Sequence[Place] | None = None,
+  *,
+  sampling: Sampling = GREEDY,
   key: jax.Array,
 ) -> WrittenLines:
-  """What a model writes as line 2 under every change.
+  """Which class fits the line 2 that models write under edits.
 
   Args:
-    decoder: the model.
-    task: the arm.
-    params: of one seed.
-    batch: couplets.
-    changes: what the stream is changed to.
-    chosen: the places, P of them.
+    maker: makes the edits.
+    decoder: the model under any variant, with the barrier of the task.
+    task: the language.
+    params: parameters with a leading seed axis E.
+    batch: held-out couplets. Their second lines are not read.
+    chosen: the places to edit, P of them; all of `places(task)` by default.
     sampling: how a token is drawn.
-    key: a PRNG key, consumed; all changes draw with the same numbers.
+    key: a PRNG key, consumed. All seeds and edits draw with the same numbers.
 
   Returns:
-    Shares of tokens that fit either class, each [K, L, P, G].
+    Shares of tokens that fit either class, each [E, *K, L, P, G].
   """
+  chosen = tuple(chosen or places(task))
+  decoder = forward_only(decoder)
+  return _written_lines(
+    decoder, task, chosen, sampling, maker, params, batch, key
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(
+  jax.vmap, in_axes=(None, None, None, None, None, 0, None, None)
+)
+def _written_lines(
+  decoder: Decoder,
+  task: Couplets,
+  chosen: tuple[Place, ...],
+  sampling: Sampling,
+  maker: EditMaker,
+  params: Params,
+  batch: Batch,
+  key: jax.Array,
+) -> WrittenLines:
+  made = maker.edits(decoder, task, params, batch)
   truth, prompts = task.truth(batch), batch.inputs[:, : line2(task)]
 
-  def measured(kind: jax.Array, edits: Edits) -> WrittenLines:
+  def write(valid: jax.Array, edits: Edits) -> WrittenLines:
     tokens = generate(
-      *(decoder, params, prompts, writing.line_length(task)),
+      decoder,
+      params,
+      prompts,
+      line_length(task),
       sampling=sampling,
       key=key,
       edits=edits,
     ).tokens
-    valid = changes.valid[kind]
-    return fit_shares(tokens, truth.key, changes.target, valid, truth.rhymes)
+    return fit_shares(tokens, truth.key, made.target, valid, truth.rhymes)
 
-  return sweep(decoder, changes, jnp.asarray(masks(task, chosen)), measured)
+  return sweep(decoder, made, jnp.asarray(masks(task, chosen)), write)
 
 
 def sweep(
   decoder: Decoder,
-  changes: Changes,
+  made: StreamEdits,
   masks: jax.Array,
-  measured: Callable[[jax.Array, Edits], Any],
+  measure: Callable[[jax.Array, Edits], Any],
 ) -> Any:
-  """Measures a model under every change at every layer and place.
+  """Measures one model under every kind of edit, at every layer and place.
 
-  Which change, layer and place is traced, so one program serves all; they are
-  run one after the other, so memory does not grow with their number.
+  Kind, layer and place are traced, so one program serves all of them. They run
+  one after the other, so memory does not grow with their number.
 
   Args:
     decoder: the model.
-    changes: what the stream is changed to.
+    made: the edits.
     masks: the positions of each place, bool [P, T].
-    measured: from the kind, a traced integer, and the edits, to a tree of
+    measure: maps which couplets count, bool [B], and the edits to a tree of
       arrays.
 
   Returns:
-    The tree, with axes [K, L, P] in front of all arrays.
+    The tree, with the axes [*K, L, P] in front of all arrays.
   """
-  sizes = (len(changes.valid), decoder.config.layers, len(masks))
-  indices = jnp.unravel_index(jnp.arange(sizes[0] * sizes[1] * sizes[2]), sizes)
+  kinds = made.valid.shape[:-1]
+  layers = decoder.config.layers
+  valid = made.valid.reshape(-1, made.valid.shape[-1])
+  sizes = (len(valid), layers, len(masks))
+  cases = jnp.unravel_index(jnp.arange(sizes[0] * sizes[1] * sizes[2]), sizes)
 
-  def one(index: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
-    kind, layer, place = index
-    values = changes.values(kind)
+  def measure_case(case: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
+    kind, layer, place = case
+    values = made.values(kind)
 
-    def edit(at: int) -> Edit:
-      mask = masks[place][None, :, None] & (layer == at)
+    def edit_of(site_layer: int) -> Edit:
+      mask = masks[place][None, :, None] & (layer == site_layer)
 
-      def change(x: jax.Array) -> jax.Array:
-        # Who writes reads the prompt alone.
+      def edit(x: jax.Array) -> jax.Array:
+        # While it writes, the model reads fewer positions than the batch has.
         read = slice(0, x.shape[1])
-        return edits.patch(values[at][:, read], lambda _: mask[:, read])(x)
+        return standard_edits.patch(
+          values[site_layer][:, read], lambda _: mask[:, read]
+        )(x)
 
-      return change
+      return edit
 
-    return measured(
-      kind,
-      {residual_site(decoder.config, at): edit(at) for at in range(sizes[1])},
+    return measure(
+      valid[kind],
+      {residual_site(decoder.config, at): edit_of(at) for at in range(layers)},
     )
 
-  found = jax.lax.map(one, indices)
-  return jax.tree.map(lambda x: x.reshape(sizes + x.shape[1:]), found)
+  found = jax.lax.map(measure_case, cases)
+  return jax.tree.map(
+    lambda x: x.reshape(*kinds, *sizes[1:], *x.shape[1:]), found
+  )

@@ -1,9 +1,9 @@
-"""Whose class fits what a model wrote as line 2.
+"""Which class fits the line 2 that a model wrote.
 
-The model reads a couplet up to m1 and writes the modifiers, the article and
-e2 by itself. How often the line ends in the class r' that is meant is in the
-unit of the injected rhymes of Lindsey et al. (2025); that its middle fits r'
-shows that the line was led up to its end, as in Maar et al. (2026).
+The model reads a couplet up to m1 and writes the modifiers, the article and e2
+itself. The share of lines that end in the target class r' compares with the
+injected rhymes of Lindsey et al. (2025). If the middle of the line fits r' too,
+the model prepared the ending, as in Maar et al. (2026).
 """
 
 from typing import NamedTuple
@@ -17,13 +17,15 @@ from jaxlook.tasks.couplets import Couplets
 
 
 class SecondLine(NamedTuple):
-  """A second line read from its tokens m1 .. mL, art, e2; int32, -1 for none.
+  """Line 2, read from its tokens m1 .. mL, art, e2; int32.
+
+  A token of the wrong kind gives -1.
 
   Attributes:
-    topics: of each modifier, 0..7, [B, L].
+    topics: the topic of each modifier, 0..7, [B, L].
     article: 0 or 1, [B].
-    word: the end word's number, 0..63, [B].
-    end: its class, 0..15, [B].
+    word: the number of the end word, 0..63, [B].
+    end: the class of the end word, 0..15, [B].
   """
 
   topics: jax.Array
@@ -38,27 +40,27 @@ def line_length(task: Couplets) -> int:
 
 
 def read_line(tokens: jax.Array) -> SecondLine:
-  """Reads second lines, int [B, L + 2]."""
+  """Reads lines from their tokens, int [B, L + 2]."""
 
-  def part(tokens: jax.Array, first: int, count: int) -> jax.Array:
+  def number(tokens: jax.Array, first: int, count: int) -> jax.Array:
     inside = (tokens >= first) & (tokens < first + count)
     return jnp.where(inside, tokens - first, -1)
 
-  word = part(tokens[:, -1], language.WORD, language.WORDS)
+  word = number(tokens[:, -1], language.WORD, language.WORDS)
   return SecondLine(
-    topics=part(tokens[:, :-2], language.MODIFIER, language.MODIFIERS)
+    topics=number(tokens[:, :-2], language.MODIFIER, language.MODIFIERS)
     // language.MODIFIERS_EACH,
-    article=part(tokens[:, -2], language.ARTICLE, 2),
+    article=number(tokens[:, -2], language.ARTICLE, 2),
     word=word,
     end=word // language.WORDS_EACH,
   )
 
 
 def well_formed(task: Couplets, line: SecondLine) -> jax.Array:
-  """Whether a line is one that the language has, rhyme or not; bool [B].
+  """Whether a line belongs to the language, rhyming or not; bool [B].
 
-  Modifiers are of one topic, and topic and article are those of the end word;
-  in an end-only language topic and article may be any.
+  All modifiers have one topic, and topic and article are those of the end word.
+  In an end-only language any topic and article will do.
   """
   formed = (line.word >= 0) & (line.article >= 0) & (line.topics[:, 0] >= 0)
   formed &= (line.topics == line.topics[:, :1]).all(axis=1)
@@ -72,10 +74,10 @@ def well_formed(task: Couplets, line: SecondLine) -> jax.Array:
 
 
 def leads_to(line: SecondLine, key: jax.Array) -> jax.Array:
-  """Whether the first modifier's topic holds a word of a class; bool [B].
+  """Whether the topic of the first modifier has a word of a class; bool [B].
 
   Args:
-    line: what was written.
+    line: the written lines.
     key: the class, 0..15, int [B].
   """
   possible = jnp.asarray(language.topic_posterior() > 0)[key]
@@ -84,15 +86,15 @@ def leads_to(line: SecondLine, key: jax.Array) -> jax.Array:
 
 
 class FitShares(NamedTuple):
-  """What share of the tokens fits which class; each [..., G], sum 1.
+  """The shares of tokens that fit either class; each [..., G], with sum 1.
 
-  The last axis is the genre: RHY, then FREE. NaN where there is no couplet.
+  The last axis is the genre: RHY, then FREE. NaN where no couplet counts.
 
   Attributes:
-    target: fits the class r' that is meant, and not the couplet's own.
-    own: fits the couplet's own class, and not r'.
+    target: fits the target class r' only.
+    own: fits the couplet's own class only.
     both: fits both.
-    neither: fits none, or is not even a token of the kind that belongs there.
+    neither: fits neither, or is a token of the wrong kind.
   """
 
   target: jax.Array
@@ -102,20 +104,20 @@ class FitShares(NamedTuple):
 
   @property
   def decided(self) -> jax.Array:
-    """Of the tokens that fit just one class, the share that fits r'."""
+    """Of the tokens that fit exactly one class, the share that fits r'."""
     return self.target / (self.target + self.own)
 
 
 class WrittenLines(NamedTuple):
-  """How what was written fits the classes.
+  """How the written lines fit the classes.
 
   Attributes:
-    ending: the class of e2; never fits both.
-    middle: the topics of the modifiers, over all modifiers.
-    article: whether it is the one that the class has for the topic of the last
-      modifier. Topics come in pairs, 2j and 2j + 1, and a class has one of
-      each; the article belongs to j, so it is asked also where the topic is
-      the other one.
+    ending: the class of e2; it never fits both.
+    middle: the topics of all modifiers.
+    article: whether it is the article of the class for the topic of the last
+      modifier. Topics come in pairs, 2j and 2j + 1. A class has one topic of
+      each pair, and one article for each j, so the article is checked even
+      where the topic is the other one of the pair.
   """
 
   ending: FitShares
@@ -130,31 +132,31 @@ def fit_shares(
   valid: jax.Array,
   rhymes: jax.Array,
 ) -> WrittenLines:
-  """Tells whose class written lines fit.
+  """Measures which class written lines fit.
 
   Args:
     tokens: m1 .. mL, article and e2, int [B, L + 2].
     own: the class of each couplet's key, int [B].
-    target: the class that is meant, int [B].
+    target: the target class of each couplet, int [B].
     valid: which couplets count, bool [B].
     rhymes: the genre, bool [B].
 
   Returns:
     Shares, each [G].
   """
-  who = by_genre(rhymes, valid)
+  counted = by_genre(rhymes, valid)
 
-  def fits(to_own: jax.Array, to_target: jax.Array) -> FitShares:
-    def share(what: jax.Array) -> jax.Array:
-      by_couplet = jnp.mean(what.reshape(len(own), -1), axis=1, dtype=float)
-      total = jnp.sum(jnp.where(who, by_couplet[None], 0.0), axis=1)
-      return total / jnp.sum(who, axis=1)
+  def shares(fits_own: jax.Array, fits_target: jax.Array) -> FitShares:
+    def share(fits: jax.Array) -> jax.Array:
+      by_couplet = jnp.mean(fits.reshape(len(own), -1), axis=1, dtype=float)
+      total = jnp.sum(jnp.where(counted, by_couplet[None], 0.0), axis=1)
+      return total / jnp.sum(counted, axis=1)
 
     return FitShares(
-      share(to_target & ~to_own),
-      share(to_own & ~to_target),
-      share(to_own & to_target),
-      share(~to_own & ~to_target),
+      target=share(fits_target & ~fits_own),
+      own=share(fits_own & ~fits_target),
+      both=share(fits_own & fits_target),
+      neither=share(~fits_own & ~fits_target),
     )
 
   line = read_line(tokens)
@@ -162,17 +164,17 @@ def fit_shares(
   topic_of, article_of = (
     jnp.asarray(table) for table in (language.TOPIC_OF, language.ARTICLE_OF)
   )
-  place = jnp.where(is_topic, line.topics, 0) // 2
+  topic_pair = jnp.where(is_topic, line.topics, 0) // 2
 
   def ending(r: jax.Array) -> jax.Array:
     return line.end == r
 
   def middle(r: jax.Array) -> jax.Array:
-    return is_topic & (topic_of[r[:, None], place] == line.topics)
+    return is_topic & (topic_of[r[:, None], topic_pair] == line.topics)
 
-  def articles(r: jax.Array) -> jax.Array:
-    return is_topic[:, -1] & (article_of[r, place[:, -1]] == line.article)
+  def article(r: jax.Array) -> jax.Array:
+    return is_topic[:, -1] & (article_of[r, topic_pair[:, -1]] == line.article)
 
   return WrittenLines(
-    *(fits(f(own), f(target)) for f in (ending, middle, articles))
+    *(shares(fits(own), fits(target)) for fits in (ending, middle, article))
   )

@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 def _shaped(task, fill):
-  """An `CoupletResults` whose arrays come from `fill(name, shape)`."""
+  """A `CoupletResults` whose arrays come from `fill(name, shape)`."""
   every, main = (len(f(task)) for f in (places.places, main_places))
   few = len(measure_all.probed_places(task))
 
@@ -38,7 +38,7 @@ def _shaped(task, fill):
 
   swaps, steers = (3, LAYERS), (2, 2, LAYERS)
   return CoupletResults(
-    measured=LossesAndLines(
+    unedited=LossesAndLines(
       *(fill(f"loss/{g}", (SEEDS, task.length)) for g in ("RHY", "FREE")),
       *(fill(f"write/{n}", (SEEDS,)) for n in LossesAndLines._fields[2:]),
     ),

@@ -48,7 +48,7 @@ class RoutesTest(base.Float64TestCase):
     self.assert_close(lost[0, 2], barred[:, columns].sum(axis=1))
 
   def test_nothing_to_compare_with(self):
-    with self.assertRaisesRegex(ValueError, "'none' must be measured"):
+    with self.assertRaisesRegex(ValueError, "must include the place 'none'"):
       routes.lost(_TASK, np.zeros((1, 2, 2, 9)), _PLACES[1:])
 
 

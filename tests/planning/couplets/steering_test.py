@@ -1,4 +1,4 @@
-"""Directions of steering, by hand, and what no strength does."""
+"""Directions of steering, recomputed; a strength of 0 changes nothing."""
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +14,20 @@ _PLACES = places.named(couplets.TASK, ("e1", "prompt"))
 
 class SteeringTest(base.Float64TestCase):
   def test_directions(self):
-    """Means of RHY couplets by class; random ones are as long."""
+    """The difference of class means; the random direction is as long."""
     batch, reference = couplets.batch(), couplets.batch(key=9)
     params = couplets.params()
 
     @jax.jit
     def both(key):
-      steered = steering.steering(
-        *(couplets.OPEN, couplets.TASK, params, batch, reference),
-        *(jnp.asarray(_STRENGTHS), key),
-      )
+      made = steering.Steering(reference, jnp.asarray(_STRENGTHS), key)
+      steered = made.edits(couplets.OPEN, couplets.TASK, params, batch)
       return (
         jnp.stack([steered.values(jnp.asarray(k)) for k in range(4)]),
-        steered.valid,
+        steered.valid.reshape(4, -1),
         steered.target,
-        stream_edits.streams(couplets.OPEN, params, batch.inputs),
-        stream_edits.streams(couplets.OPEN, params, reference.inputs),
+        stream_edits.residual_streams(couplets.OPEN, params, batch.inputs),
+        stream_edits.residual_streams(couplets.OPEN, params, reference.inputs),
       )
 
     values, valid, target, own, read = map(np.asarray, both(jax.random.key(0)))
@@ -57,18 +55,17 @@ class SteeringTest(base.Float64TestCase):
     self.assertGreater(np.abs(values[3] - values[1])[:, rows].max(), 0.1)
 
   def test_strengths(self):
-    """Strength 0 shifts nothing, more of it something; axes are in order."""
+    """Strength 0 shifts nothing, strength 2 does; the axes are in order."""
     params = jax.tree.map(lambda x: x[None], couplets.params())
-    found = steering.measure(
-      *(
-        couplets.OPEN,
-        couplets.TASK,
-        params,
-        couplets.batch(),
-        couplets.batch(key=9),
+    found = stream_edits.expectations(
+      steering.Steering(
+        couplets.batch(key=9), jnp.asarray(_STRENGTHS), jax.random.key(0)
       ),
-      *(_STRENGTHS, _PLACES),
-      key=jax.random.key(0),
+      couplets.OPEN,
+      couplets.TASK,
+      params,
+      couplets.batch(),
+      _PLACES,
     )
     shift = np.asarray(found.topic.shift)
     self.assertEqual(shift.shape, (1, 2, 2, 2, 2, 2))

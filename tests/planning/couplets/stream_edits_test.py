@@ -1,4 +1,4 @@
-"""Laws of changed streams that hold for any parameters."""
+"""Laws of edited streams that hold for any parameters."""
 
 import functools
 
@@ -21,7 +21,7 @@ _ROLL = 5
 
 @functools.cache
 def _swept(decoder):
-  """Logits where m1 is predicted, [K, L, P, B, V], and those of no change.
+  """Logits where m1 is predicted, [K, L, P, B, V], and those without an edit.
 
   The kinds are the couplets' own streams and those of other couplets.
   """
@@ -30,9 +30,9 @@ def _swept(decoder):
 
   @jax.jit
   def swept(params):
-    own = stream_edits.streams(decoder, params, inputs)
+    own = stream_edits.residual_streams(decoder, params, inputs)
     streams = jnp.stack([own, jnp.roll(own, _ROLL, axis=1)])
-    changed = stream_edits.Changes(
+    made = stream_edits.StreamEdits(
       lambda kind: streams[kind],
       jnp.ones((2, couplets.SIZE), bool),
       jnp.zeros(couplets.SIZE, int),
@@ -40,25 +40,25 @@ def _swept(decoder):
     masks = jnp.asarray(places.masks(couplets.TASK, _PLACES))
     found = stream_edits.sweep(
       decoder,
-      changed,
+      made,
       masks,
-      lambda kind, edits: run(decoder, params, inputs, edits)[:, at],
+      lambda valid, edits: run(decoder, params, inputs, edits)[:, at],
     )
     return found, models.apply(decoder, params, inputs)[:, at]
 
   return jax.tree.map(np.asarray, swept(couplets.params()))
 
 
-class ChangesTest(base.Float64TestCase):
+class StreamEditsTest(base.Float64TestCase):
   def test_no_change(self):
-    """Its own stream anywhere, and any stream nowhere, change no bit."""
+    """The own stream, and any stream at the place `none`, change no bit."""
     found, clean = _swept(couplets.OPEN)
     same = [found[_OWN].reshape(-1, *clean.shape), found[_DONOR, :, 0]]
     for rows in same:
       np.testing.assert_array_equal(rows, np.broadcast_to(clean, rows.shape))
 
   def test_whole_prompt(self):
-    """All before m1 of a donor, at any layer, is to read the donor's."""
+    """The donor's whole prompt, at any layer, gives the donor's outputs."""
     for decoder in (couplets.OPEN, couplets.BOTTLENECK):
       found, clean = _swept(decoder)
       for layer in range(couplets.CONFIG.layers):
@@ -68,21 +68,21 @@ class ChangesTest(base.Float64TestCase):
         )
 
   def test_what_reaches_m1(self):
-    """The last layer reads what the route lets it see, and no more."""
+    """The last layer reads only what the route lets it see."""
     for decoder, early in ((couplets.OPEN, True), (couplets.BOTTLENECK, False)):
       found, clean = _swept(decoder)
       moved = np.abs(found[_DONOR] - clean).max(axis=(-1, -2))
       for place in ("genre", "line1", "line1 first", "e1"):
         first, last = moved[:, _NAMES.index(place)]
-        # From the first layer there is a way through NL on every route.
+        # On every route, the first layer is read through NL.
         self.assertGreater(first, 1e-3)
         if early:
           self.assertGreater(last, 1e-3)
         else:
           self.assertEqual(last, 0.0)
       at_newline, at_neutral = moved[:, _NAMES.index("NL")], moved[:, _U]
-      # At layer 0 these are one token in all couplets; so is, behind the
-      # barrier, all that U has read by layer 1.
+      # At layer 0 the two hold the same token in all couplets. Behind the
+      # barrier, so does all that U has read by layer 1.
       self.assertEqual(at_newline[0], 0.0)
       self.assertEqual(at_neutral[0], 0.0)
       self.assertGreater(at_newline[1], 1e-3)

@@ -1,4 +1,4 @@
-"""Swaps, cell by cell, from the model's outputs on other prompts."""
+"""Donors checked one by one; swaps recomputed from outputs on other prompts."""
 
 import functools
 
@@ -8,7 +8,12 @@ import numpy as np
 from absl.testing import absltest
 
 from jaxlook.planning.couplets import places, swaps
+from jaxlook.planning.couplets.stream_edits import (
+  expectations,
+  written_lines,
+)
 from jaxlook.tasks import couplets_language as language
+from jaxlook.tasks.couplets import Truth
 from tests.fixtures import base, couplets
 
 _PLACES = places.named(couplets.TASK, ("none", "NL", "prompt"))
@@ -19,8 +24,13 @@ def _measured():
   params = jax.tree.map(
     lambda *x: jnp.stack(x), couplets.params(0), couplets.params(5)
   )
-  found = swaps.measure(
-    couplets.BOTTLENECK, couplets.TASK, params, couplets.batch(), _PLACES
+  found = expectations(
+    swaps.Swaps(),
+    couplets.BOTTLENECK,
+    couplets.TASK,
+    params,
+    couplets.batch(),
+    _PLACES,
   )
   return params, jax.tree.map(np.asarray, found)
 
@@ -35,8 +45,8 @@ def _topics(logits):
 
 
 class SwapsTest(base.Float64TestCase):
-  def test_of_whole_prompts(self):
-    """A swapped prompt at layer 0 reads as the donor's own outputs do."""
+  def test_whole_prompts(self):
+    """A swapped prompt at layer 0 gives the outputs of the donor."""
     params, found = _measured()
     batch = couplets.batch()
     truth = jax.tree.map(np.asarray, couplets.TASK.truth(batch))
@@ -66,8 +76,8 @@ class SwapsTest(base.Float64TestCase):
           self.assert_close(found.topic.shift[at], shift)
           self.assertGreater(shift, 1e-3)
 
-  def test_of_nothing(self):
-    """The place `none`, and NL where it is but a token, shift nothing."""
+  def test_nothing_swapped(self):
+    """The place `none`, and NL where it is one token, shift nothing."""
     _, found = _measured()
     for part in found:
       self.assertEqual(np.nanmax(part.shift[..., 0, :]), 0.0)
@@ -75,10 +85,15 @@ class SwapsTest(base.Float64TestCase):
       self.assertGreater(np.nanmin(part.shift[:, :, 1, 1]), 1e-5)
 
   def test_written(self):
-    """Shares sum to 1; layers agree on no change and on whole prompts."""
+    """Shares sum to 1; layers agree on `none` and on whole prompts."""
     params, _ = _measured()
-    found = swaps.write(
-      *(couplets.BOTTLENECK, couplets.TASK, params, couplets.batch(), _PLACES),
+    found = written_lines(
+      swaps.Swaps(),
+      couplets.BOTTLENECK,
+      couplets.TASK,
+      params,
+      couplets.batch(),
+      _PLACES,
       key=jax.random.key(0),
     )
     for fits in found:
@@ -87,6 +102,60 @@ class SwapsTest(base.Float64TestCase):
       self.assert_close(sum(fits), np.ones((2, 3, 2, 3, 2)))
       for place in (0, 2):
         self.assert_close(fits.own[:, :, 0, place], fits.own[:, :, 1, place])
+
+
+_SIZE = 512
+
+
+def _truth(rhymes, key):
+  rest = np.zeros_like(key)
+  return Truth(rhymes, key, rest, rest, rest)
+
+
+class DonorsTest(base.TestCase):
+  def test_kinds(self):
+    """Each kind of donor is the next couplet that fits its description."""
+    draw = np.random.default_rng(0)
+    rhymes = draw.random(_SIZE) < 0.4
+    key = draw.integers(16, size=_SIZE)
+    found = jax.jit(swaps.donors)(_truth(rhymes, key))
+    donor, valid, target = map(np.asarray, found)
+    self.assertTrue(valid.all())
+    np.testing.assert_array_equal(target, key[donor[0]])
+
+    def following(after, fits):
+      order = [(after + step) % _SIZE for step in range(1, _SIZE + 1)]
+      return next(index for index in order if fits[index])
+
+    for i in range(_SIZE):
+      for kind in range(3):
+        self.assertEqual(rhymes[donor[kind, i]], rhymes[i])
+        self.assertNotEqual(donor[kind, i], i)
+      self.assertNotEqual(key[donor[0, i]], key[i])
+      self.assertEqual(key[donor[1, i]], key[i])
+      alike = rhymes == rhymes[i]
+      other = following(i, alike & (key != key[i]))
+      self.assertEqual(donor[0, i], other)
+      shuffled = following(other, alike & (np.arange(_SIZE) != i))
+      self.assertEqual(donor[2, i], shuffled)
+    # A shuffled donor has the target class as often as any other class.
+    hits = np.mean(key[donor[2]] == target)
+    self.assertLess(abs(hits - 1 / 16), 0.04)
+    self.assertGreater(hits, 0.0)
+
+  def test_without_donors(self):
+    """Couplets without a donor are not valid."""
+    rhymes = np.array([True, True, True, False, False, False])
+    key = np.array([1, 1, 2, 5, 5, 5])
+    valid = np.asarray(jax.jit(swaps.donors)(_truth(rhymes, key)).valid)
+    np.testing.assert_array_equal(
+      valid,
+      [
+        [True, True, True, False, False, False],
+        [True, True, False, False, False, False],
+        [True, True, True, False, False, False],
+      ],
+    )
 
 
 if __name__ == "__main__":
