@@ -23,9 +23,10 @@ from absl import flags
 from experiments.common import (
   app,
   horizon_setup,
+  presets,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from experiments.common.study import Study
 from experiments.reports import horizon as horizon_report
@@ -40,10 +41,14 @@ from jaxlook.stats.claims import Statement, judged
 from jaxlook.tasks.deferred import Deferred
 from jaxlook.training import FinishedArm, Problem, TrainConfig
 
-_DELAY = flags.DEFINE_integer("delay", None, "d, steps until it is asked for.")
+shared_flags.adopt(
+  __name__, *shared_flags.TRAIN, "horizons", but=("attention", "layers")
+)
 
-flags.adopt_module_key_flags(training_flags)
-flags.declare_key_flag("horizons")
+_DELAY = flags.DEFINE_integer(
+  "delay", None, "Positions after which a pair of tokens is asked for, d."
+)
+
 
 _OURS = "jaxlook's own; the discrete form of Wu et al. 2024, section 4"
 
@@ -101,21 +106,21 @@ PRESETS = {
     (2,),
     *(8, 2, 2),
     (0, 1),
-    training_flags.small_training(20, 8, log_every=10),
+    presets.small_training(20, 8, log_every=10),
   ),
   "cpu": DeferredConfig(
     *(0.5, 4, 3, 4, 2, 16),
     (2, 3),
     *(32, 2, 3),
     (0, 1, 2, 3, 4, 6),
-    training_flags.small_training(800, 64),
+    presets.small_training(800, 64),
   ),
   "paper": DeferredConfig(
     *(0.5, 16, 4, 8, 4, 64),
     (2, 3, 5),
     *(128, 4, 8),
     (0, 1, 2, 4, 5, 8, 12, 15, 16, 19, 32),
-    training_flags.small_training(10_000, 256, learning_rate=1e-3),
+    presets.small_training(10_000, 256, learning_rate=1e-3),
   ),
 }
 
@@ -204,10 +209,7 @@ def results(
 
 def main() -> None:
   """Checks the flags, then trains and reports."""
-  for flag in (training_flags.ATTENTION, training_flags.LAYERS):
-    if flag.value:
-      raise app.UsageError(flag.name, "is given in vain: the dial has its own")
-  config = training_flags.resolve(PRESETS, delay=_DELAY.value)
+  config = presets.resolve(PRESETS, delay=_DELAY.value)
   task = config.task()
   dial = HorizonSweep(config.horizons, single_layers=False)
   dial = horizon_setup.build_sweep(dial, config.length)
@@ -241,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, lambda: presets.values(PRESETS))

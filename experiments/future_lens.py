@@ -14,18 +14,19 @@ the pre-caching task has no tokens.
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 from experiments.common import (
   app,
+  presets,
   results_writer,
+  shared_flags,
   study_setup,
   trained_models,
-  training_flags,
 )
 from experiments.reports import future_lens
 from jaxlook import reporting
@@ -35,7 +36,9 @@ from jaxlook.lookahead import future_pairs
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 
-flags.adopt_module_key_flags(study_setup)
+shared_flags.adopt(__name__, *shared_flags.STUDY_TEXT)
+
+ARMS = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
 
 SETUPS = {
   "smoke": future_pairs.LensSetup(
@@ -151,18 +154,14 @@ def _joined(parts: Sequence[lens.LensResults]) -> lens.LensResults:
 
 def main() -> None:
   """Checks the flags, then trains, measures and reports."""
-  task = study_setup.TASK.value
-  if task != "text" and not trained_models.MODEL.value:
-    raise app.UsageError("task", f"{task} has no tokens to decode; give text")
   study = study_setup.build(
     "future_lens",
     "The future lens: later tokens from one hidden state",
-    (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
+    ARMS,
+    precache=None,
   )
-  if not isinstance(study.problem.task, Text):
-    raise app.UsageError("model", "was trained on no text: there are no tokens")
-  setup = SETUPS[training_flags.PRESET.value]
-  length = study.problem.task.length
+  setup = presets.chosen(SETUPS)
+  length = cast(Text, study.problem.task).length
   if length < setup.least_length:
     raise app.UsageError(
       "length", f"must be at least {setup.least_length}, not {length}"
@@ -232,6 +231,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  # Not at import, for flags are shared by all that a process imports.
-  flags.set_default(study_setup.TASK, "text")
-  app.run(main)
+  app.run(
+    main,
+    lambda: study_setup.values(precache=None, attention=ARMS),
+    says=study_setup.SAYS,
+  )

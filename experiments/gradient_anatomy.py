@@ -16,20 +16,17 @@ from experiments.common import (
   anatomy_setup,
   app,
   results_writer,
+  shared_flags,
   study_setup,
 )
 from experiments.reports import gradient_anatomy as report
 from jaxlook.lookahead import gradient_anatomy
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(study_setup)
+shared_flags.adopt(__name__, *shared_flags.STUDY)
 
 _SEQUENCES = flags.DEFINE_integer(
-  "sequences",
-  None,
-  "Held-out sequences to measure on; 32 of text or 128 of the pre-caching task"
-  " by default.",
-  lower_bound=1,
+  "sequences", None, "Held-out sequences to measure on.", lower_bound=1
 )
 
 
@@ -42,8 +39,8 @@ def main() -> None:
     precache=anatomy_setup.PRECACHE,
     text=anatomy_setup.TEXT,
   )
-  # Windows of text are longer, and have a logit for each token.
-  sequences = _SEQUENCES.value or (32 if study.on_text else 128)
+  name = "text" if study.on_text else "precache"
+  sequences = _SEQUENCES.value or anatomy_setup.SEQUENCES[name]
   study = study.with_config(sequences=sequences)
   task = study.problem.task
   batch = held_out_batch(study.problem, sequences)
@@ -79,4 +76,13 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: study_setup.values(
+      precache=anatomy_setup.PRECACHE,
+      text=anatomy_setup.TEXT,
+      attention=anatomy_setup.ARMS,
+      sequences=anatomy_setup.SEQUENCES[shared_flags.TASK.value],
+    ),
+    says=study_setup.SAYS,
+  )

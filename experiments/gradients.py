@@ -17,17 +17,21 @@ import numpy as np
 from absl import flags
 
 import jaxlook
-from experiments.common import app
+from experiments.common import app, shared_flags
+from experiments.common.shared_flags import ATTENTION, MODEL, OUT
 from jaxlook.attention import parse_variant
 from jaxlook.models import Decoder, DecoderConfig, collect_context, huggingface
 from jaxlook.models.gradients import check_tokens, loss_and_gradients
 from jaxlook.models.huggingface.safetensors_files import write_tensors
 
-_MODEL = flags.DEFINE_string("model", None, "Folder of the pretrained model.")
-_TOKENS = flags.DEFINE_string("tokens", None, "A .npy file [batch, length].")
-_ATTENTION = flags.DEFINE_string("attention", None, "Variant, as `myopic/kv`.")
-_TEACHER = flags.DEFINE_string("teacher", None, "Folder that `teacher` reads.")
-_OUT = flags.DEFINE_string("out", None, "The safetensors file to write.")
+shared_flags.adopt(__name__, "model", "attention", "out")
+
+_TOKENS = flags.DEFINE_string(
+  "tokens", None, "A .npy file of token ids, integers [batch, length]."
+)
+_TEACHER = flags.DEFINE_string(
+  "teacher", None, "Folder of the model that a teacher variant reads."
+)
 
 
 def check_out(out: Path) -> None:
@@ -66,23 +70,24 @@ def check_teacher(teacher: DecoderConfig, config: DecoderConfig) -> None:
 
 def main() -> None:
   """Checks the flags, computes and writes."""
-  for flag in (_MODEL, _TOKENS, _ATTENTION, _OUT):
+  for flag in (MODEL, _TOKENS, ATTENTION, OUT):
     if not flag.value:
       raise app.UsageError(flag.name, "is required")
-  folder, spec = _MODEL.value or "", _ATTENTION.value or ""
-  out = Path(_OUT.value or "")
+  if len(ATTENTION.value) > 1:
+    raise app.UsageError("attention", "must be one variant, not several")
+  folder, (spec,) = MODEL.value, ATTENTION.value
+  out = Path(OUT.value)
   with app.blaming("out"):
     check_out(out)
   with app.blaming("tokens"):
-    tokens = read_tokens(Path(_TOKENS.value or ""))
+    tokens = read_tokens(Path(_TOKENS.value))
   with app.blaming("model"):
     model = huggingface.load(folder)
-  with app.blaming("attention"):
-    variant = parse_variant(spec, model.config.layers, model.config.heads)
+  variant = parse_variant(spec, model.config.layers, model.config.heads)
   with app.blaming("tokens"):
     check_tokens(model.config, tokens)
   if variant.needs_teacher != bool(_TEACHER.value):
-    problem = "is required" if variant.needs_teacher else "is given in vain"
+    problem = "is required" if variant.needs_teacher else "has no effect"
     raise app.UsageError("teacher", f"{problem} with --attention={spec}")
 
   teacher = None
@@ -115,4 +120,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, trains=False)
+  app.run(
+    main,
+    says={
+      "model": "Hugging Face folder of the pretrained model.",
+      "attention": "Variant of all layers, or one per layer: causal,myopic/kv.",
+      "out": "File to write: gradients by parameter name, as safetensors.",
+    },
+  )

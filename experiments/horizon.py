@@ -15,28 +15,23 @@ gradient h back, and terms.
 
 import dataclasses
 
-from absl import flags
-
 from experiments.common import (
   app,
   horizon_setup,
   results_writer,
+  shared_flags,
   study_setup,
   train_arms,
-  trained_models,
-  training_flags,
 )
 from experiments.reports import horizon as report
 
-flags.adopt_module_key_flags(study_setup)
-flags.adopt_module_key_flags(horizon_setup)
+shared_flags.adopt(
+  __name__, *shared_flags.STUDY, "horizons", but=("attention", "model", "step")
+)
 
 
 def main() -> None:
   """Checks the flags, then trains and reports."""
-  for flag in (trained_models.MODEL, training_flags.ATTENTION):
-    if flag.value:
-      raise app.UsageError(flag.name, "has no effect here: the arms are fixed")
   study = study_setup.build(
     "horizon",
     "The dial: loss by how far ahead gradient may come from",
@@ -68,4 +63,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: study_setup.values(
+      precache=horizon_setup.PRECACHE,
+      text=horizon_setup.TEXT,
+      horizons=horizon_setup.preset_sweep().horizons,
+    ),
+  )

@@ -21,28 +21,25 @@ models copy as well by heads that attend to several recent tokens, which a score
 of a single position does not see.
 """
 
-from absl import flags
-
 from experiments.common import (
   app,
   induction_setup,
-  precache_setup,
+  presets,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from experiments.reports import induction as report
 from jaxlook.circuits.induction_heads import measure_along_training
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch, read_arm
 
-flags.adopt_module_key_flags(training_flags)
-flags.declare_key_flag(precache_setup.POSITIONS.name)
+shared_flags.adopt(__name__, *shared_flags.TRAIN, "positions")
 
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
-  config = induction_setup.build_config(precache_setup.POSITIONS.value)
+  config = induction_setup.build_config(shared_flags.POSITIONS.value)
   shallow, deep = induction_setup.problems(config)
   horizons = [f"horizon:{h}" for h in config.horizons]
   variants = train_arms.chosen_variants(
@@ -69,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, lambda: presets.values(induction_setup.PRESETS))

@@ -28,18 +28,20 @@ from experiments.common import (
   compare_variants,
   language_setup,
   model_sizes,
+  presets,
+  shared_flags,
   text_corpus,
   text_setup,
   train_arms,
-  training_flags,
 )
 from experiments.reports import language as report
 from jaxlook.stats import myopia_gap
 
-flags.adopt_module_key_flags(training_flags)
-flags.adopt_module_key_flags(text_setup)
-flags.adopt_module_key_flags(model_sizes)
+shared_flags.adopt(
+  __name__, *shared_flags.TRAIN, *shared_flags.TEXT, "model_size", "from"
+)
 
+ARMS = (*myopia_gap.LADDER, report.ZERO_CONTEXT)
 _BOTH = flags.DEFINE_bool(
   "both_precisions",
   False,
@@ -49,7 +51,7 @@ _BOTH = flags.DEFINE_bool(
 
 def check_flags() -> None:
   """Refuses flags that do not go with `--both_precisions`."""
-  if _BOTH.value and training_flags.BFLOAT16.value is not None:
+  if _BOTH.value and shared_flags.BFLOAT16.value is not None:
     raise app.UsageError("both_precisions", "does not go with --bfloat16")
   if _BOTH.value and len(flags.FLAGS.valid or ()) > 1:
     raise app.UsageError("valid", "takes one text with --both_precisions")
@@ -60,7 +62,7 @@ def main() -> None:
   check_flags()
   config, size = language_setup.build_config()
   variants = train_arms.chosen_variants(
-    (*myopia_gap.LADDER, report.ZERO_CONTEXT),
+    ARMS,
     text_setup.shape(config, vocab_size=2),
     trains_teacher=True,
   )
@@ -101,4 +103,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: presets.values(text_setup.PRESETS, attention=ARMS),
+    says={
+      "valid": "Held-out text; repeat to evaluate on several. [the end of the"
+      " corpus]"
+    },
+  )

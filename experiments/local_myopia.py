@@ -11,15 +11,12 @@ gap, and the losses of both models' weights on both models' contexts.
 
 from collections.abc import Collection
 
-from absl import flags
-
 from experiments.common import (
   app,
   results_writer,
+  shared_flags,
   study_setup,
   train_arms,
-  trained_models,
-  training_flags,
 )
 from experiments.common.study import Study
 from experiments.reports import local_myopia as report
@@ -27,7 +24,9 @@ from jaxlook.lookahead import local_myopia
 from jaxlook.stats import myopia_gap
 from jaxlook.training import SavedArm, Teacher, held_out_key, read_arm
 
-flags.adopt_module_key_flags(study_setup)
+shared_flags.adopt(
+  __name__, *shared_flags.STUDY, but=("attention", "model", "step")
+)
 
 TRAINED = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
 
@@ -70,9 +69,6 @@ def cross_contexts(
 
 def main() -> None:
   """Checks the flags, then trains and reports."""
-  for flag in (trained_models.MODEL, training_flags.ATTENTION):
-    if flag.value:
-      raise app.UsageError(flag.name, "has no effect here: the arms are fixed")
   study = study_setup.build(
     "local_myopia", "The local myopia bonus beside the myopia gap", TRAINED
   )
@@ -100,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, study_setup.values)

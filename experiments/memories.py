@@ -14,15 +14,14 @@ tokens.
 
 import dataclasses
 
-from absl import flags
-
 from experiments.common import (
   app,
+  presets,
   results_writer,
+  shared_flags,
   study_setup,
   text_corpus,
   trained_models,
-  training_flags,
 )
 from experiments.reports import memories as reports
 from experiments.reports import memories_tables
@@ -33,7 +32,9 @@ from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(study_setup)
+shared_flags.adopt(__name__, *shared_flags.STUDY_TEXT)
+
+ARMS = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
 
 SETUPS = {
   "smoke": memory_study.MemorySetup(windows=32, batch=8, top=5),
@@ -104,13 +105,13 @@ def main() -> None:
   study = study_setup.build(
     "memories",
     "Feed-forward layers as key-value memories",
-    (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
+    ARMS,
     precache=None,
     text=TEXT,
   )
   if not study.problem.model.hidden_width:
     raise app.UsageError("model", "has no feed-forward layers")
-  setup = SETUPS[training_flags.PRESET.value]
+  setup = presets.chosen(SETUPS)
   with app.blaming("corpus"):
     batch = held_out_batch(study.problem, setup.windows)
     text = memory_study.streamed_text(batch.inputs, batch.targets, setup)
@@ -151,4 +152,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: study_setup.values(precache=None, text=TEXT, attention=ARMS),
+    says=study_setup.SAYS,
+  )

@@ -22,18 +22,22 @@ from absl import flags
 from experiments.common import (
   app,
   microscope_models,
-  trained_models,
-  training_flags,
+  shared_flags,
 )
 from jaxlook.circuits import microscope, page
 from jaxlook.runs.atomic_files import write_bytes
 
-_TEXT = flags.DEFINE_string("text", None, "The text to look at.")
-_TEXT_FILE = flags.DEFINE_string("text_file", None, "Or a UTF-8 file of it.")
-_SEED = flags.DEFINE_integer("seed", None, "Whose inside to show.")
+shared_flags.adopt(
+  __name__, "model", "step", "attention", "tokenizer", "cache", "out"
+)
 
-for _name in ("model", "step", "attention", "out", "tokenizer", "cache"):
-  flags.declare_key_flag(_name)
+_TEXT = flags.DEFINE_string("text", None, "Text to look at.")
+_TEXT_FILE = flags.DEFINE_string(
+  "text_file", None, "UTF-8 file to look at, instead of --text."
+)
+_SEED = flags.DEFINE_integer(
+  "seed", None, "Seed of the models that the panels show. [the first]"
+)
 
 
 def read_text() -> tuple[str, str]:
@@ -48,7 +52,7 @@ def read_text() -> tuple[str, str]:
 
 def target() -> Path:
   """The file to write; its folder is there, or made, and can be written to."""
-  out = Path(training_flags.OUT.value or "runs/microscope.html")
+  out = Path(shared_flags.OUT.value or "runs/microscope.html")
   if out.is_dir() or out.suffix != ".html":
     out = out / "microscope.html"
   with app.blaming("out"):
@@ -60,10 +64,10 @@ def target() -> Path:
 
 def main() -> None:
   """Checks the flags, takes the models apart and writes the page."""
-  if not trained_models.MODEL.value:
+  if not shared_flags.MODEL.value:
     raise app.UsageError("model", "is required")
   text, flag = read_text()
-  folder = Path(trained_models.MODEL.value)
+  folder = Path(shared_flags.MODEL.value)
   found, tokenizer, trained = microscope_models.read(folder)
   shape = found[0].decoder.config
   with app.blaming(flag):
@@ -89,4 +93,12 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, trains=False)
+  app.run(
+    main,
+    says={
+      "model": "Folder of the models: a run on text, or a Hugging Face folder.",
+      "attention": "Arm of the run to show; repeat for a second one. [causal"
+      " and myopic/kv]",
+      "out": "HTML file, or its folder. [runs/microscope.html]",
+    },
+  )

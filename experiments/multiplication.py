@@ -28,9 +28,10 @@ from absl import flags
 from experiments.common import (
   app,
   multiplication_setup,
+  presets,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from experiments.reports import multiplication as report
 from jaxlook.planning.products import measures
@@ -39,14 +40,16 @@ from jaxlook.stats import myopia_gap
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.training import FinishedArm, held_out_key, read_arm
 
-flags.adopt_module_key_flags(training_flags)
+shared_flags.adopt(__name__, *shared_flags.TRAIN, but=("length",))
 
-DIGITS = flags.DEFINE_integer("digits", None, "The most digits of an operand.")
+CUTS = (myopia_gap.RESIDUAL, myopia_gap.KV)
+
+DIGITS = flags.DEFINE_integer("digits", None, "Most digits of an operand.")
 PAD = flags.DEFINE_multi_integer(
   "pad",
   None,
-  "Digits that operands are filled up to; 0 for no filling. Give it at least"
-  " twice, in rising order.",
+  "Digits that operands are filled up to, 0 for no filling; repeat with rising"
+  " values, at least two.",
 )
 
 
@@ -73,9 +76,7 @@ def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = multiplication_setup.build_config(DIGITS.value, PAD.value)
   problems = multiplication_setup.problems(config)
-  variants = train_arms.variants_that_only_cut(
-    [myopia_gap.RESIDUAL, myopia_gap.KV], problems[0].model
-  )
+  variants = train_arms.variants_that_only_cut(CUTS, problems[0].model)
   with train_arms.open_experiment("multiplication", variants, config) as store:
     trained = train_arms.train_all(
       store, list(itertools.product(problems, variants))
@@ -99,4 +100,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main, lambda: presets.values(multiplication_setup.PRESETS, attention=CUTS)
+  )

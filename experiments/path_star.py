@@ -30,9 +30,10 @@ from absl import flags
 from experiments.common import (
   app,
   path_star_setup,
+  presets,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from experiments.reports import path_star as report
 from jaxlook.planning.stars.settings import (
@@ -44,14 +45,15 @@ from jaxlook.planning.stars.settings import (
 from jaxlook.stats import myopia_gap
 from jaxlook.training import FinishedArm, Problem, held_out_key, read_arm
 
-flags.adopt_module_key_flags(training_flags)
+shared_flags.adopt(__name__, *shared_flags.TRAIN, but=("length",))
+
+CUTS = (myopia_gap.RESIDUAL, myopia_gap.KV)
 
 _SETTING = flags.DEFINE_multi_enum(
   "setting",
   None,
   SETTINGS,
-  "What to train on; may be repeated. By default all, and two at the scale"
-  " `smoke`.",
+  "What is trained on; repeat for several.",
 )
 
 
@@ -73,13 +75,11 @@ def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = path_star_setup.build_config(_SETTING.value)
   problems = [path_star_setup.problem(config, s) for s in config.settings]
-  variants = train_arms.variants_that_only_cut(
-    [myopia_gap.RESIDUAL, myopia_gap.KV], problems[0].model
-  )
+  variants = train_arms.variants_that_only_cut(CUTS, problems[0].model)
   todo = path_star_setup.arms_to_train(
     problems,
     variants,
-    compare_everywhere=bool(training_flags.ATTENTION.value),
+    compare_everywhere=bool(shared_flags.ATTENTION.value),
   )
   with train_arms.open_experiment("path_star", variants, config) as store:
     arms = train_arms.train_all(store, todo)
@@ -91,4 +91,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: presets.values(
+      path_star_setup.PRESETS,
+      attention=CUTS,
+      setting=presets.chosen(path_star_setup.PRESETS).settings,
+    ),
+  )

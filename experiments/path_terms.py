@@ -15,21 +15,24 @@ is all that later positions can ask for.
 """
 
 import jax
-from absl import flags
 
 from experiments.common import (
   app,
+  presets,
   results_writer,
+  shared_flags,
   study_setup,
   text_setup,
-  training_flags,
 )
 from experiments.reports import path_terms as report
 from jaxlook.circuits import composition, term_losses
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(study_setup)
+shared_flags.adopt(__name__, *shared_flags.STUDY_TEXT)
+
+ARMS = (CAUSAL, RESIDUAL, KV)
+
 
 # Held-out windows to measure on.
 SEQUENCES = {"smoke": 16, "cpu": 512, "paper": 2048}
@@ -44,14 +47,14 @@ def main() -> None:
   study = study_setup.build(
     "path_terms",
     "Path terms of attention-only models",
-    (CAUSAL, RESIDUAL, KV),
+    ARMS,
     precache=None,
     text=TEXT,
   )
   shape = study.problem.model
   if shape.hidden_width:
     raise app.UsageError("model", "must be attention-only, without MLPs")
-  sequences = SEQUENCES[training_flags.PRESET.value]
+  sequences = presets.chosen(SEQUENCES)
   study = study.with_config(sequences=sequences)
   batch = held_out_batch(study.problem, sequences)
   random = composition.random_baseline(
@@ -84,4 +87,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: study_setup.values(precache=None, text=TEXT, attention=ARMS),
+    says=study_setup.SAYS,
+  )

@@ -18,10 +18,10 @@ from absl import flags
 from experiments.common import (
   app,
   precache_setup,
+  presets,
   results_writer,
+  shared_flags,
   study_setup,
-  trained_models,
-  training_flags,
 )
 from jaxlook import reporting, stats
 from jaxlook.lookahead import placebo
@@ -29,11 +29,21 @@ from jaxlook.models import Decoder
 from jaxlook.stats import myopia_gap
 from jaxlook.training import TrainConfig
 
+shared_flags.adopt(
+  __name__,
+  "preset",
+  "seeds",
+  "out",
+  *shared_flags.SHAPE,
+  *shared_flags.TRAINING,
+  *shared_flags.PRECACHE,
+  but=("loss_tokens",),
+)
+
 _REPETITIONS = flags.DEFINE_integer(
   "repetitions", None, "Number of comparisons.", lower_bound=1
 )
 
-flags.adopt_module_key_flags(study_setup)
 
 # The rates that count as 95%; 1000 repetitions show 95% to be one of them
 # with a probability of 0.97.
@@ -72,16 +82,11 @@ def claim(kind: str, found: placebo.Coverage) -> stats.Claim:
 
 def main() -> None:
   """Checks the flags, then trains and reports."""
-  for flag in (trained_models.MODEL, training_flags.ATTENTION):
-    if flag.value:
-      raise app.UsageError(flag.name, "is given in vain: a placebo has no arms")
-  if study_setup.TASK.value != "precache":
-    raise app.UsageError("task", "a placebo runs on precache only")
   study = study_setup.build(
     "placebo", "Placebo: causal against causal", (), precache=PRESETS
   )
   problem = study.problem
-  repetitions = _REPETITIONS.value or REPETITIONS[training_flags.PRESET.value]
+  repetitions = _REPETITIONS.value or presets.chosen(REPETITIONS)
   study = dataclasses.replace(
     study, config={**study.config, "repetitions": repetitions}
   )
@@ -147,4 +152,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, trains=False)
+  app.run(
+    main,
+    lambda: presets.values(PRESETS, repetitions=presets.chosen(REPETITIONS)),
+  )

@@ -32,10 +32,9 @@ from absl import flags
 from experiments.common import (
   app,
   couplets_setup,
-  precache_setup,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from experiments.reports import planning as report
 from jaxlook.planning.couplets.measure_all import (
@@ -50,20 +49,24 @@ from jaxlook.stats import myopia_gap
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.training import FinishedArm, read_arm
 
-flags.adopt_module_key_flags(training_flags)
-flags.declare_key_flag(precache_setup.P.name)
+shared_flags.adopt(__name__, *shared_flags.TRAIN, "p", but=("length",))
+
+CUTS = (myopia_gap.RESIDUAL, myopia_gap.KV)
 
 _KEY = flags.DEFINE_enum(
-  "key", "lookup", ("lookup", "tally"), "How line 1 gives the rhyme."
+  "key",
+  "lookup",
+  ("lookup", "tally"),
+  "How line 1 gives the rhyme: lookup by its last word, tally by its pairs.",
 )
 _LANGUAGE = flags.DEFINE_multi_string(
   "language",
   None,
-  "A language: open or bottleneck, followed by /end_only, /late_genre or both;"
-  " may be repeated.",
+  "Language to train on: open or bottleneck, followed by /end_only,"
+  " /late_genre or both; repeat for several.",
 )
 _PAIRS = flags.DEFINE_integer(
-  "pairs", None, "Pairs of line 1, K, an odd number; with --key=tally only."
+  "pairs", None, "Pairs of line 1, K, an odd number, with --key=tally."
 )
 
 
@@ -89,16 +92,14 @@ def main() -> None:
     _KEY.value,
     forms=_LANGUAGE.value,
     pairs=_PAIRS.value,
-    shares=precache_setup.P.value,
+    shares=shared_flags.P.value,
   )
   problems = couplets_setup.problems(config)
-  variants = train_arms.variants_that_only_cut(
-    [myopia_gap.RESIDUAL, myopia_gap.KV], problems[0].model
-  )
+  variants = train_arms.variants_that_only_cut(CUTS, problems[0].model)
   todo = couplets_setup.arms_to_train(
     problems,
     variants,
-    compare_everywhere=bool(training_flags.ATTENTION.value),
+    compare_everywhere=bool(shared_flags.ATTENTION.value),
   )
   with train_arms.open_experiment("planning", variants, config) as store:
     arms = train_arms.train_all(store, todo)
@@ -116,4 +117,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: couplets_setup.values(_KEY.value, attention=CUTS),
+    says={"p": "Share of couplets that must rhyme, or several: 0.5,0.9."},
+  )

@@ -12,21 +12,21 @@ import dataclasses
 import functools
 import math
 
-from absl import flags
-
 from experiments.common import (
   app,
   compare_variants,
   precache_setup,
+  presets,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from jaxlook import stats
 from jaxlook.stats import myopia_gap
 from jaxlook.training import Problem
 
-flags.adopt_module_key_flags(training_flags)
-flags.adopt_module_key_flags(precache_setup)
+shared_flags.adopt(
+  __name__, *shared_flags.TRAIN, *shared_flags.PRECACHE, but=("loss_tokens",)
+)
 
 
 def claims(
@@ -97,4 +97,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: presets.values(precache_setup.PRESETS, attention=myopia_gap.LADDER),
+  )

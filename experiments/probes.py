@@ -17,14 +17,14 @@ from typing import cast
 
 import jax
 import numpy as np
-from absl import flags
 
 from experiments.common import (
   app,
+  presets,
   results_writer,
+  shared_flags,
   study_setup,
   trained_models,
-  training_flags,
 )
 from experiments.common.study import Study
 from experiments.reports import probes
@@ -45,7 +45,9 @@ from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(study_setup)
+shared_flags.adopt(__name__, *shared_flags.STUDY)
+
+ARMS = (CAUSAL, RESIDUAL, KV)
 
 _PANELS = 4
 
@@ -216,10 +218,10 @@ def main() -> None:
   study = study_setup.build(
     "probes",
     "What hidden states hold",
-    (CAUSAL, RESIDUAL, KV),
+    ARMS,
     precache=PRECACHE,
   )
-  scale = SCALES[training_flags.PRESET.value]
+  scale = presets.chosen(SCALES)
   asked = plan(study, scale)
   study = dataclasses.replace(
     study, config={**study.config, "probes": dataclasses.asdict(scale)}
@@ -243,4 +245,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: study_setup.values(precache=PRECACHE, attention=ARMS),
+    says=study_setup.SAYS,
+  )

@@ -28,26 +28,30 @@ from absl import flags
 from experiments.common import (
   app,
   model_sizes,
+  presets,
   results_writer,
   scaling_setup,
+  shared_flags,
   text_setup,
   train_arms,
-  training_flags,
 )
 from experiments.reports import scaling as report
 
-flags.adopt_module_key_flags(training_flags)
-flags.adopt_module_key_flags(text_setup)
-flags.adopt_module_key_flags(model_sizes)
+shared_flags.adopt(
+  __name__,
+  *shared_flags.TRAIN,
+  *shared_flags.TEXT,
+  "model_size",
+  "from",
+  but=("attention", "layers", "width", "heads"),
+)
 flags.adopt_module_key_flags(scaling_setup)
 
 
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
-  if training_flags.ATTENTION.value is not None:
-    raise app.UsageError("attention", "has no effect here: the arms are fixed")
   config = text_setup.build_config(scaling_setup.PRESETS)
-  preset = training_flags.PRESET.value
+  preset = shared_flags.PRESET.value
   sizes = model_sizes.chosen(scaling_setup.SIZES[preset])
   scaling_setup.check_points(config, sizes)
   text = model_sizes.read_text(config, sizes)
@@ -63,4 +67,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: presets.values(
+      scaling_setup.PRESETS, model_size=presets.chosen(scaling_setup.SIZES)
+    ),
+  )

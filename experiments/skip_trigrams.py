@@ -18,16 +18,15 @@ import dataclasses
 from typing import cast
 
 import numpy as np
-from absl import flags
 
 from experiments.common import (
   app,
+  presets,
   results_writer,
+  shared_flags,
   study_setup,
   text_corpus,
   text_setup,
-  trained_models,
-  training_flags,
 )
 from experiments.common.study import Study
 from experiments.reports import skip_trigrams as report
@@ -37,7 +36,10 @@ from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.tasks.text import Text
 from jaxlook.training import held_out_batch
 
-flags.adopt_module_key_flags(study_setup)
+shared_flags.adopt(__name__, *shared_flags.STUDY_TEXT)
+
+ARMS = (CAUSAL, RESIDUAL, KV)
+
 
 SCALES = {
   "smoke": TrigramScale(
@@ -88,15 +90,15 @@ def main() -> None:
   study = study_setup.build(
     "skip_trigrams",
     "Skip-trigrams of one-layer attention-only models",
-    (CAUSAL, RESIDUAL, KV),
+    ARMS,
     precache=None,
     text=TEXT,
   )
   shape = study.problem.model
   if shape.layers != 1 or shape.hidden_width:
-    flag = "model" if trained_models.MODEL.value else "layers"
+    flag = "model" if shared_flags.MODEL.value else "layers"
     raise app.UsageError(flag, "must be one attention-only layer")
-  scale = SCALES[training_flags.PRESET.value]
+  scale = presets.chosen(SCALES)
   study = study.with_config(trigrams=dataclasses.asdict(scale))
   plan = count_text(study, scale)
   show = text_corpus.tokenizer_of(study.problem.about).show
@@ -115,4 +117,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: study_setup.values(precache=None, text=TEXT, attention=ARMS),
+    says=study_setup.SAYS,
+  )

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
-from absl import flags
 
 from experiments.common import (
   app,
   results_writer,
+  shared_flags,
   study_setup,
   text_corpus,
   token_gap_setup,
@@ -35,7 +35,7 @@ from jaxlook.lookahead.token_classes import token_kinds
 from jaxlook.tasks.text import Text
 from jaxlook.text import ngram
 
-flags.adopt_module_key_flags(study_setup)
+shared_flags.adopt(__name__, *shared_flags.STUDY_TEXT)
 
 
 def compare(
@@ -95,4 +95,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(
+    main,
+    lambda: study_setup.values(precache=None, attention=token_gap_setup.ARMS),
+    says=study_setup.SAYS,
+  )

@@ -26,24 +26,32 @@ from experiments.benchmarks import (
   contenders,
   measuring,
   memory,
-  output,
 )
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.measuring import ContendersConfig
-from experiments.common import app, results_writer, train_arms, training_flags
+from experiments.common import (
+  app,
+  presets,
+  results_writer,
+  shared_flags,
+  train_arms,
+)
 
-_SHAPES = flags.DEFINE_list("shapes", None, "Shapes to time, as 1x4096x4x64.")
+shared_flags.adopt(__name__, "preset", "rounds", "out")
+
+_SHAPES = flags.DEFINE_list(
+  "shapes", None, "Shapes to time: batch x length x heads x width of a head."
+)
 _MEMORY_SHAPES = flags.DEFINE_list(
-  "memory_shapes", None, "Shapes to measure the peak memory of."
+  "memory_shapes", None, "Shapes whose peak memory is measured; empty for none."
 )
 _DTYPE = flags.DEFINE_enum(
   "dtype",
   None,
   contenders.DTYPES,
-  "Of the arrays; float32, in preset paper bfloat16.",
+  "Type of the arrays.",
 )
 
-flags.adopt_module_key_flags(output)
 
 NAME = "benchmarks.attention"
 
@@ -91,10 +99,10 @@ def build_config() -> ContendersConfig:
         if not shapes and flag is _SHAPES:
           raise ValueError("needs at least one shape")
       given[flag.name] = shapes
-  for flag in (output.ROUNDS, _DTYPE):
+  for flag in (shared_flags.ROUNDS, _DTYPE):
     if flag.value is not None:
       given[flag.name] = flag.value
-  return dataclasses.replace(PRESETS[training_flags.PRESET.value], **given)
+  return dataclasses.replace(presets.chosen(PRESETS), **given)
 
 
 def main() -> None:
@@ -126,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, trains=False)
+  app.run(main, lambda: presets.values(PRESETS))

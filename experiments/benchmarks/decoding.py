@@ -15,22 +15,22 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.timing import Samples
 from experiments.common import (
   app,
+  presets,
   progress,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from jaxlook import decoding, models, stats
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.reporting import figures
 
-flags.adopt_module_key_flags(output)
+shared_flags.adopt(__name__, "preset", "rounds", "out")
 
 NAME = "benchmarks.decoding"
 _PROMPT = 8
@@ -184,9 +184,9 @@ def panel(
 
 def main() -> None:
   """Checks the flags, then measures and reports."""
-  config = PRESETS[training_flags.PRESET.value]
-  if output.ROUNDS.value is not None:
-    config = dataclasses.replace(config, rounds=output.ROUNDS.value)
+  config = presets.chosen(PRESETS)
+  if shared_flags.ROUNDS.value is not None:
+    config = dataclasses.replace(config, rounds=shared_flags.ROUNDS.value)
   plain = {"experiment": NAME, **dataclasses.asdict(config)}
   with train_arms.open_run(NAME, plain) as store:
     found = measure(config)
@@ -207,4 +207,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, trains=False)
+  app.run(main, lambda: presets.values(PRESETS))

@@ -22,16 +22,16 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 from experiments.benchmarks import contenders, output, targets, timing
 from experiments.benchmarks.timing import Samples
 from experiments.common import (
   app,
+  presets,
   progress,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from jaxlook import stats
 from jaxlook.models import Decoder, DecoderConfig
@@ -40,6 +40,9 @@ from jaxlook.tasks.text import Text
 from jaxlook.text.token_file import TokenFile
 from jaxlook.training import TrainConfig
 from jaxlook.training import step as step_lib
+
+shared_flags.adopt(__name__, "preset", "rounds", "out")
+
 
 READ, APART = "reading", "reading, documents apart"
 STEPS, BOTH = "steps", "steps and reading"
@@ -157,8 +160,6 @@ def measure(config: FeedingConfig) -> FeedingTimes:
   return found
 
 
-flags.adopt_module_key_flags(output)
-
 NAME = "benchmarks.feeding"
 _FIGURE = "chunk.png"
 _MOST = {READ: 0.05, BOTH: 1.05}
@@ -255,9 +256,9 @@ def results(
 
 def main() -> None:
   """Checks the flags, then measures and reports."""
-  config = PRESETS[training_flags.PRESET.value]
-  if output.ROUNDS.value is not None:
-    config = dataclasses.replace(config, rounds=output.ROUNDS.value)
+  config = presets.chosen(PRESETS)
+  if shared_flags.ROUNDS.value is not None:
+    config = dataclasses.replace(config, rounds=shared_flags.ROUNDS.value)
   plain = {"experiment": NAME, **dataclasses.asdict(config)}
   with train_arms.open_run(NAME, plain) as store:
     found = measure(config)
@@ -294,4 +295,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, trains=False)
+  app.run(main, lambda: presets.values(PRESETS))

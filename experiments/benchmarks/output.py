@@ -5,18 +5,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from absl import flags
 
 from experiments.benchmarks.timing import Samples
-from experiments.common import training_flags
 from jaxlook import reporting, stats
-
-ROUNDS = flags.DEFINE_integer(
-  "rounds", None, "Rounds; each runs every contender.", lower_bound=2
-)
-
-flags.declare_key_flag(training_flags.PRESET.name)
-flags.declare_key_flag(training_flags.OUT.name)
 
 
 def samples_table(

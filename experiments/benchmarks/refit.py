@@ -19,24 +19,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from absl import flags
 
 from experiments.benchmarks import contenders, output, timing
 from experiments.benchmarks.contenders import Shape, parse_shape
 from experiments.benchmarks.timing import Samples
 from experiments.common import (
   app,
+  presets,
   progress,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from jaxlook.attention import blockwise
 from jaxlook.attention.block_sizes import MEASURED, BlockLimits
 from jaxlook.attention.dispatch import WIDE
 from jaxlook.attention.masks import DistanceRanges
 
-flags.adopt_module_key_flags(output)
+shared_flags.adopt(__name__, "preset", "rounds", "out")
 
 NAME = "benchmarks.refit"
 _NOW = "as it is"
@@ -184,9 +184,9 @@ def results(
 
 def main() -> None:
   """Checks the flags, then measures and reports."""
-  config = PRESETS[training_flags.PRESET.value]
-  if output.ROUNDS.value is not None:
-    config = dataclasses.replace(config, rounds=output.ROUNDS.value)
+  config = presets.chosen(PRESETS)
+  if shared_flags.ROUNDS.value is not None:
+    config = dataclasses.replace(config, rounds=shared_flags.ROUNDS.value)
   plain: dict[str, Any] = {
     "experiment": NAME,
     **dataclasses.asdict(config),
@@ -196,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, trains=False)
+  app.run(main, lambda: presets.values(PRESETS))

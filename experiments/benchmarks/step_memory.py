@@ -19,22 +19,21 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 import pyarrow as pa
-from absl import flags
 
 from experiments.benchmarks import contenders, memory, output
 from experiments.benchmarks.step_peak import Case, Step, StepShape, Way, measure
 from experiments.common import (
   app,
+  presets,
   progress,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from jaxlook import reporting
 from jaxlook.reporting import figures
 
-flags.adopt_module_key_flags(output)
-flags.declare_key_flag("length")
+shared_flags.adopt(__name__, "preset", "length", "out")
 
 NAME = "benchmarks.step_memory"
 _FIGURE = "memory.png"
@@ -92,13 +91,13 @@ StepPeaks = dict[tuple[StepShape, str], Step | str]
 
 def build_config() -> StepMemoryConfig:
   """The preset with the flag's value."""
-  config = PRESETS[training_flags.PRESET.value]
-  if training_flags.LENGTH.value is not None:
-    if training_flags.LENGTH.value < 1:
+  config = presets.chosen(PRESETS)
+  if shared_flags.LENGTH.value is not None:
+    if shared_flags.LENGTH.value < 1:
       raise app.UsageError(
-        "length", f"must be at least 1, not {training_flags.LENGTH.value}"
+        "length", f"must be at least 1, not {shared_flags.LENGTH.value}"
       )
-    long = dataclasses.replace(config.long, length=training_flags.LENGTH.value)
+    long = dataclasses.replace(config.long, length=shared_flags.LENGTH.value)
     config = dataclasses.replace(config, long=long)
   return config
 
@@ -223,4 +222,4 @@ def _panel(
 
 
 if __name__ == "__main__":
-  app.run(main, trains=False)
+  app.run(main, lambda: {"length": presets.chosen(PRESETS).long.length})

@@ -35,15 +35,18 @@ from experiments.benchmarks.timing import Samples
 from experiments.common import (
   app,
   precache_setup,
+  presets,
   progress,
   results_writer,
+  shared_flags,
   train_arms,
-  training_flags,
 )
 from jaxlook.models import DecoderConfig
 from jaxlook.reporting import figures
 from jaxlook.runs.store import Store
 from jaxlook.training import TrainConfig
+
+shared_flags.adopt(__name__, "preset", "rounds", "out")
 
 TITLE = "A whole training step"
 FIGURE = "seeds.png"
@@ -180,10 +183,9 @@ def results(
 
 # Not --seeds, which elsewhere is one number.
 _SEED_COUNTS = flags.DEFINE_list(
-  "seed_counts", None, "Numbers of seeds to train at once, as 1,4,16,64."
+  "seed_counts", None, "Numbers of seeds that are trained at once."
 )
 
-flags.adopt_module_key_flags(output)
 
 NAME = "benchmarks.train_step"
 
@@ -251,8 +253,8 @@ PRESETS = {
 def build_config() -> TrainStepConfig:
   """The preset with the flags' values."""
   given = {}
-  if output.ROUNDS.value is not None:
-    given["rounds"] = output.ROUNDS.value
+  if shared_flags.ROUNDS.value is not None:
+    given["rounds"] = shared_flags.ROUNDS.value
   if _SEED_COUNTS.value is not None:
     counts = app.numbers("seed_counts", _SEED_COUNTS.value, int)
     counts = tuple(sorted(set(counts)))
@@ -261,7 +263,7 @@ def build_config() -> TrainStepConfig:
         "seed_counts", f"must be numbers of at least 1, not {list(counts)}"
       )
     given["seed_counts"] = counts
-  return dataclasses.replace(PRESETS[training_flags.PRESET.value], **given)
+  return dataclasses.replace(presets.chosen(PRESETS), **given)
 
 
 def main() -> None:
@@ -294,4 +296,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, trains=False)
+  app.run(main, lambda: presets.values(PRESETS))

@@ -7,10 +7,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from experiments.common import app, study_setup
-from experiments.common.trained_models import STEP, Subject
+from experiments.common.shared_flags import STEP
+from experiments.common.trained_models import Subject
 from jaxlook.stats import myopia_gap
 
 ARMS = (myopia_gap.CAUSAL, myopia_gap.KV)
+# Windows of text are longer, and have a logit for each token.
+SEQUENCES = {"precache": 128, "text": 32}
 
 # Steps that are kept: twice as far each time, since most changes early.
 _KEPT = {
@@ -23,7 +26,7 @@ _EARLY = 16
 warm-up and far from the end."""
 
 
-def _keeping(presets: Mapping) -> dict:
+def _keeping(by_preset: Mapping) -> dict:
   """The presets with checkpoints along training."""
   return {
     name: dataclasses.replace(
@@ -32,7 +35,7 @@ def _keeping(presets: Mapping) -> dict:
         config.train, log_every=min(_KEPT[name]), keep_steps=_KEPT[name]
       ),
     )
-    for name, config in presets.items()
+    for name, config in by_preset.items()
   }
 
 

@@ -8,19 +8,20 @@ import contextlib
 import functools
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 from rich import console, table
 
-from experiments.common import multiprocess
+from experiments.common import help_page, multiprocess, shared_flags
 from jaxlook.errors import SettingError
 from jaxlook.training import multihost
 
 _Number = TypeVar("_Number", int, float)
 
 BAD_INPUT = 2
+_HELP = ("--help", "-help", "--helpshort", "-helpshort", "-h", "-?")
 
 
 class UsageError(Exception):
@@ -114,21 +115,16 @@ def settings_of(module: str) -> Iterator[None]:
     raise UsageError(error.field, error.message) from error
 
 
-def read_by(module: str) -> set[str]:
+def read_by(module: str) -> list[str]:
   """The flags that a binary reads.
 
   Args:
     module: name of the binary's module.
 
   Returns:
-    Their names, without dashes.
+    Their names, without dashes, as they were declared.
   """
-  # absl keeps the flags of the module that runs under the program's name.
-  return {
-    flag.name
-    for name in (module, sys.argv[0])
-    for flag in flags.FLAGS.get_key_flags_for_module(name)
-  }
+  return [flag.name for flag in flags.FLAGS.get_key_flags_for_module(module)]
 
 
 def _refuse(message: str) -> None:
@@ -136,31 +132,98 @@ def _refuse(message: str) -> None:
   sys.exit(BAD_INPUT)
 
 
-def _parse_flags(main: str, argv: Sequence[str]) -> list[str]:
-  """Parses flags of which those of the module `main` are taken."""
+def check_read(module: str, names: Iterable[str]) -> None:
+  """Refuses flags that a binary does not read.
+
+  Args:
+    module: name of the binary's module.
+    names: the flags that are given.
+
+  Raises:
+    UsageError: one would change nothing.
+  """
+  read = read_by(module)
+  for name in names:
+    if name not in read:
+      raise UsageError(name, "has no effect on this binary; see --help")
+
+
+def _plain(error: flags.Error) -> str:
+  """One line of what absl says of a command line, without Python's words."""
+  text = " ".join(str(error).split()).removeprefix("flag ")
+  flag, colon, said = text.partition(": ")
+  if said.startswith("invalid literal for int"):
+    said = "must be a whole number"
+  elif said.startswith("could not convert string to float"):
+    said = "must be a number"
+  return f"{flag}{colon}{said}"
+
+
+def _parse_flags(
+  main: Callable[[], None], help_text: Callable[[], str], argv: Sequence[str]
+) -> list[str]:
+  """Parses the flags that a binary reads, and answers `--help`."""
+  asked = [word for word in argv[1:] if word in _HELP]
   try:
-    rest = flags.FLAGS(list(argv))
+    rest = flags.FLAGS([word for word in argv if word not in asked])
   except flags.Error as error:
-    _refuse(" ".join(str(error).split()))
+    _refuse(_plain(error))
     raise
+  if asked:
+    print(help_text())
+    sys.exit(0)
   if len(rest) > 1:
     _refuse(f"unexpected argument {rest[1]!r}; every setting is a --flag")
-  # A module that a binary shares with others may define flags of theirs.
-  taken = read_by(main)
-  for module, defined in flags.FLAGS.flags_by_module_dict().items():
-    for flag in defined if module.startswith("experiments.") else ():
-      if flag.present and flag.name not in taken:
-        _refuse(f"--{flag.name}: has no effect on this binary; see --help")
+  # A module that a binary shares with others declares flags of theirs, too.
+  given = [
+    flag.name
+    for module, declared in flags.FLAGS.flags_by_module_dict().items()
+    for flag in declared
+    if flag.present and module.startswith("experiments.")
+  ]
+  try:
+    check_read(main.__module__, given)
+  except UsageError as error:
+    _refuse(str(error))
   return rest
 
 
-def run(main: Callable[[], None], *, trains: bool = True) -> None:
+def help_text(
+  module: str, values: Mapping[str, Any], says: Mapping[str, str]
+) -> str:
+  """What `--help` of a binary prints.
+
+  Args:
+    module: name of the binary's module.
+    values: what the chosen preset says, by flag.
+    says: what a flag means here, where it is not what its declaration says.
+
+  Returns:
+    The module's docstring and the flags that it reads, its own first.
+  """
+  read = read_by(module)
+  shared = {
+    title: [flags.FLAGS[name] for name in names if name in read]
+    for title, names in shared_flags.GROUPS.items()
+  }
+  known = {name for names in shared_flags.GROUPS.values() for name in names}
+  own = [flags.FLAGS[name] for name in read if name not in known]
+  about = sys.modules[module].__doc__ or ""
+  return help_page.page(about, own, shared, values, says)
+
+
+def run(
+  main: Callable[[], None],
+  values: Callable[[], Mapping[str, Any]] = dict,
+  *,
+  says: Mapping[str, str] | None = None,
+) -> None:
   """Parses flags, runs a binary's main, and turns refusals into one line.
 
   Args:
     main: the binary's.
-    trains: whether main may run in several processes: it trains by
-      `train_arms.train_all`, or takes its models from `Study.subjects`.
+    values: what the chosen preset says, by flag, for `--help`.
+    says: what a flag means here, where it is not what its declaration says.
   """
 
   def guarded(_: Sequence[str]) -> None:
@@ -168,7 +231,7 @@ def run(main: Callable[[], None], *, trains: bool = True) -> None:
     logging.set_verbosity(logging.ERROR)
     try:
       with settings_of(main.__module__):
-        multiprocess.join(trains)
+        multiprocess.join()
         main()
     except UsageError as error:
       _refuse(str(error))
@@ -178,23 +241,10 @@ def run(main: Callable[[], None], *, trains: bool = True) -> None:
       multiprocess.end(error)
       raise
 
-  parse = functools.partial(_parse_flags, main.__module__)
-  app.run(guarded, flags_parser=parse)
+  def shown() -> str:
+    return help_text(main.__module__, values(), says or {})
 
-
-def refuse_flags(*holders: flags.FlagHolder, why: str) -> None:
-  """Refuses flags that have no effect on a binary.
-
-  Args:
-    *holders: the flags; their default is no value.
-    why: what decides instead.
-
-  Raises:
-    UsageError: one of the flags is given.
-  """
-  for holder in holders:
-    if holder.value != holder.default:
-      raise UsageError(holder.name, f"has no effect here: {why}")
+  app.run(guarded, flags_parser=functools.partial(_parse_flags, main, shown))
 
 
 def print_table(title: str, rows: list[list[str]]) -> None:

@@ -6,12 +6,12 @@ Not a binary: its scales, its languages, its problems and held-out couplets.
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
-from experiments.common import app, task_setup, training_flags
+from experiments.common import app, presets, task_setup
 from jaxlook.attention import Variant
 from jaxlook.errors import SettingError
 from jaxlook.models import DecoderConfig, scaled_init_std
@@ -86,7 +86,7 @@ LOOKUP = {
     heads=2,
     seeds=2,
     couplets=64,
-    train=training_flags.small_training(20, 8, log_every=10),
+    train=presets.small_training(20, 8, log_every=10),
   ),
   "cpu": CoupletsConfig(
     languages=_LOOKUP,
@@ -95,7 +95,7 @@ LOOKUP = {
     heads=4,
     seeds=3,
     couplets=1024,
-    train=training_flags.small_training(2500, 128, log_every=100),
+    train=presets.small_training(2500, 128, log_every=100),
   ),
   "paper": CoupletsConfig(
     languages=_LOOKUP,
@@ -104,7 +104,7 @@ LOOKUP = {
     heads=8,
     seeds=8,
     couplets=4096,
-    train=training_flags.small_training(
+    train=presets.small_training(
       10_000, 512, learning_rate=1e-3, log_every=100
     ),
   ),
@@ -121,7 +121,7 @@ TALLY = {
     heads=2,
     seeds=2,
     couplets=64,
-    train=training_flags.small_training(20, 8, log_every=10),
+    train=presets.small_training(20, 8, log_every=10),
   ),
   "cpu": CoupletsConfig(
     languages=(Couplets(p=0.9, key="tally", route="open", pairs=5),),
@@ -130,7 +130,7 @@ TALLY = {
     heads=4,
     seeds=3,
     couplets=1024,
-    train=training_flags.small_training(
+    train=presets.small_training(
       2500, 256, learning_rate=5e-3, microbatches=4, log_every=100
     ),
   ),
@@ -144,12 +144,28 @@ TALLY = {
     heads=8,
     seeds=8,
     couplets=4096,
-    train=training_flags.small_training(
+    train=presets.small_training(
       50_000, 512, learning_rate=1e-3, log_every=100
     ),
   ),
 }
 """Scales with `--key=tally`."""
+
+
+def values(key: Key, **more: Any) -> dict[str, Any]:
+  """What the chosen preset says, for `--help`.
+
+  Args:
+    key: how line 1 gives the rhyme.
+    **more: other defaults, by flag.
+  """
+  found = presets.values(LOOKUP if key == "lookup" else TALLY, **more)
+  languages = found["languages"]
+  return found | {
+    "language": tuple(dict.fromkeys(map(_form, languages))),
+    "p": tuple(dict.fromkeys(each.p for each in languages)),
+    "pairs": tuple(dict.fromkeys(each.pairs for each in languages)),
+  }
 
 
 def build_config(
@@ -171,10 +187,7 @@ def build_config(
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  app.refuse_flags(
-    training_flags.LENGTH, why="the length follows from the language"
-  )
-  config = training_flags.resolve(LOOKUP if key == "lookup" else TALLY)
+  config = presets.resolve(LOOKUP if key == "lookup" else TALLY)
   if config.layers < 2:
     raise app.UsageError(
       "layers",
@@ -202,16 +215,21 @@ def build_config(
   return dataclasses.replace(config, languages=tuple(dict.fromkeys(languages)))
 
 
-def name(language: Couplets, config: CoupletsConfig) -> str:
-  """The name of a language: what tells it from the others of a run."""
+def _form(language: Couplets) -> str:
+  """A language as `--language` names it."""
   words = [language.route]
   words += ["end_only"] if language.end_only else []
   words += ["late_genre"] if language.late_genre else []
+  return "/".join(words)
+
+
+def name(language: Couplets, config: CoupletsConfig) -> str:
+  """The name of a language: what tells it from the others of a run."""
   dials = []
   for dial, text in (("p", "p={:g}"), ("pairs", "K={}")):
     if len({getattr(each, dial) for each in config.languages}) > 1:
       dials.append(text.format(getattr(language, dial)))
-  return " ".join(["/".join(words), *dials])
+  return " ".join([_form(language), *dials])
 
 
 def problems(config: CoupletsConfig) -> list[Problem]:

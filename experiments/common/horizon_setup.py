@@ -6,17 +6,11 @@ Not a binary: `experiments.horizon` and `experiments.deferred` train it.
 import dataclasses
 import math
 
-from absl import flags
-
-from experiments.common import app, study_setup, training_flags
+from experiments.common import app, shared_flags, study_setup
 from experiments.common.study import Study
 from jaxlook.lookahead.horizon import HorizonSweep
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import TrainConfig
-
-_HORIZONS = flags.DEFINE_list(
-  "horizons", None, "Horizons to train, in positions, ascending from 0."
-)
 
 SWEEPS = {
   "smoke": HorizonSweep(horizons=(0, 2), leaks=(0.5,), offsets=(1,)),
@@ -70,8 +64,8 @@ TEXT = study_setup.TEXT | {
 
 def preset_sweep() -> HorizonSweep:
   """The sweep of preset and task."""
-  preset = training_flags.PRESET.value
-  if study_setup.TASK.value == "text" and preset == "cpu":
+  preset = shared_flags.PRESET.value
+  if shared_flags.TASK.value == "text" and preset == "cpu":
     return _CPU_TEXT_SWEEP
   return SWEEPS[preset]
 
@@ -89,8 +83,8 @@ def build_sweep(sweep: HorizonSweep, length: int) -> HorizonSweep:
   Raises:
     UsageError: `--horizons` cannot be used.
   """
-  if _HORIZONS.value is not None:
-    horizons = tuple(app.numbers("horizons", _HORIZONS.value, int))
+  if shared_flags.HORIZONS.value is not None:
+    horizons = tuple(app.numbers("horizons", shared_flags.HORIZONS.value, int))
     sweep = dataclasses.replace(sweep, horizons=horizons)
     if horizons[-1] >= length - 1:
       raise app.UsageError(

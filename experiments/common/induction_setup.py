@@ -5,7 +5,7 @@ Not a binary: its scales, its task and its two models.
 
 import dataclasses
 
-from experiments.common import app, task_setup, training_flags
+from experiments.common import app, presets, task_setup
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.models.config import Positions
 from jaxlook.tasks.induction import Induction
@@ -69,9 +69,7 @@ PRESETS = {
     seeds=2,
     sequences=16,
     horizons=(1,),
-    train=training_flags.small_training(
-      20, 8, log_every=10, keep_steps=(10, 20)
-    ),
+    train=presets.small_training(20, 8, log_every=10, keep_steps=(10, 20)),
   ),
   "cpu": InductionConfig(
     # Shorter segments of fewer tokens are copied without matching a prefix;
@@ -88,7 +86,7 @@ PRESETS = {
     # The token before; half of the nearest repeat, which two layers add up to
     # it; the nearest repeat; the farthest.
     horizons=(1, 12, 23, 31),
-    train=training_flags.small_training(
+    train=presets.small_training(
       800,
       64,
       # Dense up to 300, as heads form around step 250.
@@ -107,7 +105,7 @@ PRESETS = {
     sequences=256,
     # Chosen as at `cpu`.
     horizons=(1, 32, 63, 127),
-    train=training_flags.small_training(
+    train=presets.small_training(
       10_000, 256, log_every=250, keep_steps=tuple(range(250, 10_000, 250))
     ),
   ),
@@ -123,7 +121,7 @@ def build_config(positions: Positions | None) -> InductionConfig:
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  config = training_flags.resolve(PRESETS, positions=positions)
+  config = presets.resolve(PRESETS, positions=positions)
   if config.layers < 2:
     raise app.UsageError(
       "layers",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.common import app, text_corpus, trained_models, training_flags
+from experiments.common import app, shared_flags, text_corpus, trained_models
 from jaxlook.circuits.microscope import Specimen
 from jaxlook.stats.myopia_gap import CAUSAL, KV
 from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
@@ -46,7 +46,7 @@ def _choose(folder: Path) -> list[SavedArm]:
   found = trained_models.chosen_arms(
     arms, folder, default=[known[name] for name in default]
   )
-  asked = training_flags.ATTENTION.value or default
+  asked = shared_flags.ATTENTION.value or default
   if len(found) > 2 or len(found) < len(asked):
     raise app.UsageError(
       "attention", f"takes one arm or two different ones, not {list(asked)}"
@@ -58,7 +58,7 @@ def _of_run(folder: Path) -> ChosenModels:
   """The models of a run folder."""
   arms = _choose(folder)
   about = dict(arms[0].about)
-  about["tokenizer"] = flags.FLAGS["tokenizer"].value or about["tokenizer"]
+  about["tokenizer"] = shared_flags.TOKENIZER.value or about["tokenizer"]
   tokenizer = text_corpus.tokenizer_of(about)
   specimens = []
   for arm in arms:
@@ -66,7 +66,7 @@ def _of_run(folder: Path) -> ChosenModels:
     specimens.append(
       Specimen(arm.variant, subject.decoder, subject.params, subject.seeds)
     )
-  step = trained_models.STEP.value
+  step = shared_flags.STEP.value
   steps = arms[0].train.steps if step is None else step
   return specimens, tokenizer, f", after {steps} steps of training"
 
@@ -78,7 +78,7 @@ def _of_one(folder: Path) -> ChosenModels:
       raise app.UsageError(name, f"is given in vain: {folder} is one model")
   subject = trained_models.pretrained(folder)
   with app.blaming("tokenizer"):
-    tokenizer = load_tokenizer(flags.FLAGS["tokenizer"].value or folder)
+    tokenizer = load_tokenizer(shared_flags.TOKENIZER.value or folder)
   specimen = Specimen(
     folder.resolve().name, subject.decoder, subject.params, subject.seeds
   )

@@ -9,9 +9,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
-from experiments.common import app, text_corpus, text_setup, training_flags
+from experiments.common import app, shared_flags, text_corpus, text_setup
+from experiments.common.shared_flags import FROM, MODEL_SIZE
 from jaxlook.models import (
   LEARNING_RATES,
   SHAPES,
@@ -22,20 +21,11 @@ from jaxlook.tasks.text import Text
 from jaxlook.text.tokenizer import load_tokenizer
 from jaxlook.training import Problem, Start, start_from
 
-MODEL_SIZE = flags.DEFINE_list(
-  "model_size", None, f"Shape of the model, by name: {', '.join(SHAPES)}."
-)
-FROM = flags.DEFINE_multi_string(
-  "from",
-  None,
-  "Fine-tune this Hugging Face folder (GPT-2, Pythia): all seeds start from its"
-  " weights.",
-)
 # Flags that a named size decides.
 _SHAPE_FLAGS = (
-  training_flags.LAYERS,
-  training_flags.WIDTH,
-  training_flags.HEADS,
+  shared_flags.LAYERS,
+  shared_flags.WIDTH,
+  shared_flags.HEADS,
 )
 # Share of the peak learning rate of the pretraining, and of the steps that warm
 # up (Wu et al. 2024, section 5).
@@ -116,7 +106,7 @@ def _pretrained(folders: Sequence[str]) -> list[Size]:
     with app.blaming(FROM.name):
       loaded, start = start_from(folder)
       path = Path(folder)
-      if not flags.FLAGS["tokenizer"].value:
+      if not shared_flags.TOKENIZER.value:
         hashes.add(load_tokenizer(path).sha256)
     found.append(Size(path.resolve().name, loaded.config, path, start))
   if len(hashes) > 1:
@@ -197,7 +187,7 @@ def fitted(config: text_setup.TextConfig, size: Size) -> text_setup.TextConfig:
   )
   if size.start is None:
     return config
-  rate = training_flags.LEARNING_RATE.value
+  rate = shared_flags.LEARNING_RATE.value
   if rate is None:
     rate = _fine_tuning_rate(size)
   train = dataclasses.replace(

@@ -10,7 +10,7 @@ from typing import cast
 import jax
 import numpy as np
 
-from experiments.common import app, task_setup, training_flags
+from experiments.common import app, presets, task_setup
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.products.measures import ProductSizes
 from jaxlook.tasks.multiplication import Multiplication
@@ -61,7 +61,7 @@ PRESETS = {
     heads=2,
     seeds=2,
     sizes=ProductSizes(products=16, swaps=8, probes=32, beam=2),
-    train=training_flags.small_training(4, 8, log_every=2, eval_batches=1),
+    train=presets.small_training(4, 8, log_every=2, eval_batches=1),
   ),
   "cpu": MultiplicationConfig(
     # The least that padding helps with; see the notes of the report.
@@ -73,7 +73,7 @@ PRESETS = {
     heads=4,
     seeds=3,
     sizes=ProductSizes(),
-    train=training_flags.small_training(900, 128),
+    train=presets.small_training(900, 128),
   ),
   # As published: GPT-2 small.
   "paper": MultiplicationConfig(
@@ -85,7 +85,7 @@ PRESETS = {
     seeds=3,
     # Twice as many as by default, for a residual stream 12 times as wide.
     sizes=ProductSizes(probes=8192),
-    train=training_flags.small_training(
+    train=presets.small_training(
       9766, 1024, learning_rate=6e-4, warmup_fraction=0.01, microbatches=4
     ),
   ),
@@ -104,10 +104,7 @@ def build_config(
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  app.refuse_flags(
-    training_flags.LENGTH, why="the length follows from --digits and --pad"
-  )
-  config = training_flags.resolve(
+  config = presets.resolve(
     PRESETS, digits=digits, pad=None if pad is None else tuple(pad)
   )
   if config.layers < 2:

@@ -9,18 +9,9 @@ import os
 import sys
 import traceback
 
-from absl import flags
-
 from experiments.common import stderr_filter
-from jaxlook.errors import SettingError
+from experiments.common.shared_flags import DISTRIBUTED
 from jaxlook.training import multihost
-
-DISTRIBUTED = flags.DEFINE_string(
-  "distributed",
-  None,
-  "Train together with other processes: auto (SLURM, Open MPI), or"
-  " HOST:PORT,PROCESS/PROCESSES as 10.0.0.1:1234,0/2.",
-)
 
 GONE = (
   "--distributed: another process is gone or out of reach, so this one ends;"
@@ -28,22 +19,15 @@ GONE = (
 )
 
 
-def join(trains: bool) -> None:
+def join() -> None:
   """Joins the other processes, if `--distributed` says so.
 
-  Args:
-    trains: whether the binary can train in several processes.
-
   Raises:
-    SettingError: the flag's value cannot be used, or the flag not here.
+    SettingError: the flag's value cannot be used.
   """
   if DISTRIBUTED.value is None:
     return
   place = multihost.parse_place(DISTRIBUTED.value)
-  if not trains:
-    raise SettingError(
-      "distributed", "has no effect on this binary, which runs in one process"
-    )
   stderr_filter.through(GONE)
   multihost.join(place)
   if not multihost.leads():

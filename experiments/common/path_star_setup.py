@@ -6,7 +6,7 @@ Not a binary: its scales, its problems, and which arms are trained.
 import dataclasses
 from collections.abc import Sequence
 
-from experiments.common import app, task_setup, training_flags
+from experiments.common import presets, task_setup
 from jaxlook.attention import Variant
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.stars.settings import (
@@ -55,8 +55,8 @@ PRESETS = {
     heads=2,
     seeds=2,
     sequences=8,
-    train=training_flags.small_training(4, 4),
-    train_weights=training_flags.small_training(4, 4),
+    train=presets.small_training(4, 4),
+    train_weights=presets.small_training(4, 4),
     settings=(FORWARD, WEIGHTS),
   ),
   "cpu": PathStarConfig(
@@ -68,8 +68,8 @@ PRESETS = {
     heads=4,
     seeds=3,
     sequences=256,
-    train=training_flags.small_training(2000, 64),
-    train_weights=training_flags.small_training(1500, 256),
+    train=presets.small_training(2000, 64),
+    train_weights=presets.small_training(1500, 256),
   ),
   # As published: 200,000 graphs 100 times over; 5 x 10^4 nodes in the weights.
   "paper": PathStarConfig(
@@ -81,10 +81,8 @@ PRESETS = {
     heads=6,
     seeds=5,
     sequences=2000,
-    train=training_flags.small_training(78_000, 256, learning_rate=1e-4),
-    train_weights=training_flags.small_training(
-      100_000, 1024, learning_rate=1e-4
-    ),
+    train=presets.small_training(78_000, 256, learning_rate=1e-4),
+    train_weights=presets.small_training(100_000, 1024, learning_rate=1e-4),
   ),
 }
 
@@ -98,13 +96,10 @@ def build_config(settings: Sequence[str] | None) -> PathStarConfig:
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  app.refuse_flags(
-    training_flags.LENGTH, why="the length follows from the graphs"
-  )
-  config = training_flags.resolve(PRESETS)
+  config = presets.resolve(PRESETS)
   return dataclasses.replace(
     config,
-    train_weights=training_flags.resolve_train(config.train_weights),
+    train_weights=presets.resolve_train(config.train_weights),
     settings=tuple(dict.fromkeys(settings or config.settings)),
   )
 

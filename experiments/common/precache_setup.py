@@ -6,23 +6,16 @@ Not a binary: `experiments.precache` and the studies train on it.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import get_args
 
-from absl import flags
-
-from experiments.common import app, training_flags
+from experiments.common import (
+  app,
+  presets,
+  shared_flags,
+)
 from jaxlook.models import DecoderConfig
 from jaxlook.models.config import Positions
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import Problem, TrainConfig, baseline
-
-P = flags.DEFINE_list("p", None, "Probabilities that the sum is asked for.")
-_TERMS = flags.DEFINE_integer("terms", None, "Lag of the farthest sine, a.")
-_FREQUENCY = flags.DEFINE_float("frequency", None, "Frequency of the sines, b.")
-POSITIONS = flags.DEFINE_enum(
-  "positions", None, get_args(Positions), "How the model tells positions."
-)
-_FIRST = flags.DEFINE_integer("first", None, "Lag of the nearest sine.")
 
 UNIT = "Huber"
 SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 4"
@@ -94,21 +87,21 @@ PRESETS = {
 
 
 def build_config(
-  presets: Mapping[str, PrecacheConfig] = PRESETS,
+  by_preset: Mapping[str, PrecacheConfig] = PRESETS,
 ) -> PrecacheConfig:
   """The preset with the flags' values."""
   p = None
-  if P.value is not None:
-    p = tuple(dict.fromkeys(app.numbers("p", P.value, float)))
+  if shared_flags.P.value is not None:
+    p = tuple(dict.fromkeys(app.numbers("p", shared_flags.P.value, float)))
     if not p:
       raise app.UsageError("p", "needs at least one probability")
-  return training_flags.resolve(
-    presets,
+  return presets.resolve(
+    by_preset,
     p=p,
-    terms=_TERMS.value,
-    frequency=_FREQUENCY.value,
-    first=_FIRST.value,
-    positions=POSITIONS.value,
+    terms=shared_flags.TERMS.value,
+    frequency=shared_flags.FREQUENCY.value,
+    first=shared_flags.FIRST.value,
+    positions=shared_flags.POSITIONS.value,
   )
 
 

@@ -1,6 +1,6 @@
 """Arms as tasks of Ray, on this machine or on a cluster: `--launcher=ray`.
 
-Not a binary: `experiments.common.training_flags` calls it. An arm is one task
+Not a binary: `experiments.common.shared_flags` calls it. An arm is one task
 with its resources. It is given to another worker where its worker or node is
 lost, and goes on there from its last checkpoint; an error of Python is not
 tried again.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.common import app, training_flags
+from experiments.common import app, shared_flags
 from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_bytes, write_table
 from jaxlook.runs.environment import environment
@@ -170,7 +170,7 @@ def write(store: Store, results: Results) -> None:
   store.write_result(
     {
       "experiment": results.name,
-      "preset": training_flags.PRESET.value,
+      "preset": shared_flags.PRESET.value,
       "config": store.config,
       "environment": where,
       "cells": results.cells,

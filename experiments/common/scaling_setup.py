@@ -12,12 +12,13 @@ from absl import flags
 from experiments.common import (
   app,
   model_sizes,
+  shared_flags,
   text_corpus,
   text_setup,
   train_arms,
-  training_flags,
 )
-from experiments.common.model_sizes import FROM, MODEL_SIZE, Size
+from experiments.common.model_sizes import Size
+from experiments.common.shared_flags import FROM, MODEL_SIZE
 from experiments.common.study import Study
 from experiments.common.text_setup import TextConfig
 from jaxlook.attention import Variant
@@ -30,8 +31,8 @@ from jaxlook.training import Problem, TrainConfig
 DATA_STEPS = flags.DEFINE_list(
   "data_steps",
   None,
-  "Compare trainings of these numbers of steps, at one model size, instead of"
-  " model sizes.",
+  "Numbers of training steps to compare, at one model size. [compares model"
+  " sizes]",
 )
 
 ARMS = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV, scaling.LOCAL)
@@ -88,7 +89,7 @@ def check_points(config: TextConfig, sizes: Sequence[Size]) -> None:
     return
   if len(sizes) > 1 and (FROM.value or MODEL_SIZE.value):
     raise app.UsageError(DATA_STEPS.name, f"takes one size, not {len(sizes)}")
-  if training_flags.STEPS.value is not None:
+  if shared_flags.STEPS.value is not None:
     raise app.UsageError("steps", "cannot be combined with --data_steps")
   with app.mapping(steps=DATA_STEPS.name):
     lengths = [each.steps for each in _trainings(config.train)]

@@ -15,27 +15,25 @@ from absl import flags
 from experiments.common import (
   app,
   precache_setup,
+  presets,
+  shared_flags,
   text_corpus,
   text_setup,
   train_arms,
   trained_models,
-  training_flags,
 )
+from experiments.common.shared_flags import MODEL, STEP, TASK
 from experiments.common.study import Study
-from experiments.common.trained_models import MODEL, STEP
 from jaxlook.attention import Variant
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import SavedArm
 
-TASK = flags.DEFINE_enum(
-  "task", "precache", ("precache", "text"), "What the models are trained on."
-)
-
-flags.adopt_module_key_flags(trained_models)
-flags.adopt_module_key_flags(training_flags)
-flags.adopt_module_key_flags(precache_setup)
-flags.adopt_module_key_flags(text_setup)
-
+# What flags mean to studies, where it is not what they mean to others.
+SAYS = {
+  "attention": "Variant to train beside causal, such as horizon:4, or"
+  " causal,myopic with one form per layer; with --model=RUN, arm to study;"
+  " repeat for several.",
+}
 # What a trained model has settled, so that no flag can change it.
 _SETTLED = (
   *("task", "steps", "seeds", "layers", "width", "heads"),
@@ -55,6 +53,25 @@ PRECACHE = precache_setup.PRESETS | {
   "paper": dataclasses.replace(_PAPER, p=(1.0,)),
 }
 TEXT = text_setup.PRESETS
+
+
+def values(
+  *,
+  precache: Mapping[str, precache_setup.PrecacheConfig] | None = PRECACHE,
+  text: Mapping[str, text_setup.TextConfig] = TEXT,
+  **more: Any,
+) -> dict[str, Any]:
+  """What the chosen preset says of the task's models, for `--help`.
+
+  Args:
+    precache: as `build` has it.
+    text: as `build` has it.
+    **more: other defaults, by flag.
+  """
+  if precache is None:
+    return presets.values(text, task="text", **more)
+  on_text = TASK.value == "text"
+  return presets.values(text if on_text else precache, **more)
 
 
 def build(
@@ -95,7 +112,7 @@ def build(
     return study
   if STEP.value is not None:
     raise app.UsageError("step", f"{folder} is no run folder")
-  return _of_pretrained(name, title, folder, text[training_flags.PRESET.value])
+  return _of_pretrained(name, title, folder, presets.chosen(text))
 
 
 def _check_text(flag: str, on_text: bool) -> None:
@@ -209,8 +226,8 @@ def _of_run(name: str, title: str, folder: Path) -> Study:
 
 def _of_one_setting(arms: Sequence[SavedArm], folder: Path) -> list[SavedArm]:
   """The arms of the setting that `--p` names, or of the only one."""
-  if flags.FLAGS["p"].value is not None:
-    asked = app.numbers("p", flags.FLAGS["p"].value, float)
+  if shared_flags.P.value is not None:
+    asked = app.numbers("p", shared_flags.P.value, float)
     arms = [arm for arm in arms if [arm.about.get("p")] == asked]
     if not arms:
       raise app.UsageError("p", f"{folder} holds no arm of that setting")
@@ -263,7 +280,7 @@ def _of_pretrained(
   """The one model of a Hugging Face folder."""
   subject = trained_models.pretrained(folder)
   shape = subject.decoder.config
-  length = training_flags.LENGTH.value or min(preset.length, shape.max_length)
+  length = shared_flags.LENGTH.value or min(preset.length, shape.max_length)
   if not 1 <= length <= shape.max_length:
     raise app.UsageError(
       "length", f"must lie in 1..{shape.max_length}, not {length}"

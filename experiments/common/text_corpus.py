@@ -9,50 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
 import jaxlook
-from experiments.common import app, training_flags
+from experiments.common import app, shared_flags
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.tasks.text import Text
 from jaxlook.text.bpe import find_bpe, train_bpe
 from jaxlook.text.corpus import TokenFile, tokenize
 from jaxlook.text.generated import generated_text
 from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
-
-_CORPUS = flags.DEFINE_string(
-  "corpus",
-  None,
-  "Text to train on: a file (plain, .gz, .xz), a folder of files, or"
-  " datasets:NAME, which takes ,config=C ,split=S ,column=K. Without it a text"
-  " is generated.",
-)
-_VALID = flags.DEFINE_multi_string(
-  "valid",
-  None,
-  "Held-out text; without it, the end of the corpus. Some experiments take"
-  " several and evaluate the models on each.",
-)
-_TOKENIZER = flags.DEFINE_string(
-  "tokenizer",
-  None,
-  "bytes, bpe:N (trained on the corpus), a tokenizer.json, or its folder.",
-)
-_CACHE = flags.DEFINE_string(
-  "cache", "~/.cache/jaxlook", "Folder for tokenised text."
-)
-_DOCUMENTS = flags.DEFINE_boolean(
-  "documents",
-  False,
-  "Keep the files of a folder, or the rows of a data set, apart: no window"
-  " crosses the end of a document.",
-)
-_WORKERS = flags.DEFINE_integer(
-  "workers",
-  None,
-  "Processes that tokenise a large text; one a core by default. The number"
-  " does not change the tokens.",
-)
 
 _GENERATED_BYTES = 4_000_000
 
@@ -80,14 +44,14 @@ def read_text(
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  documents = documents or _DOCUMENTS.value
-  held_out = _VALID.value or []
+  documents = documents or shared_flags.DOCUMENTS.value
+  held_out = shared_flags.VALID.value or []
   if len(held_out) > 1 and not several:
     raise app.UsageError("valid", f"takes one text here, not {len(held_out)}")
   with app.blaming("cache"):
     write_bytes(_cache() / "writable", b"")
 
-  named = _TOKENIZER.value or tokenizer or "bytes"
+  named = shared_flags.TOKENIZER.value or tokenizer or "bytes"
   trained = re.fullmatch(r"bpe:(\d+)", named)
   # Before a text is generated, so that a wrong value is refused at once.
   with app.blaming("tokenizer"):
@@ -109,16 +73,16 @@ def read_text(
 
 
 def _cache() -> Path:
-  return Path(os.path.expanduser(_CACHE.value))
+  return Path(os.path.expanduser(shared_flags.CACHE.value))
 
 
 def _corpus(held_out: list[str]) -> str:
   """What `--corpus` names, or the file of the generated text."""
-  if _CORPUS.value is not None:
-    return _CORPUS.value
+  if shared_flags.CORPUS.value is not None:
+    return shared_flags.CORPUS.value
   if held_out:
     raise app.UsageError("valid", "is given without --corpus")
-  if training_flags.PRESET.value == "paper":
+  if shared_flags.PRESET.value == "paper":
     raise app.UsageError("corpus", "is required with --preset=paper")
   file = _cache() / f"generated-{jaxlook.__version__}-{_GENERATED_BYTES}.txt"
   if not file.exists():
@@ -131,7 +95,7 @@ def _tokenized(
   flag: str, path: str, tokenizer: Tokenizer, documents: bool
 ) -> TokenFile:
   """The tokens of a flag's text, from the cache if they are there."""
-  workers = _WORKERS.value
+  workers = shared_flags.WORKERS.value
   if workers is None:
     workers = os.cpu_count() or 1
   with app.blaming(flag):
@@ -158,13 +122,13 @@ def more_texts(text: Text) -> dict[str, Text]:
   tokenizer = tokenizer_of(about(text))
   documents = text.train.documents is not None
   found: dict[str, Text] = {}
-  first, *more = _VALID.value or [""]
+  first, *more = shared_flags.VALID.value or [""]
   for path in more:
     name = Path(path).name
     if name in {*found, Path(first).name}:
       raise app.UsageError("valid", f"has two texts of the name {name}")
     file = _tokenized("valid", path, tokenizer, documents)
-    check_apart(Path(_CORPUS.value or ""), Path(path))
+    check_apart(Path(shared_flags.CORPUS.value or ""), Path(path))
     found[name] = Text(text.train, file, text.length)
   return found
 
@@ -215,6 +179,6 @@ def about(text: Text) -> dict[str, str | int | float | None]:
 
 def name() -> str:
   """What reports call the text."""
-  if _CORPUS.value is None:
+  if shared_flags.CORPUS.value is None:
     return "a generated text (no --corpus was given)"
-  return Path(_CORPUS.value).name
+  return Path(shared_flags.CORPUS.value).name

@@ -9,16 +9,13 @@ import functools
 from collections.abc import Mapping
 
 import numpy as np
-from absl import flags
 
-from experiments.common import app, text_corpus, training_flags
+from experiments.common import app, presets, text_corpus
 from jaxlook.models import DecoderConfig
 from jaxlook.tasks.text import Text, bits_per_byte
 from jaxlook.text import ngram
 from jaxlook.text.corpus import TokenFile
 from jaxlook.training import Problem, TrainConfig
-
-flags.adopt_module_key_flags(text_corpus)
 
 UNIT = "nats/token"
 SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 5"
@@ -73,9 +70,7 @@ PRESETS = {
     # GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
     init_std=0.07,
     seeds=4,
-    train=training_flags.small_training(
-      steps=600, batch_size=32, eval_batches=64
-    ),
+    train=presets.small_training(steps=600, batch_size=32, eval_batches=64),
   ),
   # GPT-2 small on windows of 64 tokens, as in the published study.
   "paper": TextConfig(
@@ -99,9 +94,9 @@ PRESETS = {
 }
 
 
-def build_config(presets: Mapping[str, TextConfig] = PRESETS) -> TextConfig:
+def build_config(by_preset: Mapping[str, TextConfig] = PRESETS) -> TextConfig:
   """The preset with the flags' values."""
-  config = training_flags.resolve(presets)
+  config = presets.resolve(by_preset)
   if config.length < 1:
     raise app.UsageError("length", f"must be at least 1, not {config.length}")
   return config

@@ -7,12 +7,13 @@ import dataclasses
 
 from experiments.common import (
   app,
+  shared_flags,
   study_setup,
-  trained_models,
-  training_flags,
 )
 from experiments.common.study import Study
 from jaxlook.stats import myopia_gap
+
+ARMS = (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV)
 
 
 def build_study() -> Study:
@@ -24,16 +25,16 @@ def build_study() -> Study:
   study = study_setup.build(
     "token_gap",
     "Where in text the myopia gap lies",
-    (myopia_gap.CAUSAL, myopia_gap.RESIDUAL, myopia_gap.KV),
+    ARMS,
     precache=None,
   )
   if study.pretrained is not None:
     raise app.UsageError("model", "is one model; a gap is between two arms")
-  if trained_models.STEP.value == 0:
+  if shared_flags.STEP.value == 0:
     raise app.UsageError("step", "must be above 0: untrained arms are equal")
   names = [each.name for each in study.variants]
   if myopia_gap.CAUSAL not in names or len(names) < 2:
-    flag = "attention" if training_flags.ATTENTION.value else "model"
+    flag = "attention" if shared_flags.ATTENTION.value else "model"
     raise app.UsageError(
       flag, f"gives {', '.join(names)}; causal and another are needed"
     )

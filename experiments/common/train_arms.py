@@ -16,7 +16,7 @@ from experiments.common import (
   ray_cluster,
   ray_launcher,
 )
-from experiments.common.training_flags import (
+from experiments.common.shared_flags import (
   ATTENTION,
   LAUNCHER,
   LAUNCHER_RESOURCES,

@@ -11,21 +11,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 
-from experiments.common import app, training_flags
+from experiments.common import app, shared_flags
+from experiments.common.shared_flags import STEP
 from jaxlook import models
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.models import Decoder, huggingface
 from jaxlook.runs.store import Arm
 from jaxlook.training import SavedArm, read_arm, saved_params
-
-MODEL = flags.DEFINE_string(
-  "model", None, "A run folder, or a Hugging Face folder, to study instead."
-)
-STEP = flags.DEFINE_integer(
-  "step", None, "With --model=RUN: after how many steps; the last by default."
-)
 
 UNTRAINED = "untrained"
 PRETRAINED = "pretrained"
@@ -114,11 +107,11 @@ def chosen_arms(
     arm.attention: arm for arm in arms if not arm.attention.needs_teacher
   }
   asked = list(default) or list(known)
-  if training_flags.ATTENTION.value:
+  if shared_flags.ATTENTION.value:
     layers, heads = arms[0].model.layers, arms[0].model.heads
     asked = [
       parse_variant(text, layers, heads)
-      for text in training_flags.ATTENTION.value
+      for text in shared_flags.ATTENTION.value
     ]
   for variant in asked:
     if variant not in known:

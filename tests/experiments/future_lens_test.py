@@ -69,7 +69,9 @@ class FutureLensTest(base.TestCase):
     out = self.root / "run"
     done = binaries.run("future_lens", "--task=precache", f"--out={out}")
     self.assertEqual(done.returncode, 2)
-    self.assertIn("--task: precache has no tokens", done.stderr)
+    self.assertIn(
+      "--task: must be text: this binary studies tokens", done.stderr
+    )
     self.assertLen(done.stderr.strip().splitlines(), 1)
     self.assertFalse(out.exists())
 

@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
-import importlib.util
 import io
 import os
 import shutil
@@ -18,38 +16,18 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from absl import flags
-from absl.testing import absltest, parameterized
+from absl.testing import absltest, flagsaver, parameterized
 
 import jaxlook
+from experiments import gradients
 from experiments.common import app
 from jaxlook.models import Decoder, collect_context, huggingface
 from jaxlook.models.gradients import loss_and_gradients
-from tests.fixtures import base
+from tests.fixtures import base, binaries
 from tests.fixtures.checkpoints import GPT2, NEOX, random_params
 
 _ROOT = Path(__file__).parents[2]
 _TOKENS = np.random.default_rng(2).integers(0, 17, (2, 7))
-
-_FLAGS = flags.FlagValues()
-
-
-def _import_binary():
-  """The binary's module, with flags of its own.
-
-  Binaries share names of flags, so that one process can import only one of them
-  in the ordinary way.
-  """
-  file = _ROOT / "experiments" / "gradients.py"
-  spec = importlib.util.spec_from_file_location("gradients_under_test", file)
-  module = importlib.util.module_from_spec(spec)
-  define = functools.partial(flags.DEFINE_string, flag_values=_FLAGS)
-  with mock.patch.object(flags, "DEFINE_string", define):
-    spec.loader.exec_module(module)
-  _FLAGS.mark_as_parsed()
-  return module
-
-
-gradients = _import_binary()
 
 # Two float32 programs, compiled with different surroundings.
 RTOL = 1e-5
@@ -71,6 +49,8 @@ class GradientsTest(base.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS(sys.argv[:1])
     folder = tempfile.TemporaryDirectory()
     cls.addClassCleanup(folder.cleanup)
     cls.models = Path(folder.name)
@@ -103,15 +83,15 @@ class GradientsTest(base.TestCase):
 
   def main(self, **changes):
     """Runs the binary in this process; returns what it prints."""
-    for name, value in self.arguments(**changes).items():
-      setattr(_FLAGS, name, value)
+    values = self.arguments(**changes)
+    if values["attention"] is not None:
+      values["attention"] = [values["attention"]]
     printed = io.StringIO()
     with (
+      flagsaver.flagsaver(**values),
       contextlib.redirect_stdout(printed),
-      mock.patch.object(app, "read_by", return_value=set(_FLAGS)),
-      app.settings_of("gradients"),
     ):
-      gradients.main()
+      binaries.run_main(gradients)
     return printed.getvalue()
 
   def assert_written(self, model, attention, teacher=None):
@@ -230,7 +210,7 @@ class GradientsTest(base.TestCase):
     (
       "vain_teacher",
       {"teacher": "{models}/other"},
-      "--teacher: is given in vain with --attention=causal",
+      "--teacher: has no effect with --attention=causal",
     ),
     (
       "bad_teacher",

@@ -50,7 +50,7 @@ class PathStarTest(binaries.StudyTestCase):
 
 class RefusalTest(binaries.RefusalTestCase):
   @parameterized.parameters(
-    ({"length": 9}, "^--length: has no effect here: the length follows"),
+    ({"length": 9}, "^--length: has no effect on this binary"),
     ({"heads": 3}, "^--heads: must divide width=16, .* not 3"),
     ({"steps": 0}, "^--steps: must be at least 1"),
     ({"microbatches": 3}, "^--microbatches: must divide batch_size=4"),

@@ -58,7 +58,7 @@ class PlanningTest(binaries.StudyTestCase):
 
 class RefusalTest(binaries.RefusalTestCase):
   @parameterized.parameters(
-    (planning, {"length": 9}, "^--length: has no effect here: the length"),
+    (planning, {"length": 9}, "^--length: has no effect on this binary"),
     (planning, {"attention": ["window:2"]}, "^--attention: .*window:2"),
     (planning, {"layers": 1}, "^--layers: must be at least 2"),
     (planning, {"pairs": 5}, "^--pairs: needs --key=tally"),
@@ -74,8 +74,12 @@ class RefusalTest(binaries.RefusalTestCase):
     (planning, {"heads": 3}, "^--heads: must divide width=16, .* not 3"),
     (deferred, {"delay": -1}, "^--delay: must be at least 0"),
     (deferred, {"length": 3}, "^--length: must be at least 4"),
-    (deferred, {"layers": 3}, "^--layers: is given in vain"),
-    (deferred, {"attention": ["myopic"]}, "^--attention: is given in vain"),
+    (deferred, {"layers": 3}, "^--layers: has no effect on this"),
+    (
+      deferred,
+      {"attention": ["myopic"]},
+      "^--attention: has no effect on this",
+    ),
     (deferred, {"horizons": ["1"]}, "^--horizons: must begin with 0"),
   )
   def test_refuses(self, binary, values, message):

@@ -105,27 +105,53 @@ class SettingsTest(base.TestCase):
 
 
 class FlagsTest(base.TestCase):
-  def test_a_flag_of_others_is_refused(self):
-    """One that only other binaries read would change nothing."""
+  def setUp(self):
+    """A binary that reads one of two flags of a module that it shares."""
+    super().setUp()
     values = flags.FlagValues()
     for name in ("read", "shared"):
-      flags.DEFINE_integer(name, 1, "", flag_values=values)
-      values.register_flag_by_module("experiments.shared", values[name])
+      flags.DEFINE_integer(
+        name, 1, "", flag_values=values, module_name="experiments.shared"
+      )
     values.register_key_flag_for_module("binary", values["read"])
-    errors = io.StringIO()
+    self.enterContext(mock.patch.object(flags, "FLAGS", values))
+
+  def parse(self, module, *argv):
+    """Parses a command line; returns what is left, the status, and output."""
+    self.enterContext(mock.patch.object(sys, "argv", list(argv)))
+    main = mock.Mock(__module__=module)
+    rest, status = None, None
     with (
-      mock.patch.object(flags, "FLAGS", values),
-      contextlib.redirect_stderr(errors),
+      contextlib.redirect_stderr(io.StringIO()) as errors,
+      contextlib.redirect_stdout(io.StringIO()) as printed,
     ):
-      for module, name in (("__main__", "binary"), ("binary", "wrapper")):
-        with mock.patch.object(sys, "argv", [name, "--read=2"]):
-          self.assertEqual(app._parse_flags(module, sys.argv), [name])
-      with (
-        mock.patch.object(sys, "argv", ["binary", "--shared=1"]),
-        self.assertRaises(SystemExit) as caught,
-      ):
-        app._parse_flags("__main__", sys.argv)
-    self.assertEqual(caught.exception.code, app.BAD_INPUT)
-    self.assertEqual(
-      errors.getvalue(), "--shared: has no effect on this binary; see --help\n"
-    )
+      try:
+        rest = app._parse_flags(main, lambda: "what it does", argv)
+      except SystemExit as error:
+        status = error.code
+    return rest, status, printed.getvalue(), errors.getvalue()
+
+  @parameterized.parameters(("__main__", "binary"), ("binary", "wrapper"))
+  def test_a_flag_is_read(self, module, program):
+    """By the binary as a program, or by its main in another one."""
+    parsed = self.parse(module, program, "--read=2")
+    self.assertEqual(parsed, ([program], None, "", ""))
+
+  @parameterized.parameters(
+    ("--shared=1", "--shared: has no effect on this binary; see --help\n"),
+    ("word", "unexpected argument 'word'; every setting is a --flag\n"),
+    ("--read=x", "--read=x: must be a whole number\n"),
+    ("--raed=1", ".*raed.*read.*\n"),
+  )
+  def test_refusals(self, argument, message):
+    """One line each, and status 2."""
+    rest, status, printed, errors = self.parse("__main__", "binary", argument)
+    self.assertEqual((rest, status, printed), (None, app.BAD_INPUT, ""))
+    self.assertRegex(errors, f"^{message}$")
+
+  @parameterized.parameters("--help", "-help", "-h", "-?", "--helpshort")
+  def test_help(self, word):
+    """Answered with status 0, whatever else is given."""
+    parsed = self.parse("__main__", "binary", "--read=2", word)
+    self.assertEqual(parsed, (None, 0, "what it does\n", ""))
+    self.assertEqual(flags.FLAGS["read"].value, 2)

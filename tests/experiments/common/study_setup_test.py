@@ -141,15 +141,17 @@ class StudySetupTest(base.TestCase):
       study_setup.build("test", "Test", VARIANTS, precache=None)
 
   @parameterized.parameters(
-    (horizon, {"model": "runs/x"}, "^--model: has no effect"),
+    (horizon, {"model": "runs/x"}, "^--model: has no effect on this"),
     (horizon, {"horizons": ["1", "2"]}, "^--horizons: must begin"),
     (horizon, {"horizons": ["0", "far"]}, "^--horizons: must be whole"),
     (local_myopia, {"attention": ["myopic"]}, "^--attention: has no effect"),
-    (placebo, {"task": "text"}, "^--task: a placebo"),
+    (placebo, {"task": "text"}, "^--task: has no effect on this binary"),
+    (placebo, {"distributed": "auto"}, "^--distributed: has no effect on"),
   )
   def test_refusals_of_binaries(self, binary, values, message):
     """What an experiment cannot use is refused before it trains."""
     self._flags(**values)
     with self.assertRaisesRegex(app.UsageError, message):
+      app.check_read(binary.__name__, values)
       binaries.run_main(binary)
     self.assertEmpty(list(pathlib.Path(self.out).glob("arms/*")))

@@ -1,0 +1,91 @@
+"""The scales of a binary, and how flags change them.
+
+Not a binary. A preset is a config dataclass; a flag replaces the field of its
+name, there or in the config's `train`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from absl import flags
+
+from experiments.common import shared_flags
+from jaxlook.training import TrainConfig
+
+_T = TypeVar("_T")
+
+# How small models are trained, but for steps and batch.
+small_training = functools.partial(
+  TrainConfig, learning_rate=3e-3, warmup_fraction=0.05, clip_norm=1.0
+)
+
+
+def chosen(by_preset: Mapping[str, _T]) -> _T:
+  """What belongs to the preset that `--preset` names."""
+  return by_preset[shared_flags.PRESET.value]
+
+
+def values(by_preset: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+  """What the chosen preset says, for `--help`.
+
+  Args:
+    by_preset: a config dataclass by preset.
+    **more: other defaults, by flag.
+
+  Returns:
+    By name, the fields of the config, of its `train`, and the others.
+  """
+  config = chosen(by_preset)
+  train = getattr(config, "train", None)
+  return {
+    field.name: getattr(each, field.name)
+    for each in (config, *([train] if train else []))
+    for field in dataclasses.fields(each)
+  } | more
+
+
+def resolve(by_preset: Mapping[str, Any], **given: Any) -> Any:
+  """The preset's config with the fields replaced whose flag was given.
+
+  Args:
+    by_preset: a config dataclass by preset; its `train` is a `TrainConfig`.
+    **given: by field, what an experiment's own flag says; None where it was
+      not given. The flags of seeds and shape need not be named.
+
+  Returns:
+    The config with the flags' values.
+
+  Raises:
+    SettingError: a flag's value is out of range.
+  """
+  config = chosen(by_preset)
+  given |= _given(("seeds", *shared_flags.SHAPE))
+  given = {name: value for name, value in given.items() if value is not None}
+  return dataclasses.replace(config, **given, train=resolve_train(config.train))
+
+
+def resolve_train(train: TrainConfig) -> TrainConfig:
+  """The preset's training with the flags' values.
+
+  Args:
+    train: what a preset says, for experiments that train in several ways.
+
+  Returns:
+    The same with the values of those training flags that are given.
+
+  Raises:
+    SettingError: a flag's value is out of range.
+  """
+  given = _given(shared_flags.TRAINING)
+  if "steps" in given:
+    kept = (step for step in train.keep_steps if step <= given["steps"])
+    given["keep_steps"] = tuple(kept)
+  return dataclasses.replace(train, **given)
+
+
+def _given(names: tuple[str, ...]) -> dict[str, Any]:
+  """The values of those flags that are not left to the preset."""
+  found = {name: flags.FLAGS[name].value for name in names}
+  return {name: value for name, value in found.items() if value is not None}
