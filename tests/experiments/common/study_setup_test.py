@@ -130,7 +130,7 @@ class StudySetupTest(base.TestCase):
     self._flags(**values)
     with (
       self.assertRaisesRegex(app.UsageError, message),
-      app.settings_of(placebo.__name__),
+      app.settings_of(gradient_anatomy.__name__),
     ):
       study_setup.build("test", "Test", VARIANTS)
 
