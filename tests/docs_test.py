@@ -106,7 +106,7 @@ class DocsTest(base.TestCase):
     for folder in ("experiments", "experiments/benchmarks"):
       for file in (ROOT / folder).glob("*.py"):
         text = file.read_text()
-        if "app.run(main" in text:
+        if re.search(r"app\.run\(\s*main", text):
           path = file.relative_to(ROOT).with_suffix("")
           binaries.add(".".join(path.parts))
     self.assertEqual(listed, binaries)
