@@ -1,10 +1,16 @@
-"""Memories as a reader sees them: curves, notes, and triggers as text."""
+"""Memories as tables: measures by layer, and triggers as text."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from experiments.reports.memories import ENDINGS, RANDOM, Examined
+from experiments.common.trained_models import UNTRAINED
+from experiments.reports.memories_claims import (
+  RANDOM,
+  SeedValues,
+  VariantMemories,
+)
+from jaxlook import reporting, stats
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import (
@@ -13,152 +19,158 @@ from jaxlook.circuits.memory_study import (
   agreement_name,
   ending_name,
 )
-from jaxlook.circuits.memory_triggers import REPEATED
-from jaxlook.models import DecoderConfig
-from jaxlook.reporting.figures import Curves
-from jaxlook.reporting.tables import Rows, code, number
+from jaxlook.reporting.tables import Rows, code, interval, number
 
 Show = Callable[[Sequence[int]], list[str]]
 
-CAPTIONS = {
-  "agreement.png": "How often the most probable token of a neuron's value"
-  " follows the prefixes that trigger it, and where their next token ranks; and"
-  " the same with the triggers of other neurons of the layer.",
-  "patterns.png": "How many of a neuron's k triggers end in the same tokens as"
-  " at least two of the others.",
-  "activity.png": "Memories with a positive coefficient; the number of equal"
-  " contributions that would be spread as wide; and how often no active memory"
-  " by itself says what their sum does.",
-  "refinement.png": "How the most probable token after a layer comes about.",
+ENDINGS = range(1, study.LONGEST + 1)
+_TAIL = 32  # Characters of a prefix that are shown.
+_ROWS = 8  # Neurons in a table of values.
+SHOWN = 3  # Triggers of each neuron that are shown and kept.
+
+_OVER_LAYERS = (
+  ending_name(2, "coverage"),
+  memories.ACTIVE,
+  memories.RESIDUAL_FINAL,
+)
+
+AGREEMENT_COLUMNS = {
+  "first trigger": agreement_name("first"),
+  "others' first": agreement_name("first", study.OTHERS),
+  "commonest token": agreement_name("first", study.COMMONEST),
+  "mean of k": agreement_name("mean"),
+  "others' mean": agreement_name("mean", study.OTHERS),
+  "any of k": agreement_name("any"),
+  "others' any": agreement_name("any", study.OTHERS),
+  "rank": study.RANK,
+  "others' rank": study.RANK_OTHERS,
+}
+PATTERN_COLUMNS = {
+  f"last {n}: {name}": ending_name(n, name)
+  for n in ENDINGS
+  for name in ("coverage", "number", "purity")
+}
+ACTIVITY_COLUMNS = {
+  name: name
+  for name in (
+    study.LIVE,
+    memories.ACTIVE,
+    memories.EFFECTIVE,
+    memories.COMPOSED,
+    study.ENTROPY,
+    study.AMONG_CONFIDENT,
+  )
+}
+REFINEMENT_COLUMNS = {
+  name: name
+  for name in (
+    memories.RESIDUAL_FINAL,
+    memories.FF_FINAL,
+    memories.BOTH,
+    memories.RESIDUAL,
+    memories.FF,
+    memories.NEITHER,
+  )
 }
 
-_TAIL = 32  # Characters of a prefix that are shown.
+
+def tables(
+  found: Sequence[VariantMemories],
+  text: StreamedText,
+  chance: Mapping[str, float],
+  show: Show,
+) -> dict[str, Rows]:
+  """All tables.
+
+  Args:
+    found: every variant, the one to compare with first.
+    text: the text that triggers lie in.
+    chance: the endings that random prefixes share.
+    show: the text of each token by itself.
+
+  Returns:
+    Rows by title.
+  """
+  shown = {
+    "Agreement of values with the tokens that follow their triggers": (
+      layer_table(found, AGREEMENT_COLUMNS)
+    ),
+    "Endings that triggers share": layer_table(found, PATTERN_COLUMNS, chance),
+    "Activity": layer_table(found, ACTIVITY_COLUMNS),
+    "How the output token comes about": layer_table(found, REFINEMENT_COLUMNS),
+  }
+  if paired := differences(found):
+    shown["Paired differences, means over layers where none is named"] = (
+      reporting.comparison_table(paired)
+    )
+  for each in found:
+    if each.variant != UNTRAINED:
+      title = f"Most confident values, {each.variant}, seed {each.seeds[0]}"
+      shown[title] = value_table(
+        each.found, text, show, seed=0, rows=_ROWS, shown=SHOWN
+      )
+  return shown
 
 
-def panels(
-  found: Sequence[Examined], chance: Mapping[str, float]
-) -> dict[str, list[list[Curves]]]:
-  """Curves by layer, by the figure's file name.
+def layer_table(
+  found: Sequence[VariantMemories],
+  columns: Mapping[str, str],
+  levels: Mapping[str, float] | None = None,
+) -> Rows:
+  """One row a layer and variant: measures with their 95% t intervals.
 
   Args:
     found: every variant.
-    chance: of endings.
+    columns: measures by heading.
+    levels: measures of random prefixes; a last row.
 
   Returns:
-    Rows of panels for `figures.panels_figure`.
+    A header and the rows.
   """
-  first = found[0]
-  layers = np.arange(first.layers)
-
-  def drawn(title, ylabel, curves, levels=None) -> Curves:
-    return Curves(
-      title, layers, "layer", ylabel, curves, levels or {}, scale="steps"
-    )
-
-  def by_variant(title, ylabel, measure, control=None, level=None) -> Curves:
-    curves = {e.variant: e.found.by_layer[measure].T for e in found}
-    if control:
-      values = first.found.by_layer[control].T
-      curves[f"{first.variant}, other neurons' triggers"] = values
-    return drawn(title, ylabel, curves, level)
-
-  share, positions = "share of live neurons", "share of positions"
-  agreed = [
-    by_variant(
-      f"value's token follows {words}",
-      share,
-      agreement_name(kind),
-      agreement_name(kind, study.OTHERS),
-    )
-    for kind, words in (
-      ("first", "the first trigger"),
-      ("any", "any of the k triggers"),
-    )
-  ]
-  agreed.append(
-    by_variant(
-      "rank of the first trigger's next token",
-      "mean rank, 0 most to 1 least probable",
-      *(study.RANK, study.RANK_OTHERS),
-    )
-  )
-  shared = [
-    by_variant(
-      f"same last {n} token{'s' * (n > 1)} as {REPEATED - 1} others",
-      "share of triggers",
-      ending_name(n, "coverage"),
-      level={RANDOM: chance[ending_name(n, "coverage")]},
-    )
-    for n in ENDINGS
-  ]
-  active = [
-    by_variant(memories.ACTIVE, "share of neurons", memories.ACTIVE),
-    by_variant(memories.EFFECTIVE, "memories", memories.EFFECTIVE),
-    by_variant(memories.COMPOSED, positions, memories.COMPOSED),
-  ]
-  cases = (memories.BOTH, memories.RESIDUAL, memories.FF, memories.NEITHER)
-  refined = [
-    drawn(
-      each.variant,
-      positions,
-      {
-        name: each.found.by_layer[name].T
-        for name in (memories.RESIDUAL_FINAL, *cases)
-      },
-    )
-    for each in found
-  ]
-  # Four side by side would be too small to read.
-  columns = 2 if len(refined) == 4 else len(refined)
-  return {
-    "agreement.png": [agreed],
-    "patterns.png": [shared],
-    "activity.png": [active],
-    "refinement.png": [
-      refined[n : n + columns] for n in range(0, len(refined), columns)
-    ],
-  }
+  rows = [["layer", "variant", *columns, "n"]]
+  for layer in range(found[0].layers):
+    for each in found:
+      cells = [_mean(each.at(name, layer)) for name in columns.values()]
+      rows.append([str(layer), each.variant, *cells, str(len(each.seeds))])
+  if levels is not None:
+    cells = [number(levels[name]) for name in columns.values()]
+    rows.append(["-", RANDOM, *cells, "-"])
+  return rows
 
 
-def notes(
-  text: StreamedText, setup: study.MemorySetup, config: DecoderConfig
-) -> list[str]:
-  """How to read the tables.
+def _mean(by_seed: SeedValues) -> str:
+  values = list(by_seed.values())
+  if len(values) < 2:
+    return number(values[0])
+  found = stats.mean_interval(values)
+  return f"{number(found.estimate)} {interval(found.ci95)}"
+
+
+def differences(
+  found: Sequence[VariantMemories],
+) -> dict[str, stats.Comparison]:
+  """What other variants change of the first one, paired by seed.
 
   Args:
-    text: the text that was streamed.
-    setup: what was kept.
-    config: the models' shape.
+    found: every variant, the one to compare with first.
 
   Returns:
-    Paragraphs.
+    By name: agreement in the last layer, and means over layers; only where two
+    seeds are in both.
   """
-  windows, length = np.shape(text.following)
-  counted = int(np.sum(text.counted))
-  return [
-    f"Triggers are the {setup.top} prefixes with the largest coefficients among"
-    f" the {counted} of {windows} held-out windows of {length} tokens: every"
-    " prefix from a window's start counts, once where windows begin alike. The"
-    " paper takes prefixes of training sentences.",
-    f"Coefficients are those after the nonlinearity ({config.activation}). A"
-    " memory is active where its coefficient is above 0, and live if it is"
-    " anywhere. The effective number is (sum w)^2 / sum w^2 of w = (coefficient"
-    " |value|)^2.",
-    "Agreement: the share of live neurons whose value's most probable token"
-    " follows the first trigger (the paper's rate), its mean over all k"
-    " triggers, or the share where it follows any of them. 'Others' is the same"
-    " with another neuron's triggers, the mean over all pairs in the layer; the"
-    " commonest token is the text's, the same for all neurons. Ranks go from 0,"
-    " most probable, to 1.",
-    "Endings: coverage is the share of a neuron's triggers that end in the same"
-    f" n tokens as at least {REPEATED - 1} others, number is how many such"
-    " endings there are, purity the share of the commonest ending. They count"
-    " what can be counted of the patterns that the paper's experts name.",
-    "A value's probabilities are softmax(value W_U), with the final LayerNorm's"
-    " gain and centring folded into W_U. They are uncalibrated, as in the"
-    " paper: what a value adds is scaled by its coefficient. Uniform would be"
-    f" {number(1 / (config.vocab_size or 1))}.",
-  ]
+  base, compared = found[0], {}
+  for label, measure, layer in (
+    ("agreement, first trigger, last layer", agreement_name("first"), -1),
+    ("agreement, mean of k, last layer", agreement_name("mean"), -1),
+    ("rank of the next token, last layer", study.RANK, -1),
+    *((measure, measure, slice(None)) for measure in _OVER_LAYERS),
+  ):
+    for each in found[1:]:
+      if len(set(base.seeds) & set(each.seeds)) >= 2:
+        compared[f"{label}: {base.variant} - {each.variant}"] = stats.compare(
+          base.at(measure, layer), each.at(measure, layer)
+        )
+  return compared
 
 
 def value_table(
@@ -196,33 +208,47 @@ def value_table(
   table = [[*head, *(f"trigger {n + 1}" for n in range(shown))]]
   for place in order:
     layer, neuron = np.unravel_index(place, confidence.shape)
-    at = (seed, layer, neuron)
     if confidence[layer, neuron] == -np.inf:
       break
+    at = (seed, layer, neuron)
     best = zip(values.token[at], values.probability[at], strict=True)
     fired = np.asarray(triggers.coefficient[at]) > 0.0
     follow = found.following[at][fired] == values.token[at][0]
-    cells = []
-    for k in range(min(shown, int(fired.sum()))):
-      window, position = triggers.window[at][k], triggers.position[at][k]
-      before = "".join(show(inputs[window, : position + 1].tolist()))
-      after = _name(show, found.following[at][k])
-      cells.append(
-        f"{code(before, _TAIL)} → {code(after)}"
-        f" ({number(float(triggers.coefficient[at][k]))})"
-      )
-    cells += ["-"] * (shown - len(cells))
+    cells = [
+      _trigger(found, inputs, show, at, k)
+      for k in range(min(shown, int(fired.sum())))
+    ]
     table.append(
       [
-        *(str(layer), str(neuron)),
+        str(layer),
+        str(neuron),
         ", ".join(
           f"{code(_name(show, t))} {number(float(p))}" for t, p in best
         ),
         f"{int(follow.sum())}/{len(follow)}",
         *cells,
+        *["-"] * (shown - len(cells)),
       ]
     )
   return table
+
+
+def _trigger(
+  found: MemoryResults,
+  inputs: np.ndarray,
+  show: Show,
+  at: tuple[int, np.intp, np.intp],
+  k: int,
+) -> str:
+  """Trigger number k of a neuron: its end, the next token, the coefficient."""
+  triggers = found.triggers
+  window, position = triggers.window[at][k], triggers.position[at][k]
+  before = "".join(show(inputs[window, : position + 1].tolist()))
+  after = _name(show, found.following[at][k])
+  return (
+    f"{code(before, _TAIL)} → {code(after)}"
+    f" ({number(float(triggers.coefficient[at][k]))})"
+  )
 
 
 def _name(show: Show, token: np.integer) -> str:

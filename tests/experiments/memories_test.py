@@ -15,7 +15,7 @@ from absl.testing import flagsaver
 
 from experiments import memories
 from experiments.common import app
-from experiments.reports.memories import RANDOM
+from experiments.reports.memories_claims import RANDOM
 from jaxlook.circuits.memory_study import agreement_name, ending_name
 from tests.fixtures import base, binaries
 

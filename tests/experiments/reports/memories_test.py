@@ -5,7 +5,11 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments.reports import memories as memories_report
-from experiments.reports import memories_tables
+from experiments.reports import (
+  memories_claims,
+  memories_figures,
+  memories_tables,
+)
 from jaxlook.circuits import memories
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import agreement_name, ending_name
@@ -48,14 +52,14 @@ def examined(variant, changed=None, seeds=(0, 1), layers=2):
   spoken = NeuronValues(each(0, 3), each(0.75, 0.25), jnp.zeros(shape))
   following = np.tile([0, 4, 0], (*shape, 1))
   found = study.MemoryResults(by_layer, overall, triggers, spoken, following)
-  return memories_report.Examined(variant, seeds, found)
+  return memories_claims.VariantMemories(variant, seeds, found)
 
 
 class ClaimsTest(base.TestCase):
   def test_verdicts(self):
     """A rise supports, a fall contradicts; what is equal is not above 0."""
     rising = examined("causal", {agreement_name("first"): [0.0, 0.5]})
-    found = memories_report.claims([rising, examined("myopic/kv")], CHANCE)
+    found = memories_claims.claims([rising, examined("myopic/kv")], CHANCE)
     verdicts = {claim.id: claim.verdict for claim in found}
     self.assertEqual(
       {id: verdicts[id] for id in ("G2/rise", "G2/chance", "ahead/kv")},
@@ -69,7 +73,7 @@ class ClaimsTest(base.TestCase):
     falling = examined("causal", {agreement_name("first"): [0.5, 0.0]})
     (rise,) = (
       claim
-      for claim in memories_report.claims([falling], CHANCE)
+      for claim in memories_claims.claims([falling], CHANCE)
       if claim.id == "G2/rise"
     )
     self.assertEqual(rise.verdict, "contradicted")
@@ -80,7 +84,7 @@ class ClaimsTest(base.TestCase):
     chance = CHANCE | {ending_name(2, "coverage"): by_chance}
     (claim,) = (
       claim
-      for claim in memories_report.claims([examined("causal")], chance)
+      for claim in memories_claims.claims([examined("causal")], chance)
       if claim.id == "G1/endings"
     )
     self.assertAlmostEqual(claim.estimate, expected)
@@ -89,8 +93,8 @@ class ClaimsTest(base.TestCase):
     """The last row of a table, and rows of the measurements without a seed."""
     name = ending_name(1, "number")
     found, chance = [examined("causal")], CHANCE | {name: 0.7}
-    *_, last = memories_report.layer_table(found, {"number": name}, chance)
-    self.assertEqual(last, ["-", memories_report.RANDOM, "0.7", "-"])
+    *_, last = memories_tables.layer_table(found, {"number": name}, chance)
+    self.assertEqual(last, ["-", memories_claims.RANDOM, "0.7", "-"])
     rows = memories_report.measurements(found, chance).to_pylist()
     values = {
       row["measure"]: row["value"] for row in rows if row["seed"] is None
@@ -100,13 +104,13 @@ class ClaimsTest(base.TestCase):
   def test_what_cannot_be_claimed(self):
     """Nothing of one seed; nothing about depth of one layer."""
     one = examined("causal", seeds=(3,))
-    self.assertEmpty(memories_report.claims([one], CHANCE))
-    self.assertEmpty(memories_report.differences([one, one]))
-    flat = memories_report.claims([examined("causal", layers=1)], CHANCE)
+    self.assertEmpty(memories_claims.claims([one], CHANCE))
+    self.assertEmpty(memories_tables.differences([one, one]))
+    flat = memories_claims.claims([examined("causal", layers=1)], CHANCE)
     ids = {claim.id for claim in flat}
     self.assertIn("G2/chance", ids)
     self.assertNoCommonElements(ids, {"G2/rise", "G2/upper", "G1/shallow"})
-    (row,) = memories_report.layer_table(
+    (row,) = memories_tables.layer_table(
       [examined("causal", seeds=(3,), layers=1)], {"live": study.LIVE}
     )[1:]
     self.assertEqual(row, ["0", "causal", "0.2", "1"])
@@ -122,11 +126,11 @@ class PagesTest(base.TestCase):
     )
     changed = {name: [n, 0.5] for n, name in enumerate(controls)}
     found = [examined("causal", changed), examined("myopic/kv")]
-    panels = memories_tables.panels(found, chance)
+    panels = memories_figures.panels(found, chance)
     (endings,), (agreed,) = panels["patterns.png"], panels["agreement.png"]
     self.assertEqual(
       [panel.levels for panel in endings],
-      [{memories_report.RANDOM: level} for level in (1 / 8, 2 / 8, 3 / 8)],
+      [{memories_claims.RANDOM: level} for level in (1 / 8, 2 / 8, 3 / 8)],
     )
     for panel, name in zip(agreed, controls, strict=True):
       self.assertLen(panel.curves, 3)

@@ -1,0 +1,139 @@
+"""What memories claim, with sources and verdicts."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from jaxlook import stats
+from jaxlook.circuits import memories
+from jaxlook.circuits import memory_study as study
+from jaxlook.circuits.memory_study import agreement_name, ending_name
+from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged
+from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
+
+GEVA = "Geva et al. 2021, arXiv 2012.14913"
+OWN = "jaxlook's own"
+RANDOM = "random prefixes"
+
+SeedValues = dict[int, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantMemories:
+  """The models of a variant, and what was found of them.
+
+  Attributes:
+    variant: the attention's flag form, or what the models are called.
+    seeds: one for each model, [E].
+    found: the findings.
+  """
+
+  variant: str
+  seeds: tuple[int, ...]
+  found: study.MemoryResults
+
+  @property
+  def layers(self) -> int:
+    """Number of layers, L."""
+    return self.found.by_layer[study.LIVE].shape[1]
+
+  def at(self, measure: str, layer: int | slice = slice(None)) -> SeedValues:
+    """A measure by seed, at a layer or as a mean over layers."""
+    values = self.found.by_layer[measure][:, layer]
+    means = values.reshape(len(self.seeds), -1).mean(axis=1)
+    return dict(zip(self.seeds, map(float, means), strict=True))
+
+  def overall(self, measure: str) -> SeedValues:
+    """A measure of all layers together, by seed."""
+    values = self.found.overall[measure]
+    return dict(zip(self.seeds, map(float, values), strict=True))
+
+
+def claims(
+  found: Sequence[VariantMemories], chance: Mapping[str, float]
+) -> list[stats.Claim]:
+  """What Geva et al. claim, of causal models; what gradient from later adds.
+
+  Args:
+    found: every variant, untrained models among them.
+    chance: of endings, from `memory_study.random_patterns`.
+
+  Returns:
+    Claims; none from fewer than two seeds, or of layers where there is one.
+  """
+  by = {each.variant: each for each in found}
+  made = _published(by[CAUSAL], chance) if CAUSAL in by else []
+  first = agreement_name("first")
+  last = "agreement of values with their first triggers in the last layer"
+  for id, a, b in (
+    ("learned", CAUSAL, "untrained"),
+    ("ahead/kv", CAUSAL, KV),
+    ("ahead/residual", CAUSAL, RESIDUAL),
+  ):
+    if a in by and b in by:
+      words = f"{last}, {a} minus {b},"
+      pair = by[a].at(first, -1), by[b].at(first, -1)
+      made.append(_above(id, words, OWN, *pair))
+  return judged(made)
+
+
+def _above(
+  id: str, words: str, source: str, a: SeedValues, b: SeedValues
+) -> Statement:
+  """That the difference a - b of two shares, paired by seed, is above 0."""
+  words = f"{words} is above 0"
+  return Statement(
+    *(id, words, source, "share", changes(a, b), ABOVE_0, PAIRED)
+  )
+
+
+def _published(
+  causal: VariantMemories, chance: Mapping[str, float]
+) -> list[Statement]:
+  """The paper's statements as differences of two measures of causal models."""
+  first, last = agreement_name("first"), "agreement in the last layer"
+  one, two = ending_name(1, "purity"), ending_name(2, "coverage")
+  own, all_layers = causal.at(first, -1), causal.at(first)
+  others = causal.at(agreement_name("first", study.OTHERS), -1)
+  commonest = causal.at(agreement_name("first", study.COMMONEST), -1)
+  confident = causal.overall(study.confident_name("first"))
+  by_chance = dict.fromkeys(causal.seeds, chance[two])
+  neither, ff = causal.at(memories.NEITHER), causal.at(memories.FF)
+  told: list[Statement] = []
+
+  def tell(
+    id: str, words: str, where: str | None, a: SeedValues, b: SeedValues
+  ):
+    source = f"{GEVA}, {where}" if where else OWN
+    told.append(_above(id, f"{causal.variant}: {words}", source, a, b))
+
+  words = f"{last} minus that with other neurons' triggers"
+  tell("G2/chance", words, "section 4", own, others)
+  words = f"{last} minus that of the commonest token"
+  tell("G2/commonest", words, None, own, commonest)
+  words = "agreement of the most confident tenth minus that of all values"
+  tell("G2/confident", words, "figure 6", confident, all_layers)
+  words = f"repeated endings of two tokens, mean over layers, minus {RANDOM}"
+  tell("G1/endings", words, "section 3", causal.at(two), by_chance)
+  words = "output follows neither minus follows the FF, mean over layers,"
+  tell("refine/compromise", words, "section 5.2", neither, ff)
+  if causal.layers == 1:
+    return told
+  words = "agreement in the last layer minus the first layer"
+  tell("G2/rise", words, "figure 4", own, causal.at(first, 0))
+  middle, most = causal.layers // 2, study.AMONG_CONFIDENT
+  upper, lower = slice(-middle, None), slice(middle)
+  words = "share of most confident values, upper minus lower half of layers,"
+  tell(
+    "G2/upper",
+    words,
+    "section 4",
+    causal.at(most, upper),
+    causal.at(most, lower),
+  )
+  words = "share of triggers with the commonest last token, first minus last"
+  ends = causal.at(one, 0), causal.at(one, -1)
+  tell("G1/shallow", f"{words} layer,", "section 3.2", *ends)
+  words = f"{memories.RESIDUAL_FINAL}, last minus first layer,"
+  final = (causal.at(memories.RESIDUAL_FINAL, layer) for layer in (-1, 0))
+  tell("refine/settled", words, "figure 9", *final)
+  return told
