@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from experiments import horizon, local_myopia, placebo
+from experiments import gradient_anatomy, horizon, local_myopia, placebo
 from experiments.common import anatomy_setup, app, study_setup
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
 from tests.fixtures import base, binaries
