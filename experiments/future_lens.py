@@ -95,7 +95,7 @@ def halves(study, setup) -> tuple[jax.Array, jax.Array]:
   count = min(setup.sequences, len(windows) // 2)
   if count < 2:
     raise app.UsageError(
-      "corpus", f"has {len(windows)} held-out windows; 4 are needed"
+      "corpus", f"must hold at least 4 held-out windows, not {len(windows)}"
     )
   middle = len(windows) // 2
   return (

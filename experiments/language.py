@@ -52,9 +52,11 @@ _BOTH = flags.DEFINE_bool(
 def check_flags() -> None:
   """Refuses flags that do not go with `--both_precisions`."""
   if _BOTH.value and shared_flags.BFLOAT16.value is not None:
-    raise app.UsageError("both_precisions", "does not go with --bfloat16")
+    raise app.UsageError(
+      "both_precisions", "cannot be combined with --bfloat16"
+    )
   if _BOTH.value and len(flags.FLAGS.valid or ()) > 1:
-    raise app.UsageError("valid", "takes one text with --both_precisions")
+    raise app.UsageError("valid", "must be one text with --both_precisions")
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ _SEED = flags.DEFINE_integer(
 def read_text() -> tuple[str, str]:
   """The text, and the flag that it is from."""
   if (_TEXT.value is None) == (_TEXT_FILE.value is None):
-    raise app.UsageError("text", "is required, or --text_file; not both")
+    raise app.UsageError("text", "must be given, or --text_file, but not both")
   if _TEXT_FILE.value is None:
     return _TEXT.value or "", "text"
   with app.blaming("text_file"):

@@ -67,7 +67,9 @@ def only_cut(
     else:
       left_out.append(each.variant)
   if not kept:
-    raise app.UsageError("attention", "no arm keeps the forward pass")
+    raise app.UsageError(
+      "attention", "must include a variant that keeps the forward pass"
+    )
   return kept, left_out
 
 

@@ -39,7 +39,7 @@ def _choose(folder: Path) -> list[SavedArm]:
   }
   with app.blaming("model"):
     if any("tokenizer" not in arm.about for arm in arms):
-      raise ValueError(f"{folder} is no run on text")
+      raise ValueError(f"{folder} is not a run on text")
     if not known:
       raise ValueError(f"{folder} holds no finished arm without a teacher")
   default = (CAUSAL, KV) if {CAUSAL, KV} <= set(known) else list(known)[:2]
@@ -49,7 +49,7 @@ def _choose(folder: Path) -> list[SavedArm]:
   asked = shared_flags.ATTENTION.value or default
   if len(found) > 2 or len(found) < len(asked):
     raise app.UsageError(
-      "attention", f"takes one arm or two different ones, not {list(asked)}"
+      "attention", f"must be one arm or two different ones, not {list(asked)}"
     )
   return found
 
@@ -75,7 +75,7 @@ def _of_one(folder: Path) -> ChosenModels:
   """The model of a Hugging Face folder."""
   for name in ("attention", "step", "seed"):
     if flags.FLAGS[name].value is not None:
-      raise app.UsageError(name, f"is given in vain: {folder} is one model")
+      raise app.UsageError(name, f"has no effect: {folder} holds one model")
   subject = trained_models.pretrained(folder)
   with app.blaming("tokenizer"):
     tokenizer = load_tokenizer(shared_flags.TOKENIZER.value or folder)

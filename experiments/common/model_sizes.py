@@ -95,7 +95,7 @@ def chosen_one() -> Size | None:
   sizes = chosen()
   if len(sizes) > 1:
     flag = FROM if FROM.value else MODEL_SIZE
-    raise app.UsageError(flag.name, f"takes one here, not {len(sizes)}")
+    raise app.UsageError(flag.name, f"must be one model, not {len(sizes)}")
   return sizes[0] if sizes else None
 
 
@@ -112,8 +112,8 @@ def _pretrained(folders: Sequence[str]) -> list[Size]:
   if len(hashes) > 1:
     raise app.UsageError(
       FROM.name,
-      "names folders with different tokenizers; their losses have different"
-      " units",
+      "must name folders with one tokenizer: losses per token of different"
+      " tokenizers cannot be compared",
     )
   return found
 
@@ -154,7 +154,8 @@ def read_text(
     if text.vocab_size > (size.shape.vocab_size or 0):
       raise app.UsageError(
         "tokenizer",
-        f"has {text.vocab_size} ids, {size.name} only {size.shape.vocab_size}",
+        f"must have at most the {size.shape.vocab_size} ids of {size.name}, not"
+        f" {text.vocab_size}",
       )
   return text
 
@@ -203,7 +204,7 @@ def _fine_tuning_rate(size: Size) -> float:
       return _FINE_TUNING_RATE * rate
   raise app.UsageError(
     "learning_rate",
-    f"is needed: no published pretraining has the shape of {size.name}",
+    f"must be given: no published pretraining has the shape of {size.name}",
   )
 
 

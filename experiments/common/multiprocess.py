@@ -14,8 +14,8 @@ from experiments.common.shared_flags import DISTRIBUTED
 from jaxlook.training import multihost
 
 GONE = (
-  "--distributed: another process is gone or out of reach, so this one ends;"
-  " the same command, started again for all, goes on from the last checkpoint"
+  "--distributed: another process ended or cannot be reached, so this one ends;"
+  " start all of them again to continue from the last checkpoint"
 )
 
 

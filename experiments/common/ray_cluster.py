@@ -97,7 +97,7 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
     import ray
   except ImportError as error:
     raise app.UsageError(
-      "launcher", "ray is not installed: pip install jaxlook[cluster]"
+      "launcher", "needs ray: pip install jaxlook[cluster]"
     ) from error
   address = os.environ.get("RAY_ADDRESS") or "local"
   local = address == "local"

@@ -125,12 +125,12 @@ def on_ray(
     print(failed, file=sys.stderr)
     sys.exit(1)
   finished = [cell.finished for cell in cells if cell.finished]
-  # The next call would listen anew.
+  # The next call reinstalls the signal handlers.
   if len(finished) < len(cells) or (later and stop()):
     arms = len(cells) + len(later)
     print(
-      f"stopped with {len(finished)} of {arms} arms finished; the same"
-      f" command with --out={store.root} goes on from there",
+      f"stopped with {len(finished)} of {arms} arms finished; continue with the"
+      f" same command and --out={store.root}",
       file=sys.stderr,
     )
     sys.exit(stop.status)

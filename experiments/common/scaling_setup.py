@@ -88,7 +88,9 @@ def check_points(config: TextConfig, sizes: Sequence[Size]) -> None:
     _check_distinct(flag.name, list(map(_parameters, sizes)))
     return
   if len(sizes) > 1 and (FROM.value or MODEL_SIZE.value):
-    raise app.UsageError(DATA_STEPS.name, f"takes one size, not {len(sizes)}")
+    raise app.UsageError(
+      DATA_STEPS.name, f"needs one model size, not {len(sizes)}"
+    )
   if shared_flags.STEPS.value is not None:
     raise app.UsageError("steps", "cannot be combined with --data_steps")
   with app.mapping(steps=DATA_STEPS.name):

@@ -105,19 +105,19 @@ def build(
   more = ("length",) if of_run else ("attention", "p")
   for flag in (*_SETTLED, *more):
     if flags.FLAGS[flag].value != flags.FLAGS[flag].default:
-      raise app.UsageError(flag, "is given in vain: --model has settled it")
+      raise app.UsageError(flag, "cannot be combined with --model")
   if of_run:
     study = _of_run(name, title, folder)
     _check_text("model", precache is not None or study.on_text)
     return study
   if STEP.value is not None:
-    raise app.UsageError("step", f"{folder} is no run folder")
+    raise app.UsageError("step", f"needs a run folder, which {folder} is not")
   return _of_pretrained(name, title, folder, presets.chosen(text))
 
 
 def _check_text(flag: str, on_text: bool) -> None:
   if not on_text:
-    raise app.UsageError(flag, "must be text: this study is of tokens")
+    raise app.UsageError(flag, "must be text: this binary studies tokens")
 
 
 def _to_train(
@@ -129,7 +129,7 @@ def _to_train(
 ) -> Study:
   """Models that the study trains itself."""
   if STEP.value is not None:
-    raise app.UsageError("step", "is given without --model")
+    raise app.UsageError("step", "needs --model, a run folder")
   if precache is None and not flags.FLAGS["task"].using_default_value:
     _check_text("task", TASK.value == "text")
   if TASK.value == "text" or precache is None:
@@ -151,7 +151,7 @@ def _on_precache(
 ) -> Study:
   """Models of the pre-caching task."""
   if len(config.p) != 1:
-    raise app.UsageError("p", "a study takes one probability")
+    raise app.UsageError("p", f"must be one probability, not {len(config.p)}")
   return Study(
     name=name,
     title=title,
@@ -214,7 +214,9 @@ def _of_run(name: str, title: str, folder: Path) -> Study:
       study, problem=dataclasses.replace(study.problem, model=first.model)
     )
     if dict(first.about) != study.problem.about:
-      raise app.UsageError("corpus", f"is not the text of {folder}")
+      raise app.UsageError(
+        "corpus", f"must be the text that {folder} was trained on"
+      )
   return dataclasses.replace(
     study,
     saved=tuple(saved),
@@ -228,12 +230,13 @@ def _of_one_setting(arms: Sequence[SavedArm], folder: Path) -> list[SavedArm]:
   """The arms of the setting that `--p` names, or of the only one."""
   if shared_flags.P.value is not None:
     asked = app.numbers("p", shared_flags.P.value, float)
+    known = sorted({arm.about["p"] for arm in arms if "p" in arm.about})
     arms = [arm for arm in arms if [arm.about.get("p")] == asked]
     if not arms:
-      raise app.UsageError("p", f"{folder} holds no arm of that setting")
+      raise app.UsageError("p", f"must be one of {known}, those of {folder}")
   if len({arm.setting for arm in arms}) > 1:
     flag = "p" if "p" in arms[0].about else "model"
-    raise app.UsageError(flag, f"{folder} has several settings, not one")
+    raise app.UsageError(flag, f"must choose one of the settings of {folder}")
   return list(arms)
 
 
@@ -299,7 +302,8 @@ def _of_pretrained(
   if text.vocab_size > (shape.vocab_size or 0):
     raise app.UsageError(
       "tokenizer",
-      f"has {text.vocab_size} ids, the model only {shape.vocab_size}",
+      f"must have at most the {shape.vocab_size} ids of the model, not"
+      f" {text.vocab_size}",
     )
   problem = dataclasses.replace(text_setup.problem(config, text), model=shape)
   return Study(

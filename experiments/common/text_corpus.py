@@ -47,7 +47,7 @@ def read_text(
   documents = documents or shared_flags.DOCUMENTS.value
   held_out = shared_flags.VALID.value or []
   if len(held_out) > 1 and not several:
-    raise app.UsageError("valid", f"takes one text here, not {len(held_out)}")
+    raise app.UsageError("valid", f"must be one text, not {len(held_out)}")
   with app.blaming("cache"):
     write_bytes(_cache() / "writable", b"")
 
@@ -81,7 +81,7 @@ def _corpus(held_out: list[str]) -> str:
   if shared_flags.CORPUS.value is not None:
     return shared_flags.CORPUS.value
   if held_out:
-    raise app.UsageError("valid", "is given without --corpus")
+    raise app.UsageError("valid", "needs --corpus, too")
   if shared_flags.PRESET.value == "paper":
     raise app.UsageError("corpus", "is required with --preset=paper")
   file = _cache() / f"generated-{jaxlook.__version__}-{_GENERATED_BYTES}.txt"
@@ -126,7 +126,9 @@ def more_texts(text: Text) -> dict[str, Text]:
   for path in more:
     name = Path(path).name
     if name in {*found, Path(first).name}:
-      raise app.UsageError("valid", f"has two texts of the name {name}")
+      raise app.UsageError(
+        "valid", f"must be texts of different names, not {name} twice"
+      )
     file = _tokenized("valid", path, tokenizer, documents)
     check_apart(Path(shared_flags.CORPUS.value or ""), Path(path))
     found[name] = Text(text.train, file, text.length)
@@ -137,7 +139,9 @@ def check_apart(corpus: Path, valid: Path) -> None:
   """Refuses a held-out text that lies in the training text, or contains it."""
   inside = valid.resolve().is_relative_to(corpus.resolve())
   if inside or corpus.resolve().is_relative_to(valid.resolve()):
-    raise app.UsageError("valid", f"{valid} and {corpus} share files")
+    raise app.UsageError(
+      "valid", f"must not share files with --corpus: {valid} and {corpus}"
+    )
 
 
 def tokenizer_of(about: Mapping[str, Any]) -> Tokenizer:

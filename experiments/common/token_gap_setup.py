@@ -29,9 +29,9 @@ def build_study() -> Study:
     precache=None,
   )
   if study.pretrained is not None:
-    raise app.UsageError("model", "is one model; a gap is between two arms")
+    raise app.UsageError("model", "must be a run with two arms, not one model")
   if shared_flags.STEP.value == 0:
-    raise app.UsageError("step", "must be above 0: untrained arms are equal")
+    raise app.UsageError("step", "must be above 0: arms start equal")
   names = [each.name for each in study.variants]
   if myopia_gap.CAUSAL not in names or len(names) < 2:
     flag = "attention" if shared_flags.ATTENTION.value else "model"

@@ -75,7 +75,7 @@ def chosen_variants(
     Distinct variants, in order.
 
   Raises:
-    UsageError: a form is unknown or needs a teacher, which there is none of.
+    UsageError: a form needs a teacher, and none is trained.
   """
   layers, heads = model.layers, model.heads
   variants = [parse_variant(myopia_gap.CAUSAL, layers, heads)]
@@ -83,7 +83,8 @@ def chosen_variants(
     variant = parse_variant(text, layers, heads)
     if variant.needs_teacher and not trains_teacher:
       raise app.UsageError(
-        "attention", f"{text!r} needs a teacher, and no model is trained first"
+        "attention",
+        f"{text!r} needs a teacher, which this binary does not train",
       )
     variants.append(variant)
   return tuple(dict.fromkeys(variants))
@@ -113,8 +114,8 @@ def variants_that_only_cut(
     if not variant.keeps_forward:
       raise app.UsageError(
         "attention",
-        f"{variant.name!r} changes the forward pass; only forms that cut"
-        " gradient alone can be compared here",
+        f"{variant.name!r} changes the forward pass; give variants that only"
+        " cut gradient",
       )
   return variants
 
@@ -189,7 +190,7 @@ def train_all(
 
   Raises:
     UsageError: `--mesh`, `--launcher` or `--launcher_resources` does not fit.
-    SystemExit: the run was asked to stop; the same command goes on from there.
+    SystemExit: the run was asked to stop; the same command continues it.
   """
   teachers = [
     teacher[problem.setting] if isinstance(teacher, Mapping) else teacher
@@ -198,7 +199,7 @@ def train_all(
   if LAUNCHER.value is None:
     return _in_turn(store, todo, teachers, later)
   if multihost.joined():
-    raise app.UsageError("launcher", "cannot be given with --distributed")
+    raise app.UsageError("launcher", "cannot be combined with --distributed")
   with app.blaming("launcher_resources"):
     resources = ray_cluster.parse_resources(LAUNCHER_RESOURCES.value)
   return ray_launcher.on_ray(store, todo, resources, teachers, _mesh(), later)
@@ -285,7 +286,7 @@ def _in_turn(
     shown.close()
     if multihost.leads():
       print(
-        f"{where}; the same command with --out={store.root} goes on from there",
+        f"{where}; continue with the same command and --out={store.root}",
         file=sys.stderr,
       )
     sys.exit(multihost.max_over_processes(stop.status))
@@ -295,7 +296,7 @@ def _in_turn(
       one(*arm, teacher) for arm, teacher in zip(todo, teachers, strict=True)
     ]
     if later and multihost.max_over_processes(stop()):
-      # The next call would listen anew.
+      # The next call reinstalls the signal handlers.
       halt(f"stopped after {len(trained)} arms")
   if not later:
     multiprocess.go_alone()

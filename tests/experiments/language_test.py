@@ -94,8 +94,8 @@ class PrecisionTest(binaries.RefusalTestCase):
     self.assertIn("## Claims across settings", report)
 
   @parameterized.parameters(
-    ({"bfloat16": True}, "^--both_precisions: does not go with --bfloat16"),
-    ({"valid": ["a", "b"]}, "^--valid: takes one text with --both_precisions"),
+    ({"bfloat16": True}, "^--both_precisions: cannot be combined"),
+    ({"valid": ["a", "b"]}, "^--valid: must be one text with --both"),
   )
   def test_refuses(self, values, message):
     """Before any text is read."""

@@ -102,7 +102,9 @@ class MemoriesTest(base.TestCase):
     out = self.root / "run"
     done = binaries.run("memories", "--task=precache", f"--out={out}")
     self.assertEqual(done.returncode, 2)
-    self.assertIn("--task: must be text: this study is of tokens", done.stderr)
+    self.assertIn(
+      "--task: must be text: this binary studies tokens", done.stderr
+    )
     self.assertLen(done.stderr.strip().splitlines(), 1)
     self.assertFalse(out.exists())
 

@@ -79,7 +79,7 @@ class MicroscopeTest(base.TestCase):
     """An arm without a tokenizer has no tokens to show."""
     write_run(self.root / "sines", {"terms": 4})
     self.refuse(
-      "^--model: .*sines is no run on text", model=str(self.root / "sines")
+      "^--model: .*sines is not a run on text", model=str(self.root / "sines")
     )
 
 

@@ -89,7 +89,7 @@ class PrecacheTest(base.TestCase):
     process.send_signal(number)
     _, stderr = process.communicate()
     if number == signal.SIGTERM:
-      self.assertIn("goes on from there", stderr)
+      self.assertIn("; continue with the same command and --out=", stderr)
     return process.returncode
 
   @parameterized.parameters(

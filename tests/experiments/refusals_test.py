@@ -105,8 +105,10 @@ class RefusalTest(binaries.RefusalTestCase):
       **good,
     )
     self.refuse(language, "^--heads: ", heads=3, **good)
-    self.refuse(language, "^--valid: .* without --corpus", valid=["x"])
-    self.refuse(language, "^--model_size: takes one", model_size=["3M", "11M"])
+    self.refuse(language, "^--valid: needs --corpus", valid=["x"])
+    self.refuse(
+      language, "^--model_size: must be one", model_size=["3M", "11M"]
+    )
 
   @parameterized.parameters(
     ({"model_size": ["3M"]}, "^--model_size: needs two different values"),
@@ -127,10 +129,10 @@ class RefusalTest(binaries.RefusalTestCase):
     ),
     (
       {"data_steps": ["1", "2"], "model_size": ["3M", "11M"]},
-      "^--data_steps: takes one size, not 2",
+      "^--data_steps: needs one model size, not 2",
     ),
     ({"learning_rate": 0.0}, "^--learning_rate: must be posit"),
-    ({"valid": ["x", "y"], "corpus": "z"}, "^--valid: takes one text here"),
+    ({"valid": ["x", "y"], "corpus": "z"}, "^--valid: must be one text, not 2"),
   )
   def test_scaling(self, values, message):
     """Before any text is read."""

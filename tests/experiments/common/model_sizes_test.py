@@ -97,8 +97,8 @@ class SizingTest(binaries.RefusalTestCase):
     cases = (
       (language, {"from": ["/nowhere"]}, "^--from: /nowhere is not a folder"),
       (language, {"from": [str(bad)]}, "^--from: .*config.json is missing"),
-      (language, {"from": [one]}, "^--learning_rate: is needed: .* of one"),
-      (language, {"from": [one, two]}, "^--from: takes one here, not 2"),
+      (language, {"from": [one]}, "^--learning_rate: must be given: .* of one"),
+      (language, {"from": [one, two]}, "^--from: must be one model, not 2"),
       (language, {"from": [one], "model_size": ["3.3k"]}, "^--model_size: can"),
       (language, {"from": [one], "width": 8}, "^--width: cannot be combined"),
       (

@@ -116,12 +116,15 @@ class StudySetupTest(base.TestCase):
     )
 
   @parameterized.parameters(
-    ({"step": 5}, "^--step: is given without --model"),
+    ({"step": 5}, "^--step: needs --model, a run folder"),
     ({"model": "/nowhere"}, "^--model: /nowhere is not a folder"),
     ({"model": "{run}", "step": 7}, "^--step: must be 0 or one of"),
-    ({"model": "{run}", "layers": 2}, "^--layers: is given in vain"),
+    (
+      {"model": "{run}", "layers": 2},
+      "^--layers: cannot be combined with --model",
+    ),
     ({"model": "{run}", "attention": ["leak:0.5"]}, "^--attention: .* has no"),
-    ({"p": ["0.5", "1"]}, "^--p: a study takes one"),
+    ({"p": ["0.5", "1"]}, "^--p: must be one probability, not 2"),
   )
   def test_refusals(self, values, message):
     """Each bad value is one line that names its flag."""
