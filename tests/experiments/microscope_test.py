@@ -28,7 +28,7 @@ class MicroscopeTest(base.TestCase):
     ({"text": ""}, "^--text: has 0 tokens; the model reads 2 to 40"),
     ({"text": 41 * "a"}, "^--text: has 41 tokens; the model reads 2 to 40"),
     ({"text": "a\udcff"}, "^--text: is not Unicode"),
-    ({"text": None}, "^--text: is required, or --text_file"),
+    ({"text": None}, "^--text: must be given, or --text_file"),
     ({"text_file": "x"}, "^--text: .* not both"),
     ({"text": None, "text_file": "/nowhere"}, "^--text_file: .*No such file"),
     ({"attention": ["self_only"]}, "^--attention: .* has no 'self_only'"),
