@@ -1,4 +1,4 @@
-"""Interventions: look at any activation of a model, or change it."""
+"""Interventions: read or edit any activation of a model."""
 
 from jaxlook.interventions import (
   attention_edges,

@@ -1,9 +1,10 @@
 """The usual edits of an activation, and which part of it they change.
 
-`patch`, `zero`, `mean`, `resample` and `steer` build functions from an
-activation to the one to go on with, for `interventions.run`. Each takes
-`where`, a function from the activation to a boolean mask of as many axes, each
-of the activation's size or 1; `at` and `at_edges` make them, None edits all.
+`patch`, `zero`, `mean`, `resample` and `steer` return edits for
+`interventions.run`: functions from an activation to its replacement. Each takes
+`where`, a function from the activation to a boolean mask with the same number
+of axes, each of the activation's size or 1. `at` and `at_edges` make such
+functions; None edits the whole activation.
 
 Sources: Wang et al. (2022), arXiv 2211.00593, for mean ablation; Chan et al.
 (2022), "Causal scrubbing", for resampling; Turner et al. (2023), arXiv
@@ -26,19 +27,19 @@ Picks = int | Sequence[int] | np.ndarray | jax.Array
 
 
 def at(positions: Picks | None = None, heads: Picks | None = None) -> Where:
-  """Chosen positions and heads, for every site but the attention patterns.
+  """Chooses positions and heads, at every site except attention patterns.
 
-  A pattern has its heads where others have positions: use `at_edges` there.
+  In a pattern the second axis is the head: use `at_edges` there.
 
   Args:
-    positions: one integer or several; traced ones may be out of range and then
-      choose nothing. None for all.
+    positions: one integer or several; None for all. A traced integer that is
+      out of range chooses nothing.
     heads: the same, for sites with heads.
 
   Returns:
-    The mask maker, for activations [B, T, ...] and [B, T, N, H]. It raises
-    ValueError where heads are chosen and there are none, or where a known
-    integer is out of range.
+    A function that makes the mask of an activation [B, T, ...] or [B, T, N, H].
+    It raises ValueError if heads are chosen at a site without heads, or if an
+    integer that is not traced is out of range.
   """
 
   def mask(x: jax.Array) -> jax.Array:
@@ -53,31 +54,31 @@ def at_edges(
   keys: Picks | None = None,
   heads: Picks | None = None,
 ) -> Where:
-  """Chosen edges of an attention pattern: all chosen queries, keys and heads.
+  """Chooses edges of an attention pattern by query, key and head.
 
   Args:
-    queries: positions that read, as of `at`.
-    keys: positions that are read, as of `at`.
-    heads: as of `at`.
+    queries: positions that read; see `at`.
+    keys: positions that are read; see `at`.
+    heads: see `at`.
 
   Returns:
-    The mask maker, for patterns [B, N, T, S]. It raises ValueError as that of
-    `at` does.
+    A function that makes the mask of a pattern [B, N, T, S]. It raises
+    ValueError like that of `at`.
   """
   axes = {"head": (1, heads), "query": (2, queries), "key": (3, keys)}
   return functools.partial(_mask, axes)
 
 
 def patch(value: jax.Array, where: Where | None = None) -> Edit:
-  """Replaces an activation by a given one, from another run, say.
+  """Replaces an activation with a given one, for example of another run.
 
   Args:
-    value: of the activation's number of axes, each of its size or 1; a mean
-      over some batch has a first axis of 1. Same dtype.
+    value: the new activation, with the same number of axes, each of the same
+      size or 1 (a mean over a batch has a first axis of 1), and the same dtype.
     where: what to edit.
 
   Returns:
-    The edit; it raises ValueError where the value does not fit.
+    The edit. It raises ValueError if the value does not fit.
   """
   return _edit(lambda x: _spread(value, x), where)
 
@@ -88,14 +89,14 @@ def zero(where: Where | None = None) -> Edit:
 
 
 def mean(axes: int | tuple[int, ...] = 0, where: Where | None = None) -> Edit:
-  """Replaces an activation by its mean over this batch.
+  """Replaces an activation with its mean over this batch.
 
-  For a mean taken elsewhere, `patch` it.
+  For a mean over other data use `patch`.
 
   Args:
-    axes: what the mean is over: 0, the batch, leaves a mean for each position;
-      (0, 1) is over positions, too.
-    where: what to edit; the mean is over all of the batch in any case.
+    axes: the axes of the mean: 0, the batch, gives a mean for each position;
+      (0, 1) is a mean over positions as well.
+    where: what to edit. The mean is over the whole batch in any case.
 
   Returns:
     The edit.
@@ -108,17 +109,18 @@ def mean(axes: int | tuple[int, ...] = 0, where: Where | None = None) -> Edit:
 
 
 def resample(key: jax.Array, where: Where | None = None) -> Edit:
-  """Replaces each sequence's activation by that of another of the batch.
+  """Replaces each sequence's activation with that of another in the batch.
 
   The batch is rotated by a random step other than 0, so no sequence keeps its
-  own. Edits of several sites with one key take from the same sequences.
+  own activation. Edits of several sites with the same key use the same
+  sequences.
 
   Args:
     key: a PRNG key, consumed.
     where: what to edit.
 
   Returns:
-    The edit; it raises ValueError for a batch of one.
+    The edit. It raises ValueError for a batch of one sequence.
   """
 
   def change(x: jax.Array) -> jax.Array:
@@ -135,12 +137,12 @@ def steer(vector: jax.Array, where: Where | None = None) -> Edit:
   """Adds a vector to an activation.
 
   Args:
-    vector: one axis, the activation's last; or all of its axes, each of its
+    vector: one axis, the last of the activation; or all axes, each of the same
       size or 1. Same dtype.
     where: what to edit.
 
   Returns:
-    The edit; it raises ValueError where the vector does not fit.
+    The edit. It raises ValueError if the vector does not fit.
   """
 
   def change(x: jax.Array) -> jax.Array:
@@ -166,7 +168,7 @@ def _edit(change: Edit, where: Where | None) -> Edit:
 
 
 def _spread(value: jax.Array, x: jax.Array) -> jax.Array:
-  """Gives a value the shape of an activation with as many axes."""
+  """Broadcasts a value to the shape of an activation with as many axes."""
   sizes = zip(value.shape, x.shape, strict=False)
   if value.ndim != x.ndim or any(a not in (1, b) for a, b in sizes):
     raise ValueError(
@@ -179,7 +181,7 @@ def _spread(value: jax.Array, x: jax.Array) -> jax.Array:
 def _mask(
   axes: Mapping[str, tuple[int, Picks | None]], x: jax.Array, rank: int = 4
 ) -> jax.Array:
-  """The mask of picks along axes of an activation of `rank` axes at least."""
+  """The mask of picks along axes of an activation with at least `rank` axes."""
   mask = jnp.ones((1,) * x.ndim, bool)
   for name, (axis, picks) in axes.items():
     if picks is None:
@@ -196,7 +198,7 @@ def _mask(
 
 def _chosen(name: str, picks: Picks, size: int) -> jax.Array:
   """Which of `size` indices are picked, bool [size]."""
-  # Traced values cannot be looked at.
+  # The value of a traced integer is not known here.
   if not isinstance(picks, Tracer):
     known = np.asarray(picks)
     if known.dtype.kind not in "iu" or (

@@ -1,8 +1,8 @@
-"""Running a decoder while its activations are looked at or changed.
+"""Runs a decoder and reads or edits its activations.
 
-An edit is a function from an activation to the one to go on with. It is given
-for a site (`jaxlook.models.sites` has the table); `edits` makes the usual ones.
-Maps of effects over many sites are in `patching`, attention edges in `edges`.
+An edit is a function from an activation to its replacement, given for a site
+(`jaxlook.models.sites` has the table of sites). `edits` makes the usual edits,
+`patching` maps effects over many sites, `attention_edges` cuts attention edges.
 """
 
 import functools
@@ -24,17 +24,17 @@ TeacherContext = tuple[Context, ...]
 def forward_only(decoder: Decoder) -> Decoder:
   """The same function of the inputs, without any gradient cut.
 
-  A context from a stopped residual stream is computed beside the sites `key`
-  and `value`, so whether an edit there reaches later queries would depend on
-  the path of attention; without the cut they read the site itself. Gradients
-  are then those of the function.
+  Under a cut at the residual stream, the context is computed next to the sites
+  `key` and `value`. Whether an edit there reaches later queries would then
+  depend on the implementation of attention. Without the cut, later queries read
+  the sites themselves, and gradients are those of the function.
 
   Args:
     decoder: the model under any variant.
 
   Returns:
-    The decoder with each cut spec made causal. What decides the value of the
-    outputs stays: `self_only`, `window`, `zero_context`, `teacher`.
+    The decoder with each cut replaced by causal attention. Variants that change
+    the outputs stay: `self_only`, `window`, `zero_context`, `teacher`.
   """
   return decoder.clone(
     attention=Variant(
@@ -53,26 +53,26 @@ def capture(
   edits: Edits = NO_EDITS,
   teacher: TeacherContext | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Runs the decoder and returns the activations asked for.
+  """Runs the decoder and returns the activations at some sites.
 
-  Runs `forward_only(decoder)`, by the reference path if an attention pattern is
-  asked for or edited. Which sites are returned is static: under `jax.jit` the
+  Runs `forward_only(decoder)`, in the reference implementation if an attention
+  pattern is returned or edited. The sites are static: under `jax.jit` the
   others cost nothing.
 
   Args:
     decoder: the model.
-    params: its parameters, of one seed.
-    inputs: as of `Decoder`.
-    sites: names of `jaxlook.models.site_names`.
-    edits: as of `Decoder`.
-    teacher: as of `Decoder`.
+    params: parameters of one seed.
+    inputs: see `Decoder`.
+    sites: names from `jaxlook.models.site_names`.
+    edits: see `Decoder`.
+    teacher: see `Decoder`.
 
   Returns:
-    The outputs, and the activations by site, as they are after the edits.
+    The outputs, and the activations by site, after the edits.
 
   Raises:
-    ValueError: a name is no site (the message lists them), an edit changed a
-      shape or dtype, or as `Decoder`.
+    ValueError: there is no such site (the message lists them), an edit changes
+      a shape or dtype, or see `Decoder`.
   """
   sites = tuple(sites)
   check_sites(decoder.config, sites)
@@ -90,20 +90,20 @@ def run(
   edits: Edits,
   teacher: TeacherContext | None = None,
 ) -> jax.Array:
-  """The outputs of the decoder under edits; as `capture` of no site.
+  """The outputs of the decoder under edits; `capture` without any site.
 
   Args:
     decoder: the model.
-    params: its parameters, of one seed.
-    inputs: as of `Decoder`.
-    edits: as of `Decoder`.
-    teacher: as of `Decoder`.
+    params: parameters of one seed.
+    inputs: see `Decoder`.
+    edits: see `Decoder`.
+    teacher: see `Decoder`.
 
   Returns:
     Logits [B, T, vocab_size], or outputs [B, T, output_features].
 
   Raises:
-    ValueError: as `capture`.
+    ValueError: see `capture`.
   """
   return models.apply(_runnable(decoder, edits), params, inputs, teacher, edits)
 
@@ -116,26 +116,26 @@ def gradients_at(
   loss: Callable[[jax.Array], jax.Array],
   teacher: TeacherContext | None = None,
 ) -> dict[str, jax.Array]:
-  """The gradient to activations, that is to zeros added to them.
+  """The gradient with respect to activations (to zeros that are added to them).
 
-  It is the gradient of what the model computes (`forward_only`), whatever the
-  variant cuts in training. Of two sites on one path, each gets its own full
-  gradient.
+  This is the gradient of the function that the model computes (`forward_only`),
+  whatever the variant cuts in training. If two sites lie on one path, each gets
+  its own full gradient.
 
   Args:
     decoder: the model.
-    params: its parameters, of one seed.
-    inputs: as of `Decoder`.
-    sites: names of `jaxlook.models.site_names`.
-    loss: from the outputs to a floating scalar.
-    teacher: as of `Decoder`.
+    params: parameters of one seed.
+    inputs: see `Decoder`.
+    sites: names from `jaxlook.models.site_names`.
+    loss: maps the outputs to a floating scalar.
+    teacher: see `Decoder`.
 
   Returns:
-    Gradients by site, each of the activation's shape and dtype.
+    Gradients by site, with the shape and dtype of the activation.
 
   Raises:
-    ValueError: as `capture`.
-    TypeError: the loss is no scalar.
+    ValueError: see `capture`.
+    TypeError: the loss is not a scalar.
   """
   sites = tuple(sites)
   shapes = jax.eval_shape(
@@ -158,7 +158,7 @@ def _uncut(spec: Spec) -> Spec:
 
 
 def _runnable(decoder: Decoder, sites: Iterable[str]) -> Decoder:
-  """The decoder without cuts, on a path that computes the sites."""
+  """The decoder without cuts, in an implementation that has the sites."""
   decoder = forward_only(decoder)
   if not any(site.endswith("/pattern") for site in sites):
     return decoder

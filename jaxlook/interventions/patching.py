@@ -1,11 +1,12 @@
-"""Where a decoder's answer comes from: maps of effects of swapped activations.
+"""Activation patching: which activation a model's answer depends on.
 
-The model runs on `inputs`; at one place its activation is replaced by a donor
-run's, and the change of a metric is recorded, for every place in turn. The
-attribution maps are the first-order approximation of the same numbers, from one
-backward pass in all. They are right for small differences and for metrics
-linear in the activations; LayerNorms and softmaxes saturate otherwise, so quote
-the exact maps where they are affordable.
+The model runs on `inputs`. At one place its activation is replaced with that of
+a donor run, and the change of a metric is recorded, for every place in turn.
+`patching_map` gives the exact effects. `attribution_map` gives their
+first-order approximation, from one backward pass for all places. The
+approximation is good for small differences and for metrics that are linear in
+the activations. Elsewhere LayerNorm and softmax saturate, so report the exact
+map where you can afford it.
 
 Sources: Vig et al. (2020), arXiv 2004.12265, and Meng et al. (2022), arXiv
 2202.05262, for patching; Syed, Rager and Conmy (2023), arXiv 2310.10348, for
@@ -13,6 +14,7 @@ attribution patching.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, get_args
 
 import chex
 import jax
@@ -27,10 +29,18 @@ from jaxlook.interventions.forward import (
 )
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.decoder import Params
-from jaxlook.models.sites import NO_EDITS, residual_sites
+from jaxlook.models.sites import NO_EDITS, Edits, residual_sites
 
 Metric = Callable[[jax.Array], jax.Array]
 Donor = Mapping[str, jax.Array]
+Over = Literal["positions", "heads"]
+"""What a map has a column for.
+
+  positions  the residual stream at one position; sites are `residual_sites`,
+             activations [B, T, D]
+  heads      the output of one head at all positions; sites are `head_sites`,
+             activations [B, T, N, H]
+"""
 
 
 def head_sites(config: DecoderConfig) -> tuple[str, ...]:
@@ -47,76 +57,59 @@ def patching_map(
   donor: Donor,
   metric: Metric,
   teacher: TeacherContext | None = None,
+  *,
+  over: Over = "positions",
 ) -> jax.Array:
-  """The effect of a donor's residual stream at one layer and position.
+  """The effect of a donor's activation at each layer and place.
 
-  Positions are patched together by `jax.vmap`, layers one after the other, so
-  memory grows with the length and not with the depth.
+  Places are patched together by `jax.vmap`, layers one after the other, so
+  memory grows with the number of places but not with the depth.
 
   Args:
     decoder: the model.
-    params: its parameters, of one seed.
-    inputs: what the patched model reads, as of `Decoder`.
-    donor: activations at all of `residual_sites`, each [B, T, D], from
-      `capture`; a first axis of 1 gives all sequences the same donor.
-    metric: from the outputs to a floating scalar.
-    teacher: as of `Decoder`, for the patched model.
+    params: parameters of one seed.
+    inputs: what the patched model reads; see `Decoder`.
+    donor: activations at all sites of `over`, from `capture`. A first axis of 1
+      gives all sequences the same donor.
+    metric: maps the outputs to a floating scalar.
+    teacher: the teacher's context for the patched model; see `Decoder`.
+    over: whether to patch positions or heads.
 
   Returns:
-    The metric with the patch minus that without, [layers + 1, T]. Row l is the
-    stream into block l, the last row the stream after the last block.
+    The metric with the patch minus the metric without it: [layers + 1, T] for
+    positions, where row l is the stream into block l and the last row is the
+    stream after the last block; [layers, N] for heads.
 
   Raises:
-    ValueError: the donor lacks a site or does not fit, or as `capture`.
-    AssertionError: the metric is no scalar.
+    ValueError: `over` is unknown, the donor lacks a site or does not fit, or
+      see `capture`.
+    AssertionError: the metric is not a scalar.
   """
-  return _effects(
-    decoder,
-    params,
-    inputs,
-    _needed(donor, residual_sites(decoder.config)),
-    metric,
-    teacher,
-    places=inputs.shape[1],
-    where=lambda position: at(positions=position),
-  )
+  places = _places(decoder.config, inputs, over)
+  donor = _at_sites(donor, places.sites)
 
+  def value(edits: Edits) -> jax.Array:
+    value = metric(run(decoder, params, inputs, edits, teacher))
+    chex.assert_rank(value, 0)
+    return value
 
-def head_patching_map(
-  decoder: Decoder,
-  params: Params,
-  inputs: jax.Array,
-  donor: Donor,
-  metric: Metric,
-  teacher: TeacherContext | None = None,
-) -> jax.Array:
-  """The effect of a donor's output of one head, at all positions.
+  unpatched = value(NO_EDITS)
 
-  Args:
-    decoder: the model.
-    params: its parameters, of one seed.
-    inputs: what the patched model reads, as of `Decoder`.
-    donor: activations at all of `head_sites`, each [B, T, N, H]; as of
-      `patching_map`.
-    metric: from the outputs to a floating scalar.
-    teacher: as of `Decoder`, for the patched model.
+  # Site and place are traced, so one program serves all of them.
+  def effect(site_index: jax.Array, place: jax.Array) -> jax.Array:
+    def only(index: int) -> Where:
+      return lambda x: places.where(place)(x) & (site_index == index)
 
-  Returns:
-    The metric with the patch minus that without, [layers, N].
+    edits = {
+      site: patch(activation, only(index))
+      for index, (site, activation) in enumerate(donor.items())
+    }
+    return value(edits) - unpatched
 
-  Raises:
-    ValueError: the donor lacks a site or does not fit, or as `capture`.
-    AssertionError: the metric is no scalar.
-  """
-  return _effects(
-    decoder,
-    params,
-    inputs,
-    _needed(donor, head_sites(decoder.config)),
-    metric,
-    teacher,
-    places=decoder.config.heads,
-    where=lambda head: at(heads=head),
+  of_places = jax.vmap(effect, in_axes=(None, 0))
+  return jax.lax.map(
+    lambda index: of_places(index, jnp.arange(places.count)),
+    jnp.arange(len(donor)),
   )
 
 
@@ -127,115 +120,73 @@ def attribution_map(
   donor: Donor,
   metric: Metric,
   teacher: TeacherContext | None = None,
+  *,
+  over: Over = "positions",
 ) -> jax.Array:
   """`patching_map` to first order: gradient times (donor - own activation).
 
   Args:
     decoder: the model.
-    params: its parameters, of one seed.
-    inputs: as of `patching_map`.
-    donor: as of `patching_map`.
-    metric: from the outputs to a floating scalar.
-    teacher: as of `Decoder`.
+    params: parameters of one seed.
+    inputs: see `patching_map`.
+    donor: see `patching_map`.
+    metric: maps the outputs to a floating scalar.
+    teacher: see `patching_map`.
+    over: see `patching_map`.
 
   Returns:
-    The metric's change to first order, [layers + 1, T].
+    The change of the metric to first order, with the shape of `patching_map`.
 
   Raises:
-    ValueError: the donor lacks a site, or as `capture`.
-    TypeError: the metric is no scalar, or the donor does not fit.
+    ValueError: `over` is unknown, the donor lacks a site, or see `capture`.
+    TypeError: the metric is not a scalar, or the donor does not fit.
   """
-  donor = _needed(donor, residual_sites(decoder.config))
-  parts = _first_order(decoder, params, inputs, donor, metric, teacher)
-  return jnp.stack([jnp.sum(part, axis=(0, 2)) for part in parts])
+  places = _places(decoder.config, inputs, over)
+  donor = _at_sites(donor, places.sites)
+  _, own = capture(decoder, params, inputs, donor, teacher=teacher)
+  gradient = gradients_at(decoder, params, inputs, donor, metric, teacher)
+  changes = [gradient[site] * (donor[site] - own[site]) for site in donor]
+  others = tuple(a for a in range(changes[0].ndim) if a != places.axis)
+  return jnp.stack([jnp.sum(change, axis=others) for change in changes])
 
 
-def head_attribution_map(
-  decoder: Decoder,
-  params: Params,
-  inputs: jax.Array,
-  donor: Donor,
-  metric: Metric,
-  teacher: TeacherContext | None = None,
-) -> jax.Array:
-  """`head_patching_map` to first order.
+class _Places(NamedTuple):
+  """The places of a map.
 
-  Args:
-    decoder: the model.
-    params: its parameters, of one seed.
-    inputs: as of `head_patching_map`.
-    donor: as of `head_patching_map`.
-    metric: from the outputs to a floating scalar.
-    teacher: as of `Decoder`.
-
-  Returns:
-    The metric's change to first order, [layers, N].
-
-  Raises:
-    ValueError: the donor lacks a site, or as `capture`.
-    TypeError: the metric is no scalar, or the donor does not fit.
+  Attributes:
+    sites: the activations to patch, one row of the map each.
+    count: how many places an activation has, the columns of the map.
+    axis: the axis of the places.
+    where: makes the mask of one place.
   """
-  donor = _needed(donor, head_sites(decoder.config))
-  parts = _first_order(decoder, params, inputs, donor, metric, teacher)
-  return jnp.stack([jnp.sum(part, axis=(0, 1, 3)) for part in parts])
+
+  sites: tuple[str, ...]
+  count: int
+  axis: int
+  where: Callable[[Picks], Where]
 
 
-def _needed(donor: Donor, sites: tuple[str, ...]) -> dict[str, jax.Array]:
+def _places(config: DecoderConfig, inputs: jax.Array, over: Over) -> _Places:
+  if over == "positions":
+    return _Places(
+      sites=residual_sites(config),
+      count=inputs.shape[1],
+      axis=1,
+      where=lambda position: at(positions=position),
+    )
+  if over == "heads":
+    return _Places(
+      sites=head_sites(config),
+      count=config.heads,
+      axis=2,
+      where=lambda head: at(heads=head),
+    )
+  raise ValueError(f"over must be one of {get_args(Over)}, not {over!r}")
+
+
+def _at_sites(donor: Donor, sites: tuple[str, ...]) -> dict[str, jax.Array]:
   """The donor's activations at the sites, in their order."""
   missing = [site for site in sites if site not in donor]
   if missing:
     raise ValueError(f"the donor has no activation at {', '.join(missing)}")
   return {site: donor[site] for site in sites}
-
-
-def _effects(
-  decoder: Decoder,
-  params: Params,
-  inputs: jax.Array,
-  donor: dict[str, jax.Array],
-  metric: Metric,
-  teacher: TeacherContext | None,
-  *,
-  places: int,
-  where: Callable[[Picks], Where],
-) -> jax.Array:
-  """The metric's change for each site of the donor and place, [sites, places].
-
-  Which site and place is traced, so that one program serves all.
-  """
-
-  def measured(edits) -> jax.Array:
-    value = metric(run(decoder, params, inputs, edits, teacher))
-    chex.assert_rank(value, 0)
-    return value
-
-  clean = measured(NO_EDITS)
-
-  def effect(chosen: jax.Array, place: jax.Array) -> jax.Array:
-    def only(index: int) -> Where:
-      return lambda x: where(place)(x) & (chosen == index)
-
-    edits = {
-      site: patch(value, only(index))
-      for index, (site, value) in enumerate(donor.items())
-    }
-    return measured(edits) - clean
-
-  along = jax.vmap(effect, in_axes=(None, 0))
-  return jax.lax.map(
-    lambda chosen: along(chosen, jnp.arange(places)), jnp.arange(len(donor))
-  )
-
-
-def _first_order(
-  decoder: Decoder,
-  params: Params,
-  inputs: jax.Array,
-  donor: dict[str, jax.Array],
-  metric: Metric,
-  teacher: TeacherContext | None,
-) -> list[jax.Array]:
-  """Gradient times difference for each site, of the activations' shapes."""
-  _, clean = capture(decoder, params, inputs, donor, teacher=teacher)
-  slope = gradients_at(decoder, params, inputs, donor, metric, teacher)
-  return [slope[site] * (donor[site] - clean[site]) for site in donor]

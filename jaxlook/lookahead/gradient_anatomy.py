@@ -97,7 +97,7 @@ def _examine(
       how: jnp.stack(
         [
           attention_edges.edge_removal(
-            decoder, params, batch.inputs, losses, layer=layer, how=how
+            decoder, params, batch.inputs, losses, layer=layer, method=how
           )
           for layer in range(decoder.config.layers)
         ]

@@ -19,7 +19,7 @@ BATCH, LENGTH = 4, 5
 CONFIG = DecoderConfig(
   layers=2, width=8, heads=2, max_length=6, vocab_size=5, mlp_width=6
 )
-HOWS = ("renormalise", "mean")
+METHODS = ("renormalise", "mean")
 
 # Rises here are of size 0.001 to 10: above this is not 0.
 CLEAR = 1e-5
@@ -50,22 +50,22 @@ def _given(spec):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _removal(spec, layer, how, inputs, params, teacher):
+def _removal(spec, layer, method, inputs, params, teacher):
   return attention_edges.edge_removal(
     Decoder(CONFIG, spec),
     params,
     inputs,
     _loss,
     layer=layer,
-    how=how,
+    method=method,
     teacher=teacher,
   )
 
 
 @functools.cache
-def _rise(spec, layer, how):
+def _rise(spec, layer, method):
   args = _tokens(), _params(), _given(spec)
-  return np.asarray(_removal(spec, layer, how, *args))
+  return np.asarray(_removal(spec, layer, method, *args))
 
 
 def _captured(spec, layer, name):
@@ -123,10 +123,10 @@ def _averaged(spec, layer, pairs):
   return head
 
 
-def _by_hand(spec, layer, how, pairs):
+def _by_hand(spec, layer, method, pairs):
   """The rise when the edges of (query, key) pairs are removed."""
   site = f"block_{layer}/attention"
-  if how == "mean":
+  if method == "mean":
     return _rise_of(spec, {f"{site}/head": _averaged(spec, layer, pairs)})
   cut = _cut_rows(_captured(spec, layer, "pattern"), pairs)
   return _rise_of(spec, {f"{site}/pattern": cut})
@@ -134,34 +134,38 @@ def _by_hand(spec, layer, how, pairs):
 
 class RemovalTest(base.Float64TestCase):
   @parameterized.parameters(
-    *(("myopic/residual", layer, how) for layer in range(2) for how in HOWS),
+    *(
+      ("myopic/residual", layer, method)
+      for layer in range(2)
+      for method in METHODS
+    ),
     ("teacher", 1, "mean"),
     ("teacher", 1, "renormalise"),
     ("window:2", 0, "mean"),
   )
-  def test_brute_force(self, spec, layer, how):
+  def test_brute_force(self, spec, layer, method):
     """Row d is what a loop gives that removes all edges of distance d."""
-    found = _rise(spec, layer, how)
+    found = _rise(spec, layer, method)
     expected = [
-      _by_hand(spec, layer, how, [(i, i - d) for i in range(d, LENGTH)])
+      _by_hand(spec, layer, method, [(i, i - d) for i in range(d, LENGTH)])
       for d in range(LENGTH)
     ]
     self.assert_close(found, np.stack(expected))
     self.assertGreater(np.abs(found).max(), CLEAR)
 
-  @parameterized.parameters(*HOWS)
-  def test_last_layer_holds_single_edges(self, how):
+  @parameterized.parameters(*METHODS)
+  def test_last_layer_holds_single_edges(self, method):
     """There an entry is the effect of its own edge; below it is not."""
     spec = "myopic/residual"
     differences = []
     for layer in range(2):
       one = [
-        _by_hand(spec, layer, how, [(i, i - d)])[i]
+        _by_hand(spec, layer, method, [(i, i - d)])[i]
         for d in range(3)
         for i in range(d, LENGTH)
       ]
       all_d = [
-        _rise(spec, layer, how)[d, i]
+        _rise(spec, layer, method)[d, i]
         for d in range(3)
         for i in range(d, LENGTH)
       ]
@@ -169,10 +173,10 @@ class RemovalTest(base.Float64TestCase):
     self.assertGreater(differences[0], CLEAR)
     self.assertLess(differences[1], base.EXACT)
 
-  @parameterized.product(layer=(0, 1), how=HOWS)
-  def test_no_edge_no_rise(self, layer, how):
+  @parameterized.product(layer=(0, 1), method=METHODS)
+  def test_no_edge_no_rise(self, layer, method):
     """A query has no edge that is longer than its position: exactly 0."""
-    rise = _rise("myopic/residual", layer, how)
+    rise = _rise("myopic/residual", layer, method)
     below = np.tril_indices(LENGTH, -1)
     np.testing.assert_array_equal(rise[below], 0.0)
     above = np.delete(rise[np.triu_indices(LENGTH)], 0)
@@ -183,20 +187,20 @@ class RemovalTest(base.Float64TestCase):
     self.assertEqual(_rise("myopic/residual", 1, "renormalise")[0, 0], 0.0)
     self.assertGreater(abs(_rise("myopic/residual", 1, "mean")[0, 0]), CLEAR)
 
-  @parameterized.product(layer=(0, 1), how=HOWS)
-  def test_self_only(self, layer, how):
+  @parameterized.product(layer=(0, 1), method=METHODS)
+  def test_self_only(self, layer, method):
     """A model that reads itself only loses nothing by other edges."""
-    rise = _rise("self_only", layer, how)
+    rise = _rise("self_only", layer, method)
     np.testing.assert_array_equal(rise[1:], 0.0)
-    if how == "mean":
+    if method == "mean":
       self.assertGreater(np.abs(rise[0]).min(), CLEAR)
     else:
       np.testing.assert_array_equal(rise[0], 0.0)
 
-  @parameterized.product(layer=(0, 1), how=HOWS)
-  def test_hidden_edges(self, layer, how):
+  @parameterized.product(layer=(0, 1), method=METHODS)
+  def test_hidden_edges(self, layer, method):
     """Edges beyond a window carry no weight: exactly 0."""
-    rise = _rise("window:2", layer, how)
+    rise = _rise("window:2", layer, method)
     np.testing.assert_array_equal(rise[3:], 0.0)
     self.assertGreater(np.abs(rise[2, 2:]).min(), CLEAR)
 
@@ -228,9 +232,9 @@ class RemovalTest(base.Float64TestCase):
     self.assert_close(together, np.stack(alone))
 
   @parameterized.parameters(
-    ({"layer": 2, "how": "mean"}, "layer must lie in 0..1, not 2"),
-    ({"layer": -1, "how": "mean"}, "layer must lie in 0..1, not -1"),
-    ({"layer": 0, "how": "zero"}, "how must be one of .*, not 'zero'"),
+    ({"layer": 2, "method": "mean"}, "layer must lie in 0..1, not 2"),
+    ({"layer": -1, "method": "mean"}, "layer must lie in 0..1, not -1"),
+    ({"layer": 0, "method": "zero"}, "method must be one of .*, not 'zero'"),
   )
   def test_refusals(self, settings, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -241,7 +245,7 @@ class RemovalTest(base.Float64TestCase):
   def test_loss_must_be_by_position(self):
     with self.assertRaises(AssertionError):
       attention_edges.edge_removal(
-        Decoder(CONFIG), _params(), _tokens(), jnp.sum, layer=0, how="mean"
+        Decoder(CONFIG), _params(), _tokens(), jnp.sum, layer=0, method="mean"
       )
 
 

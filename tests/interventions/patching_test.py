@@ -1,4 +1,4 @@
-"""The maps of effects, against one edited run at a time."""
+"""Maps of effects, compared with one edited run at a time."""
 
 import dataclasses
 import functools
@@ -65,13 +65,13 @@ def _activations(spec, seed):
   return capture(decoder, params, _tokens(seed), sites, teacher=teacher)[1]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _map(name, spec, donor, params=None):
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="over")
+def _map(name, spec, donor, params=None, *, over="positions"):
   """One of the maps, compiled once for all donors."""
   decoder, own, inputs, teacher = _case(spec)
   params = own if params is None else params
   return getattr(patching, name)(
-    decoder, params, inputs, donor, _metric, teacher
+    decoder, params, inputs, donor, _metric, teacher, over=over
   )
 
 
@@ -118,18 +118,18 @@ class MapsTest(base.Float64TestCase):
   def test_heads(self, spec):
     """The same for heads, at all positions together."""
     donor = _activations(spec, 1)
-    found = _map("head_patching_map", spec, donor)
+    found = _map("patching_map", spec, donor, over="heads")
     self.assertEqual(found.shape, (CONFIG.layers, CONFIG.heads))
     sites = patching.head_sites(CONFIG)
     self.assert_close(found, _one_by_one(spec, donor, sites, axis=2))
     self.assertGreater(np.abs(found).max(), CLEAR)
 
-  @parameterized.parameters(
-    "patching_map", "head_patching_map", "attribution_map"
+  @parameterized.product(
+    name=["patching_map", "attribution_map"], over=["positions", "heads"]
   )
-  def test_own_donor(self, name):
+  def test_own_donor(self, name, over):
     """A donor with the model's own activations changes nothing."""
-    found = _map(name, SPECS[0], _activations(SPECS[0], 0))
+    found = _map(name, SPECS[0], _activations(SPECS[0], 0), over=over)
     self.assert_close(found, np.zeros(found.shape))
 
   def test_seeds(self):
@@ -143,8 +143,8 @@ class MapsTest(base.Float64TestCase):
 
 
 class AttributionTest(base.Float64TestCase):
-  @parameterized.product(spec=SPECS, kind=["patching_map", "head_patching_map"])
-  def test_first_order(self, spec, kind):
+  @parameterized.product(spec=SPECS, over=["positions", "heads"])
+  def test_first_order(self, spec, over):
     """As the donor comes closer, the ratio to the effect goes to 1.
 
     What is missing shrinks with the square of the difference.
@@ -153,8 +153,8 @@ class AttributionTest(base.Float64TestCase):
     missing = []
     for size in (1e-2, 1e-3):
       donor = {site: x + size * (other[site] - x) for site, x in own.items()}
-      effect = _map(kind, spec, donor)
-      approximation = _map(kind.replace("patching", "attribution"), spec, donor)
+      effect = _map("patching_map", spec, donor, over=over)
+      approximation = _map("attribution_map", spec, donor, over=over)
       self.assertEqual(effect.shape, approximation.shape)
       clear = np.abs(effect) > 1e-3 * size
       self.assertGreater(clear.sum(), 2)
@@ -177,22 +177,34 @@ class AttributionTest(base.Float64TestCase):
     noise = np.random.default_rng(4).normal(size=shape)
     donor = dict.fromkeys(patching.head_sites(config), jnp.asarray(noise))
     effect, first = (
-      of(Decoder(config), params, _tokens(0), donor, lambda x: 1e4 * x.sum())
-      for of in (patching.head_patching_map, patching.head_attribution_map)
+      map_of(
+        Decoder(config),
+        params,
+        _tokens(0),
+        donor,
+        lambda x: 1e4 * x.sum(),
+        over="heads",
+      )
+      for map_of in (patching.patching_map, patching.attribution_map)
     )
     self.assertGreater(np.abs(effect).min(), 0.1)
     self.assert_close(effect, first, atol=1e-4)
 
 
 class RefusalsTest(base.Float64TestCase):
-  @parameterized.parameters(
-    "patching_map", "attribution_map", "head_patching_map"
+  @parameterized.product(
+    name=["patching_map", "attribution_map"], over=["positions", "heads"]
   )
-  def test_missing_sites(self, name):
+  def test_missing_sites(self, name, over):
     donor = dict(_activations(SPECS[0], 1))
     del donor["block_1/residual"], donor["block_1/attention/head"]
     with self.assertRaisesRegex(ValueError, "no activation at block_1/"):
-      _map(name, SPECS[0], donor)
+      _map(name, SPECS[0], donor, over=over)
+
+  def test_unknown_places(self):
+    donor = _activations(SPECS[0], 1)
+    with self.assertRaisesRegex(ValueError, "over must be one of .* not 'x'"):
+      _map("patching_map", SPECS[0], donor, over="x")
 
   def test_donor_of_another_length(self):
     donor = {site: x[:, 1:] for site, x in _activations(SPECS[0], 1).items()}
