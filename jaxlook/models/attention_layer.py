@@ -1,4 +1,4 @@
-"""The attention of a block: projections around `jaxlook.attend`."""
+"""The attention of a block: `jaxlook.attend` with its projections."""
 
 import functools
 import math
@@ -21,12 +21,12 @@ LayerSpec = tuple[Spec, ...]
 
 
 class Context(NamedTuple):
-  """What one layer of a teacher offers as context.
+  """One layer of a teacher, for students that read it as their context.
 
   Attributes:
     residual: the residual stream at the block's input, [B, T, D].
-    key: its keys, rotated where positions are rotary, [B, T, N, H].
-    value: its values, [B, T, N, H].
+    key: keys, rotated if positions are rotary, [B, T, N, H].
+    value: values, [B, T, N, H].
   """
 
   residual: jax.Array
@@ -35,13 +35,13 @@ class Context(NamedTuple):
 
 
 class Past(NamedTuple):
-  """What a decoder has computed of positions before its inputs.
+  """A decoder's keys and values of the positions before its inputs.
 
   Attributes:
-    key: keys of every layer, rotated where positions are rotary,
-      [L, B, S, N, H]; those from `length` on are not looked at.
+    key: keys of every layer, rotated if positions are rotary,
+      [L, B, S, N, H]; positions from `length` on are ignored.
     value: values, [L, B, S, N, H].
-    length: how many positions there are of each sequence, int32 [B].
+    length: number of earlier positions of each sequence, int32 [B].
   """
 
   key: jax.Array
@@ -56,11 +56,11 @@ def rotate(
 ) -> jax.Array:
   """Applies rotary positions to the first `rotary_width` dimensions of heads.
 
-  Pairs dimension i with i + rotary_width / 2, as GPT-NeoX does.
+  Dimension i is paired with i + rotary_width / 2, as in GPT-NeoX.
 
   Args:
     x_BxTxNxH: queries or keys.
-    config: gives the width and base of the rotation.
+    config: has the width and base of the rotation.
     start: the first position of each sequence, int [B]; 0 by default.
 
   Returns:
@@ -78,12 +78,12 @@ def rotate(
   cos_1xTx1xR = jnp.cos(angle_1xTxR)[:, :, None, :]
   sin_1xTx1xR = jnp.sin(angle_1xTxR)[:, :, None, :]
   first, second, rest = jnp.split(x_BxTxNxH, [width // 2, width], axis=-1)
-  turned = [
+  rotated = [
     first * cos_1xTx1xR - second * sin_1xTx1xR,
     second * cos_1xTx1xR + first * sin_1xTx1xR,
   ]
   return jnp.concatenate(
-    [*(t.astype(x_BxTxNxH.dtype) for t in turned), rest], axis=-1
+    [*(t.astype(x_BxTxNxH.dtype) for t in rotated), rest], axis=-1
   )
 
 
@@ -108,10 +108,10 @@ class Attention(nn.Module):
     """Attends.
 
     Args:
-      x_BxTxD: the normalised residual stream.
-      teacher_BxTxD: the teacher's residual stream under this model's LayerNorm.
+      x_BxTxD: the residual stream after LayerNorm.
+      teacher_BxTxD: the teacher's residual stream after this model's LayerNorm.
       teacher: the teacher's context at this layer.
-      edits: as of `Decoder`.
+      edits: see `Decoder`.
       past: this layer's keys and values of earlier positions, without L.
 
     Returns:
@@ -127,36 +127,30 @@ class Attention(nn.Module):
     to_query, to_key, to_value = (
       dense(name=name) for name in ("query", "key", "value")
     )
+    start = None if past is None else past.length
 
     def split(x: jax.Array) -> jax.Array:
       return x.reshape(*x.shape[:2], c.heads, c.head_width)
 
-    def turn(x: jax.Array) -> jax.Array:
-      if c.positions != "rotary":
-        return x
-      return rotate(x, c, None if past is None else past.length)
+    def add_positions(x: jax.Array) -> jax.Array:
+      return rotate(x, c, start) if c.positions == "rotary" else x
 
-    def pair(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-      return turn(split(to_key(x))), split(to_value(x))
+    def to_pair(x: jax.Array) -> KeyValue:
+      return add_positions(split(to_key(x))), split(to_value(x))
 
-    seen = functools.partial(tap, self, edits)
-    x_BxTxD = seen("input", x_BxTxD)
-    query, (key, value) = turn(split(to_query(x_BxTxD))), pair(x_BxTxD)
-    query, key = seen("query", query), seen("key", key)
-    value = seen("value", value)
-
-    def context(spec: Spec) -> tuple[jax.Array, jax.Array]:
-      if spec.source != "teacher":
-        return pair(stop_gradient(x_BxTxD))
-      if teacher is None or teacher_BxTxD is None:
-        raise ValueError(f"attention {spec.name!r} needs a teacher's context")
-      if spec.stop == "residual":
-        return pair(stop_gradient(teacher_BxTxD))
-      return teacher.key.astype(key.dtype), teacher.value.astype(key.dtype)
+    tapped = functools.partial(tap, self, edits)
+    x_BxTxD = tapped("input", x_BxTxD)
+    query = add_positions(split(to_query(x_BxTxD)))
+    key, value = to_pair(x_BxTxD)
+    query, key = tapped("query", query), tapped("key", key)
+    value = tapped("value", value)
 
     if past is not None:
       out = _attend_past(query, key, value, past, self.barrier)
     else:
+      context = functools.partial(
+        _context, to_pair, x_BxTxD, teacher_BxTxD, teacher, key.dtype
+      )
       out = attend(
         query,
         key,
@@ -164,17 +158,35 @@ class Attention(nn.Module):
         spec=self.specs,
         context=_by_head(self.specs, context),
         implementation=self.implementation,
-        # Only the reference path has a pattern to look at.
-        edit_pattern=functools.partial(seen, "pattern")
+        # Only the reference path computes a pattern.
+        edit_pattern=functools.partial(tapped, "pattern")
         if self.implementation == "reference"
         else None,
         barrier=self.barrier,
       )
-    out = seen("head", out)
+    out = tapped("head", out)
     return dense(
       name="out",
       kernel_init=nn.initializers.normal(c.init_std / math.sqrt(2 * c.layers)),
     )(out.reshape(x_BxTxD.shape))
+
+
+def _context(
+  to_pair: Callable[[jax.Array], KeyValue],
+  x_BxTxD: jax.Array,
+  teacher_BxTxD: jax.Array | None,
+  teacher: Context | None,
+  dtype: Any,
+  spec: Spec,
+) -> KeyValue:
+  """Returns the context pair of a spec; gradient stops at its stop point."""
+  if spec.source != "teacher":
+    return to_pair(stop_gradient(x_BxTxD))
+  if teacher is None or teacher_BxTxD is None:
+    raise ValueError(f"attention {spec.name!r} needs a teacher's context")
+  if spec.stop == "residual":
+    return to_pair(stop_gradient(teacher_BxTxD))
+  return teacher.key.astype(dtype), teacher.value.astype(dtype)
 
 
 def _attend_past(
@@ -184,30 +196,31 @@ def _attend_past(
   past: Past,
   barrier: Barrier | None,
 ) -> jax.Array:
-  """Ordinary attention to a past and, causally, to the inputs themselves."""
+  """Attends to a past and, causally, to the inputs."""
   (batch, length), size = query.shape[:2], past.key.shape[1]
-  there_BxS = jnp.arange(size)[None] < past.length[:, None]
+  exists_BxS = jnp.arange(size)[None] < past.length[:, None]
   mask_BxTxS = jnp.concatenate(
     [
-      jnp.broadcast_to(there_BxS[:, None], (batch, length, size)),
+      jnp.broadcast_to(exists_BxS[:, None], (batch, length, size)),
       jnp.broadcast_to(jnp.tri(length, dtype=bool), (batch, length, length)),
     ],
     axis=-1,
   )
   if barrier is not None:
-    now_BxT = past.length[:, None] + jnp.arange(length)[None]
-    then_BxS = jnp.concatenate(
-      [jnp.broadcast_to(jnp.arange(size)[None], (batch, size)), now_BxT], axis=1
+    query_BxT = past.length[:, None] + jnp.arange(length)[None]
+    key_BxS = jnp.concatenate(
+      [jnp.broadcast_to(jnp.arange(size)[None], (batch, size)), query_BxT],
+      axis=1,
     )
     first_query, first_key = barrier
-    mask_BxTxS &= (now_BxT < first_query)[:, :, None] | (then_BxS >= first_key)[
-      :, None
-    ]
+    mask_BxTxS &= (query_BxT < first_query)[:, :, None] | (
+      key_BxS >= first_key
+    )[:, None]
   keys, values = (
     jnp.concatenate(pair, axis=1)
     for pair in ((past.key, key), (past.value, value))
   )
-  # Softmax in float32 at least, as in `attend`; jax.nn's is never in float64.
+  # Softmax in float32 or float64, as in `attend`; jax.nn has no float64 one.
   precise = jnp.promote_types(jnp.float32, query.dtype)
   scores = jnp.einsum(
     "btnh,bsnh->bnts", query, keys, preferred_element_type=precise
@@ -227,18 +240,18 @@ def _attend_past(
 def _by_head(
   specs: LayerSpec, context: Callable[[Spec], KeyValue]
 ) -> KeyValue | None:
-  """The context pair of a layer whose heads may read different contexts."""
-  needing = dict.fromkeys((s.source, s.stop) for s in specs if s.needs_context)
+  """Returns a layer's context pair; its heads may read different contexts."""
+  kinds = dict.fromkeys((s.source, s.stop) for s in specs if s.needs_context)
   result: KeyValue | None = None
-  for kind in needing:
+  for kind in kinds:
     reads = [s.needs_context and (s.source, s.stop) == kind for s in specs]
     pair = context(specs[reads.index(True)])
     if result is None:
       result = pair
     else:
-      here = jnp.asarray(reads)[None, None, :, None]
+      reads_1x1xNx1 = jnp.asarray(reads)[None, None, :, None]
       result = (
-        jnp.where(here, pair[0], result[0]),
-        jnp.where(here, pair[1], result[1]),
+        jnp.where(reads_1x1xNx1, pair[0], result[0]),
+        jnp.where(reads_1x1xNx1, pair[1], result[1]),
       )
   return result

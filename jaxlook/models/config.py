@@ -1,4 +1,4 @@
-"""The shape of a decoder: everything that decides its parameters."""
+"""The shape of a decoder: everything that determines its parameters."""
 
 import dataclasses
 import math
@@ -11,25 +11,26 @@ Activation = Literal["gelu_tanh", "gelu", "relu"]
 
 
 def scaled_init_std(width: int) -> float:
-  """GPT-2's 0.02, scaled up as 1 / sqrt(width) from its width of 768.
+  """Returns GPT-2's 0.02 at its width of 768, scaled as 1 / sqrt(width).
 
   Args:
-    width: of the residual stream, positive.
+    width: width of the residual stream, positive.
   """
   return 0.02 * math.sqrt(768 / width)
 
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-  """A pre-LayerNorm causal decoder of the GPT-2 or GPT-NeoX kind.
+  """The shape of a pre-LayerNorm causal decoder like GPT-2 or GPT-NeoX.
 
-  The attention variant is not part of it: all variants share the parameters.
+  The attention variant is not part of it: all variants have the same
+  parameters.
 
   Attributes:
     layers: number of blocks.
     width: width of the residual stream.
-    heads: attention heads a layer; divides `width`.
-    max_length: longest sequence; rows of the learned position embedding.
+    heads: attention heads per layer; divides `width`.
+    max_length: longest sequence; number of learned position embeddings.
     vocab_size: number of tokens; None for continuous inputs.
     input_features: width of a continuous input; None for tokens.
     output_features: width of a continuous output; None for logits over the
@@ -43,9 +44,9 @@ class DecoderConfig:
     parallel_residual: attention and MLP both read the block's input (NeoX).
     tied_head: the head reuses the token embedding (GPT-2).
     norm_epsilon: added to the variance in LayerNorm.
-    init_std: standard deviation of the initial kernels and embeddings; those
-      that write to the residual stream are divided by sqrt(2 * layers), as in
-      GPT-2 (Radford et al. 2019, section 2.3).
+    init_std: standard deviation of the initial kernels and embeddings. For
+      kernels that write to the residual stream it is divided by
+      sqrt(2 * layers), as in GPT-2 (Radford et al. 2019, section 2.3).
 
   Raises:
     SettingError: the fields do not describe a model.
@@ -69,7 +70,7 @@ class DecoderConfig:
   init_std: float = 0.02
 
   def __post_init__(self):
-    """Refuses fields that do not fit together."""
+    """Checks the fields."""
     for field in ("layers", "width", "heads", "max_length"):
       if getattr(self, field) < 1:
         raise SettingError(
@@ -79,16 +80,16 @@ class DecoderConfig:
       divisors = [n for n in range(1, self.width + 1) if self.width % n == 0]
       raise SettingError(
         "heads",
-        f"must divide width={self.width}, as {', '.join(map(str, divisors))}"
-        f" do, not {self.heads}",
+        f"must divide width={self.width}: use one of"
+        f" {', '.join(map(str, divisors))}, not {self.heads}",
       )
     if (self.vocab_size is None) == (self.input_features is None):
       raise SettingError(
-        "input_features", "must be given exactly where vocab_size is None"
+        "input_features", "must be given if and only if vocab_size is None"
       )
     if self.vocab_size is None and self.output_features is None:
       raise SettingError(
-        "output_features", "must be given where vocab_size is None"
+        "output_features", "must be given if vocab_size is None"
       )
     if self.mlp_width is not None and self.mlp_width < 0:
       raise SettingError(
@@ -113,8 +114,8 @@ class DecoderConfig:
     ):
       raise SettingError(
         "positions",
-        "must be learned or none where the number of dimensions that rotate in"
-        f" each head is odd or 0: it is {self.rotary_width}",
+        "must be learned or none, because the number of rotated dimensions per"
+        f" head is odd or 0: it is {self.rotary_width}",
       )
 
   @property

@@ -1,9 +1,9 @@
-"""One Linen decoder for the GPT-2 and GPT-NeoX shapes, any attention variant.
+"""A Linen decoder with GPT-2's or GPT-NeoX's shape and any attention variant.
 
-Every activation of `jaxlook.models.site_names` passes a tap: it is sown in the
-collection `intermediates`, and an edit given for its site may change it. The
-gradient to an activation is the gradient to what an edit adds to it. Dropout is
-left out: the experiments train on fresh data.
+Every activation in `jaxlook.models.site_names` is sown in the collection
+`intermediates`, and an edit for its site may change it. The gradient of an
+activation is the gradient of a term that an edit adds to it. There is no
+dropout, because the experiments train on fresh data.
 """
 
 import functools
@@ -58,7 +58,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-  """One layer: attention and MLP, in turn (GPT-2) or in parallel (NeoX)."""
+  """One layer: attention and MLP, in sequence (GPT-2) or parallel (NeoX)."""
 
   config: DecoderConfig
   specs: LayerSpec
@@ -79,7 +79,11 @@ class Block(nn.Module):
     x_BxTxD = tap(self, edits, "residual", x_BxTxD)
     norm = _norm(c, "attention_norm", self.dtype)
     attended = Attention(
-      *(c, self.specs, self.implementation, self.barrier, self.dtype),
+      config=c,
+      specs=self.specs,
+      implementation=self.implementation,
+      barrier=self.barrier,
+      dtype=self.dtype,
       name="attention",
     )(
       norm(x_BxTxD),
@@ -91,8 +95,8 @@ class Block(nn.Module):
     after = x_BxTxD + attended
     if c.hidden_width == 0:
       return after
-    read = x_BxTxD if c.parallel_residual else after
-    normed = _norm(c, "mlp_norm", self.dtype)(read)
+    mlp_input = x_BxTxD if c.parallel_residual else after
+    normed = _norm(c, "mlp_norm", self.dtype)(mlp_input)
     return after + Mlp(c, self.dtype, name="mlp")(normed, edits)
 
 
@@ -101,18 +105,18 @@ class Decoder(nn.Module):
 
   Attributes:
     config: the shape.
-    attention: the variant. Its flag form will do, too: it is read when the
-      module is made, so that this attribute always holds a `Variant`.
-    implementation: as in `jaxlook.attend`; attention patterns are there to be
-      seen and edited under "reference" only.
-    barrier: (first_query, first_key): positions from the one on see, in every
-      layer, none before the other; None for none.
-    bfloat16: whether the matrix products of blocks and head take bfloat16, and
-      so do the activations between them. The residual stream, the statistics of
-      LayerNorm, the softmax, the outputs and the parameters stay float32.
-    remat: whether the backward pass computes the activations of a block again
-      from its input, so that only the residual stream is kept of every block.
-      XLA's compiler for CPUs finds both to be the same, and keeps all.
+    attention: the variant, or its flag form, which is parsed when the module is
+      created; afterwards this is always a `Variant`.
+    implementation: see `jaxlook.attend`; attention patterns can be read and
+      edited only under "reference".
+    barrier: (first_query, first_key): in every layer, queries at first_query
+      and later do not see keys before first_key; None for no barrier.
+    bfloat16: whether the matrix products of blocks and head, and the
+      activations between them, are bfloat16. The residual stream, LayerNorm's
+      statistics, the softmax, outputs and parameters stay float32.
+    remat: whether the backward pass recomputes the activations of a block from
+      its input, so that only the residual stream is stored. It saves no memory
+      on CPUs: XLA merges both computations and stores all activations.
 
   Raises:
     SettingError: the variant's form is unknown, or it is for another number of
@@ -127,27 +131,27 @@ class Decoder(nn.Module):
   remat: bool = False
 
   def __post_init__(self):
-    """Reads a variant's form; refuses a variant of another shape."""
+    """Parses the flag form, and checks the variant's shape."""
     c = self.config
     if isinstance(self.attention, str):
       self.attention = parse_variant(self.attention, c.layers, c.heads)
-    given = (self.variant.layers, self.variant.heads)
-    if given != (c.layers, c.heads):
+    layers, heads = self.variant.layers, self.variant.heads
+    if (layers, heads) != (c.layers, c.heads):
       raise SettingError(
         "attention",
-        f"{self.variant.name!r} is for {given[0]} layers of {given[1]} heads,"
-        f" the model has {c.layers} of {c.heads}",
+        f"{self.variant.name!r} is for {layers} layers of {heads} heads, the"
+        f" model has {c.layers} of {c.heads}",
       )
     super().__post_init__()
 
   @property
   def variant(self) -> Variant:
-    """`attention`, typed as what it is once the module is made."""
+    """`attention`, with the type that it has in a module."""
     return cast(Variant, self.attention)
 
   @property
   def dtype(self) -> Any:
-    """What is multiplied; None for the dtype of the parameters."""
+    """Dtype of factors; None for that of the parameters."""
     return jnp.bfloat16 if self.bfloat16 else None
 
   @nn.compact
@@ -164,39 +168,26 @@ class Decoder(nn.Module):
     Args:
       inputs: tokens, integer [B, T], or features, float [B, T, input_features].
       teacher: another model's context for each layer, from `collect_context`;
-        needed by the variant `teacher` only.
-      edits: by site, a function that gives the activation to go on with, of the
-        shape and dtype of the one that it is given. A context from a stopped
-        residual stream or a teacher is not a site; see
-        `jaxlook.interventions.forward.forward_only`.
-      past: of positions before the inputs, for variants whose forward pass is
-        ordinary; see `jaxlook.decoding`. How long the whole is cannot be
-        checked here.
+        only for the variant `teacher`.
+      edits: functions by site; each maps an activation to an array of the same
+        shape and dtype. A context from a stopped residual stream or a teacher
+        is not a site; see `jaxlook.interventions.forward.forward_only`.
+      past: keys and values of positions before the inputs, for variants with
+        an ordinary forward pass; see `jaxlook.decoding`. The total length is
+        traced and cannot be checked.
       headless: whether to leave out the head; see `apply_head`.
 
     Returns:
-      Logits [B, T, vocab_size], or outputs [B, T, output_features]; what the
-      head would read, [B, T, D], if headless.
+      Logits [B, T, vocab_size], or outputs [B, T, output_features]; the head's
+      input, [B, T, D], if headless.
 
     Raises:
       ValueError: the sequence is longer than `max_length`, the variant needs a
         teacher and has none, it changes the forward pass and there is a past,
-        or there is no site to edit of a name.
+        or an edit's site does not exist.
     """
     c = self.config
-    # With a past, patterns would lack the positions that are in it.
-    patterns = self.implementation == "reference" and past is None
-    check_sites(c, edits, patterns=patterns)
-    if inputs.shape[1] > c.max_length:
-      raise ValueError(
-        f"sequences of length {inputs.shape[1]} exceed max_length="
-        f"{c.max_length}"
-      )
-    if past is not None and not self.variant.keeps_forward:
-      raise ValueError(
-        f"attention {self.variant.name!r} changes the forward pass, so it takes"
-        " no past"
-      )
+    _check_call(self, inputs, edits, past)
     normal = nn.initializers.normal(c.init_std)
     embed = None
     if c.vocab_size is not None:
@@ -210,31 +201,21 @@ class Decoder(nn.Module):
       table_PxD = self.param(
         "position_embedding", normal, (c.max_length, c.width), jnp.float32
       )
-      table_1xTxD = table_PxD[None, : inputs.shape[1]]
-      if past is not None:
-        at_BxT = past.length[:, None] + jnp.arange(inputs.shape[1])[None]
-        table_1xTxD = table_PxD[at_BxT]
-      x_BxTxD = x_BxTxD + table_1xTxD
-    # Edits are functions, which nothing but Python can pass on.
+      x_BxTxD = x_BxTxD + _position_embedding(table_PxD, inputs.shape[1], past)
+    # Edits are functions, so remat must treat them as static.
     block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
     for layer in range(c.layers):
+      layer_past = None
+      if past is not None:
+        layer_past = Past(past.key[layer], past.value[layer], past.length)
       x_BxTxD = block(
-        *(
-          c,
-          self.variant.specs[layer],
-          self.implementation,
-          self.barrier,
-          self.dtype,
-        ),
+        config=c,
+        specs=self.variant.specs[layer],
+        implementation=self.implementation,
+        barrier=self.barrier,
+        dtype=self.dtype,
         name=f"block_{layer}",
-      )(
-        x_BxTxD,
-        None if teacher is None else teacher[layer],
-        edits,
-        None
-        if past is None
-        else Past(past.key[layer], past.value[layer], past.length),
-      )
+      )(x_BxTxD, None if teacher is None else teacher[layer], edits, layer_past)
     x_BxTxD = tap(self, edits, "residual", x_BxTxD)
     x_BxTxD = _norm(c, "final_norm", self.dtype)(x_BxTxD)
     if headless:
@@ -247,8 +228,36 @@ class Decoder(nn.Module):
     return Head(c, self.dtype, name="head")(x_BxTxD, table_VxD)
 
 
+def _check_call(
+  decoder: Decoder, inputs: jax.Array, edits: Edits, past: Past | None
+) -> None:
+  """Raises ValueError for arguments that `Decoder` cannot use."""
+  # With a past, patterns would lack the positions of the past.
+  patterns = decoder.implementation == "reference" and past is None
+  check_sites(decoder.config, edits, patterns=patterns)
+  max_length = decoder.config.max_length
+  if inputs.shape[1] > max_length:
+    raise ValueError(
+      f"sequences of length {inputs.shape[1]} exceed max_length={max_length}"
+    )
+  if past is not None and not decoder.variant.keeps_forward:
+    raise ValueError(
+      f"attention {decoder.variant.name!r} changes the forward pass, so it"
+      " takes no past"
+    )
+
+
+def _position_embedding(
+  table_PxD: jax.Array, length: int, past: Past | None
+) -> jax.Array:
+  """Returns the embeddings of the inputs' positions, [1 or B, T, D]."""
+  if past is None:
+    return table_PxD[None, :length]
+  return table_PxD[past.length[:, None] + jnp.arange(length)[None]]
+
+
 def _norm(config: DecoderConfig, name: str, dtype: Any) -> nn.LayerNorm:
-  # The one-pass variance loses half the digits of a nearly constant input.
+  # The one-pass variance loses half the digits if the input is almost constant.
   return nn.LayerNorm(
     epsilon=config.norm_epsilon,
     dtype=dtype,
@@ -288,16 +297,16 @@ def apply(
   Args:
     decoder: the model under a variant.
     params: its parameters.
-    inputs: as of `Decoder`.
-    teacher: as of `Decoder`.
-    edits: as of `Decoder`.
-    headless: as of `Decoder`.
+    inputs: see `Decoder`.
+    teacher: see `Decoder`.
+    edits: see `Decoder`.
+    headless: see `Decoder`.
 
   Returns:
-    As `Decoder`.
+    See `Decoder`.
 
   Raises:
-    ValueError: as `Decoder`.
+    ValueError: see `Decoder`.
   """
   return cast(
     jax.Array,
@@ -308,12 +317,12 @@ def apply(
 
 
 def apply_head(decoder: Decoder, params: Params, x_BxTxD: jax.Array) -> Any:
-  """Applies the head alone.
+  """Applies only the head.
 
   Args:
     decoder: the model.
     params: its parameters.
-    x_BxTxD: what the headless decoder returns, of any positions.
+    x_BxTxD: outputs of the headless decoder, at any positions.
 
   Returns:
     Logits [B, T, vocab_size], or outputs [B, T, output_features].
@@ -332,13 +341,13 @@ def collect_context(
   inputs: jax.Array,
   teacher: tuple[Context, ...] | None = None,
 ) -> tuple[jax.Array, tuple[Context, ...]]:
-  """Applies a decoder and returns what each layer offers as context.
+  """Applies a decoder, and collects the context of each layer for students.
 
   Args:
     decoder: the model.
     params: its parameters.
-    inputs: as of `Decoder`.
-    teacher: as of `Decoder`.
+    inputs: see `Decoder`.
+    teacher: see `Decoder`.
 
   Returns:
     The outputs, and the `Context` of each layer.

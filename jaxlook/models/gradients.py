@@ -11,22 +11,22 @@ from jaxlook.models.decoder import Context, Decoder, Params
 
 
 def check_tokens(config: DecoderConfig, tokens: np.ndarray) -> None:
-  """Refuses tokens without a next one or without a place in the model.
+  """Raises an error if a decoder cannot predict the next tokens.
 
-  For the edge: `next_token_loss` cannot look at values, for it is traced.
+  Call it before `next_token_loss`, which is traced and cannot check values.
 
   Args:
     config: the decoder's shape.
     tokens: integer [batch, length].
 
   Raises:
-    ValueError: there is no sequence, it is shorter than 2 or longer than
-      `max_length`, or a token lies outside the vocabulary.
+    ValueError: there is no sequence, its length is below 2 or above
+      `max_length`, or a token is outside the vocabulary.
   """
   batch, length = tokens.shape
   if batch < 1 or length < 2:
     raise ValueError(
-      f"at least 1 sequence of at least 2 tokens is needed, not {batch} of"
+      f"tokens must be at least 1 sequence of at least 2 tokens, not {batch} of"
       f" {length}"
     )
   if length > config.max_length:
@@ -45,22 +45,22 @@ def next_token_loss(
   tokens: jax.Array,
   teacher: tuple[Context, ...] | None = None,
 ) -> jax.Array:
-  """Mean cross-entropy of each token but the first, given those before it.
+  """Returns the mean cross-entropy of each token after the first.
 
   Args:
     decoder: a decoder over tokens.
     params: its parameters.
-    tokens: integer [batch, length], length at least 2, inside the vocabulary;
+    tokens: integer [batch, length], length at least 2, within the vocabulary;
       see `check_tokens`.
     teacher: another model's context for the same tokens, from
-      `collect_context`; needed by the variant `teacher` only.
+      `collect_context`; only for the variant `teacher`.
 
   Returns:
     Nats per token, a floating scalar.
 
   Raises:
-    ValueError: the decoder has no logits, the sequences are shorter than 2, or
-      as `Decoder`.
+    ValueError: the decoder has no logits or the length is below 2; see also
+      `Decoder`.
     AssertionError: the tokens are not an integer array of rank 2.
   """
   chex.assert_rank(tokens, 2)
@@ -83,22 +83,22 @@ def loss_and_gradients(
   tokens: jax.Array,
   teacher: tuple[Context, ...] | None = None,
 ) -> tuple[jax.Array, Params]:
-  """The next-token loss and its gradient for every parameter.
+  """Returns the next-token loss and its gradient for every parameter.
 
   Args:
-    decoder: as of `next_token_loss`; its attention decides which terms of the
-      gradient there are.
-    params: as of `next_token_loss`.
-    tokens: as of `next_token_loss`.
-    teacher: as of `next_token_loss`; gets no gradient.
+    decoder: see `next_token_loss`; its variant determines which terms of the
+      gradient flow.
+    params: see `next_token_loss`.
+    tokens: see `next_token_loss`.
+    teacher: see `next_token_loss`; gets no gradient.
 
   Returns:
-    Nats per token, and the gradient in the structure, shapes and dtypes of the
+    Nats per token, and the gradient, with structure, shapes and dtypes of the
     parameters.
 
   Raises:
-    ValueError: as `next_token_loss`.
-    AssertionError: as `next_token_loss`.
+    ValueError: see `next_token_loss`.
+    AssertionError: see `next_token_loss`.
   """
   return jax.value_and_grad(next_token_loss, argnums=1)(
     decoder, params, tokens, teacher

@@ -11,12 +11,12 @@ from jaxlook.models.config import DecoderConfig
 
 
 class Head(nn.Module):
-  """Logits, by the token embedding where it is shared; or other outputs.
+  """Maps hidden states to logits or continuous outputs.
 
   Attributes:
     config: the decoder's shape.
-    dtype: of what is multiplied; that of the input and parameters if None. The
-      outputs have at least float32, whose digits the loss needs.
+    dtype: dtype of the factors; None for that of input and parameters. Outputs
+      are float32 or wider, because the loss needs its digits.
   """
 
   config: DecoderConfig
@@ -30,7 +30,7 @@ class Head(nn.Module):
 
     Args:
       x_BxTxD: the residual stream after the final LayerNorm.
-      embedding_VxD: the token embedding, where the head shares it.
+      embedding_VxD: the token embedding, if the head shares it.
     """
     c = self.config
     if embedding_VxD is not None:
@@ -44,29 +44,31 @@ class Head(nn.Module):
     if self.dtype is None:
       out = jnp.dot(*promote_dtype(x_BxTxD, kernel_DxV))
     else:
-      out = _widening(x_BxTxD.astype(self.dtype), kernel_DxV.astype(self.dtype))
+      out = _half_precision_dot(
+        x_BxTxD.astype(self.dtype), kernel_DxV.astype(self.dtype)
+      )
     if c.output_features is None:
       return out
     bias_V = self.param("bias", nn.initializers.zeros, (c.output_features,))
-    # Written out, as strict rank promotion asks.
+    # Strict rank promotion needs the explicit shape.
     return out + bias_V.astype(out.dtype).reshape((1,) * (out.ndim - 1) + (-1,))
 
 
 @jax.custom_vjp
-def _widening(x_BxTxD: jax.Array, kernel_DxV: jax.Array) -> jax.Array:
-  """A product of half precision that keeps the digits it was summed with.
+def _half_precision_dot(x_BxTxD: jax.Array, kernel_DxV: jax.Array) -> jax.Array:
+  """Multiplies half-precision factors; the result keeps float32 digits.
 
-  Its backward products take half precision, too: the derivative that JAX has
-  for it would multiply in float32.
+  The backward products also have half-precision factors. JAX's own derivative
+  would multiply in float32.
   """
   return jnp.dot(x_BxTxD, kernel_DxV, preferred_element_type=jnp.float32)
 
 
-def _widening_forward(x_BxTxD, kernel_DxV):
-  return _widening(x_BxTxD, kernel_DxV), (x_BxTxD, kernel_DxV)
+def _half_precision_dot_forward(x_BxTxD, kernel_DxV):
+  return _half_precision_dot(x_BxTxD, kernel_DxV), (x_BxTxD, kernel_DxV)
 
 
-def _widening_backward(saved, grad_BxTxV):
+def _half_precision_dot_backward(saved, grad_BxTxV):
   x_BxTxD, kernel_DxV = saved
   grad_BxTxV = grad_BxTxV.astype(x_BxTxD.dtype)
   return (
@@ -75,4 +77,6 @@ def _widening_backward(saved, grad_BxTxV):
   )
 
 
-_widening.defvjp(_widening_forward, _widening_backward)
+_half_precision_dot.defvjp(
+  _half_precision_dot_forward, _half_precision_dot_backward
+)

@@ -1,9 +1,9 @@
-"""Where a decoder can be looked into and edited: the names of its activations.
+"""Sites: names of the activations of a decoder that can be read and edited.
 
 | site | shape | what it is |
 | --- | --- | --- |
 | `block_L/residual` | [B, T, D] | the stream into block L, x_L |
-| `block_L/attention/input` | [B, T, D] | LayerNorm(x_L), what is read |
+| `block_L/attention/input` | [B, T, D] | LayerNorm(x_L), attention's input |
 | `block_L/attention/query` | [B, T, N, H] | W_Q input, rotated if rotary |
 | `block_L/attention/key` | [B, S, N, H] | W_K input, rotated if rotary |
 | `block_L/attention/value` | [B, S, N, H] | W_V input |
@@ -30,13 +30,13 @@ Edit = Callable[[jax.Array], jax.Array]
 Edits = Mapping[str, Edit]
 NO_EDITS: Edits = MappingProxyType({})
 
-# Sown names and submodules' names share a scope, and `query` is both.
+# Sown names and submodules share a scope, and `query` would be both.
 _MARK = "at:"
-_OF_ATTENTION = ("input", "query", "key", "value", "pattern", "head")
+_ATTENTION_SITES = ("input", "query", "key", "value", "pattern", "head")
 
 
 def site_names(config: DecoderConfig) -> tuple[str, ...]:
-  """The names of all activations of a decoder, in the order they are computed.
+  """Lists the sites of a decoder, in the order they are computed.
 
   Args:
     config: the decoder's shape.
@@ -48,18 +48,18 @@ def site_names(config: DecoderConfig) -> tuple[str, ...]:
   for layer in range(config.layers):
     block = f"block_{layer}"
     names.append(f"{block}/residual")
-    names += [f"{block}/attention/{name}" for name in _OF_ATTENTION]
+    names += [f"{block}/attention/{name}" for name in _ATTENTION_SITES]
     if config.hidden_width:
       names.append(f"{block}/mlp/neuron")
   return (*names, "residual")
 
 
 def residual_site(config: DecoderConfig, layer: int) -> str:
-  """The residual stream before block `layer`, or after the last one.
+  """Names the residual stream before block `layer`, or after the last block.
 
   Args:
     config: the decoder's shape.
-    layer: 0 .. `layers`; `layers` stands for the stream after the last block.
+    layer: 0 .. `layers`; `layers` means after the last block.
 
   Returns:
     The site's name.
@@ -73,7 +73,7 @@ def residual_site(config: DecoderConfig, layer: int) -> str:
 
 
 def residual_sites(config: DecoderConfig) -> tuple[str, ...]:
-  """The residual stream before each block and after the last one."""
+  """Names the residual stream before each block and after the last one."""
   return tuple(
     residual_site(config, layer) for layer in range(config.layers + 1)
   )
@@ -82,40 +82,38 @@ def residual_sites(config: DecoderConfig) -> tuple[str, ...]:
 def check_sites(
   config: DecoderConfig, names: Iterable[str], *, patterns: bool = True
 ) -> None:
-  """Refuses names that are no site, so that no edit does silently nothing.
+  """Raises an error for an unknown site, so that no edit is silently ignored.
 
   Args:
     config: the decoder's shape.
-    names: what is to be looked at or edited.
-    patterns: whether attention patterns are computed as such.
+    names: sites to read or edit.
+    patterns: whether attention patterns are computed.
 
   Raises:
-    ValueError: a name is no site of this decoder (the message lists them), or a
-      pattern is asked for where none is computed.
+    ValueError: the decoder has no such site (the message lists all sites), or a
+      pattern is needed but not computed.
   """
   known = site_names(config)
   for name in names:
     if name not in known:
       raise ValueError(
-        f"there is no site {name!r}; known are {', '.join(known)}"
+        f"there is no site {name!r}; use one of {', '.join(known)}"
       )
     if name.endswith("/pattern") and not patterns:
-      raise ValueError(
-        f"the site {name!r} exists under implementation='reference' only"
-      )
+      raise ValueError(f"the site {name!r} needs implementation='reference'")
 
 
 def tap(module: nn.Module, edits: Edits, name: str, x: jax.Array) -> jax.Array:
-  """Lets an edit change an activation, and sows what comes of it.
+  """Applies an edit to an activation, and sows the result.
 
   Args:
-    module: the one that computes the activation; its path begins the site.
+    module: the module that computes the activation; its path begins the site.
     edits: functions by site.
     name: the end of the site's name.
     x: the activation.
 
   Returns:
-    The activation to go on with; `x` itself where there is no edit.
+    The edited activation; `x` if there is no edit.
 
   Raises:
     ValueError: an edit returned another shape or dtype.
@@ -134,14 +132,11 @@ def tap(module: nn.Module, edits: Edits, name: str, x: jax.Array) -> jax.Array:
 
 
 def sown(intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
-  """The activations in the collection `intermediates`, by site.
+  """Returns the activations in the collection `intermediates`, by site.
 
   Args:
-    intermediates: the collection, as `Decoder.apply(..., mutable=...)` gives
-      it.
-
-  Returns:
-    The activations by the names of `site_names`.
+    intermediates: the collection that `Decoder.apply(..., mutable=...)`
+      returns.
   """
   flat: Any = flatten_dict(dict(intermediates), sep="/")
   return {site.replace(_MARK, ""): values[0] for site, values in flat.items()}

@@ -1,11 +1,10 @@
 """Shapes by name: small ones for two cores, GPT-2 and Pythia.
 
-A name of a small shape says how many parameters its blocks have; these shapes
-have four layers and each next one twice the width, so that four times the
-parameters are all that changes between neighbours. The others are what the
-published config.json files say (`initializer_range` included): GPT-2 (Radford
-et al. 2019) and Pythia (Biderman et al. 2023, arXiv 2304.01373, table 1; the
-14M and 31M models came later).
+A small shape is named after the number of parameters of its blocks. Most have
+four layers, and each has twice the width of the one before, so four times its
+parameters. The others equal the published config.json files (including
+`initializer_range`): GPT-2 (Radford et al. 2019) and Pythia (Biderman et al.
+2023, arXiv 2304.01373, table 1; the 14M and 31M models came later).
 """
 
 import dataclasses
@@ -86,13 +85,13 @@ SHAPES: Mapping[str, DecoderConfig] = MappingProxyType(
 def named_shape(
   name: str, *, vocab_size: int | None = None, max_length: int | None = None
 ) -> DecoderConfig:
-  """The shape of a name.
+  """Returns the shape of a name.
 
   Args:
     name: one of `SHAPES`.
-    vocab_size: of the tokenizer that it is to be trained with; the published
-      one by default, and bytes for the small shapes.
-    max_length: of its training sequences; the published one by default.
+    vocab_size: the tokenizer's vocabulary; by default the published one, and
+      256 for the small shapes.
+    max_length: the longest sequence; the published one by default.
 
   Returns:
     The shape.
@@ -121,17 +120,17 @@ LEARNING_RATES: Mapping[str, float] = MappingProxyType(
     "pythia-2.8b": 1.6e-4,
   }
 )
-"""Peaks with which Pythia was pretrained, from the models' cards."""
+"""Peak learning rates of Pythia's pretraining, from the model cards."""
 
 
 class Counts(NamedTuple):
-  """How many parameters a shape has.
+  """Numbers of parameters of a shape.
 
   Attributes:
-    total: all of them.
-    non_embedding: without the embeddings of tokens and positions and without
-      the head: what sizes are compared by (Kaplan et al. 2020, arXiv
-      2001.08361, section 2.1), with biases and LayerNorms as Pythia counts.
+    total: all parameters.
+    non_embedding: without token and position embeddings and without the head;
+      sizes are compared by this number (Kaplan et al. 2020, arXiv 2001.08361,
+      section 2.1). Biases and LayerNorms are included, as in Pythia.
   """
 
   total: int
@@ -140,7 +139,7 @@ class Counts(NamedTuple):
 
 @functools.cache
 def parameter_counts(config: DecoderConfig) -> Counts:
-  """Counts a shape's parameters; none is allocated.
+  """Counts a shape's parameters, without allocating them.
 
   Args:
     config: the shape.

@@ -1,4 +1,4 @@
-"""Tests of the decoder's shape."""
+"""The decoder's shape: checks of its fields, and derived widths."""
 
 import dataclasses
 
@@ -17,11 +17,11 @@ class DecoderConfigTest(base.TestCase):
     ({"heads": -1}, "heads must be at least 1, not -1"),
     ({"max_length": 0}, "max_length must be at least 1, not 0"),
     ({"heads": 5}, "heads must divide width=12, .* not 5"),
-    ({"vocab_size": None}, "input_features must be given exactly where voc"),
-    ({"input_features": 2}, "input_features must be given exactly where voc"),
+    ({"vocab_size": None}, "input_features must be given if and only if voc"),
+    ({"input_features": 2}, "input_features must be given if and only if voc"),
     (
       {"vocab_size": None, "input_features": 2},
-      "output_features must be given where vocab_size is None",
+      "output_features must be given if vocab_size is None",
     ),
     ({"mlp_width": -1}, "mlp_width must be at least 0, not -1"),
     ({"activation": "tanh"}, "activation must be one of .*gelu.*, not 'tanh'"),
@@ -33,15 +33,15 @@ class DecoderConfigTest(base.TestCase):
     ),
     (
       {"positions": "rotary", "rotary_fraction": 0.8},
-      "positions must be learned or none .* each head is odd or 0: it is 3",
+      "positions must be learned or none, .* per head is odd or 0: it is 3",
     ),
     (
       {"positions": "rotary", "rotary_fraction": 0.2},
-      "positions must be learned or none .* each head is odd or 0: it is 0",
+      "positions must be learned or none, .* per head is odd or 0: it is 0",
     ),
   )
-  def test_refuses(self, changes, message):
-    """Fields that describe no model are refused, by name."""
+  def test_bad_fields_are_refused(self, changes, message):
+    """The error names the field."""
     with self.assertRaisesRegex(ValueError, message):
       dataclasses.replace(_CONFIG, **changes)
 
@@ -53,13 +53,13 @@ class DecoderConfigTest(base.TestCase):
     {"positions": "rotary", "rotary_fraction": 0.5},
     {"vocab_size": None, "input_features": 1, "output_features": 1},
   )
-  def test_accepts(self, **changes):
-    """The ends of the ranges pass; the rotary width matters if it is used."""
+  def test_good_fields_are_accepted(self, **changes):
+    """Extreme values are accepted; the rotary width is checked only if used."""
     config = dataclasses.replace(_CONFIG, **changes)
     self.assertEqual(config, dataclasses.replace(config))
 
   def test_widths(self):
-    """Derived widths follow from the fields; the MLP's default is 4 widths."""
+    """Derived widths follow from the fields; the MLP's default is 4 * width."""
     self.assertEqual(_CONFIG.head_width, 4)
     self.assertEqual(_CONFIG.hidden_width, 48)
     for width in (0, 7):
@@ -79,12 +79,12 @@ class DecoderConfigTest(base.TestCase):
     ),
   )
   def test_shares_embedding(self, changes, shared):
-    """The head is the embedding only from tokens to logits, and if tied."""
+    """Only a tied model from tokens to logits shares the embedding."""
     config = dataclasses.replace(_CONFIG, **changes)
     self.assertEqual(config.shares_embedding, shared)
 
-  def test_hashes(self):
-    """Equal shapes are equal keys, so that a jitted program is found again."""
+  def test_equal_configs_have_equal_hashes(self):
+    """Jit caches a program by the config's hash."""
     same = dataclasses.replace(_CONFIG)
     self.assertEqual(hash(same), hash(_CONFIG))
     self.assertNotEqual(dataclasses.replace(_CONFIG, layers=3), _CONFIG)

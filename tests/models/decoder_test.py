@@ -1,7 +1,7 @@
-"""The laws of DESIGN.md, section 3, on whole decoders, and their structure.
+"""The laws of DESIGN.md, section 3, for decoders, and the decoder's structure.
 
-Most of it runs op by op: the compiled operations are then shared among all
-variants, while a program for each would spend the time in the compiler.
+Most tests run op by op: all variants then share the compiled operations. A
+compiled program per variant would take much longer.
 """
 
 import dataclasses
@@ -45,8 +45,8 @@ CONTINUOUS = dataclasses.replace(
 )
 SHAPES = {"gpt2": GPT2, "neox": NEOX, "continuous": CONTINUOUS}
 
-# Jacobians and gradients here are of size 0.01 to 10: above this is not 0.
-CLEAR = 1e-6
+# Jacobians and gradients have sizes of 0.01 to 10, so more than this is not 0.
+NOT_ZERO = 1e-6
 
 
 def _params(config, seed=0):
@@ -70,7 +70,7 @@ def _outputs(config, spec):
 
 
 def _losses(config, outputs):
-  """A loss at every position, averaged over the batch: [T]."""
+  """Returns the loss at every position, averaged over the batch: [T]."""
   rng = np.random.default_rng(9)
   if config.output_features is not None:
     target = rng.normal(size=outputs.shape)
@@ -82,7 +82,7 @@ def _losses(config, outputs):
 
 @functools.cache
 def _gradient(config, spec):
-  """The gradient of the summed loss, by parameter path."""
+  """Returns the gradient of the summed loss, by parameter path."""
   return _by_path(jax.grad(_total)(_params(config), config, spec))
 
 
@@ -121,13 +121,13 @@ class GradientLawsTest(base.Float64TestCase):
     ("continuous", "myopic/residual"),
   )
   def test_law_1_forward_value_is_causal(self, shape, spec):
-    """A gradient-only variant does not move the model's output."""
+    """A gradient-only variant has the output of the causal model."""
     config = SHAPES[shape]
     self.assert_close(_outputs(config, spec), _outputs(config, "causal"))
 
   @parameterized.parameters("gpt2", "neox")
   def test_law_3_self_only_is_linear(self, shape):
-    """Attention to oneself is W_O W_V; no query or key is used or learns."""
+    """`self_only` attention is W_O W_V; queries and keys do not learn."""
     config = SHAPES[shape]
     params = _params(config)["block_0"]["attention"]
     x = jax.random.normal(jax.random.key(1), (2, LENGTH, config.width))
@@ -142,7 +142,7 @@ class GradientLawsTest(base.Float64TestCase):
       if "/query/" in name or "/key/" in name:
         self.assertEqual(_largest(gradient), 0.0, name)
       else:
-        self.assertGreater(_largest(gradient), CLEAR, name)
+        self.assertGreater(_largest(gradient), NOT_ZERO, name)
 
   @parameterized.parameters(
     ("gpt2", "myopic", 0),
@@ -154,18 +154,18 @@ class GradientLawsTest(base.Float64TestCase):
     ("neox", "horizon:1/residual", 1),
   )
   def test_law_4_myopic_jacobian(self, shape, spec, horizon):
-    """dL_i/dx_j is 0 beyond `horizon` steps a layer above, and only there."""
+    """dL_i/dx_j is 0 only at distances above `horizon` * the layers above."""
     distance = np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH))
     for layer, norm_TxS in enumerate(_stream_jacobian(SHAPES[shape], spec)):
       above = SHAPES[shape].layers - layer
       inside = (distance >= 0) & (distance <= horizon * above)
       self.assertTrue((~inside).any())
       self.assertEqual(norm_TxS[~inside].max(), 0.0)
-      self.assertGreater(norm_TxS[inside].min(), CLEAR)
+      self.assertGreater(norm_TxS[inside].min(), NOT_ZERO)
 
   @parameterized.parameters("gpt2", "neox", "continuous")
-  def test_law_5_copies_are_the_decoder(self, shape):
-    """With equal copies, the brute force computes the decoder's outputs."""
+  def test_law_5_copies_compute_the_same(self, shape):
+    """With equal parameter copies, brute force gives the decoder's outputs."""
     config = SHAPES[shape]
     params, inputs = _params(config), _inputs(config)
     self.assert_close(
@@ -177,7 +177,7 @@ class GradientLawsTest(base.Float64TestCase):
 
   @parameterized.parameters("gpt2", "neox")
   def test_law_5_definition(self, shape):
-    """The myopic gradient is sum_i dL_i/dtheta_i; causal's is the whole sum."""
+    """The myopic gradient is sum_i dL_i/dtheta_i; causal's sums all terms."""
     config = SHAPES[shape]
     terms = _terms(config)
     diagonal = {n: jnp.einsum("ii...->...", x) for n, x in terms.items()}
@@ -187,10 +187,10 @@ class GradientLawsTest(base.Float64TestCase):
 
   @parameterized.parameters("gpt2", "neox")
   def test_law_5_off_diagonal_terms(self, shape):
-    """The twin: the past serves the future through all below the last context.
+    """Off-diagonal terms exist only for parameters below the last context.
 
-    What is used after it, or by the query alone, has no off-diagonal term; no
-    parameter has one that looks ahead.
+    Parameters used after the last layer's keys and values, or only by queries
+    there, have none. No parameter has a term with j > i.
     """
     config = SHAPES[shape]
     after = ("final_norm", "head", "block_1/mlp")
@@ -199,18 +199,18 @@ class GradientLawsTest(base.Float64TestCase):
     for name, x in _terms(config).items():
       norm_TxS = np.abs(x).max(axis=tuple(range(2, x.ndim)))
       self.assertEqual(norm_TxS[ahead].max(), 0.0, name)
-      past = norm_TxS[ahead.T]
+      off_diagonal = norm_TxS[ahead.T]
       if name.startswith(after):
-        self.assertEqual(past.max(), 0.0, name)
+        self.assertEqual(off_diagonal.max(), 0.0, name)
       else:
-        self.assertGreater(past.max(), 1e-3, name)
+        self.assertGreater(off_diagonal.max(), 1e-3, name)
 
   @parameterized.parameters("gpt2", "neox")
   def test_residual_stops_below_the_projections(self, shape):
-    """Stop point `residual` adds terms to W_K and W_V alone.
+    """Stop point `residual` adds terms only to W_K and W_V.
 
-    At the last layer these are all of causal's; at the first, those that reach
-    the loss through a myopic second layer.
+    In the last layer these are causal's terms; in the first layer they are the
+    terms that reach the loss through a myopic second layer.
     """
     config = SHAPES[shape]
     residual, kv, causal, below = (
@@ -222,7 +222,7 @@ class GradientLawsTest(base.Float64TestCase):
         self.assert_close(gradient, kv[name])
         continue
       self.assert_close(gradient, (below if "_0/" in name else causal)[name])
-      # A key's bias moves all scores of a query alike, where it is not turned.
+      # A key's bias shifts all scores of a query equally if keys do not rotate.
       if not name.endswith("key/bias"):
         self.assertGreater(_largest(gradient - kv[name]), 1e-3, name)
     first = "block_0/attention/value/kernel"
@@ -236,7 +236,7 @@ def _init():
 
 @functools.cache
 def _terms(config):
-  """The derivatives dL_i / dtheta_j by parameter path: [T, T, ...]."""
+  """Returns the derivatives dL_i / dtheta_j by parameter path: [T, T, ...]."""
   losses = functools.partial(_losses, config)
   return _by_path(
     position_copies.jacobian(config, _params(config), _inputs(config), losses)
@@ -244,7 +244,7 @@ def _terms(config):
 
 
 def _stream_jacobian(config, spec):
-  """Largest |dL_i / dx_j| at each block's input: a list of [T, T]."""
+  """Returns the largest |dL_i / dx_j| at each block's input: list of [T, T]."""
   variables = {"params": _params(config)}
 
   def losses(moved):
@@ -258,7 +258,7 @@ def _stream_jacobian(config, spec):
     return _losses(config, outputs)
 
   still = [jnp.zeros((2, LENGTH, config.width))] * config.layers
-  # Row by row, for the operations of a gradient are compiled already.
+  # Row by row, because a gradient's operations are compiled already.
   _, pull = jax.vjp(losses, still)
   rows = [pull(row)[0] for row in jnp.eye(LENGTH)]
   return [
@@ -283,8 +283,8 @@ class TeacherTest(base.Float64TestCase):
     ("neox", "teacher"),
     ("neox", "teacher/keys+teacher/residual+causal+myopic/residual,teacher"),
   )
-  def test_its_own_teacher(self, shape, spec):
-    """A model that reads its own context computes what it did before."""
+  def test_a_model_as_its_own_teacher(self, shape, spec):
+    """A model that is its own teacher has the outputs of the causal model."""
     config = SHAPES[shape]
     context = self._context(config)
     self.assert_close(
@@ -294,7 +294,7 @@ class TeacherTest(base.Float64TestCase):
 
   @parameterized.parameters("teacher", "teacher/residual")
   def test_another_teacher(self, spec):
-    """Another's context moves all outputs but the first, which sees none."""
+    """Another teacher changes all outputs except the first."""
     other = self._context(GPT2, seed=1)
     moved = _apply(GPT2, spec, _params(GPT2), _inputs(GPT2), other)
     change = np.abs(moved - _outputs(GPT2, "causal")).max(axis=(0, 2))
@@ -302,7 +302,7 @@ class TeacherTest(base.Float64TestCase):
     self.assertGreater(change[1:].min(), 1e-3)
 
   def test_collect_context(self):
-    """Each layer offers its input and its keys and values; nothing changes."""
+    """The context is each layer's input, keys and values; outputs are equal."""
     params, inputs = _params(NEOX), _inputs(NEOX)
     outputs, context = collect_context(Decoder(NEOX), params, inputs)
     np.testing.assert_array_equal(outputs, _outputs(NEOX, "causal"))
@@ -312,27 +312,27 @@ class TeacherTest(base.Float64TestCase):
       chex.assert_shape([layer.key, layer.value], (2, LENGTH, 4, 4))
     embedding = params["token_embedding"]["embedding"]
     np.testing.assert_array_equal(context[0].residual, embedding[inputs])
-    # Keys come rotated: undone by position 0 alone, where nothing turns.
+    # Keys are rotated, except at position 0.
     block = params["block_0"]
     x = position_copies.norm(
       NEOX,
       position_copies.copies(block["attention_norm"], LENGTH),
       context[0].residual,
     )
-    for name, found in (("key", context[0].key), ("value", context[0].value)):
+    for name, actual in (("key", context[0].key), ("value", context[0].value)):
       layer = block["attention"][name]
       plain = (x @ layer["kernel"] + layer["bias"][None, None]).reshape(
-        found.shape
+        actual.shape
       )
-      turned = rotate(plain, NEOX) if name == "key" else plain
-      self.assert_close(found, turned)
-      self.assert_close(found[:, 0], plain[:, 0])
+      rotated = rotate(plain, NEOX) if name == "key" else plain
+      self.assert_close(actual, rotated)
+      self.assert_close(actual[:, 0], plain[:, 0])
 
   def test_heads_read_their_own_context(self):
-    """Heads with different contexts compute what each computes alone."""
+    """Each head's output equals that of a layer with only its variant."""
     config = self.config
     params = dict(_params(config)["block_0"]["attention"])
-    # Each head's output in columns of its own.
+    # With this W_O, each head's output has its own columns.
     params["out"] = {"kernel": np.eye(16), "bias": np.zeros(16)}
     x, other = jax.random.normal(jax.random.key(1), (2, 2, LENGTH, 16))
     (teacher,) = self._context(config, seed=1)
@@ -351,8 +351,8 @@ class TeacherTest(base.Float64TestCase):
     for a, b in ((0, 1), (1, 2), (0, 2)):
       self.assertGreater(_largest(alone[a] - alone[b]), 1e-2)
 
-  def test_heads_learn_on_their_own(self):
-    """W_Q, W_K and W_V of a head get the gradient of its own variant."""
+  def test_heads_learn_under_their_own_variant(self):
+    """W_Q, W_K and W_V of a head get the gradient of the head's variant."""
     mixed = _by_path(
       jax.jit(jax.grad(_total), static_argnums=(1, 2))(
         _params(self.config),
@@ -373,7 +373,7 @@ class TeacherTest(base.Float64TestCase):
           self.assertGreater(_largest(change), 1e-3)
 
   def test_the_teacher_learns_nothing(self):
-    """Neither stop point lets gradient reach the teacher's context."""
+    """The teacher's context gets no gradient at either stop point."""
     for spec in ("teacher", "teacher/residual"):
       gradients = jax.grad(
         lambda teacher, spec=spec: jnp.sum(
@@ -385,7 +385,7 @@ class TeacherTest(base.Float64TestCase):
 
 
 class RotaryTest(base.Float64TestCase):
-  # Heads of width 8, of which 4 dimensions rotate.
+  # 4 of the 8 dimensions of a head rotate.
   config = dataclasses.replace(NEOX, heads=2, rotary_base=100.0)
 
   def setUp(self):
@@ -398,30 +398,30 @@ class RotaryTest(base.Float64TestCase):
     )
 
   def test_definition(self):
-    """Dimensions i and i + 2 turn as one complex number by t base^(-i / 2)."""
-    turned = np.asarray(rotate(self.query, self.config))
+    """Dimensions i, i + 2 form a complex number, rotated by t base^(-i / 2)."""
+    rotated = np.asarray(rotate(self.query, self.config))
     x = np.asarray(self.query)
     angle = np.outer(np.arange(LENGTH), [1.0, 100.0**-0.5])[None, :, None]
     pairs = (x[..., :2] + 1j * x[..., 2:4]) * np.exp(1j * angle)
-    self.assert_close(turned[..., :2], pairs.real)
-    self.assert_close(turned[..., 2:4], pairs.imag)
-    np.testing.assert_array_equal(turned[..., 4:], x[..., 4:])
-    np.testing.assert_array_equal(turned[:, 0], x[:, 0])
+    self.assert_close(rotated[..., :2], pairs.real)
+    self.assert_close(rotated[..., 2:4], pairs.imag)
+    np.testing.assert_array_equal(rotated[..., 4:], x[..., 4:])
+    np.testing.assert_array_equal(rotated[:, 0], x[:, 0])
 
-  def test_norms_stay(self):
-    """Turning keeps every norm and every dtype."""
-    turned = rotate(self.query, self.config)
+  def test_norms_are_unchanged(self):
+    """Rotation changes neither norms nor the dtype."""
+    rotated = rotate(self.query, self.config)
     self.assert_close(
-      jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(self.query, axis=-1)
+      jnp.linalg.norm(rotated, axis=-1), jnp.linalg.norm(self.query, axis=-1)
     )
     self.assertGreater(
-      _largest(turned[:, 1:, :, :4] - self.query[:, 1:, :, :4]), 0.1
+      _largest(rotated[:, 1:, :, :4] - self.query[:, 1:, :, :4]), 0.1
     )
     half = rotate(self.query.astype(jnp.bfloat16), self.config)
     chex.assert_type(half, jnp.bfloat16)
 
   def test_scores_are_relative(self):
-    """Scores of equal vectors depend on the distance i - j alone."""
+    """Scores of equal vectors depend only on the distance i - j."""
     scores = jnp.einsum(
       "btnh,bsnh->bnts",
       rotate(self.query, self.config),
@@ -432,14 +432,14 @@ class RotaryTest(base.Float64TestCase):
       _largest(scores[:, :, 1:, 0] - scores[:, :, :-1, 0]), 0.1
     )
 
-  def test_moving_the_sequence_moves_nothing(self):
-    """A rotary model sees no absolute position, but only distances."""
+  def test_absolute_positions_do_not_matter(self):
+    """If the sequence is shifted, a rotary model's outputs shift with it."""
     params, inputs = _params(NEOX), _inputs(NEOX)
     run = functools.partial(_apply, NEOX, "window:1", params)
     # Two layers of reach 1: the output at i depends on tokens i - 2 .. i.
     later = run(jnp.roll(inputs, 1, axis=1))
     self.assert_close(later[:, 3:], run(inputs)[:, 2:-1])
-    self.assertGreater(_largest(later[:, 2] - run(inputs)[:, 1]), CLEAR)
+    self.assertGreater(_largest(later[:, 2] - run(inputs)[:, 1]), NOT_ZERO)
 
 
 class DecoderTest(base.Float64TestCase):
@@ -454,7 +454,7 @@ class DecoderTest(base.Float64TestCase):
     ("continuous", "myopic"),
   )
   def test_causality(self, shape, spec):
-    """What comes later changes no earlier output, and changes its own."""
+    """Later inputs do not change earlier outputs, but their own."""
     config = SHAPES[shape]
     inputs = _inputs(config)
     if config.vocab_size is None:
@@ -464,10 +464,10 @@ class DecoderTest(base.Float64TestCase):
     out = _outputs(config, spec)
     moved = _apply(config, spec, _params(config), later)
     np.testing.assert_array_equal(moved[:, :4], out[:, :4])
-    self.assertGreater(np.abs(moved - out)[:, 4:].max(axis=2).min(), CLEAR)
+    self.assertGreater(np.abs(moved - out)[:, 4:].max(axis=2).min(), NOT_ZERO)
 
-  def test_compiled_is_plain(self):
-    """The compiled gradient, by the fast path, is the reference's."""
+  def test_compiled_fused_equals_the_reference(self):
+    """The compiled gradient of the fused path equals the reference's."""
     config = dataclasses.replace(NEOX, layers=1)
     params, inputs = _params(config), _inputs(config)
     spec = "horizon:1/residual"
@@ -481,8 +481,8 @@ class DecoderTest(base.Float64TestCase):
     plain = jax.grad(functools.partial(total, "reference"))(params)
     self.assert_close(fast, plain)
 
-  def test_init_is_of_the_shape_alone(self):
-    """Every variant draws the same parameters, float32 even under x64."""
+  def test_init_does_not_depend_on_the_variant(self):
+    """Every variant draws the same parameters, also float32 under x64."""
     params = _init()
     chex.assert_trees_all_equal_dtypes(params, jax.tree.map(np.float32, params))
     for spec in ("myopic/residual", "self_only"):
@@ -492,7 +492,7 @@ class DecoderTest(base.Float64TestCase):
       chex.assert_trees_all_equal(drawn["params"], params)
 
   def test_init_spread(self):
-    """Kernels have GPT-2's spread, smaller where they write to the stream."""
+    """Kernels have GPT-2's standard deviations, smaller for output kernels."""
     kernels = []
     for name, x in _by_path(_init()).items():
       if name.endswith("bias"):
@@ -501,9 +501,9 @@ class DecoderTest(base.Float64TestCase):
         np.testing.assert_array_equal(x, 1.0)
       else:
         # sqrt(2 * layers) = 2.
-        wanted = 0.02 / (2 if "/out/" in name or "/down/" in name else 1)
-        # From 80 numbers or more, a spread is known to 8 percent.
-        self.assertBetween(float(x.std()) / wanted, 0.7, 1.3, name)
+        expected = 0.02 / (2 if "/out/" in name or "/down/" in name else 1)
+        # The relative error of a standard deviation of 80 numbers is 8 percent.
+        self.assertBetween(float(x.std()) / expected, 0.7, 1.3, name)
         kernels.append(float(x.reshape(-1)[0]))
     self.assertLen(set(kernels), 14)
 
@@ -525,15 +525,15 @@ class DecoderTest(base.Float64TestCase):
     ),
   )
   def test_structure(self, changes, expected):
-    """A model has the parameters that its shape asks for, and no others."""
+    """A model has exactly the parameters of its shape."""
     config = dataclasses.replace(GPT2, **changes)
     shapes = jax.eval_shape(lambda: models.init(config, jax.random.key(0)))
     blocks = {"block_0", "block_1", "final_norm"}
     self.assertEqual(set(shapes), expected | blocks)
     if "head" in expected:
-      # Logits have no bias; values have one.
-      wanted = {"kernel"} | ({"bias"} if config.output_features else set())
-      self.assertEqual(set(shapes["head"]), wanted)
+      # Logits have no bias; continuous outputs have one.
+      head = {"kernel"} | ({"bias"} if config.output_features else set())
+      self.assertEqual(set(shapes["head"]), head)
     outputs = jax.eval_shape(
       functools.partial(_apply, config, "causal"), shapes, _inputs(config)
     )
@@ -541,7 +541,7 @@ class DecoderTest(base.Float64TestCase):
     self.assertEqual(outputs.shape, (2, LENGTH, width))
 
   def test_attention_only(self):
-    """A model without MLP has no parameter of one, and runs."""
+    """A model without MLP has no MLP parameters, and runs."""
     config = dataclasses.replace(GPT2, mlp_width=0)
     params = _params(config)
     self.assertEqual(set(params["block_0"]), {"attention", "attention_norm"})
@@ -553,8 +553,8 @@ class DecoderTest(base.Float64TestCase):
       ),
     )
 
-  def test_refuses(self):
-    """Too long sequences, missing teachers, wrong counts of forms."""
+  def test_bad_arguments_are_refused(self):
+    """Long sequences, missing teachers and wrong variants are errors."""
     params = _params(GPT2)
     for spec, length, message in (
       ("causal", 9, "length 9 exceed max_length=8"),
@@ -582,8 +582,8 @@ class DecoderTest(base.Float64TestCase):
         _apply(GPT2, spec, params, jnp.zeros((2, length), jnp.int64))
 
   @parameterized.parameters("causal", "myopic", "causal,myopic/residual")
-  def test_a_form_is_read_once(self, form):
-    """The module holds the variant, whichever way it was given."""
+  def test_a_flag_form_is_parsed_once(self, form):
+    """The module holds a `Variant`, also if it was given a flag form."""
     decoder = Decoder(GPT2, form)
     variant = parse_variant(form, GPT2.layers, GPT2.heads)
     self.assertIsInstance(decoder.attention, Variant)
@@ -598,7 +598,7 @@ class DecoderTest(base.Float64TestCase):
       decoder.apply({"params": params}, inputs)
 
   def test_longest_sequence(self):
-    """`max_length` is the longest, for rotary positions without a table too."""
+    """`max_length` is the longest sequence, also for rotary positions."""
     for config in (GPT2, NEOX):
       run = functools.partial(_apply, config, "causal", _params(config))
       jax.eval_shape(run, jnp.zeros((1, 8), jnp.int32))

@@ -1,10 +1,10 @@
 """Law 10: a loaded GPT-2 has the published PyTorch code's loss and gradients.
 
-The oracle's checkpoint has lost three tensors, which `recover_oracle` solved
-for from some of its `vanilla` gradients; see there. So the loss, the other
-vanilla gradients and everything under `myopic_kv` and `myopic_residual` are
-tests of the implementation; the `vanilla` gradients of biases, LayerNorms and
-`attn.c_proj` are not, except that 288 numbers cannot meet 8640 by chance.
+The oracle's checkpoint lacks three tensors; `recover_oracle` computed them from
+some of its `vanilla` gradients. So the loss, the other vanilla gradients and
+everything under `myopic_kv` and `myopic_residual` test the implementation. The
+`vanilla` gradients of biases, LayerNorms and `attn.c_proj` are a weaker test:
+288 unknowns cannot satisfy 8640 equations by chance.
 """
 
 import functools
@@ -30,7 +30,7 @@ _SPECS = {
   "myopic_residual": "myopic/residual",
 }
 
-# The laws ask for this much. What is found is the rounding of float32.
+# The bounds of the laws. Actual errors are float32 rounding.
 LOSS_ATOL = 1e-5
 GRADIENT_RTOL = 1e-4
 
@@ -42,7 +42,7 @@ def _published():
 
 
 def oracle_errors(case: str, implementation, folder: Path, dtype=np.float32):
-  """The error of the loss, and the relative error of every gradient."""
+  """Returns the loss's error, and the relative error of every gradient."""
   published = _published()
   cases = json.loads((_DATA / "gpt2" / "cases.json").read_text())
   model = huggingface.load(folder)
@@ -51,9 +51,9 @@ def oracle_errors(case: str, implementation, folder: Path, dtype=np.float32):
     decoder, jax.tree.map(dtype, model.params), published["input_ids"]
   )
   errors = {}
-  for name, found in huggingface.to_checkpoint(model, gradients).items():
-    wanted = np.float64(published[f"{case}/{name}"])
-    errors[name] = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+  for name, actual in huggingface.to_checkpoint(model, gradients).items():
+    expected = np.float64(published[f"{case}/{name}"])
+    errors[name] = np.linalg.norm(actual - expected) / np.linalg.norm(expected)
   return abs(float(loss) - cases[case]["loss"]), errors
 
 
@@ -71,7 +71,7 @@ class OracleTest(base.TestCase):
     case=list(_SPECS), implementation=["reference", "fused"]
   )
   def test_published_gradients(self, case, implementation):
-    """The loss and the gradient of every parameter are the published ones."""
+    """The loss and every parameter's gradient equal the published ones."""
     loss_error, errors = oracle_errors(case, implementation, self.folder)
     self.assertLess(loss_error, LOSS_ATOL)
     self.assertEqual(
@@ -82,18 +82,18 @@ class OracleTest(base.TestCase):
     self.assertLess(worst, GRADIENT_RTOL, name)
 
   def test_cases_differ(self):
-    """The twin: the cases lie far apart, so that one cannot pass as another."""
+    """The cases differ by far more than the tolerance."""
     published = _published()
     for layer in range(2):
       name = f"transformer.h.{layer}.attn.c_attn.weight"
-      found = [published[f"{case}/{name}"] for case in _SPECS]
-      for a, b in itertools.combinations(found, 2):
+      gradients = [published[f"{case}/{name}"] for case in _SPECS]
+      for a, b in itertools.combinations(gradients, 2):
         self.assertGreater(
           np.linalg.norm(a - b), 1000 * GRADIENT_RTOL * np.linalg.norm(b)
         )
 
   def test_lost_tensors(self):
-    """As delivered the checkpoint is incomplete, and refused by name."""
+    """The original checkpoint is incomplete; the error names the tensors."""
     with self.assertRaisesRegex(
       ValueError, r"lacks transformer\.h\.0\.attn\.c_attn\.bias and 2 more"
     ):

@@ -1,4 +1,4 @@
-"""Decoders in bfloat16: what stays float32, and what rounding may not touch."""
+"""Decoders in bfloat16: dtypes, rounding errors, and exact zeros."""
 
 import dataclasses
 import functools
@@ -29,15 +29,15 @@ TOKENS = DecoderConfig(
 NEOX = dataclasses.replace(
   TOKENS, positions="rotary", parallel_residual=True, tied_head=False
 )
-# A number of bfloat16 is off by up to 2^-9 of itself; what is summed of many
-# errs less, what passes several layers more.
+# The relative rounding error of bfloat16 is up to 2^-9; sums have smaller
+# errors, several layers larger ones.
 LOSS_ERROR = 1e-3
 GRADIENT_ERROR = 2e-2
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _sensitivity(attention):
-  """How each output position moves with each input position, [T, S]."""
+  """Returns |d output_t / d input_s|, [T, S]."""
   decoder = Decoder(CONTINUOUS, attention, bfloat16=True)
   params = models.init(CONTINUOUS, jax.random.key(0))
   inputs = jax.random.normal(jax.random.key(1), (1, LENGTH, 3))
@@ -49,8 +49,8 @@ def _sensitivity(attention):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _measured(config, attention, bfloat16):
-  """The loss, its gradient and all activations of fixed tokens."""
+def _loss_and_gradient(config, attention, bfloat16):
+  """Returns the loss, its gradient and all activations of fixed tokens."""
   decoder = Decoder(config, attention, bfloat16=bfloat16)
   params = models.init(config, jax.random.key(0))
   tokens = jax.random.randint(jax.random.key(1), (4, 17), 0, config.vocab_size)
@@ -70,35 +70,37 @@ def _measured(config, attention, bfloat16):
 class PrecisionTest(base.TestCase):
   @parameterized.parameters("myopic/residual", "horizon:1")
   def test_law_4_blocked_gradients_are_zero(self, attention):
-    """What is blocked is exactly 0 in bfloat16, too, and no more is."""
-    found = np.asarray(_sensitivity(attention))
-    apart = np.arange(LENGTH)[:, None] - np.arange(LENGTH)[None]
+    """In bfloat16, exactly the blocked gradients are 0."""
+    sensitivity = np.asarray(_sensitivity(attention))
+    distance = np.arange(LENGTH)[:, None] - np.arange(LENGTH)[None]
     # Two layers of horizon 1 reach two positions back.
     reach = 2 if attention == "horizon:1" else 0
-    np.testing.assert_array_equal(found > 0, (0 <= apart) & (apart <= reach))
+    np.testing.assert_array_equal(
+      sensitivity > 0, (0 <= distance) & (distance <= reach)
+    )
 
-  def test_causal_gradients_are_not(self):
-    """The twin: ordinary attention learns through all of the past."""
-    found = np.asarray(_sensitivity("causal"))
-    np.testing.assert_array_equal(found > 0, np.tri(LENGTH, dtype=bool))
+  def test_causal_gradients_are_not_zero(self):
+    """Causal attention learns through all earlier positions."""
+    sensitivity = np.asarray(_sensitivity("causal"))
+    np.testing.assert_array_equal(sensitivity > 0, np.tri(LENGTH, dtype=bool))
 
   @parameterized.parameters((TOKENS, "causal"), (NEOX, "myopic/residual"))
   def test_error_budget(self, config, attention):
-    """Loss and gradient match float32 as closely as docs/numerics.md says."""
-    (loss, _), gradient = _measured(config, attention, True)
-    (wanted, _), exact = _measured(config, attention, False)
-    self.assertNotEqual(loss, wanted)
-    self.assertLess(abs(loss / wanted - 1.0), LOSS_ERROR)
+    """Loss and gradient are within the error that docs/numerics.md states."""
+    (loss, _), gradient = _loss_and_gradient(config, attention, True)
+    (expected, _), exact = _loss_and_gradient(config, attention, False)
+    self.assertNotEqual(loss, expected)
+    self.assertLess(abs(loss / expected - 1.0), LOSS_ERROR)
     for leaf in jax.tree.leaves(gradient):
       self.assertEqual(leaf.dtype, jnp.float32)
     error = optax.tree.norm(optax.tree.sub(gradient, exact))
     self.assertLess(error / optax.tree.norm(exact), GRADIENT_ERROR)
 
-  def test_what_is_half(self):
-    """Between products activations are bfloat16, around them float32."""
-    (_, (logits, seen)), _ = _measured(NEOX, "myopic/residual", True)
+  def test_dtypes_of_activations(self):
+    """Residual stream and logits are float32, other activations bfloat16."""
+    (_, (logits, seen)), _ = _loss_and_gradient(NEOX, "myopic/residual", True)
     self.assertEqual(logits.dtype, jnp.float32)
-    # Logits that were rounded to bfloat16 would be equal to themselves.
+    # Rounding to bfloat16 changes the logits, so they were not rounded before.
     rounded = logits.astype(jnp.bfloat16).astype(jnp.float32)
     self.assertGreater(np.mean(rounded != logits), 0.9)
     for site, activation in seen.items():
@@ -108,7 +110,7 @@ class PrecisionTest(base.TestCase):
       )
 
   def test_a_teacher_of_float32(self):
-    """A teacher's keys and values are rounded where they are read."""
+    """A float32 teacher's keys and values are rounded when they are read."""
 
     @jax.jit
     def outputs():

@@ -1,21 +1,22 @@
-"""Recovers the tensors that the oracle's checkpoint has lost.
+"""Recovers the tensors that the oracle's checkpoint lacks.
 
     python -m tests.models.recover_oracle
 
 `testdata/gpt2/model.safetensors` lacks `attn.c_attn.bias` of every layer. Its
-gradients are there, and they and the loss (4.7021) belong to a model in which
-it is not zero (with zeros the loss is 4.7083, in transformers too): whoever
-wrote the file dropped all names that contain "attn.bias", a buffer's name.
+gradients are published. They and the loss (4.7021) come from a model whose
+biases are not zero (with zeros the loss is 4.7083, also in transformers). The
+file's writer dropped all names that contain "attn.bias", a buffer's name.
 
-The published gradients determine what is lost. This solves for it by
-Gauss-Newton in float64, from the `vanilla` gradients of the biases, LayerNorms
-and `attn.c_proj` alone: 8640 equations for 288 unknowns. Everything else is
-left for the test to compare: the loss, the other vanilla gradients, and all of
-`myopic_kv` and `myopic_residual`. The key's third of the bias adds the same to
-all scores of a query, so nothing depends on it; it is written as zero.
+The published gradients determine the biases. This program solves for them by
+Gauss-Newton in float64, only from the `vanilla` gradients of the biases,
+LayerNorms and `attn.c_proj`: 8640 equations for 288 unknowns. The test compares
+everything else: the loss, the other vanilla gradients, and all of `myopic_kv`
+and `myopic_residual`. The key's third of the bias shifts all scores of a query
+equally, so nothing depends on it; it is written as zero.
 
-Takes a minute, prints the residual of each step (the last is the rounding of
-the published float32) and writes `testdata/gpt2_lost.safetensors`.
+It takes a minute, prints the residual of each step (the last is float32
+rounding of the published numbers) and writes
+`testdata/gpt2_lost.safetensors`.
 """
 
 from pathlib import Path
@@ -42,24 +43,24 @@ def _lost(layer: int) -> str:
 
 
 def main() -> None:
-  """Solves and writes."""
+  """Solves for the biases, and writes them."""
   known = safetensors.numpy.load_file(_DATA / "gpt2" / "model.safetensors")
   published = np.load(_DATA / "gpt2" / "gradients.npz")
   decoder = Decoder(_CONFIG, "causal", "reference")
   zeros = {_lost(i): np.zeros(3 * _WIDTH, np.float32) for i in range(_LAYERS)}
   layout = layout_for(_CONFIG)
 
-  def chosen(tree, take):
-    """The equations' share of a tree of gradients."""
-    kept = []
+  def equation_terms(tree, join):
+    """Selects the gradients that the equations use."""
+    selected = []
     for layer in range(_LAYERS):
       block = tree[f"block_{layer}"]
       attention = block["attention"]
-      kept += [attention["out"]["kernel"], attention["out"]["bias"]]
-      kept += [attention[name]["bias"] for name in ("query", "value")]
-      kept += jax.tree.leaves([block["attention_norm"], block["mlp_norm"]])
-      kept += [block["mlp"][name]["bias"] for name in ("up", "down")]
-    return take([x.ravel() for x in kept])
+      selected += [attention["out"]["kernel"], attention["out"]["bias"]]
+      selected += [attention[name]["bias"] for name in ("query", "value")]
+      selected += jax.tree.leaves([block["attention_norm"], block["mlp_norm"]])
+      selected += [block["mlp"][name]["bias"] for name in ("up", "down")]
+    return join([x.ravel() for x in selected])
 
   base = jax.tree.map(
     lambda x: jnp.asarray(x, jnp.float64),
@@ -87,9 +88,9 @@ def main() -> None:
     gradients = jax.grad(next_token_loss, argnums=1)(
       decoder, with_biases(bias), published["input_ids"]
     )
-    return chosen(gradients, jnp.concatenate)
+    return equation_terms(gradients, jnp.concatenate)
 
-  wanted = chosen(
+  expected = equation_terms(
     from_checkpoint(
       layout,
       {
@@ -103,8 +104,8 @@ def main() -> None:
   bias = np.zeros(2 * _LAYERS * _WIDTH)
   evaluate, jacobian = jax.jit(equations), jax.jit(jax.jacfwd(equations))
   for step in range(_STEPS):
-    residual = np.asarray(evaluate(bias)) - wanted
-    print(step, np.linalg.norm(residual) / np.linalg.norm(wanted))
+    residual = np.asarray(evaluate(bias)) - expected
+    print(step, np.linalg.norm(residual) / np.linalg.norm(expected))
     bias -= np.linalg.lstsq(np.asarray(jacobian(bias)), residual)[0]
 
   query, value = np.moveaxis(bias.reshape(_LAYERS, 2, _WIDTH), 1, 0)

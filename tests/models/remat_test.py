@@ -1,4 +1,4 @@
-"""Blocks that the backward pass computes again."""
+"""`remat`: the backward pass computes blocks again."""
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +19,13 @@ def _tokens():
 
 
 def _loss(attention, remat):
-  """A loss of the parameters."""
+  """Returns a loss, as a function of the parameters."""
   decoder = Decoder(MODEL, attention, remat=remat)
   return lambda params: jnp.mean(models.apply(decoder, params, _tokens()) ** 2)
 
 
-def _kept(attention, remat):
-  """Bytes that the backward pass is handed; nothing is compiled."""
+def _stored_bytes(attention, remat):
+  """Returns the bytes stored for the backward pass, without compiling."""
   params = jax.eval_shape(lambda: models.init(MODEL, jax.random.key(0)))
   _, backward = jax.eval_shape(
     lambda params: jax.vjp(_loss(attention, remat), params), params
@@ -35,47 +35,49 @@ def _kept(attention, remat):
 
 class RematTest(base.TestCase):
   @parameterized.parameters("causal", "myopic/residual")
-  def test_less_is_kept(self, attention):
-    """Of each block no more than its input, through the fused path, too."""
+  def test_fewer_bytes_are_stored(self, attention):
+    """Only the input of each block is stored, also by the fused path."""
     self.assertLess(
-      _kept(attention, True), 0.3 * _kept(attention, False), attention
+      _stored_bytes(attention, True),
+      0.3 * _stored_bytes(attention, False),
+      attention,
     )
 
-  def test_the_same_gradient(self):
-    """Loss and gradient do not change, through the fused backward pass, too."""
+  def test_gradients_are_the_same(self):
+    """Loss and gradient do not change, also with the fused backward pass."""
     params = models.init(MODEL, jax.random.key(0))
-    again, kept = (
+    recomputed, stored = (
       jax.jit(jax.value_and_grad(_loss("myopic/residual", remat)))(params)
       for remat in (True, False)
     )
     # Float32 rounding of gradients of size one.
-    self.assert_close(again, kept, atol=1e-6)
+    self.assert_close(recomputed, stored, atol=1e-6)
 
   def test_activations_and_edits(self):
-    """What is looked at and edited inside of blocks is what it was."""
+    """Activations can be read and edited as without `remat`."""
     params = models.init(MODEL, jax.random.key(0))
     tokens = _tokens()[:2, :4]
 
     @jax.jit
-    def looked_at(shift):
-      found = []
+    def read_and_edit(shift):
+      results = []
       for decoder in (Decoder(MODEL, remat=True), Decoder(MODEL)):
 
         def edited(shift, decoder=decoder):
           edits = {"block_1/mlp/neuron": lambda x: x + shift}
           return models.apply(decoder, params, tokens, edits=edits).mean()
 
-        found.append(
+        results.append(
           (
             models.collect_context(decoder, params, tokens),
             jax.value_and_grad(edited)(shift),
           )
         )
-      return found
+      return results
 
-    again, kept = looked_at(0.5)
-    self.assert_close(again, kept, atol=1e-6)
-    self.assertGreater(abs(float(again[1][1])), 1e-3)
+    recomputed, stored = read_and_edit(0.5)
+    self.assert_close(recomputed, stored, atol=1e-6)
+    self.assertGreater(abs(float(recomputed[1][1])), 1e-3)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _UNITS = {"k": 1e3, "M": 1e6}
 
 class NamedTest(base.TestCase):
   def test_published_shapes_have_their_published_counts(self):
-    """To the last parameter; the names are all there."""
+    """Counts are exact, and all published names exist."""
     self.assertContainsSubset(_TOTALS, SHAPES)
     self.assertContainsSubset(PUBLISHED, _TOTALS)
     for name, total in _TOTALS.items():
@@ -35,14 +35,14 @@ class NamedTest(base.TestCase):
         self.assertEqual(counts.non_embedding, PUBLISHED[name].size, name)
 
   @parameterized.parameters(*sorted(set(SHAPES) - set(_TOTALS)))
-  def test_a_small_name_says_how_many_parameters(self, name):
-    """To the digits of the name."""
-    said = float(name[:-1]) * _UNITS[name[-1]]
+  def test_a_small_shape_is_named_after_its_parameters(self, name):
+    """The name is the number of parameters, rounded."""
+    named = float(name[:-1]) * _UNITS[name[-1]]
     counted = parameter_counts(named_shape(name)).non_embedding
-    self.assertLess(abs(counted / said - 1.0), 0.06, counted)
+    self.assertLess(abs(counted / named - 1.0), 0.06, counted)
 
-  def test_tokens_and_length_are_those_of_the_training(self):
-    """The tokenizer and windows change the embeddings alone."""
+  def test_vocabulary_and_length_can_be_changed(self):
+    """They change only the embeddings."""
     small = named_shape("0.2M", vocab_size=10, max_length=7)
     counts = parameter_counts(small)
     self.assertEqual(counts.non_embedding, 200_064)

@@ -1,8 +1,8 @@
-"""What a checkpoint's config.json says, as a `DecoderConfig` and back.
+"""Converts a checkpoint's config.json to a `DecoderConfig` and back.
 
-Only what changes the function or its parameters is read; an option that
-jaxlook's decoder does not have is refused rather than ignored. Dropout is
-ignored, as the decoder has none.
+Only options that change the function or its parameters are read. An option that
+jaxlook's decoder does not have is an error. Dropout is ignored, because the
+decoder has none.
 """
 
 import math
@@ -20,15 +20,15 @@ class _Fields(NamedTuple):
   """The fields of one family's config.json.
 
   Attributes:
-    sizes: fields of `DecoderConfig` to theirs; whole numbers, always there.
-    mlp_width: their field; null or absent means 4 * width.
-    activation: their field and what it is when absent.
-    norm_epsilon: their field.
-    tied_head: what `tie_word_embeddings` is when absent.
-    positions: the family's.
-    only: options that must have the one value given, if they are there.
-    fresh: what a decoder says that comes from no checkpoint: it has no dropout
-      and no tokens that begin or end a text.
+    sizes: names of the required whole numbers, by field of `DecoderConfig`.
+    mlp_width: name of the MLP's width; null or absent means 4 * width.
+    activation: name of the activation, and its default.
+    norm_epsilon: name of LayerNorm's epsilon.
+    tied_head: the default of `tie_word_embeddings`.
+    positions: the family's position encoding.
+    only: options that, if present, must have the given value.
+    fresh: options for a decoder that does not come from a checkpoint: no
+      dropout, and no tokens that begin or end a text.
   """
 
   sizes: Mapping[str, str]
@@ -89,7 +89,7 @@ _FIELDS = MappingProxyType(
   }
 )
 
-# transformers' names; the first three are one function in other arithmetic.
+# transformers' names; the first three are the same function.
 _ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
   {
     "gelu_new": "gelu_tanh",
@@ -100,8 +100,8 @@ _ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
   }
 )
 
-# Where a rotary setting may stand: in `rope_parameters` (new), at the top under
-# NeoX's own name (old) or under the common name; and what it is when absent.
+# The names of a rotary setting: in `rope_parameters` or at the top level (new),
+# at the top level under NeoX's name (old); and its default.
 _ROTARY = MappingProxyType(
   {
     "rotary_fraction": ("partial_rotary_factor", "rotary_pct", 0.25),
@@ -111,21 +111,20 @@ _ROTARY = MappingProxyType(
 
 
 def check_shape(config: DecoderConfig, family: str) -> None:
-  """Refuses a decoder that the family does not have.
+  """Raises an error if the family has no such decoder.
 
   Args:
     config: the decoder's shape.
     family: `gpt2` or `gpt_neox`.
 
   Raises:
-    ValueError: the family is unknown or has no such decoder; the message names
-      the field.
+    ValueError: the family is unknown or has no such decoder.
   """
   if family not in FAMILIES:
     raise ValueError(
-      f"unknown family {family!r}; known are {', '.join(FAMILIES)}"
+      f"unknown family {family!r}; use one of {', '.join(FAMILIES)}"
     )
-  for field, right, wanted in (
+  for field, right, expected in (
     ("vocab_size", config.vocab_size is not None, "a number of tokens"),
     ("output_features", config.output_features is None, "None"),
     ("mlp_width", config.hidden_width > 0, "at least 1"),
@@ -142,8 +141,8 @@ def check_shape(config: DecoderConfig, family: str) -> None:
   ):
     if not right:
       raise ValueError(
-        f"{field} must be {wanted} in a checkpoint of the family {family}, not"
-        f" {getattr(config, field)!r}"
+        f"{field} must be {expected} in a checkpoint of the family {family},"
+        f" not {getattr(config, field)!r}"
       )
 
 
@@ -151,26 +150,26 @@ def read_settings(settings: Settings) -> tuple[str, DecoderConfig]:
   """Reads a config.json.
 
   Args:
-    settings: its content.
+    settings: the content of config.json.
 
   Returns:
-    The family, and the decoder's shape. `mlp_width` is None where it is 4 times
-    the width.
+    The family, and the decoder's shape; its `mlp_width` is None if it is 4
+    times the width.
 
   Raises:
-    ValueError: the family is unknown, a field is missing or out of range, or an
-      option asks for what the decoder does not have.
+    ValueError: the family is unknown, a field is missing or out of range, or
+      the decoder does not support an option.
   """
   family = settings.get("model_type")
   if not isinstance(family, str) or family not in FAMILIES:
     raise ValueError(
-      f"unknown model_type {family!r}; known are {', '.join(FAMILIES)}"
+      f"unknown model_type {family!r}; use one of {', '.join(FAMILIES)}"
     )
   fields = _FIELDS[family]
   for option, value in fields.only.items():
     if option in settings and settings[option] != value:
       raise ValueError(
-        f"unsupported {option}={settings[option]!r}; only {value!r} is"
+        f"unsupported {option}={settings[option]!r}; must be {value!r}"
       )
   sizes = {ours: _size(settings, name) for ours, name in fields.sizes.items()}
   mlp_width = None
@@ -180,7 +179,7 @@ def read_settings(settings: Settings) -> tuple[str, DecoderConfig]:
   activation = settings.get(name, default)
   if not isinstance(activation, str) or activation not in _ACTIVATIONS:
     raise ValueError(
-      f"unsupported {name}={activation!r}; known are {', '.join(_ACTIVATIONS)}"
+      f"unsupported {name}={activation!r}; use one of {', '.join(_ACTIVATIONS)}"
     )
   own = {}
   if family == "gpt_neox":
@@ -203,20 +202,20 @@ def read_settings(settings: Settings) -> tuple[str, DecoderConfig]:
 def write_settings(
   config: DecoderConfig, family: str, base: Settings
 ) -> dict[str, Any]:
-  """Writes a config.json that `read_settings` and transformers read.
+  """Makes a config.json that `read_settings` and transformers can read.
 
   Args:
     config: the decoder's shape.
     family: `gpt2` or `gpt_neox`.
-    base: settings to keep where they do not contradict the decoder's shape,
-      such as the tokens that begin and end a text; empty for a decoder that
-      comes from no checkpoint.
+    base: settings to keep if they do not contradict the decoder's shape, such
+      as the tokens that begin and end a text; empty for a decoder that does
+      not come from a checkpoint.
 
   Returns:
     The content of config.json.
 
   Raises:
-    ValueError: as `check_shape`.
+    ValueError: see `check_shape`.
   """
   check_shape(config, family)
   fields = _FIELDS[family]
@@ -228,7 +227,7 @@ def write_settings(
     mlp_width = config.hidden_width
     settings |= {
       "use_parallel_residual": config.parallel_residual,
-      # Both spellings: transformers before 5 reads the first two only.
+      # Both forms, because transformers before 5 reads only the first two.
       "rotary_pct": config.rotary_fraction,
       "rotary_emb_base": config.rotary_base,
       "rope_parameters": {
@@ -247,7 +246,7 @@ def write_settings(
   return settings | {
     "model_type": family,
     "architectures": [FAMILIES[family].architecture],
-    # Otherwise transformers would cast the weights to what they once were.
+    # Without these, transformers would cast weights to their original dtype.
     "dtype": "float32",
     "torch_dtype": "float32",
     **{theirs: getattr(config, ours) for ours, theirs in fields.sizes.items()},
@@ -270,12 +269,12 @@ def _read_rotary(settings: Settings) -> dict[str, float]:
       or value.get("rope_type", value.get("type", "default")) != "default"
     ):
       raise ValueError(
-        f"unsupported {name}={value!r}; only rope_type 'default' is"
+        f"unsupported {name}={value!r}; rope_type must be 'default'"
       )
     nested |= value
   result = {}
   for ours, (common, own, default) in _ROTARY.items():
-    given = {
+    values = {
       name: _number(source, name, default)
       for source, name in (
         (nested, common),
@@ -284,15 +283,17 @@ def _read_rotary(settings: Settings) -> dict[str, float]:
       )
       if name in source
     }
-    if len(set(given.values())) > 1:
-      raise ValueError(f"contradictory rotary settings {given}")
-    result[ours] = next(iter(given.values()), default)
+    if len(set(values.values())) > 1:
+      raise ValueError(
+        f"contradictory rotary settings {values}; they must be equal"
+      )
+    result[ours] = next(iter(values.values()), default)
   return result
 
 
 def _size(settings: Settings, name: str) -> int:
   value = settings.get(name)
-  # Not isinstance, which takes true for 1.
+  # isinstance would accept true as 1.
   if type(value) is not int or value < 1:
     raise ValueError(f"{name} must be a whole number >= 1, not {value!r}")
   return value

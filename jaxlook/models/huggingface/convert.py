@@ -1,7 +1,7 @@
-"""A decoder's parameters under a checkpoint's names and orientation.
+"""Converts a decoder's parameters to a checkpoint's tensors and back.
 
-All conversions move numbers and never compute with them, so they are exact, and
-they take gradients as well as weights.
+Conversions only move numbers, so they are exact. They work for gradients and
+optimizer moments as well as for weights.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """How a checkpoint lays out a decoder's parameters.
+  """A checkpoint's layout of a decoder's parameters.
 
   Attributes:
     config: the decoder's shape.
     family: `gpt2` or `gpt_neox`.
-    prefix: what the tensors' names begin with: the family's own, or "" as in
-      files of the bare model.
+    prefix: prefix of the tensors' names: the family's, or "" for files of the
+      bare model.
 
   Raises:
-    ValueError: the family is unknown, has no such decoder or no such prefix.
+    ValueError: the family is unknown, or has no such decoder or prefix.
   """
 
   config: DecoderConfig
@@ -41,7 +41,7 @@ class Layout:
   prefix: str
 
   def __post_init__(self):
-    """Refuses what no checkpoint of the family has."""
+    """Checks the fields."""
     check_shape(self.config, self.family)
     if self.prefix not in ("", FAMILIES[self.family].prefix):
       raise ValueError(
@@ -51,40 +51,39 @@ class Layout:
 
   @property
   def tensors(self) -> tuple[tensor_names.Tensor, ...]:
-    """The tensors of such a checkpoint, in the order of the forward pass."""
+    """The tensors of the checkpoint, in the order of the forward pass."""
     return tensor_names.tensors(self.config, FAMILIES[self.family], self.prefix)
 
 
 def layout_for(config: DecoderConfig) -> Layout:
-  """The layout of a decoder that comes from no checkpoint.
+  """Chooses the layout of a decoder that does not come from a checkpoint.
 
   Args:
-    config: its shape: GPT-NeoX's with rotary positions, else GPT-2's.
+    config: the decoder's shape.
 
   Returns:
-    The layout, with the family's own prefix.
+    GPT-NeoX's layout for rotary positions, else GPT-2's.
 
   Raises:
-    ValueError: no family has such a decoder; the message names the field.
+    ValueError: no family has such a decoder.
   """
   family = "gpt_neox" if config.positions == "rotary" else "gpt2"
   return Layout(config, family, FAMILIES[family].prefix)
 
 
 def to_checkpoint(layout: Layout, tree: Params) -> dict[str, np.ndarray]:
-  """Lays a tree out as a checkpoint does; the inverse of `from_checkpoint`.
+  """Converts a tree to a checkpoint's tensors; inverse of `from_checkpoint`.
 
   Args:
-    layout: names and orientation; a `Pretrained` is one.
-    tree: any tree of the parameters' structure and shapes: weights, gradients
+    layout: the checkpoint's layout, for example a `Pretrained`.
+    tree: a tree with the parameters' structure and shapes: weights, gradients
       or optimizer moments, of any dtype.
 
   Returns:
-    Each tensor under the checkpoint's own name, bit for bit, in row-major
-    memory as safetensors wants it.
+    The tensors by name, bit for bit, in row-major memory for safetensors.
 
   Raises:
-    ValueError: the tree is not of the decoder's structure or shapes.
+    ValueError: the tree has another structure or other shapes.
   """
   leaves = {path: np.asarray(leaf) for path, leaf in _paths(tree).items()}
   compare(
@@ -105,17 +104,17 @@ def to_checkpoint(layout: Layout, tree: Params) -> dict[str, np.ndarray]:
 def from_checkpoint(
   layout: Layout, tensors: Mapping[str, np.ndarray]
 ) -> Params:
-  """Makes a tree from a checkpoint's tensors; the inverse of `to_checkpoint`.
+  """Converts a checkpoint's tensors to a tree; inverse of `to_checkpoint`.
 
   Args:
-    layout: names and orientation; a `Pretrained` is one.
-    tensors: each tensor of the checkpoint under its own name.
+    layout: the checkpoint's layout, for example a `Pretrained`.
+    tensors: the checkpoint's tensors by name.
 
   Returns:
     The tree in NumPy, bit for bit. Leaves may share memory with the tensors.
 
   Raises:
-    ValueError: a tensor is missing, unexpected or of a wrong shape.
+    ValueError: a tensor is missing, unexpected or has a wrong shape.
   """
   compare(
     {name: tensor.shape for name, tensor in tensors.items()},
@@ -131,7 +130,7 @@ def from_checkpoint(
 
 
 def _paths(tree: Params) -> dict[str, Any]:
-  """The leaves of a tree by path, joined by "/"."""
+  """Returns the leaves of a tree by path, joined by "/"."""
   return {
     jax.tree_util.keystr(path, simple=True, separator="/"): leaf
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -153,33 +152,33 @@ def tensor_shapes(layout: Layout) -> dict[str, tuple[int, ...]]:
   }
 
 
-def compare(found: Shapes, wanted: Shapes, where: str) -> None:
-  """Refuses other names or shapes than the wanted ones, in one line.
+def compare(actual: Shapes, expected: Shapes, where: str) -> None:
+  """Raises an error if names or shapes differ from the expected ones.
 
   Args:
-    found: the shapes that are there, by name.
-    wanted: those that should be.
-    where: how the message begins.
+    actual: the shapes by name.
+    expected: the expected shapes by name.
+    where: begins the error message.
 
   Raises:
     ValueError: a name is missing or unexpected, or has another shape.
   """
   for what, names in (
-    ("lacks", [name for name in wanted if name not in found]),
-    ("has unexpected", [name for name in found if name not in wanted]),
+    ("lacks", [name for name in expected if name not in actual]),
+    ("has unexpected", [name for name in actual if name not in expected]),
   ):
     if names:
       more = f" and {len(names) - 1} more" if names[1:] else ""
       raise ValueError(f"{where} {what} {names[0]}{more}")
-  for name, shape in wanted.items():
-    if found[name] != shape:
+  for name, shape in expected.items():
+    if actual[name] != shape:
       raise ValueError(
-        f"{where} has {name} of shape {list(found[name])}, not {list(shape)}"
+        f"{where} has {name} of shape {list(actual[name])}, not {list(shape)}"
       )
 
 
 def _packed_shape(form: Form, shape: tuple[int, ...]) -> tuple[int, ...]:
-  """The shape of the tensor whose leaves have the given shape each."""
+  """Returns the shape of a tensor whose leaves each have the given shape."""
   if form == "columns":
     return (*shape[:-1], 3 * shape[-1])
   if form == "heads":
@@ -188,11 +187,11 @@ def _packed_shape(form: Form, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _pack(form: Form, leaves: Sequence[np.ndarray], heads: int) -> np.ndarray:
-  """Lays leaves out as a checkpoint's tensor; the inverse of `_unpack`."""
+  """Packs leaves into a checkpoint's tensor; the inverse of `_unpack`."""
   if form == "columns":
     tensor = np.concatenate(leaves, axis=-1)
   elif form == "heads":
-    # [out, in] or [out] each, then [heads, 3, head_dim, in] together.
+    # Leaves are [out, in] or [out]; stacked they are [heads, 3, head_dim, in].
     rows = [leaf.T for leaf in leaves]
     stacked = np.stack([r.reshape(heads, -1, *r.shape[1:]) for r in rows], 1)
     tensor = stacked.reshape(-1, *rows[0].shape[1:])
@@ -202,7 +201,7 @@ def _pack(form: Form, leaves: Sequence[np.ndarray], heads: int) -> np.ndarray:
 
 
 def _unpack(form: Form, tensor: np.ndarray, heads: int) -> list[np.ndarray]:
-  """Takes the leaves out of a checkpoint's tensor; the inverse of `_pack`."""
+  """Unpacks the leaves of a checkpoint's tensor; the inverse of `_pack`."""
   if form == "columns":
     leaves = np.split(tensor, 3, axis=-1)
   elif form == "heads":

@@ -1,6 +1,6 @@
 """The files of a checkpoint folder: JSON, safetensors, shards with an index.
 
-Nothing here knows what the tensors mean.
+This module reads and writes tensors by name; it does not interpret the names.
 """
 
 import contextlib
@@ -19,12 +19,13 @@ from jaxlook.runs.atomic_files import write_bytes
 _MODEL = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
-# What float32 holds without loss. Importing jax taught NumPy the last of them.
+# Dtypes that float32 represents without loss. Importing jax adds bfloat16 to
+# NumPy.
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 
 
 class Entry(NamedTuple):
-  """Where a tensor is, as its file's header says."""
+  """A tensor's file, shape and dtype, from the file's header."""
 
   file: Path
   shape: tuple[int, ...]
@@ -32,8 +33,8 @@ class Entry(NamedTuple):
 
 
 @contextlib.contextmanager
-def blaming(file: Path) -> Iterator[None]:
-  """Names a file in what the body raises because of its content.
+def naming_file(file: Path) -> Iterator[None]:
+  """Adds a file's name to errors about its content.
 
   Args:
     file: the file.
@@ -42,7 +43,7 @@ def blaming(file: Path) -> Iterator[None]:
     Nothing.
 
   Raises:
-    ValueError: the body raises one, or safetensors refuses the file.
+    ValueError: the body raises ValueError or SafetensorError.
   """
   try:
     yield
@@ -60,29 +61,30 @@ def read_json(file: Path) -> dict[str, Any]:
     Its content.
 
   Raises:
-    ValueError: the file is missing, no JSON or no object.
+    ValueError: the file is missing, or not a JSON object.
   """
   if not file.is_file():
     raise ValueError(f"{file} is missing")
-  with blaming(file):
+  with naming_file(file):
     value = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
-      raise ValueError(f"not a JSON object but {type(value).__name__}")
+      raise ValueError(f"must be a JSON object, not {type(value).__name__}")
   return value
 
 
 def read_entries(folder: Path) -> tuple[Path, dict[str, Entry]]:
-  """Lists a folder's tensors; the weights themselves are not read.
+  """Lists a folder's tensors, without reading the weights.
 
   Args:
     folder: a checkpoint's folder.
 
   Returns:
-    The file that names all tensors (that of the weights, or the index of their
-    files), and where each tensor is.
+    The file that lists all tensors (the weights, or the index of the shards),
+    and the entry of each tensor.
 
   Raises:
-    ValueError: a file is missing, damaged or lacks what the index promises.
+    ValueError: a file is missing or damaged, or lacks a tensor that the index
+      lists.
   """
   if (folder / _MODEL).is_file():
     return folder / _MODEL, _read_header(folder / _MODEL)
@@ -92,7 +94,10 @@ def read_entries(folder: Path) -> tuple[Path, dict[str, Entry]]:
 
 
 def _read_header(file: Path) -> dict[str, Entry]:
-  with blaming(file), safetensors.safe_open(file, framework="np") as content:
+  with (
+    naming_file(file),
+    safetensors.safe_open(file, framework="np") as content,
+  ):
     slices = {name: content.get_slice(name) for name in content.keys()}
     entries = {
       name: Entry(file, tuple(part.get_shape()), part.get_dtype())
@@ -108,7 +113,7 @@ def _read_index(index: Path) -> dict[str, Entry]:
   headers = {}
   entries = {}
   for name, shard in shards.items():
-    # A checkpoint is a folder: what lies outside is none of its business.
+    # An index must not point outside its folder.
     if not isinstance(shard, str) or Path(shard).name != shard:
       raise ValueError(f"{index}: {shard!r} is not a file's name")
     if shard not in headers:
@@ -125,23 +130,26 @@ def read_tensors(entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
   """Reads tensors as float32.
 
   Args:
-    entries: where they are.
+    entries: the tensors' entries, by name.
 
   Returns:
     The tensors, by name.
 
   Raises:
-    ValueError: a tensor is of a dtype that float32 does not hold without loss.
+    ValueError: float32 cannot represent a tensor's dtype without loss.
   """
   tensors = {}
   for file in dict.fromkeys(entry.file for entry in entries.values()):
-    with blaming(file), safetensors.safe_open(file, framework="np") as content:
+    with (
+      naming_file(file),
+      safetensors.safe_open(file, framework="np") as content,
+    ):
       for name, entry in entries.items():
         if entry.file != file:
           continue
         if entry.dtype not in DTYPES:
           raise ValueError(
-            f"{name} is {entry.dtype}; known are {', '.join(DTYPES)}"
+            f"{name} is {entry.dtype}; must be one of {', '.join(DTYPES)}"
           )
         tensors[name] = content.get_tensor(name).astype(np.float32)
   return tensors
@@ -168,12 +176,12 @@ def write_tensors(
   Args:
     file: the file, replaced if it exists.
     tensors: the tensors, by name.
-    metadata: what its header says besides.
+    metadata: other entries of the header.
 
   Raises:
     OSError: the file cannot be written.
   """
-  # safetensors writes the memory of other arrays as if it lay in this order.
+  # safetensors writes memory as it is, so arrays must be row-major.
   ordered = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
   write_bytes(file, safetensors.numpy.save(ordered, metadata=dict(metadata)))
 
@@ -184,10 +192,10 @@ def write_weights(
   """Writes tensors into one file, or into shards and their index.
 
   Args:
-    folder: where.
+    folder: the folder to write to.
     tensors: the tensors, by name.
-    max_shard_bytes: how many bytes of tensors a file holds at most; a larger
-      tensor has a file of its own.
+    max_shard_bytes: most bytes of tensors per file; a larger tensor gets its
+      own file.
 
   Raises:
     OSError: a file cannot be written.
@@ -216,5 +224,5 @@ def write_weights(
     }
     write_json(folder / _INDEX, index)
   for file, shard in zip(names, shards, strict=True):
-    # Without this transformers refuses the file; "np" it does not know.
+    # transformers refuses files without a format, and does not know "np".
     write_tensors(folder / file, shard, {"format": "pt"})

@@ -1,16 +1,16 @@
-"""How published checkpoints name and orient the parameters of a decoder.
+"""Names and forms of a decoder's parameters in published checkpoints.
 
 A checkpoint's tensor holds one leaf of jaxlook's parameter tree, or the three
 of query, key and value, in one of four forms:
 
   same        the leaf as it is: embeddings, biases, GPT-2's [in, out] kernels
-  transposed  [out, in] kernels, as of torch's Linear
+  transposed  [out, in] kernels, as in torch's Linear
   columns     query, key and value side by side, [in, 3 out] (GPT-2's c_attn)
   heads       [heads, 3, head_dim] rows by columns `in` (NeoX)
 
-Here are the names alone: `jaxlook.models.huggingface.convert` moves the
-numbers, and `jaxlook.models.huggingface.config_json` reads and writes the same
-families' config.json.
+This module has only the names. `jaxlook.models.huggingface.convert` moves the
+numbers, and `jaxlook.models.huggingface.config_json` reads and writes
+config.json.
 """
 
 import re
@@ -28,8 +28,8 @@ class Tensor(NamedTuple):
 
   Attributes:
     name: its name in the file.
-    form: how the leaves lie in it.
-    leaves: the paths of its leaves in the parameter tree, joined by "/"; three
+    form: how it holds the leaves.
+    leaves: paths of its leaves in the parameter tree, joined by "/"; three
       (query, key, value) for the forms `columns` and `heads`, else one.
   """
 
@@ -42,20 +42,21 @@ class Family(NamedTuple):
   """The names and forms of one family.
 
   Attributes:
-    architecture: the class that transformers loads such a folder into.
-    prefix: what the names begin with, except that of the head and except in
-      files of the bare model, where no name has it.
+    architecture: the class of transformers for such a folder.
+    prefix: prefix of all names, except the head's; files of the bare model
+      have no prefix.
     embedding: the token embedding.
-    positions: the position embedding; None where positions are rotary.
+    positions: the position embedding; None for rotary positions.
     final_norm: the last LayerNorm.
     blocks: the list of blocks.
-    norms: a block's LayerNorms, ours to theirs.
-    linear: a block's linear layers but query, key and value, ours to theirs.
+    norms: a block's LayerNorms, by jaxlook's name.
+    linear: a block's linear layers except query, key and value, by jaxlook's
+      name.
     fused: query, key and value as one linear layer.
     head: the head; never prefixed.
     kernel: the form of kernels in `linear`.
     split: the form of `fused`.
-    buffers: what old files hold besides parameters, without the prefix.
+    buffers: names in old files that are not parameters, without the prefix.
   """
 
   architecture: str
@@ -92,7 +93,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
       head="lm_head",
       kernel="same",
       split="columns",
-      # In full: `attn.c_attn.bias`, a parameter, also ends in "attn.bias".
+      # The parameter `attn.c_attn.bias` must not match.
       buffers=re.compile(r"h\.\d+\.attn\.(masked_)?bias"),
     ),
     "gpt_neox": Family(
@@ -127,20 +128,20 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 def tensors(
   config: DecoderConfig, family: Family, prefix: str
 ) -> tuple[Tensor, ...]:
-  """The tensors of a checkpoint, in the order of the forward pass.
+  """Lists the tensors of a checkpoint, in the order of the forward pass.
 
   Args:
-    config: the decoder's shape, one that the family has.
+    config: the decoder's shape, which the family must have.
     family: the family.
     prefix: `family.prefix`, or "" for files of the bare model.
 
   Returns:
-    Every tensor; together they hold every leaf of the tree once.
+    All tensors; each leaf of the tree is in exactly one.
   """
-  found = []
+  result = []
 
   def add(theirs: str, form: Form, *leaves: str) -> None:
-    found.append(Tensor(prefix + theirs, form, leaves))
+    result.append(Tensor(prefix + theirs, form, leaves))
 
   def norm(theirs: str, ours: str) -> None:
     add(f"{theirs}.weight", "same", f"{ours}/scale")
@@ -164,7 +165,7 @@ def tensors(
       add(f"{here}.{theirs}.bias", "same", f"{block}/{ours}/bias")
   norm(family.final_norm, "final_norm")
   if not config.shares_embedding:
-    found.append(
+    result.append(
       Tensor(f"{family.head}.weight", "transposed", ("head/kernel",))
     )
-  return tuple(found)
+  return tuple(result)

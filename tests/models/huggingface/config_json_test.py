@@ -1,4 +1,4 @@
-"""Tests of config.json: what is read, and what is refused by name."""
+"""config.json is read and written; unsupported options are errors."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from jaxlook.models.huggingface.config_json import read_settings, write_settings
 from tests.fixtures import base
 from tests.fixtures.checkpoints import GPT2, NEOX
 
-# EleutherAI/pythia-70m's config.json, as of transformers 4.24.
+# EleutherAI/pythia-70m's config.json, from transformers 4.24.
 _PYTHIA = {
   "architectures": ["GPTNeoXForCausalLM"],
   "bos_token_id": 0,
@@ -34,10 +34,10 @@ _PYTHIA = {
 
 
 def _settings(config=NEOX, **changes):
-  """Settings of a decoder; "gone" removes one."""
+  """Returns a decoder's settings with changes; "gone" removes one."""
   family = "gpt_neox" if config.positions == "rotary" else "gpt2"
-  said = write_settings(config, family, {}) | changes
-  return {name: value for name, value in said.items() if value != "gone"}
+  settings = write_settings(config, family, {}) | changes
+  return {name: value for name, value in settings.items() if value != "gone"}
 
 
 _OLD_ROTARY = {
@@ -78,7 +78,7 @@ class SettingsTest(base.TestCase):
     )
 
   def test_defaults(self):
-    """What old files leave out is what transformers takes it to be."""
+    """Settings that old files lack have transformers' defaults."""
     names = ("n_layer", "n_embd", "n_head", "n_positions", "vocab_size")
     sizes = dict(zip(names, (2, 12, 3, 10, 17), strict=True))
     self.assertEqual(
@@ -109,10 +109,10 @@ class SettingsTest(base.TestCase):
     ("std", {"init_std": 0.1}),
   )
   def test_round_trip(self, changes, read=None):
-    """Every field of the shape survives being written and read."""
+    """Every field of the shape is written and read back."""
     config = dataclasses.replace(GPT2, **changes)
-    wanted = dataclasses.replace(config, **(read or {}))
-    self.assertEqual(read_settings(_settings(config))[1], wanted)
+    expected = dataclasses.replace(config, **(read or {}))
+    self.assertEqual(read_settings(_settings(config))[1], expected)
 
   @parameterized.named_parameters(
     ("old", _OLD_ROTARY),
@@ -122,7 +122,7 @@ class SettingsTest(base.TestCase):
     ("null", _OLD_ROTARY | {"rope_scaling": None, "rope_parameters": None}),
   )
   def test_rotary(self, changes):
-    """All spellings of the rotary settings are understood."""
+    """All forms of the rotary settings are read."""
     _, config = read_settings(_settings(NEOX, hidden_size=48, **changes))
     self.assertEqual((config.rotary_fraction, config.rotary_base), (0.25, 500))
 
@@ -133,23 +133,28 @@ class SettingsTest(base.TestCase):
     ("gelu", "gelu"),
     ("relu", "relu"),
   )
-  def test_activation(self, name, wanted):
-    """Each name of an activation is understood, and kept when written."""
+  def test_activation(self, name, expected):
+    """Each name of an activation is read, and kept when written."""
     settings = _settings(GPT2, activation_function=name)
     _, config = read_settings(settings)
-    self.assertEqual(config.activation, wanted)
+    self.assertEqual(config.activation, expected)
     again = write_settings(config, "gpt2", settings)
     self.assertEqual(again["activation_function"], name)
 
   @parameterized.named_parameters(
-    ("family", GPT2, {"model_type": "llama"}, "unknown model_type 'llama'; kn"),
+    (
+      "family",
+      GPT2,
+      {"model_type": "llama"},
+      "unknown model_type 'llama'; us",
+    ),
     ("type", GPT2, {"model_type": ["gpt2"]}, r"unknown model_type \['gpt2'\]"),
     ("unscaled", GPT2, {"scale_attn_weights": False}, "scale_attn_weights=Fal"),
     (
       "by_layer",
       GPT2,
       {"scale_attn_by_inverse_layer_idx": True},
-      "scale_attn_by_inverse_layer_idx=True; only False is",
+      "scale_attn_by_inverse_layer_idx=True; must be False",
     ),
     ("cross", GPT2, {"add_cross_attention": True}, "add_cross_attention=True"),
     ("pruned", GPT2, {"pruned_heads": {"0": [1]}}, "pruned_heads="),
@@ -157,7 +162,7 @@ class SettingsTest(base.TestCase):
       "activation",
       GPT2,
       {"activation_function": "silu"},
-      "activation_function='silu'; known are gelu_new,",
+      "activation_function='silu'; use one of gelu_new,",
     ),
     ("hidden_act", NEOX, {"hidden_act": None}, "unsupported hidden_act=None"),
     ("no_bias", NEOX, {"attention_bias": False}, "attention_bias=False"),
@@ -213,8 +218,8 @@ class SettingsTest(base.TestCase):
       "tie_word_embeddings must be tr",
     ),
   )
-  def test_refuses(self, config, changes, message):
-    """What the decoder does not have is refused by the option's name."""
+  def test_unsupported_options_are_refused(self, config, changes, message):
+    """The error names the option."""
     with self.assertRaisesRegex(ValueError, message) as caught:
       read_settings(_settings(config, **changes))
     self.assertNotIn("\n", str(caught.exception))

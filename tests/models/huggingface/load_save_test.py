@@ -1,4 +1,4 @@
-"""Tests of checkpoint folders: exact both ways, refused in one line."""
+"""Checkpoint folders: exact round trips, and one-line errors."""
 
 import dataclasses
 import json
@@ -24,13 +24,13 @@ from tests.fixtures.checkpoints import GPT2, NEOX, random_params
 
 _BOTH = (("gpt2", GPT2), ("gpt_neox", NEOX))
 
-# Two float32 programs of two layers, on logits of size 1.
+# Float32 rounding of logits of size 1, after two layers.
 LOGITS_ATOL = 2e-5
 
 
 @st.composite
 def _configs(draw):
-  """Small decoders of either family."""
+  """Draws small decoders of both families."""
   heads, layers = draw(st.integers(1, 3)), draw(st.integers(1, 2))
   fields = {
     "layers": layers,
@@ -60,25 +60,26 @@ class PretrainedTest(base.TestCase):
     self.folder = self.root / "model"
 
   def write(self, config=GPT2, tensors=None, **settings):
-    """A folder made by `save`, then changed: other tensors, other settings.
+    """Writes a folder by `save`, then changes tensors and settings.
 
-    A setting or tensor of None is removed.
+    None removes a tensor, "gone" removes a setting.
     """
     params = random_params(config)
     huggingface.save(self.folder, config, params)
     file = self.folder / "model.safetensors"
-    found = safetensors.numpy.load_file(file) | (tensors or {})
-    found = {name: x for name, x in found.items() if x is not None}
-    safetensors.numpy.save_file(found, file)
+    tensors = safetensors.numpy.load_file(file) | (tensors or {})
+    tensors = {name: x for name, x in tensors.items() if x is not None}
+    safetensors.numpy.save_file(tensors, file)
     file = self.folder / "config.json"
-    said = json.loads(file.read_text()) | settings
-    file.write_text(json.dumps({k: v for k, v in said.items() if v != "gone"}))
+    settings = json.loads(file.read_text()) | settings
+    settings = {k: v for k, v in settings.items() if v != "gone"}
+    file.write_text(json.dumps(settings))
     return params
 
   @hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
   @hypothesis.given(config=_configs(), max_shard_bytes=st.integers(1, 4000))
   def test_round_trip(self, config, max_shard_bytes):
-    """What is saved is loaded: config, names and weights to the last bit."""
+    """Config, names and weights are loaded as saved, to the last bit."""
     params = random_params(config)
     shutil.rmtree(self.folder, ignore_errors=True)
     huggingface.save(
@@ -92,8 +93,8 @@ class PretrainedTest(base.TestCase):
     chex.assert_trees_all_equal(back, params, strict=True)
 
   @parameterized.named_parameters(*_BOTH)
-  def test_moves_any_dtype(self, config):
-    """Gradients in float64 keep every bit; so do NaN and both zeros."""
+  def test_any_dtype_is_converted_exactly(self, config):
+    """Float64 gradients keep every bit, also NaN and both zeros."""
     tree = random_params(config)
     bias = np.linspace(0.0, 1.0, config.width) / 3
     bias[:3] = np.nan, -0.0, 0.0
@@ -102,16 +103,16 @@ class PretrainedTest(base.TestCase):
     back = huggingface.from_checkpoint(
       layout, huggingface.to_checkpoint(layout, tree)
     )
-    found = back["block_1"]["attention"]["key"]["bias"]
-    self.assertEqual(found.tobytes(), bias.tobytes())
+    result = back["block_1"]["attention"]["key"]["bias"]
+    self.assertEqual(result.tobytes(), bias.tobytes())
 
   def test_gpt2_names_and_orientation(self):
-    """Names and shapes are GPT-2's; query, key, value are side by side."""
+    """Names and shapes are GPT-2's; query, key and value are in columns."""
     config = dataclasses.replace(GPT2, layers=1)
     params = random_params(config)
-    found = huggingface.to_checkpoint(huggingface.layout_for(config), params)
+    tensors = huggingface.to_checkpoint(huggingface.layout_for(config), params)
     self.assertEqual(
-      {name: x.shape for name, x in found.items()},
+      {name: x.shape for name, x in tensors.items()},
       {
         "transformer.wte.weight": (17, 12),
         "transformer.wpe.weight": (10, 12),
@@ -133,29 +134,29 @@ class PretrainedTest(base.TestCase):
     )
     block = params["block_0"]
     self.assertEqual(
-      found["transformer.h.0.attn.c_attn.weight"][3, 12 + 7],
+      tensors["transformer.h.0.attn.c_attn.weight"][3, 12 + 7],
       block["attention"]["key"]["kernel"][3, 7],
     )
     self.assertEqual(
-      found["transformer.h.0.attn.c_attn.bias"][24 + 7],
+      tensors["transformer.h.0.attn.c_attn.bias"][24 + 7],
       block["attention"]["value"]["bias"][7],
     )
     np.testing.assert_array_equal(
-      found["transformer.h.0.attn.c_proj.weight"],
+      tensors["transformer.h.0.attn.c_proj.weight"],
       block["attention"]["out"]["kernel"],
     )
     np.testing.assert_array_equal(
-      found["transformer.h.0.ln_2.weight"], block["mlp_norm"]["scale"]
+      tensors["transformer.h.0.ln_2.weight"], block["mlp_norm"]["scale"]
     )
 
   def test_neox_names_and_orientation(self):
-    """Names and shapes are NeoX's; query, key, value alternate by head."""
+    """Names and shapes are NeoX's; query, key and value alternate by head."""
     config = dataclasses.replace(NEOX, layers=1)
     params = random_params(config)
-    found = huggingface.to_checkpoint(huggingface.layout_for(config), params)
+    tensors = huggingface.to_checkpoint(huggingface.layout_for(config), params)
     block = "gpt_neox.layers.0."
     self.assertEqual(
-      {name: x.shape for name, x in found.items()},
+      {name: x.shape for name, x in tensors.items()},
       {
         "gpt_neox.embed_in.weight": (17, 24),
         f"{block}input_layernorm.weight": (24,),
@@ -177,20 +178,20 @@ class PretrainedTest(base.TestCase):
     )
     attention = params["block_0"]["attention"]
     # Head 1 of 3, dimension 5 of 8, input 9: row 1 * 3 * 8 + part * 8 + 5.
-    weight = found[f"{block}attention.query_key_value.weight"]
-    bias = found[f"{block}attention.query_key_value.bias"]
+    weight = tensors[f"{block}attention.query_key_value.weight"]
+    bias = tensors[f"{block}attention.query_key_value.bias"]
     for part, name in enumerate(("query", "key", "value")):
       row = 24 + part * 8 + 5
       self.assertEqual(weight[row, 9], attention[name]["kernel"][9, 8 + 5])
       self.assertEqual(bias[row], attention[name]["bias"][8 + 5])
     np.testing.assert_array_equal(
-      found[f"{block}attention.dense.weight"], attention["out"]["kernel"].T
+      tensors[f"{block}attention.dense.weight"], attention["out"]["kernel"].T
     )
 
   def test_memory_order(self):
-    """Arrays in column-major order are written as what they are.
+    """Column-major arrays are written correctly.
 
-    safetensors itself would write their memory, which is another matrix.
+    safetensors would write their memory, which is another matrix.
     """
     for config in (GPT2, NEOX):
       columns = jax.tree.map(np.asfortranarray, random_params(config))
@@ -204,26 +205,26 @@ class PretrainedTest(base.TestCase):
 
   @parameterized.named_parameters(("parallel", True), ("serial", False))
   def test_neox_definition(self, parallel):
-    """A written folder, read by the paper's formulas, gives our logits."""
+    """The paper's formulas on a written folder give the decoder's logits."""
     config = dataclasses.replace(
       NEOX, parallel_residual=parallel, norm_epsilon=1e-3
     )
     params = random_params(config)
     huggingface.save(self.folder, config, params)
     tokens = np.random.default_rng(1).integers(0, 17, (2, 10))
-    found = Decoder(config).apply(
+    logits = Decoder(config).apply(
       {"params": huggingface.load(self.folder).params}, tokens
     )
     tensors = safetensors.numpy.load_file(self.folder / "model.safetensors")
-    wanted = _neox(tensors, tokens, config)
-    self.assertGreater(np.std(wanted), 0.5)
-    np.testing.assert_allclose(found, wanted, atol=LOGITS_ATOL)
+    expected = _neox(tensors, tokens, config)
+    self.assertGreater(np.std(expected), 0.5)
+    np.testing.assert_allclose(logits, expected, atol=LOGITS_ATOL)
 
   @parameterized.product(
     config=[GPT2, NEOX], dtype=[np.float16, jnp.bfloat16, np.float32]
   )
   def test_dtypes(self, config, dtype):
-    """Half precision is read to float32 without loss."""
+    """Half-precision weights become float32 without loss."""
     layout = huggingface.layout_for(config)
     params = random_params(config)
     halves = {
@@ -239,7 +240,7 @@ class PretrainedTest(base.TestCase):
     )
 
   def test_bare_model(self):
-    """Files without the prefix are read, and written back without it."""
+    """Files without the prefix are read, and written without it."""
     params = random_params(GPT2)
     layout = huggingface.Layout(GPT2, "gpt2", "")
     bare = huggingface.to_checkpoint(layout, params)
@@ -253,20 +254,20 @@ class PretrainedTest(base.TestCase):
     written = safetensors.numpy.load_file(copy / "model.safetensors")
     self.assertEqual(set(written), set(bare))
 
-  def test_keeps_settings(self):
-    """Other settings of the checkpoint live on, but for the weights' dtype."""
+  def test_other_settings_are_kept(self):
+    """Other settings of the checkpoint are kept, except the dtype."""
     self.write(GPT2, eos_token_id=5, torch_dtype="float16", n_ctx=3)
     loaded = huggingface.load(self.folder)
     config = dataclasses.replace(GPT2, activation="relu")
     copy = self.root / "copy"
     huggingface.save(copy, config, loaded.params, like=loaded)
-    said = json.loads((copy / "config.json").read_text())
-    self.assertEqual(said["eos_token_id"], 5)
-    self.assertEqual(said["torch_dtype"], "float32")
-    self.assertNotIn("n_ctx", said)
+    settings = json.loads((copy / "config.json").read_text())
+    self.assertEqual(settings["eos_token_id"], 5)
+    self.assertEqual(settings["torch_dtype"], "float32")
+    self.assertNotIn("n_ctx", settings)
     self.assertEqual(huggingface.load(copy).config, config)
 
-  def test_ignores_buffers(self):
+  def test_buffers_are_ignored(self):
     """Masks and rotary tables of old files, and a tied head, are ignored."""
     mask = np.ones((1, 1, 10, 10), bool)
     head = random_params(GPT2)["token_embedding"]["embedding"]
@@ -307,7 +308,7 @@ class PretrainedTest(base.TestCase):
     (
       "dtype",
       {"transformer.wpe.weight": np.zeros((10, 12))},
-      "transformer.wpe.weight is F64; known are F32, F16, BF16",
+      "transformer.wpe.weight is F64; must be one of F32, F16, BF16",
     ),
     (
       "untied",
@@ -315,8 +316,8 @@ class PretrainedTest(base.TestCase):
       "lm_head.weight differs from transformer.wte.weight",
     ),
   )
-  def test_refuses_tensors(self, tensors, message):
-    """Tensors that are not the decoder's are named, with their file."""
+  def test_wrong_tensors_are_refused(self, tensors, message):
+    """The error names the tensor and the file."""
     self.write(GPT2, tensors)
     with self.assertRaisesRegex(ValueError, f"model.safetensors.* {message}"):
       huggingface.load(self.folder)
@@ -326,7 +327,12 @@ class PretrainedTest(base.TestCase):
     ("no_config", "config.json", None, "config.json is missing"),
     ("broken_json", "config.json", b"{", "config.json: Expecting property"),
     ("latin1", "config.json", b'"\xe9"', "config.json: 'utf-8' codec"),
-    ("list", "config.json", b"[]", "config.json: not a JSON object but list"),
+    (
+      "list",
+      "config.json",
+      b"[]",
+      "config.json: must be a JSON object, not",
+    ),
     ("family", "config.json", b"{}", "config.json: unknown model_type None"),
     (
       "no_weights",
@@ -337,8 +343,8 @@ class PretrainedTest(base.TestCase):
     ("corrupt", "model.safetensors", b"\0" * 20, "model.safetensors: Error"),
     ("empty", "model.safetensors", b"", "model.safetensors: Error"),
   )
-  def test_refuses_folder(self, name, content, message):
-    """A folder that is none, incomplete or damaged is refused in one line."""
+  def test_bad_folders_are_refused(self, name, content, message):
+    """Missing, incomplete and damaged folders are one-line errors."""
     if name is not None:
       self.write()
       (self.folder / name).unlink()
@@ -348,8 +354,8 @@ class PretrainedTest(base.TestCase):
       huggingface.load(self.folder)
     self.assertNotIn("\n", str(caught.exception))
 
-  def test_refuses_truncated(self):
-    """A file that a copy has cut off is refused."""
+  def test_truncated_files_are_refused(self):
+    """A truncated file is an error."""
     self.write()
     file = self.folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-4])
@@ -357,7 +363,7 @@ class PretrainedTest(base.TestCase):
       huggingface.load(self.folder)
 
   def test_shards(self):
-    """No shard exceeds the limit; the index names each tensor's."""
+    """No shard exceeds the limit; the index lists each tensor's shard."""
     params = random_params(NEOX)
     limit = 3 * 24 * 24 * 4 + 1
     huggingface.save(self.folder, NEOX, params, max_shard_bytes=limit)
@@ -393,8 +399,8 @@ class PretrainedTest(base.TestCase):
     ),
     ("lacking", {"weight_map": {"a": "c"}}, "c lacks a"),
   )
-  def test_refuses_index(self, index, message):
-    """An index that names what is not there is refused."""
+  def test_bad_indexes_are_refused(self, index, message):
+    """An index with missing files or tensors is an error."""
     self.write()
     (self.folder / "model.safetensors").rename(self.folder / "c")
     (self.folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -412,15 +418,15 @@ class PretrainedTest(base.TestCase):
       "vocab_size must be a number of tokens",
     ),
   )
-  def test_refuses_config(self, changes, message):
-    """A decoder that neither family has is refused by the field's name."""
+  def test_unsupported_decoders_are_refused(self, changes, message):
+    """The error names the field that neither family supports."""
     config = dataclasses.replace(GPT2, **changes)
     with self.assertRaisesRegex(ValueError, message):
       huggingface.save(self.folder, config, random_params(config))
     self.assertEmpty(list(self.root.iterdir()))
 
-  def test_refuses_layout(self):
-    """Unknown families and prefixes are refused."""
+  def test_bad_layouts_are_refused(self):
+    """Unknown families and prefixes are errors."""
     with self.assertRaisesRegex(ValueError, "unknown family 'gpt3'"):
       huggingface.Layout(GPT2, "gpt3", "")
     with self.assertRaisesRegex(ValueError, "positions must be 'rotary'"):
@@ -428,8 +434,8 @@ class PretrainedTest(base.TestCase):
     with self.assertRaisesRegex(ValueError, "prefix must be '' or 'transf"):
       huggingface.Layout(GPT2, "gpt2", "gpt_neox.")
 
-  def test_refuses_trees(self):
-    """A tree or a set of tensors of another model is refused."""
+  def test_wrong_trees_are_refused(self):
+    """A tree or tensors of another model are errors."""
     layout = huggingface.layout_for(GPT2)
     with self.assertRaisesRegex(ValueError, "the tree lacks block_0/"):
       huggingface.to_checkpoint(layout, {})
@@ -439,13 +445,13 @@ class PretrainedTest(base.TestCase):
     with self.assertRaisesRegex(ValueError, "the checkpoint lacks transf"):
       huggingface.from_checkpoint(layout, {})
 
-  def test_refuses_saving(self):
-    """Existing content, lost digits and a silly limit are refused."""
+  def test_bad_arguments_of_save_are_refused(self):
+    """Existing content, wide dtypes and a limit of 0 are errors."""
     params = random_params(GPT2)
     with self.assertRaisesRegex(ValueError, "max_shard_bytes must be >= 1"):
       huggingface.save(self.folder, GPT2, params, max_shard_bytes=0)
     wide = jax.tree.map(np.float64, params)
-    with self.assertRaisesRegex(ValueError, "is float64, of which float32 wo"):
+    with self.assertRaisesRegex(ValueError, "is float64, which float32 cannot"):
       huggingface.save(self.folder, GPT2, wide)
     self.folder.mkdir()
     huggingface.save(self.folder, GPT2, params)
@@ -456,18 +462,18 @@ class PretrainedTest(base.TestCase):
     with self.assertRaisesRegex(ValueError, "exists and is not an empty fold"):
       huggingface.save(file, GPT2, params)
 
-  def test_whole_or_not_at_all(self):
-    """A save that fails in its second file leaves no folder behind."""
-    written = mock.Mock(side_effect=OSError("disk full"))
-    with mock.patch.object(safetensors_files, "write_json", written):
+  def test_a_failed_save_leaves_nothing(self):
+    """If the second file cannot be written, no folder is left."""
+    write_json = mock.Mock(side_effect=OSError("disk full"))
+    with mock.patch.object(safetensors_files, "write_json", write_json):
       with self.assertRaisesRegex(OSError, "disk full"):
         huggingface.save(self.folder, GPT2, random_params(GPT2))
-    written.assert_called_once()
+    write_json.assert_called_once()
     self.assertEmpty(list(self.root.iterdir()))
 
 
 def _neox(tensors, tokens, config):
-  """GPT-NeoX's logits from its tensors, in float64, one head at a time.
+  """Computes GPT-NeoX's logits from its tensors, in float64, head by head.
 
   Source: Black et al. (2022), arXiv 2204.06745, sections 2.1.1 and 2.1.2;
   Su et al. (2021), arXiv 2104.09864, equation 34, on the first dimensions of
@@ -476,7 +482,7 @@ def _neox(tensors, tokens, config):
   w = {
     name.removeprefix("gpt_neox."): np.float64(x) for name, x in tensors.items()
   }
-  size, turning = config.width // config.heads, config.rotary_width
+  size, rotary = config.width // config.heads, config.rotary_width
 
   def norm(x, name):
     centred = x - x.mean(-1, keepdims=True)
@@ -487,14 +493,14 @@ def _neox(tensors, tokens, config):
   def linear(x, name):
     return x @ w[f"{name}.weight"].T + w[f"{name}.bias"][None]
 
-  def turn(x):
+  def rotate(x):
     out = x.copy()
     for m in range(len(x)):
-      for i in range(turning // 2):
-        angle = m * config.rotary_base ** (-2 * i / turning)
-        pair = x[m, i] + 1j * x[m, i + turning // 2]
-        turned = pair * np.exp(1j * angle)
-        out[m, i], out[m, i + turning // 2] = turned.real, turned.imag
+      for i in range(rotary // 2):
+        angle = m * config.rotary_base ** (-2 * i / rotary)
+        pair = x[m, i] + 1j * x[m, i + rotary // 2]
+        rotated = pair * np.exp(1j * angle)
+        out[m, i], out[m, i + rotary // 2] = rotated.real, rotated.imag
     return out
 
   def gelu(x):
@@ -505,9 +511,9 @@ def _neox(tensors, tokens, config):
     fused = linear(x, f"{name}.query_key_value")
     outs = []
     for head in range(config.heads):
-      mine = fused[:, 3 * size * head : 3 * size * (head + 1)]
-      q, k, v = mine[:, :size], mine[:, size : 2 * size], mine[:, 2 * size :]
-      q, k = turn(q), turn(k)
+      parts = fused[:, 3 * size * head : 3 * size * (head + 1)]
+      q, k, v = np.split(parts, 3, axis=1)
+      q, k = rotate(q), rotate(k)
       out = np.zeros_like(v)
       for i in range(len(x)):
         scores = np.exp(k[: i + 1] @ q[i] / np.sqrt(size))
@@ -523,11 +529,15 @@ def _neox(tensors, tokens, config):
   for sequence in tokens:
     x = w["embed_in.weight"][sequence]
     for layer in range(config.layers):
-      here = f"layers.{layer}"
-      attended = attend(norm(x, f"{here}.input_layernorm"), f"{here}.attention")
+      block = f"layers.{layer}"
+      attended = attend(
+        norm(x, f"{block}.input_layernorm"), f"{block}.attention"
+      )
       read = x if config.parallel_residual else x + attended
       x = x + attended
-      x = x + mlp(norm(read, f"{here}.post_attention_layernorm"), f"{here}.mlp")
+      x = x + mlp(
+        norm(read, f"{block}.post_attention_layernorm"), f"{block}.mlp"
+      )
     logits.append(norm(x, "final_layer_norm") @ w["embed_out.weight"].T)
   return np.stack(logits)
 
