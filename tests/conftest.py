@@ -1,8 +1,8 @@
-"""All test processes share what they compile: most of the time goes there.
+"""Shares compiled programs between all test processes, and compiles quickly.
 
-Binaries that tests start, and the workers of pytest-xdist, read the same
-folder, which is new in every run unless the environment names one. The same
-processes compile for the CPU in the way that is quickest to compile.
+Most test time is compile time. Binaries that tests start, and the workers of
+pytest-xdist, use the same cache folder. It is new in every run, unless the
+environment names one. All of them compile for the CPU with fast settings.
 """
 
 import importlib.metadata
@@ -14,11 +14,11 @@ import pytest
 
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _PLAIN = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-_made: list[str] = []
+_created: list[str] = []
 
-# Kernels of the older kind, in one module a program: half the time of the
-# compiler. XLA ends a process whose flags it does not know, so this is by
-# version of jaxlib; others compile as they do by default.
+# Older kernels, in one module per program, halve the compile time. XLA ends a
+# process if a flag is unknown, so flags depend on the version of jaxlib. Other
+# versions use the defaults.
 _QUICK = {
   "0.10": (
     "--xla_cpu_use_fusion_emitters=false"
@@ -28,28 +28,28 @@ _QUICK = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-  """Sets what JAX reads when it is imported, before any test imports it."""
+  """Sets the environment before any test imports JAX."""
   del config
   if _FOLDER not in os.environ:
-    _made.append(tempfile.mkdtemp(prefix="jaxlook-tests-"))
-    os.environ[_FOLDER] = _made[0]
+    _created.append(tempfile.mkdtemp(prefix="jaxlook-tests-"))
+    os.environ[_FOLDER] = _created[0]
   os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
   os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-  # Who sets this one wants the compiler as users have it; see
+  # If this is set, tests use the compiler's default settings; see
   # tests/fixtures/base.py.
   if _PLAIN not in os.environ:
     version = importlib.metadata.version("jaxlib").split(".")
     quick = _QUICK.get(".".join(version[:2]), "")
-    # Flags that are set already come last, for the last one counts.
+    # The user's flags come last, because the last one counts.
     flags = f"{quick} {os.environ.get('XLA_FLAGS', '')}"
-    # XLA takes a blank for the name of a file.
+    # XLA would read a blank as the name of a file.
     os.environ["XLA_FLAGS"] = flags.strip()
-    # For binaries that tests start.
+    # Binaries that tests start read this variable.
     os.environ[_PLAIN] = "1"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-  """Removes the folder; workers found it made, so they leave it."""
+  """Removes the folder in the process that created it."""
   del config
-  for folder in _made:
+  for folder in _created:
     shutil.rmtree(folder, ignore_errors=True)

@@ -48,7 +48,7 @@ def blaming(flag: str) -> Iterator[None]:
   except SettingError:
     raise
   except (ValueError, OSError, ImportError) as error:
-    if multihost.lost(error):
+    if multihost.is_lost_process(error):
       raise
     raise UsageError(flag, str(error)) from error
 

@@ -30,7 +30,7 @@ def join() -> None:
   place = multihost.parse_place(DISTRIBUTED.value)
   stderr_filter.through(GONE)
   multihost.join(place)
-  if not multihost.leads():
+  if not multihost.is_leader():
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, sys.stdout.fileno())
     os.close(silence)
@@ -39,7 +39,7 @@ def join() -> None:
 def go_alone() -> None:
   """Ends the other processes, their work being done; process 0 goes on."""
   if multihost.joined():
-    leads = multihost.leads()
+    leads = multihost.is_leader()
     multihost.leave()
     if not leads:
       sys.exit(0)
@@ -53,7 +53,7 @@ def end(error: Exception) -> None:
   """
   if not multihost.joined():
     return
-  if multihost.lost(error):
+  if multihost.is_lost_process(error):
     print(GONE, file=sys.stderr)
   else:
     traceback.print_exception(error)

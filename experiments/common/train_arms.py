@@ -284,7 +284,7 @@ def _in_turn(
 
   def halt(where: str) -> NoReturn:
     shown.close()
-    if multihost.leads():
+    if multihost.is_leader():
       print(
         f"{where}; continue with the same command and --out={store.root}",
         file=sys.stderr,

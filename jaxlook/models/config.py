@@ -80,7 +80,7 @@ class DecoderConfig:
       divisors = [n for n in range(1, self.width + 1) if self.width % n == 0]
       raise SettingError(
         "heads",
-        f"must divide width={self.width}: use one of"
+        f"must divide width={self.width}, so use one of"
         f" {', '.join(map(str, divisors))}, not {self.heads}",
       )
     if (self.vocab_size is None) == (self.input_features is None):

@@ -1,4 +1,16 @@
-"""Training: all seeds of a variant at once, checkpointed and resumable."""
+"""Training: all seeds of a variant at once, with checkpoints.
+
+arms             one arm: a variant on a problem with all its seeds
+saved_arms       finished arms, read back from their folders
+loop             trains all seeds: chunks of steps, devices, resumption
+step             one optimizer step of one seed, and of all seeds
+config           `TrainConfig`, with optimizer and learning-rate schedule
+initial_weights  pretrained weights to start from
+checkpoints      checkpoints of a run: the newest, and chosen ones
+memory           the memory of a training step, estimated and compiled
+mesh             how devices share seeds, batches and weights
+multihost        processes that train together
+"""
 
 from jaxlook.training import multihost
 from jaxlook.training.arms import (

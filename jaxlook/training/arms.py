@@ -1,4 +1,4 @@
-"""One arm: a variant on a problem with all its seeds, stored when finished."""
+"""Arms: a variant on a problem with all its seeds, stored when finished."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -32,22 +32,23 @@ from jaxlook.training.step import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-  """What all variants of one setting share.
+  """A task, a model and a training config, shared by all variants of a setting.
 
   Attributes:
-    setting: what tells this problem from the others of an experiment.
-    task: makes batches and their loss.
+    setting: the problem's name among those of an experiment; may be empty.
+    task: makes batches and computes their loss.
     model: the decoder's shape.
-    train: how it is trained.
-    seeds: each decides an init and a data order.
-    score: turns the mean held-out loss into the metrics to report.
+    train: how the model is trained.
+    seeds: each seed determines an init and a data order.
+    score: maps the mean held-out loss to the metrics to report.
     about: plain data that identifies the task, for the arm's config.
-    feed: reads what training steps need from the host; None for generated
+    feed: reads the data of training steps on the host; None for generated
       tasks.
-    held_out: held-out data from the host, [batches, ...]; None for
-      generated tasks.
-    barrier: of the decoder; None for none.
-    start: weights that all seeds start from; each seed's own by default.
+    held_out: held-out data from the host, [batches, ...]; None for generated
+      tasks.
+    barrier: the decoder's barrier; None for none.
+    start: weights that all seeds start from; by default each seed draws its
+      own.
 
   Raises:
     SettingError: `train.loss_tokens` is given for a model without logits.
@@ -66,7 +67,7 @@ class Problem:
   start: Start | None = None
 
   def __post_init__(self):
-    """Refuses what the model cannot be trained with."""
+    """Checks the fields."""
     if self.train.loss_tokens and self.model.output_features is not None:
       raise SettingError(
         "loss_tokens",
@@ -74,7 +75,7 @@ class Problem:
       )
 
   def decoder(self, variant: Variant) -> Decoder:
-    """The model under a variant, computing as the training says."""
+    """Returns the model under a variant, with the training's precision."""
     return Decoder(
       self.model,
       variant,
@@ -91,8 +92,8 @@ class FinishedArm:
   Attributes:
     root: the arm's folder; see `read_arm`.
     attention: the variant.
-    setting: the problem's.
-    cells: the `cells` entries of result.json, one a seed.
+    setting: the problem's setting.
+    cells: the `cells` entries of result.json, one per seed.
     steps: step count at the end of each row of `losses`, int [R].
     losses: mean training loss of each row and seed, float [R, E].
   """
@@ -116,7 +117,7 @@ class FinishedArm:
 
 
 def arm_name(problem: Problem, variant: Variant) -> str:
-  """What an arm is called in a run: its setting, if any, and its variant."""
+  """Returns the name of an arm in a run: its setting, if any, and variant."""
   return " ".join(part for part in (problem.setting, variant.name) if part)
 
 
@@ -126,19 +127,20 @@ def begin_arm(
   variant: Variant,
   teacher: SavedArm | None = None,
 ) -> Arm:
-  """The arm of a problem and a variant in a store, begun where it is new.
+  """Opens an arm in a store, and writes its config if it is new.
 
   Args:
-    store: the run store, or its arms for a process that works for its holder.
-    problem: what to train on.
-    variant: of the problem's model.
-    teacher: as of `run_arm`.
+    store: the run store, or its arms in a process that works for the holder of
+      the store.
+    problem: the problem to train on.
+    variant: a variant for the problem's model.
+    teacher: see `run_arm`.
 
   Returns:
-    The arm, with its config; nothing is trained or computed.
+    The arm, not trained yet.
 
   Raises:
-    ValueError: the store holds this arm with another config.
+    ValueError: the store has this arm with another config.
   """
   return store.arm(
     arm_name(problem, variant),
@@ -166,72 +168,88 @@ def run_arm(
   should_stop: Callable[[], bool] = lambda: False,
   mesh: MeshShape | None = None,
 ) -> FinishedArm:
-  """Trains, evaluates and stores an arm, or reads it where it is finished.
+  """Trains, evaluates and stores an arm, or reads it if it is finished.
 
-  Processes that train together all call this with the same; the one whose store
-  is not a follower's writes.
+  If several processes train together, each calls this with the same arguments;
+  only the leader writes.
 
   Args:
-    store: as of `begin_arm`.
-    problem: what to train on.
-    variant: of the problem's model.
+    store: see `begin_arm`.
+    problem: the problem to train on.
+    variant: a variant for the problem's model.
     teacher: an arm of the same seeds, whose context the variant reads.
-    report: called with the step count and the losses [E] as training goes on;
-      once with the last step for an arm that was finished before.
-    should_stop: asked between chunks of steps.
-    mesh: which devices do what, as of `train`; no part of the arm's config.
+    report: called during training with the step count and the losses [E]; once
+      with the last step if the arm was finished before.
+    should_stop: called between chunks of steps.
+    mesh: see `train`; not part of the arm's config.
 
   Returns:
-    The arm, the same whether it was trained now or read.
+    The arm; it is the same if it is trained now or read.
 
   Raises:
-    Stopped: `should_stop` said so; a rerun goes on from there.
+    Stopped: `should_stop` returned true; a rerun continues from there.
     Unseen: the processes do not share the store's folder.
-    ValueError: the store holds this arm with another config.
+    ValueError: the store has this arm with another config.
   """
   arm = begin_arm(store, problem, variant, teacher)
-  # Processes may see different files for a while; the one that writes knows.
-  trained_before = bool(
-    multihost.max_over_processes(multihost.leads() and arm.finished)
+  # Other processes may see the leader's files only after a delay.
+  finished_before = bool(
+    multihost.max_over_processes(multihost.is_leader() and arm.finished)
   )
-  if trained_before:
+  if finished_before:
     arm.await_result()
     cells, table = arm.result()["cells"], arm.metrics()
   else:
-    decoder = problem.decoder(variant)
-    read = None
-    if teacher is not None:
-      read = Teacher(teacher.params(), teacher.decoder)
-    trained = train(
-      decoder,
-      problem.task,
-      problem.train,
-      problem.seeds,
-      teacher=read,
-      start=problem.start.params if problem.start else None,
-      feed=problem.feed,
-      checkpoints=arm.checkpoints,
-      report=report,
-      should_stop=should_stop,
-      mesh=mesh,
+    cells, table = _train_arm(
+      arm, problem, variant, teacher, report, should_stop, mesh
     )
-    table = _curves(trained, problem.seeds)
-    cells = arm.write_result(
-      {"cells": _cells(decoder, problem, variant, trained, read, mesh)}, table
-    )["cells"]
-    # So that all processes find it, which may read it next.
-    multihost.wait()
-    arm.await_result()
   steps = np.unique(table["step"].to_numpy())
   losses = table["loss"].to_numpy(zero_copy_only=False)
   losses = losses.reshape(len(steps), len(problem.seeds))
-  if trained_before:
+  if finished_before:
     report(int(steps[-1]), losses[-1])
   return FinishedArm(arm.root, variant, problem.setting, cells, steps, losses)
 
 
+def _train_arm(
+  arm: Arm,
+  problem: Problem,
+  variant: Variant,
+  teacher: SavedArm | None,
+  report: Callable[[int, np.ndarray], None],
+  should_stop: Callable[[], bool],
+  mesh: MeshShape | None,
+) -> tuple[list[dict[str, Any]], pa.Table]:
+  """Trains, evaluates and stores an arm; returns its cells and loss history."""
+  decoder = problem.decoder(variant)
+  frozen = None
+  if teacher is not None:
+    frozen = Teacher(teacher.params(), teacher.decoder)
+  trained = train(
+    decoder,
+    problem.task,
+    problem.train,
+    problem.seeds,
+    teacher=frozen,
+    start=problem.start.params if problem.start else None,
+    feed=problem.feed,
+    checkpoints=arm.checkpoints,
+    report=report,
+    should_stop=should_stop,
+    mesh=mesh,
+  )
+  table = _loss_table(trained, problem.seeds)
+  cells = arm.write_result(
+    {"cells": _cells(decoder, problem, variant, trained, frozen, mesh)}, table
+  )["cells"]
+  # Every process must see the result, because it may read the arm next.
+  multihost.wait()
+  arm.await_result()
+  return cells, table
+
+
 def held_out_key() -> jax.Array:
-  """The key of the held-out batches, which no training key descends from.
+  """Returns the key of the held-out batches, different from all training keys.
 
   It is the same for every seed and variant. Seeds train on the first and second
   child of their own key; this is the last child of the key of seed 0.
@@ -242,7 +260,7 @@ def held_out_key() -> jax.Array:
 def held_out_losses(
   arm: SavedArm, problem: Problem, teacher: SavedArm | None = None
 ) -> list[float]:
-  """The mean loss of an arm on held-out data that it was not evaluated on.
+  """Returns the mean loss of an arm on other held-out data.
 
   Args:
     arm: a finished arm.
@@ -250,7 +268,7 @@ def held_out_losses(
     teacher: the arm whose context the variant reads; None unless it needs one.
 
   Returns:
-    One a seed, in the order of `arm.seeds`.
+    One loss per seed, in the order of `arm.seeds`.
   """
   losses_ExT = evaluate(
     problem.decoder(arm.attention),
@@ -265,15 +283,15 @@ def held_out_losses(
 
 
 def held_out_batch(problem: Problem, count: int) -> Batch:
-  """Held-out sequences in one batch, the same for every seed and variant.
+  """Returns held-out sequences in one batch, equal for all seeds and variants.
 
   Args:
-    problem: the task, and its held-out data if it is read from the host.
+    problem: has the task, and its held-out data if the host reads it.
     count: number of sequences, at least 1.
 
   Returns:
-    `count` sequences, evenly spread over the held-out data; fewer where there
-    are not so many.
+    `count` sequences, evenly spread over the held-out data, or all of them if
+    there are fewer.
   """
   fed = None
   if problem.held_out is not None:
@@ -284,11 +302,11 @@ def held_out_batch(problem: Problem, count: int) -> Batch:
 
 
 def baseline(problem: Problem, loss: Callable[[Batch], jax.Array]) -> float:
-  """The mean of a loss that no model is needed for, on the held-out batches.
+  """Returns the mean of a loss that needs no model, on the held-out batches.
 
   Args:
-    problem: gives the held-out batches, the same as for its arms.
-    loss: of a batch, [B, T].
+    problem: has the held-out batches, the same as for its arms.
+    loss: maps a batch to losses [B, T].
 
   Returns:
     The mean over sequences and positions.
@@ -304,8 +322,8 @@ def baseline(problem: Problem, loss: Callable[[Batch], jax.Array]) -> float:
   return float(mean)
 
 
-def _curves(trained: Trained, seeds: tuple[int, ...]) -> pa.Table:
-  """The loss history as a table with columns step, seed, loss."""
+def _loss_table(trained: Trained, seeds: tuple[int, ...]) -> pa.Table:
+  """Returns the loss history as a table with columns step, seed, loss."""
   rows, columns = trained.losses.shape
   return pa.table(
     {
@@ -324,7 +342,7 @@ def _cells(
   teacher: Teacher | None,
   mesh: MeshShape | None,
 ) -> list[dict[str, Any]]:
-  """One cell a seed: its held-out metrics, or where it diverged."""
+  """Returns one cell per seed: held-out metrics, or the step of divergence."""
   losses_ExT = evaluate(
     decoder,
     problem.task,

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run, by orbax: the newest, and chosen ones."""
+"""Checkpoints of a training run, by Orbax: the newest, and chosen ones."""
 
 import pathlib
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from orbax.checkpoint import checkpoint_managers as managers
 class Checkpoints:
   """The checkpoints in a folder, written whole or not at all.
 
-  Without a folder nothing is kept and nothing is found. Of processes that train
-  together, all do the same with it at the same time.
+  Without a folder nothing is saved or restored. Processes that train together
+  must all make the same calls.
   """
 
   def __init__(
@@ -24,19 +24,19 @@ class Checkpoints:
     *,
     alone: bool = False,
   ):
-    """Opens the folder, making it where it is missing.
+    """Opens the folder, and creates it if it is missing.
 
     Args:
-      folder: where the checkpoints are.
-      keep: steps to keep beside the newest.
+      folder: the folder of the checkpoints.
+      keep: steps to keep besides the newest.
       alone: whether this process reads without the others.
     """
     self._manager = None
     if folder is not None:
-      among = ocp.options.MultiprocessingOptions()
+      processes = ocp.options.MultiprocessingOptions()
       if alone:
-        me = jax.process_index()
-        among = ocp.options.MultiprocessingOptions(me, {me})
+        index = jax.process_index()
+        processes = ocp.options.MultiprocessingOptions(index, {index})
         folder.mkdir(parents=True, exist_ok=True)
       self._manager = ocp.CheckpointManager(
         folder.resolve(),
@@ -46,10 +46,10 @@ class Checkpoints:
           ),
           create=not alone,
           enable_async_checkpointing=False,
-          multiprocessing_options=among,
+          multiprocessing_options=processes,
         ),
         item_handlers=ocp.StandardCheckpointHandler(
-          multiprocessing_options=among
+          multiprocessing_options=processes
         ),
       )
 
@@ -59,7 +59,7 @@ class Checkpoints:
       self._manager.save(step, args=ocp.args.StandardSave(tree))
 
   def steps(self) -> list[int]:
-    """The steps of the checkpoints that are there, ascending."""
+    """Returns the steps of the checkpoints, ascending."""
     return [] if self._manager is None else sorted(self._manager.all_steps())
 
   def restore(
@@ -69,26 +69,26 @@ class Checkpoints:
 
     Args:
       like: a tree with the shapes, dtypes and shardings to restore to.
-      step: which one; the newest by default.
+      step: the checkpoint's step; the newest by default.
 
     Returns:
-      The number of steps taken and the tree; None where nothing was saved.
+      The number of steps taken and the tree; None if there is no checkpoint.
 
     Raises:
-      ValueError: what was saved has other names or shapes.
+      ValueError: the checkpoint has other names or shapes.
     """
     if step is None and self._manager is not None:
       step = self._manager.latest_step()
     if self._manager is None or step is None:
       return None
-    # Orbax would take a NumPy array of any shape for one of `like`.
+    # Orbax does not check the shapes of NumPy arrays.
     saved = _shapes(self._manager.item_metadata(step).tree)
-    wanted = _shapes(like)
-    for name in saved | wanted:
-      if saved.get(name) != wanted.get(name):
+    expected = _shapes(like)
+    for name in saved | expected:
+      if saved.get(name) != expected.get(name):
         raise ValueError(
           f"the checkpoint after {step} steps is of another run: its {name} has"
-          f" shape {saved.get(name)}, not {wanted.get(name)}"
+          f" shape {saved.get(name)}, not {expected.get(name)}"
         )
     return step, self._manager.restore(
       step, args=ocp.args.StandardRestore(like)
@@ -101,7 +101,7 @@ class Checkpoints:
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-  """The shape of every array, by its name in the tree."""
+  """Returns the shape of every array, by its name in the tree."""
   leaves, _ = jax.tree.flatten_with_path(tree)
   return {
     jax.tree_util.keystr(path, simple=True, separator="."): tuple(

@@ -1,4 +1,4 @@
-"""How a model is trained: optimiser, schedule, and how often we look."""
+"""How a model is trained: optimizer, schedule, logging, checkpoints."""
 
 import dataclasses
 import math
@@ -17,31 +17,31 @@ class TrainConfig:
   """AdamW with linear warm-up and cosine decay to zero.
 
   Attributes:
-    steps: optimiser steps.
-    batch_size: sequences a step and seed.
-    microbatches: equal parts of a batch whose gradients are summed one after
-      the other, so that the activations of one part live at a time.
-    learning_rate: peak, per step.
+    steps: number of optimizer steps.
+    batch_size: sequences per step and seed.
+    microbatches: number of equal parts of a batch whose gradients are summed
+      one after another, so that only one part's activations exist at a time.
+    learning_rate: peak learning rate.
     weight_decay: decoupled, per step and unit of learning rate; applied to all
       parameters, as in the published experiments.
-    warmup_fraction: share of the steps with rising learning rate.
-    clip_norm: bound on the global gradient norm; None for no clipping.
+    warmup_fraction: share of the steps in which the learning rate rises.
+    clip_norm: largest global gradient norm; None for no clipping.
     log_every: steps between rows of the loss history; steps run in compiled
       chunks of this many.
     checkpoint_every: a checkpoint is written after each chunk that reaches a
       multiple of this many steps, and at the end.
-    eval_batches: batches of `batch_size` held-out sequences for evaluation.
-    keep_steps: step counts whose checkpoints stay, beside the newest; each the
-      end of a chunk.
-    bfloat16: whether the model computes in bfloat16, as `Decoder` has it;
-      parameters, gradients, optimiser and loss are float32 all the same.
-    remat: whether the backward pass computes each block again, as `Decoder` has
-      it: less memory for about a third more work.
-    loss_tokens: how many tokens' logits a seed has at a time, in training and
-      evaluation; None for those of a whole part of a batch. Needs logits.
+    eval_batches: number of batches of `batch_size` held-out sequences.
+    keep_steps: steps whose checkpoints are kept besides the newest; each must
+      be the end of a chunk.
+    bfloat16: whether the model computes in bfloat16; see `Decoder`. Parameters,
+      gradients, optimizer and loss are always float32.
+    remat: whether the backward pass recomputes each block; see `Decoder`. It
+      saves memory for about a third more work.
+    loss_tokens: number of tokens per seed whose logits exist at a time, in
+      training and evaluation; None for all of a microbatch. Needs logits.
 
   Raises:
-    SettingError: a field is out of range; the message names it.
+    SettingError: a field is out of range.
   """
 
   steps: int
@@ -60,7 +60,7 @@ class TrainConfig:
   loss_tokens: int | None = None
 
   def __post_init__(self):
-    """Refuses counts below 1 and rates that are not rates."""
+    """Checks the fields."""
     for field in (
       "steps",
       "batch_size",
@@ -89,8 +89,8 @@ class TrainConfig:
       ):
         raise SettingError(
           "keep_steps",
-          f"must be multiples of log_every={self.log_every} up to"
-          f" {self.steps}, or that, not {step}",
+          f"must be {self.steps} or multiples of log_every={self.log_every}"
+          f" below it, not {step}",
         )
     if not 0.0 < self.learning_rate < math.inf:
       raise SettingError(
@@ -109,11 +109,11 @@ class TrainConfig:
 
 
 def schedule(config: TrainConfig) -> optax.Schedule:
-  """The learning rate at each step: linear warm-up, then a cosine to 0."""
+  """Returns the learning rate by step: linear warm-up, then a cosine to 0."""
   return optax.warmup_cosine_decay_schedule(
     init_value=0.0,
     peak_value=config.learning_rate,
-    # A fraction near 1 of few steps would leave no step for the cosine.
+    # With few steps, a fraction near 1 would leave no step for the cosine.
     warmup_steps=min(
       round(config.warmup_fraction * config.steps), config.steps - 1
     ),
@@ -124,11 +124,11 @@ def schedule(config: TrainConfig) -> optax.Schedule:
 def optimizer(
   config: TrainConfig, norm: Callable[[Any], jax.Array] = optax.tree.norm
 ) -> optax.GradientTransformation:
-  """AdamW under `schedule`, after clipping where the config asks for it.
+  """Returns AdamW under `schedule`, with clipping if `clip_norm` is set.
 
   Args:
-    config: the rates and the bound.
-    norm: of a gradient, which here may be in parts.
+    config: has the rates and `clip_norm`.
+    norm: computes the norm of a gradient, which may be split over devices.
 
   Returns:
     The transformation.

@@ -1,7 +1,7 @@
-"""Where training starts, if not at fresh parameters.
+"""Pretrained weights to start training from.
 
-All seeds of an arm then start from the same weights and differ in the order of
-their data alone, so that an interval over seeds has no spread of inits in it.
+All seeds of an arm then start from the same weights and differ only in the
+order of their data, so intervals over seeds do not include the spread of inits.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from jaxlook.models import huggingface
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Start:
-  """Weights to start from.
+  """Weights from which all seeds start.
 
   Attributes:
     params: the parameters of a decoder, without a seed axis.
@@ -29,17 +29,17 @@ class Start:
 def start_from(
   folder: str | os.PathLike[str],
 ) -> tuple[huggingface.Pretrained, Start]:
-  """Reads a pretrained folder to go on from.
+  """Reads a pretrained folder to start from.
 
   Args:
-    folder: as of `pretrained.load`. Where it lies is no part of `about`; what
-      its files hold is.
+    folder: see `jaxlook.models.huggingface.load`. `about` depends on the
+      content of its files, not on its path.
 
   Returns:
-    The decoder, and the start that it gives.
+    The decoder, and its weights as a start.
 
   Raises:
-    ValueError: as `pretrained.load`.
+    ValueError: see `jaxlook.models.huggingface.load`.
     OSError: a file cannot be read.
   """
   loaded = huggingface.load(folder)

@@ -1,4 +1,4 @@
-"""Training all seeds of one variant: chunks of steps, devices, resumption."""
+"""Trains all seeds of one variant: chunks of steps, devices, resumption."""
 
 import contextlib
 import functools
@@ -20,17 +20,18 @@ from jaxlook.training import step as step_lib
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.config import TrainConfig
 from jaxlook.training.mesh import (
-  FED,
+  FEED_SPEC,
   Feed,
   Layout,
   MeshShape,
+  Share,
   automatic_mesh,
 )
 from jaxlook.training.step import Teacher
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the run can go on later.
-  """Training was asked to stop, and its state is saved."""
+class Stopped(Exception):  # noqa: N818 - not an error: a rerun continues.
+  """Training has stopped on request, and its state is saved."""
 
   def __init__(self, step: int):
     """Keeps the number of steps taken."""
@@ -44,8 +45,8 @@ class Trained(NamedTuple):
   Attributes:
     params: parameters with a leading seed axis E.
     steps: the step count at the end of each row of `losses`, int [R].
-    losses: training loss averaged over the steps of a row, float32 [R, E]; NaN
-      from the row on in which a seed diverged.
+    losses: mean training loss over the steps of a row, float32 [R, E]; NaN from
+      the row in which a seed diverged.
     diverged_at: the step at which each seed diverged, int [E]; -1 if it did
       not.
   """
@@ -74,27 +75,30 @@ def train(
 
   Args:
     decoder: the model under the variant.
-    task: makes batches and their loss on device.
+    task: makes batches and computes their loss on the device.
     config: how to train.
-    seeds: each decides an init and a data order, the same for all variants.
+    seeds: each determines an init and a data order, the same for all variants.
     teacher: a frozen model for each seed, whose context the variant reads.
-    start: parameters that all seeds start from; each seed's own by default.
-    feed: reads what training steps need from the host; each process reads
-      what its own devices work on. None for generated tasks.
-    checkpoints: a folder to save to and to resume from; None to do neither.
-      A resumed run ends bit-identical to one that was never stopped.
+    start: parameters from which all seeds start; by default each seed draws
+      its own.
+    feed: reads the data of training steps on the host; each process reads the
+      part of its own devices. None for generated tasks.
+    checkpoints: a folder to save to and resume from; None to do neither. A
+      resumed run ends bit-identical to a run that was never stopped.
     report: called after each chunk with the step count and the losses [E].
-    should_stop: asked after each chunk; of several processes one is enough.
-    mesh: which devices do what; as many as share the seeds by default. A run
-      may go on under another one, then equal up to rounding.
+    should_stop: called after each chunk; if it is true in one process, all
+      stop.
+    mesh: how the devices are used; by default as many as divide the seeds. A
+      run may resume under another mesh, then equal up to rounding.
 
   Returns:
     Parameters, loss history and the seeds that diverged.
 
   Raises:
-    Stopped: `should_stop` said so; the state is saved if `checkpoints` is set.
-    ValueError: the mesh does not fit the devices, seeds or batch.
-    AssertionError: `start` does not fit the decoder.
+    Stopped: `should_stop` returned true; the state is saved if `checkpoints`
+      is set.
+    SettingError: the mesh does not match the devices, seeds or batch.
+    AssertionError: `start` does not match the decoder.
   """
   keys = step_lib.seed_keys(seeds)
   layout = _layout(mesh, len(seeds), config)
@@ -106,25 +110,9 @@ def train(
   keys, teacher = layout.put((keys, teacher), by_seed)
   ends = _chunk_ends(config)
   history = np.full((len(ends), len(seeds)), np.nan, np.float32)
-  # Seeds never meet, so each device runs its own: attention kernels cannot be
-  # split by the compiler.
-  run_chunk = jax.jit(
-    jax.shard_map(
-      functools.partial(
-        step_lib.train_chunk, decoder, task, config, share=share
-      ),
-      mesh=layout.mesh,
-      in_specs=(
-        *(specs, by_seed, PartitionSpec()),
-        *(FED, by_seed),
-      ),
-      out_specs=(specs, by_seed),
-      check_vma=False,
-    ),
-    donate_argnums=0,
-  )
+  run_chunk = _compiled_chunk(decoder, task, config, layout, specs, share)
 
-  def fed(row: int) -> jax.Array | None:
+  def read(row: int) -> jax.Array | None:
     if feed is None or row >= len(ends):
       return None
     return layout.read(feed, _steps(ends, row), seeds, config.batch_size)
@@ -137,14 +125,14 @@ def train(
       states, history = tree["states"], np.array(tree["history"])
       first = ends.index(done) + 1
       report(done, history[first - 1])
-    waiting = fed(first)
+    fed = read(first)
     for row in range(first, len(ends)):
       steps = _steps(ends, row)
       states, losses = run_chunk(
-        states, keys.data, np.asarray(steps, np.int32), waiting, teacher
+        states, keys.data, np.asarray(steps, np.int32), fed, teacher
       )
-      # The device works on this chunk while the host reads for the next one.
-      waiting = fed(row + 1)
+      # The device runs this chunk while the host reads the data of the next.
+      fed = read(row + 1)
       history[row] = multihost.get(losses)
       last = row + 1 == len(ends)
       stop = multihost.max_over_processes(should_stop()) and not last
@@ -163,15 +151,43 @@ def train(
   )
 
 
+def _compiled_chunk(
+  decoder: Decoder,
+  task: Task,
+  config: TrainConfig,
+  layout: Layout,
+  specs: Any,
+  share: Share,
+) -> Callable[..., Any]:
+  """Returns `step.train_chunk` of these arguments, over the mesh's devices.
+
+  Seeds do not interact, so each device runs its own seeds under `shard_map`:
+  the compiler cannot split attention kernels.
+  """
+  by_seed = PartitionSpec("seed")
+  return jax.jit(
+    jax.shard_map(
+      functools.partial(
+        step_lib.train_chunk, decoder, task, config, share=share
+      ),
+      mesh=layout.mesh,
+      in_specs=(specs, by_seed, PartitionSpec(), FEED_SPEC, by_seed),
+      out_specs=(specs, by_seed),
+      check_vma=False,
+    ),
+    donate_argnums=0,
+  )
+
+
 def _layout(mesh: MeshShape | None, seeds: int, config: TrainConfig) -> Layout:
-  """The mesh that is asked for, or the automatic one."""
+  """Returns the layout of the given mesh, or of the automatic one."""
   shape = mesh or automatic_mesh(seeds)
   shape.check(seeds, config)
   return Layout(shape, shape.build())
 
 
 def _chunk_ends(config: TrainConfig) -> list[int]:
-  """Step counts after each chunk; the last chunk may be short."""
+  """Returns the step count after each chunk; the last chunk may be short."""
   count = math.ceil(config.steps / config.log_every)
   return [
     min((row + 1) * config.log_every, config.steps) for row in range(count)
@@ -189,31 +205,32 @@ def saved_params(
   seeds: Sequence[int],
   step: int | None = None,
 ) -> Any:
-  """The parameters of a checkpoint that `train` saved.
+  """Reads the parameters of a checkpoint that `train` has saved.
 
   Args:
-    folder: the `checkpoints` that `train` was given.
+    folder: the `checkpoints` folder of `train`.
     model: the decoder's shape.
     config: how it was trained.
-    seeds: the seeds it was trained with.
-    step: after how many steps: the last one saved by default, 0 for fresh
-      parameters, which are drawn again.
+    seeds: the seeds of the training.
+    step: the checkpoint's step, by default the last one; 0 draws the initial
+      parameters again.
 
   Returns:
     Parameters with a leading seed axis E.
 
   Raises:
-    ValueError: there is no checkpoint of that step; the message names those
-      that there are.
+    SettingError: there is no checkpoint of that step; the message lists the
+      steps.
+    ValueError: the folder has no checkpoint.
   """
   keys = step_lib.seed_keys(seeds)
   if step == 0:
     return step_lib.init_states(model, config, keys.init).params
-  # One device reads what several may have written.
-  here = SingleDeviceSharding(jax.local_devices()[0])
+  # One device reads all, even if several devices have written it.
+  one_device = SingleDeviceSharding(jax.local_devices()[0])
   like = {
     "states": jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one_device),
       jax.eval_shape(
         functools.partial(step_lib.init_states, model, config), keys.init
       ),
@@ -226,12 +243,12 @@ def saved_params(
     if step is not None and step not in saved.steps():
       raise SettingError(
         "step",
-        f"must be 0 or one of {saved.steps()}, whose checkpoints are in"
-        f" {folder}, not {step}",
+        f"must be 0 or a step with a checkpoint in {folder},"
+        f" {saved.steps()}, not {step}",
       )
     restored = saved.restore(like, step)
   if restored is None:
-    raise ValueError(f"{folder} holds no checkpoint")
+    raise ValueError(f"{folder} has no checkpoint")
   return restored[1]["states"].params
 
 
@@ -246,17 +263,17 @@ def evaluate(
   teacher: Teacher | None = None,
   mesh: MeshShape | None = None,
 ) -> np.ndarray:
-  """The loss on held-out batches, the same ones for every seed and variant.
+  """Computes the loss on held-out batches, equal for every seed and variant.
 
   Args:
     decoder: the model under a variant.
-    task: makes the batches and their loss.
-    config: gives the size and number of batches.
+    task: makes the batches and computes their loss.
+    config: has the size and number of batches.
     params: parameters with a leading seed axis E.
-    key: draws the batches of generated tasks, consumed.
+    key: a PRNG key for the batches of generated tasks, consumed.
     fed: held-out data from the host, [batches, ...]; None for generated tasks.
     teacher: the seeds' teachers; None unless the variant needs them.
-    mesh: which devices do what, as of `train`.
+    mesh: see `train`.
 
   Returns:
     Mean loss by seed and position, float32 [E, T].
@@ -268,13 +285,11 @@ def evaluate(
   def one(seed: Any, batch: Batch) -> jax.Array:
     params, teacher = seed
     losses_BxT = step_lib.position_losses(
-      *(
-        decoder,
-        task,
-        share.gather_params(params),
-        share.batch(batch),
-        teacher,
-      ),
+      decoder,
+      task,
+      share.gather_params(params),
+      share.batch(batch),
+      teacher,
       loss_tokens=config.loss_tokens,
     )
     return share.mean(jnp.mean(losses_BxT, axis=0))
@@ -286,7 +301,7 @@ def evaluate(
 
   specs, by_seed = layout.specs(params), PartitionSpec("seed")
   everywhere = PartitionSpec()
-  measured = jax.jit(
+  mean_losses = jax.jit(
     jax.shard_map(
       over_batches,
       mesh=layout.mesh,
@@ -297,7 +312,7 @@ def evaluate(
   )
   params, teacher = layout.put(params, specs), layout.put(teacher, by_seed)
   key, fed = layout.put((key, fed), everywhere)
-  return multihost.get(measured((params, teacher), key, fed))
+  return multihost.get(mean_losses((params, teacher), key, fed))
 
 
 def mean_over_batches(
@@ -309,18 +324,18 @@ def mean_over_batches(
   key: jax.Array,
   fed: Any = None,
 ) -> jax.Array:
-  """The mean of a measure over the held-out batches.
+  """Returns the mean of a measure over the held-out batches.
 
   Args:
     task: makes the batches.
-    config: gives the size and number of batches.
-    measure: of parameters and a batch.
-    params: passed on to the measure.
-    key: draws the batches of generated tasks, consumed.
+    config: has the size and number of batches.
+    measure: maps parameters and a batch to an array.
+    params: parameters for the measure.
+    key: a PRNG key for the batches of generated tasks, consumed.
     fed: held-out data from the host, [batches, ...]; None for generated tasks.
 
   Returns:
-    The mean, of the measure's shape.
+    The mean, an array of the measure's shape.
   """
 
   def body(xs):

@@ -1,9 +1,9 @@
-"""The memory of a training step: on paper, and as the compiler has it.
+"""The memory of a training step: estimated, and from the compiler.
 
-On paper a step holds the parameters, their gradient, Adam's two moments and the
-activations that the backward pass needs: what differentiation keeps, which no
-device need be asked for. The compiler keeps less where it computes something
-again or in place, and more where a single operation needs room to work.
+The estimate adds the parameters, their gradient, Adam's two moments and the
+activations that differentiation stores for the backward pass; it needs no
+device. The compiled step needs less if the compiler recomputes arrays or works
+in place, and more if a single operation needs temporary arrays.
 """
 
 import functools
@@ -24,12 +24,12 @@ class Memory(NamedTuple):
   """Bytes of one seed's training step.
 
   Attributes:
-    params: of the parameters; their gradient takes as many.
-    optimizer: of the optimiser's state.
-    activations: what differentiation keeps of one part of a batch, beside the
-      parameters; under `remat` the compiler adds what one block needs.
-    compiled: the most that the compiled step holds at once, its state included;
-      None where the compiler does not say.
+    params: parameters; their gradient needs as many.
+    optimizer: the optimizer's state.
+    activations: arrays stored for the backward pass of one microbatch, without
+      the parameters; with `remat` the compiler adds the needs of one block.
+    compiled: the compiled step's largest need, including its state; None if
+      the compiler does not report it.
   """
 
   params: int
@@ -39,27 +39,27 @@ class Memory(NamedTuple):
 
   @property
   def paper(self) -> int:
-    """Parameters, gradient, optimiser state and kept activations."""
+    """The estimate: parameters, gradient, optimizer state and activations."""
     return 2 * self.params + self.optimizer + self.activations
 
 
-def kept_bytes(
+def stored_bytes(
   decoder: Decoder,
   task: Task,
   config: TrainConfig,
   fed: jax.ShapeDtypeStruct | None = None,
 ) -> int:
-  """What differentiation keeps of one part of a batch, beside the parameters.
+  """Counts the bytes stored for the backward pass, without the parameters.
 
   Args:
     decoder: the model under a variant, with its dtype and `remat`.
-    task: makes the batch and its loss.
-    config: gives the batch, its parts and the tokens whose logits exist.
-    fed: shape of what the host reads for a seed and step; None for generated
-      tasks.
+    task: makes the batch and computes its loss.
+    config: has `batch_size`, `microbatches` and `loss_tokens`.
+    fed: shape of the data that the host reads for a seed and step; None for
+      generated tasks.
 
   Returns:
-    Bytes; nothing is compiled.
+    Bytes for one microbatch; nothing is compiled.
   """
 
   def backward(params: Any, key: jax.Array, fed: jax.Array | None) -> Any:
@@ -72,18 +72,18 @@ def kept_bytes(
       )
       return jnp.mean(losses_BxT)
 
-    # The arrays that the backward pass needs are the leaves of its function.
+    # The stored arrays are the leaves of the backward function.
     return jax.vjp(loss, params)[1]
 
   state, key = _state(decoder, config)
   traced = jax.make_jaxpr(backward)(state.params, key, fed).jaxpr
-  # The parameters themselves are among them.
-  given = {id(x) for x in traced.invars}
+  # The parameters are among the stored arrays.
+  inputs = {id(x) for x in traced.invars}
   return _bytes(
     {
       id(x): x.aval
       for x in traced.outvars
-      if id(x) not in given and not isinstance(x, core.Literal)
+      if id(x) not in inputs and not isinstance(x, core.Literal)
     }
   )
 
@@ -94,20 +94,20 @@ def step_memory(
   config: TrainConfig,
   fed: jax.ShapeDtypeStruct | None = None,
 ) -> Memory:
-  """Measures a training step without taking it; no array is made.
+  """Computes the memory of a training step without running it.
 
   Args:
-    decoder: as of `kept_bytes`.
-    task: as of `kept_bytes`.
-    config: as of `kept_bytes`.
-    fed: as of `kept_bytes`.
+    decoder: see `stored_bytes`.
+    task: see `stored_bytes`.
+    config: see `stored_bytes`.
+    fed: see `stored_bytes`.
 
   Returns:
-    Bytes on paper, and as compiled for the default device.
+    Bytes, estimated and as compiled for the default device.
   """
   state, key = _state(decoder, config)
   step = functools.partial(step_lib.train_step, decoder, task, config)
-  found = (
+  compiled = (
     jax.jit(step, donate_argnums=0)
     .lower(state, key, jax.ShapeDtypeStruct((), jnp.int32), fed)
     .compile()
@@ -116,18 +116,18 @@ def step_memory(
   return Memory(
     params=_bytes(state.params),
     optimizer=_bytes(state.opt_state),
-    activations=kept_bytes(decoder, task, config, fed),
+    activations=stored_bytes(decoder, task, config, fed),
     compiled=None
-    if found is None
-    else found.temp_size_in_bytes
-    + found.argument_size_in_bytes
-    + found.output_size_in_bytes
-    - found.alias_size_in_bytes,
+    if compiled is None
+    else compiled.temp_size_in_bytes
+    + compiled.argument_size_in_bytes
+    + compiled.output_size_in_bytes
+    - compiled.alias_size_in_bytes,
   )
 
 
 def _state(decoder: Decoder, config: TrainConfig) -> tuple[step_lib.State, Any]:
-  """The shapes of one seed's state and of its data key."""
+  """Returns the shapes of one seed's state and of its data key."""
   keys = jax.eval_shape(lambda: step_lib.seed_keys([0]))
   states = jax.eval_shape(
     functools.partial(step_lib.init_states, decoder.config, config), keys.init
@@ -138,7 +138,7 @@ def _state(decoder: Decoder, config: TrainConfig) -> tuple[step_lib.State, Any]:
 
 
 def _bytes(tree: Any) -> int:
-  """The bytes of all arrays of a tree, given by shape and dtype."""
+  """Counts the bytes of all arrays of a tree of shapes and dtypes."""
   return sum(
     math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)
   )

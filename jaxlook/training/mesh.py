@@ -1,13 +1,13 @@
 """How devices share training: seeds first, then the batch, then the weights.
 
-One mesh has the axes `seed`, `data` and `model`. Devices along `seed` train
-different seeds; those along `data` and `model` different sequences of the same
-batch. Along `model` parameters and optimiser state are split as well, each by
-its largest axis that divides, and put together where a step needs them
-(Rajbhandari et al. 2020, arXiv 1910.02054, stage 3).
+A mesh has the axes `seed`, `data` and `model`. Devices along `seed` train
+different seeds. Devices along `data` and `model` train on different sequences
+of the same batch. Along `model`, parameters and optimizer state are split, too,
+each along its largest axis that is divisible, and gathered when a step needs
+them (Rajbhandari et al. 2020, arXiv 1910.02054, stage 3).
 
-All of it runs under `jax.shard_map`, so attention kernels, which the compiler
-cannot split, see whole sequences of one device.
+Everything runs under `jax.shard_map`, because the compiler cannot split
+attention kernels: each kernel gets whole sequences on one device.
 """
 
 import dataclasses
@@ -26,20 +26,20 @@ from jaxlook.errors import SettingError
 from jaxlook.training import multihost
 from jaxlook.training.config import TrainConfig
 
-# The axes whose devices work on one batch.
+# The axes whose devices share a batch.
 _BATCH = ("data", "model")
-# How what is read for a chunk of steps is split, [steps, seeds, rows, ...].
-FED = PartitionSpec(None, "seed", _BATCH)
+# How data for a chunk of steps, [steps, seeds, rows, ...], is split.
+FEED_SPEC = PartitionSpec(None, "seed", _BATCH)
 _GATHERED = "gathered"
 
-# Of some steps, seeds and rows of a batch: what they are trained on,
-# [steps, seeds, rows, ...]. A row does not depend on what else is asked for.
+# Maps steps, seeds and rows of a batch to training data, [steps, seeds, rows,
+# ...]. A row's data must not depend on the other rows in the call.
 Feed = Callable[[range, Sequence[int], range], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshShape:
-  """How many devices there are along each axis of a mesh.
+  """The number of devices along each axis of a mesh.
 
   Attributes:
     seed: devices that share the seeds.
@@ -55,7 +55,7 @@ class MeshShape:
   model: int = 1
 
   def __post_init__(self):
-    """Refuses an axis without devices."""
+    """Checks the fields."""
     for axis, size in dataclasses.asdict(self).items():
       if size < 1:
         raise SettingError(
@@ -64,15 +64,15 @@ class MeshShape:
 
   @property
   def parts(self) -> int:
-    """How many devices work on one batch."""
+    """The number of devices that share a batch."""
     return self.data * self.model
 
   def build(self) -> Mesh:
-    """The mesh over the first local devices, or over those of all processes.
+    """Builds the mesh, on local devices or on those of all processes.
 
     Raises:
-      SettingError: there are not so many, or some of those of several processes
-        are left over.
+      SettingError: there are fewer devices, or several processes have more
+        devices.
     """
     devices, sizes = multihost.devices(), dataclasses.astuple(self)
     count = self.seed * self.parts
@@ -88,14 +88,15 @@ class MeshShape:
     return Mesh(np.asarray(devices[:count]).reshape(sizes), ("seed", *_BATCH))
 
   def check(self, seeds: int, train: TrainConfig) -> None:
-    """Refuses what cannot be shared evenly.
+    """Raises an error if work cannot be shared evenly.
 
     Args:
-      seeds: how many there are.
-      train: gives the batch and its parts.
+      seeds: number of seeds.
+      train: has the batch size and the number of microbatches.
 
     Raises:
-      SettingError: devices are missing, or seeds or sequences left over.
+      SettingError: there are too few devices, or seeds or sequences are not
+        divisible.
     """
     self.build()
     if seeds % self.seed:
@@ -115,56 +116,55 @@ def parse_mesh(text: str) -> MeshShape:
   """Reads a mesh's flag form.
 
   Args:
-    text: axes with their sizes, as `seed:2,data:4`; those left out have 1.
+    text: axes with their sizes, such as `seed:2,data:4`; other axes have 1.
 
   Returns:
     The shape.
 
   Raises:
-    SettingError: it is no such text, or names an axis twice.
+    SettingError: the text has another form, or names an axis twice.
   """
   sizes = {}
   for part in text.split(","):
-    found = re.fullmatch(r"(seed|data|model):(\d+)", part.strip())
-    if found is None or found[1] in sizes:
+    match = re.fullmatch(r"(seed|data|model):(\d+)", part.strip())
+    if match is None or match[1] in sizes:
       raise SettingError(
         "mesh",
         f"must be like seed:2,data:2,model:2, each axis once, not {text!r}",
       )
-    sizes[found[1]] = int(found[2])
+    sizes[match[1]] = int(match[2])
   return MeshShape(**sizes)
 
 
 def automatic_mesh(seeds: int) -> MeshShape:
-  """As many local devices as share the seeds evenly; nothing else is split.
+  """Chooses a mesh: as many local devices as divide the number of seeds.
 
-  Those of several processes are all used: as many devices as can share the
-  seeds, and those of a seed share its batch.
+  With several processes all devices are used: as many as possible share the
+  seeds, and the devices of a seed share its batch.
   """
   devices = len(multihost.devices())
-  fits = [n for n in range(1, devices + 1) if seeds % n == 0]
+  divisible = [n for n in range(1, devices + 1) if seeds % n == 0]
   if not multihost.joined():
-    return MeshShape(max(fits))
-  seed = max(n for n in fits if devices % n == 0)
+    return MeshShape(max(divisible))
+  seed = max(n for n in divisible if devices % n == 0)
   return MeshShape(seed, data=devices // seed)
 
 
 class Share(NamedTuple):
-  """What one device does of a seed's step; by default all of it.
+  """One device's share of a seed's step; by default all of it.
 
-  Where several devices work on one batch, its functions are to be called under
-  `jax.shard_map`.
+  If several devices share a batch, call its functions under `jax.shard_map`.
 
   Attributes:
-    shape: the mesh's.
-    axes: of every parameter the axis that is split over `model`, -1 for none.
+    shape: the mesh's shape.
+    axes: for each parameter, the axis that is split over `model`; -1 for none.
   """
 
   shape: MeshShape = MeshShape()
   axes: Any = None
 
   def batch(self, batch: Any) -> Any:
-    """This device's sequences; all of them where they cannot be split."""
+    """Returns this device's sequences; all of them if not divisible."""
     parts, size = self.shape.parts, len(jax.tree.leaves(batch)[0])
     if parts == 1 or size % parts:
       return batch
@@ -177,7 +177,7 @@ class Share(NamedTuple):
     return jax.tree.map(own, batch)
 
   def gather_params(self, params: Any) -> Any:
-    """The parameters from the parts that devices have."""
+    """Gathers the parameters from the parts on the devices."""
     if self.shape.model == 1:
       return params
 
@@ -190,18 +190,18 @@ class Share(NamedTuple):
     return jax.tree.map(gather, params, self.axes)
 
   def mean(self, tree: Any) -> Any:
-    """The mean over the devices of a batch, of what each has of its part."""
+    """Returns the mean over the devices that share a batch."""
     if self.shape.parts == 1:
       return tree
     return jax.lax.pmean(tree, _BATCH)
 
   def mean_gradient(self, grads: Any) -> Any:
-    """The gradient of the mean loss, split as the parameters are.
+    """Returns the gradient of the mean loss, split like the parameters.
 
     Args:
-      grads: this device's, by what `gather_params` was given: what is split
-      holds the
-        sum over `model` already, which is the derivative of putting together.
+      grads: this device's gradient of the arguments of `gather_params`. For
+        split parameters it is already summed over `model`, because the
+        derivative of a gather is a sum.
     """
     if self.shape.parts == 1:
       return grads
@@ -215,19 +215,19 @@ class Share(NamedTuple):
     return jax.tree.map(mean, grads, self.axes)
 
   def norm(self, grads: Any) -> jax.Array:
-    """The norm of a gradient that is split as the parameters are."""
+    """Returns the norm of a gradient that is split like the parameters."""
     if self.shape.model == 1:
       return optax.tree.norm(grads)
 
     def square(x: jax.Array, axis: int) -> jax.Array:
-      here = jnp.sum(jnp.square(x))
-      return here if axis < 0 else jax.lax.psum(here, "model")
+      local = jnp.sum(jnp.square(x))
+      return local if axis < 0 else jax.lax.psum(local, "model")
 
     squares = jax.tree.map(square, grads, self.axes)
     return jnp.sqrt(sum(jax.tree.leaves(squares)))
 
   def remat_gather(self, loss: Any) -> Any:
-    """A loss whose backward pass puts parameters together again."""
+    """Makes the backward pass of a loss gather the parameters again."""
     if self.shape.model == 1:
       return loss
     keep = jax.checkpoint_policies.save_anything_except_these_names(_GATHERED)
@@ -235,10 +235,10 @@ class Share(NamedTuple):
 
 
 class Layout(NamedTuple):
-  """Where the arrays of a training run are.
+  """How the arrays of a training run are spread over devices.
 
   Attributes:
-    shape: the mesh's.
+    shape: the mesh's shape.
     mesh: the mesh.
   """
 
@@ -246,22 +246,22 @@ class Layout(NamedTuple):
   mesh: Mesh
 
   def share(self, params: Any) -> Share:
-    """What each device does of a step.
+    """Returns each device's share of a step.
 
     Args:
-      params: with their leading seed axis E.
+      params: parameters with a leading seed axis E.
     """
     axes = jax.tree.map(lambda x: self._axis(x.shape[1:]), params)
     return Share(self.shape, axes)
 
   def specs(self, tree: Any) -> Any:
-    """How parameters or an optimiser's state are split.
+    """Returns how parameters or an optimizer's state are split.
 
     Args:
-      tree: arrays with the leading seed axis E.
+      tree: arrays with a leading seed axis E.
 
     Returns:
-      The partition of each, a tree of `PartitionSpec`.
+      A tree of `PartitionSpec`.
     """
 
     def spec(x: jax.Array) -> PartitionSpec:
@@ -274,18 +274,18 @@ class Layout(NamedTuple):
     return jax.tree.map(spec, tree)
 
   def put(self, tree: Any, specs: Any) -> Any:
-    """Moves arrays to where `specs` says, of each or of a whole subtree."""
+    """Spreads arrays over the devices; a spec is for an array or a subtree."""
     return multihost.put(tree, self._shardings(specs))
 
   def make(self, function: Callable[..., Any], specs: Any, *args: Any) -> Any:
-    """What a function gives, put to where `specs` says.
+    """Calls a function, and spreads its result over the devices.
 
-    Where parameters are split, no device ever holds them whole.
+    If parameters are split, no device ever has all of them.
 
     Args:
-      function: pure; gives the tree.
-      specs: of the tree, as of `specs`.
-      *args: its arguments, equal in all processes.
+      function: a pure function that returns the tree.
+      specs: the tree's partition; see `specs`.
+      *args: the function's arguments, equal in all processes.
     """
     if self.shape.model == 1:
       return self.put(function(*args), specs)
@@ -295,21 +295,22 @@ class Layout(NamedTuple):
   def read(
     self, feed: Feed, steps: range, seeds: Sequence[int], batch_size: int
   ) -> jax.Array:
-    """Reads what the devices of this process work on, and nothing else.
+    """Reads only the data of this process's devices.
 
     Args:
-      feed: what reads.
+      feed: reads the data.
       steps: the training steps.
       seeds: all seeds.
-      batch_size: rows a batch.
+      batch_size: rows per batch.
 
     Returns:
-      What all processes have read, split as `FED` says.
+      The data of all processes, split by `FEED_SPEC`.
     """
-    sharding, shape = self._shardings(FED), (len(steps), len(seeds), batch_size)
+    sharding = self._shardings(FEED_SPEC)
+    shape = len(steps), len(seeds), batch_size
     parts = [
-      jax.device_put(feed(steps, seeds[mine], range(batch_size)[rows]), device)
-      for device, (_, mine, rows) in (
+      jax.device_put(feed(steps, seeds[own], range(batch_size)[rows]), device)
+      for device, (_, own, rows) in (
         sharding.addressable_devices_indices_map(shape).items()
       )
     ]
@@ -321,9 +322,9 @@ class Layout(NamedTuple):
     return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs)
 
   def _axis(self, shape: tuple[int, ...]) -> int:
-    """The largest axis that `model` divides; -1 for none."""
+    """Returns the largest axis that `model` divides; -1 for none."""
     model = self.shape.model
-    fits = [n for n, size in enumerate(shape) if size % model == 0]
-    if model == 1 or not fits:
+    divisible = [n for n, size in enumerate(shape) if size % model == 0]
+    if model == 1 or not divisible:
       return -1
-    return max(fits, key=lambda axis: shape[axis])
+    return max(divisible, key=lambda axis: shape[axis])

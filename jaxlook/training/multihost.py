@@ -1,10 +1,10 @@
 """Processes that train together, each with its own devices.
 
-Every process runs the same program. JAX's own runtime joins them: after `join`
-one mesh spans the devices of all, and a step is one program in all of them.
-The process of index 0 leads: it alone writes, and what only one may do is up
-to it. Before `join`, and after `leave`, a process is alone, and everything here
-does what it does in one process.
+Every process runs the same program. After `join`, JAX's runtime connects them:
+one mesh spans the devices of all processes, and a step is one program in all of
+them. Process 0 is the leader: only the leader writes files. Before `join` and
+after `leave` a process is alone, and all functions here work as in a single
+process.
 """
 
 import dataclasses
@@ -22,28 +22,28 @@ from jaxlook.errors import SettingError
 
 _T = TypeVar("_T")
 
-# How long a process may be silent until the others end. The runtime sends its
-# signs of life from a thread of its own, so compiling does not delay them.
+# The others end if a process sends no heartbeat for this long. The runtime
+# sends heartbeats from a separate thread, so compiling does not delay them.
 HEARTBEAT_SECONDS = 30
-# How long processes wait for each other to join, as their nodes boot.
+# Processes wait this long for each other to join, because nodes boot slowly.
 _JOIN_SECONDS = 300
-# How long a process waits for the others to leave, which all do at once.
+# Processes wait this long for each other to leave; all leave at the same time.
 _LEAVE_SECONDS = 30
-# Bytes of a refusal that are told to the others.
-_TOLD = 1000
+# Bytes of an error message that are sent to the other processes.
+_MESSAGE_BYTES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where a process stands among those that it joins; detected by default.
+  """A process's index and the coordinator's address; detected by default.
 
   Attributes:
-    coordinator: host and port at which process 0 is to be found.
-    process: the index of this process.
-    processes: how many there are.
+    coordinator: host and port of process 0.
+    process: index of this process.
+    processes: number of processes.
 
   Raises:
-    SettingError: there is no process of that index.
+    SettingError: the index is out of range.
   """
 
   coordinator: str | None = None
@@ -51,7 +51,7 @@ class Place:
   processes: int | None = None
 
   def __post_init__(self):
-    """Refuses an index that is out of range."""
+    """Checks the index."""
     if self.processes is not None and self.process is not None:
       if self.process >= self.processes:
         raise SettingError(
@@ -65,42 +65,43 @@ def parse_place(text: str) -> Place:
   """Reads a place's flag form.
 
   Args:
-    text: `auto`, or coordinator, process and processes, as
+    text: `auto`, or coordinator, process and number of processes, such as
       `10.0.0.1:1234,0/2`.
 
   Returns:
     The place.
 
   Raises:
-    SettingError: it is no such text.
+    SettingError: the text has another form.
   """
   if text == "auto":
     return Place()
-  found = re.fullmatch(r"([^,\s]+:\d{1,5}),(\d+)/(\d+)", text)
-  if found is None:
+  match = re.fullmatch(r"([^,\s]+:\d{1,5}),(\d+)/(\d+)", text)
+  if match is None:
     raise SettingError(
       "distributed",
       "must be auto or HOST:PORT,PROCESS/PROCESSES, like"
       f" 10.0.0.1:1234,0/2, not {text!r}",
     )
-  return Place(found[1], int(found[2]), int(found[3]))
+  return Place(match[1], int(match[2]), int(match[3]))
 
 
 def join(place: Place) -> None:
-  """Joins the others; to be called before anything touches a device.
+  """Joins the other processes; call it before any device is used.
+
+  If the others do not join in time, the runtime ends this process.
 
   Args:
-    place: where this process stands.
+    place: this process's index and the coordinator's address.
 
   Raises:
-    SettingError: the place cannot be detected, or the port is in use. Where
-      the others do not appear in time, the runtime ends the process.
+    SettingError: the place cannot be detected, or the port is in use.
   """
   detected = place.coordinator is None
   if place.process == 0 and place.coordinator is not None:
-    _refuse_taken(int(place.coordinator.rsplit(":", 1)[1]))
-  # The runtime's own way with SIGTERM; `max_over_processes` is what agrees on
-  # stopping here.
+    _check_port(int(place.coordinator.rsplit(":", 1)[1]))
+  # Turns off the runtime's handling of SIGTERM. Processes agree on stopping by
+  # `max_over_processes` instead.
   jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
@@ -117,13 +118,13 @@ def join(place: Place) -> None:
       raise
     raise SettingError(
       "distributed",
-      "finds no cluster here that JAX knows, such as SLURM's or Open MPI's;"
-      " instead of auto, give HOST:PORT,PROCESS/PROCESSES",
+      "must be HOST:PORT,PROCESS/PROCESSES, because auto detects no cluster"
+      " that JAX supports, such as SLURM or Open MPI",
     ) from error
 
 
-def _refuse_taken(port: int) -> None:
-  """Refuses a port where process 0 cannot listen: the runtime crashes."""
+def _check_port(port: int) -> None:
+  """Raises an error if process 0 cannot listen; the runtime would crash."""
   try:
     socket.create_server(("", port)).close()
   except (OSError, OverflowError) as error:
@@ -133,22 +134,22 @@ def _refuse_taken(port: int) -> None:
 
 
 def joined() -> bool:
-  """Whether this process trains together with others."""
+  """Returns whether this process trains together with others."""
   return jax.distributed.is_initialized()
 
 
-def leads() -> bool:
-  """Whether this is the process that writes; so is one that is alone."""
+def is_leader() -> bool:
+  """Returns whether this process writes files: process 0, or a single one."""
   return not joined() or jax.process_index() == 0
 
 
 def leave() -> None:
-  """Parts from the others, which must do the same; then each is alone."""
+  """Leaves the other processes, which must leave, too."""
   jax.distributed.shutdown()
 
 
-def lost(error: BaseException) -> bool:
-  """Whether an error says that another process is gone."""
+def is_lost_process(error: BaseException) -> bool:
+  """Returns whether an error means that another process has ended."""
   return joined() and bool(
     re.search(
       r"Gloo \w+ failed|NCCL|coordination.?service|heartbeat",
@@ -159,40 +160,40 @@ def lost(error: BaseException) -> bool:
 
 
 def devices() -> list[Any]:
-  """The devices of all processes, those of the first one first."""
+  """Returns the devices of all processes, in the order of processes."""
   return jax.devices() if joined() else jax.local_devices()
 
 
 def max_over_processes(value: int) -> int:
-  """The largest of the numbers that the processes call this with."""
+  """Returns the largest of all processes' values."""
   if not joined():
     return int(value)
   return int(np.max(multihost_utils.process_allgather(np.int32(value))))
 
 
 def wait() -> None:
-  """Returns when all processes have called this."""
+  """Waits until all processes have called this."""
   max_over_processes(0)
 
 
 def leader_first(lead: Callable[[], _T], follow: Callable[[], _T]) -> _T:
-  """Does something in process 0 first, and then in the others.
+  """Calls a function in process 0, and afterwards one in each other process.
 
   Args:
-    lead: what process 0 does.
-    follow: what the others do when that is done.
+    lead: the function of process 0.
+    follow: the function of the other processes.
 
   Returns:
-    What the process's own function returns.
+    The result of this process's function.
 
   Raises:
-    ValueError: the function refuses; what process 0 is refused, all are.
+    ValueError: the function raises it; an error of process 0 is raised in all.
   """
   if not joined():
     return lead()
-  if not leads():
-    if refusal := _broadcast_text():
-      raise ValueError(refusal)
+  if not is_leader():
+    if error_text := _broadcast_text():
+      raise ValueError(error_text)
     return follow()
   try:
     value = lead()
@@ -204,23 +205,23 @@ def leader_first(lead: Callable[[], _T], follow: Callable[[], _T]) -> _T:
 
 
 def _broadcast_text(text: str = "") -> str:
-  """What process 0 calls this with."""
-  told = np.zeros(_TOLD, np.uint8)
-  words = text.encode()[:_TOLD]
-  told[: len(words)] = np.frombuffer(words, np.uint8)
-  told = np.asarray(multihost_utils.broadcast_one_to_all(told))
-  return told.tobytes().rstrip(b"\0").decode(errors="replace")
+  """Returns process 0's text in all processes."""
+  message = np.zeros(_MESSAGE_BYTES, np.uint8)
+  encoded = text.encode()[:_MESSAGE_BYTES]
+  message[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+  message = np.asarray(multihost_utils.broadcast_one_to_all(message))
+  return message.tobytes().rstrip(b"\0").decode(errors="replace")
 
 
 def put(tree: Any, shardings: Any) -> Any:
-  """Moves arrays that every process has whole to the devices of all.
+  """Spreads arrays over the devices of all processes.
 
   Args:
-    tree: arrays, equal in all processes; or spread as they shall be already.
-    shardings: a sharding for each, or for each subtree.
+    tree: arrays that are equal in all processes, or are spread already.
+    shardings: a sharding for each array or subtree.
 
   Returns:
-    The tree, spread.
+    The spread arrays.
   """
   if not joined():
     return jax.device_put(tree, shardings)

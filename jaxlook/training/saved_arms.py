@@ -16,19 +16,19 @@ from jaxlook.training.loop import saved_params
 
 @dataclasses.dataclass(frozen=True)
 class SavedArm:
-  """What an arm's folder says of it; see `read_arm`.
+  """The config of a finished arm, from its folder; see `read_arm`.
 
   Attributes:
     root: the arm's folder.
     attention: the variant.
-    setting: the problem's.
+    setting: the problem's setting.
     about: plain data that identifies the task.
     model: the decoder's shape.
     train: how it was trained.
-    seeds: all seeds, those that diverged, too.
-    barrier: of the decoder; None for none.
-    start: what identifies the weights that all seeds started from; None where
-      each drew its own.
+    seeds: all seeds, including those that diverged.
+    barrier: the decoder's barrier; None for none.
+    start: data that identifies the weights from which all seeds started; None
+      if each seed drew its own.
   """
 
   root: Path
@@ -48,7 +48,7 @@ class SavedArm:
 
   @property
   def decoder(self) -> Decoder:
-    """The model under its variant, in float32 however it was trained."""
+    """The model under its variant; always float32."""
     return Decoder(self.model, self.attention, barrier=self.barrier)
 
   @property
@@ -57,10 +57,10 @@ class SavedArm:
     return sorted({0, *self.train.keep_steps, self.train.steps})
 
   def params(self, step: int | None = None) -> Any:
-    """The parameters after a step, with a leading seed axis E.
+    """Returns the parameters after a step, with a leading seed axis E.
 
     Args:
-      step: 0, or one that has a checkpoint; the last by default.
+      step: 0, or a step with a checkpoint; the last by default.
 
     Raises:
       SettingError: there is no checkpoint of that step.
@@ -68,8 +68,8 @@ class SavedArm:
     if step == 0 and self.start is not None:
       raise SettingError(
         "step",
-        "must be above 0: the pretrained weights that these models started"
-        f" from are not in {self.root}",
+        "must be above 0, because the pretrained weights from which these"
+        f" models started are not in {self.root}",
       )
     return saved_params(
       self.root / "checkpoints", self.model, self.train, self.seeds, step
@@ -83,10 +83,10 @@ def read_arm(root: Path) -> SavedArm:
     root: the arm's folder, `arms/VARIANT` of a run.
 
   Returns:
-    What its config says; parameters are read on demand.
+    The arm's config; parameters are read on demand.
 
   Raises:
-    ValueError: the folder holds no finished arm of this version.
+    ValueError: the folder has no finished arm of this version.
   """
   arm = Arm(root)
   if not arm.finished:

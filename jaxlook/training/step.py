@@ -1,9 +1,9 @@
-"""One optimiser step of one seed, and its vectorised form over seeds.
+"""One optimizer step of one seed, and its vectorized form over seeds.
 
 Seeds are a leading axis E of every array. A seed's parameters and data depend
-on its own keys alone: the init key and the data key are split from
+only on its own keys: init key and data key are split from
 `jax.random.key(seed)`, and the batch of a step is drawn with
-`fold_in(data_key, step)`, whatever the variant.
+`fold_in(data_key, step)` for every variant.
 """
 
 import functools
@@ -28,13 +28,13 @@ _ALL = Share()
 
 
 class State(NamedTuple):
-  """What a seed carries from step to step.
+  """The training state of a seed.
 
   Attributes:
     params: the decoder's parameters.
-    opt_state: the optimiser's state.
-    diverged_at: the first step with a non-finite loss or gradient, from which
-      on the seed is frozen; `ALIVE` until then. int32.
+    opt_state: the optimizer's state.
+    diverged_at: the first step with a non-finite loss or gradient, after which
+      the seed is frozen; `ALIVE` until then. int32.
   """
 
   params: Any
@@ -55,7 +55,7 @@ class SeedKeys(NamedTuple):
 
 
 def seed_keys(seeds: Sequence[int]) -> SeedKeys:
-  """The keys of every seed, each [E]; equal for all variants."""
+  """Returns the keys of every seed, each [E]; equal for all variants."""
   pairs = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(
     jnp.asarray(seeds, jnp.uint32)
   )
@@ -69,21 +69,22 @@ def init_states(
   keys: jax.Array,
   start: Any = None,
 ) -> State:
-  """The states of all seeds before their first step.
+  """Returns the states of all seeds before their first step.
+
+  It is compiled once for all variants.
 
   Args:
     model: the decoder's shape.
     config: how it is trained.
     keys: the seeds' init keys [E], consumed.
-    start: parameters that all seeds start from; fresh ones of each seed by
-      default.
+    start: parameters from which all seeds start; by default each seed draws
+      its own.
 
   Returns:
-    Parameters and fresh optimiser states, alive; a leading seed axis E on every
-    array. Compiled once for all variants.
+    Parameters and new optimizer states; a leading seed axis E on every array.
 
   Raises:
-    AssertionError: `start` is not of the model's shape and in float32.
+    AssertionError: `start` has not the model's shapes, or is not float32.
   """
   if start is not None:
     chex.assert_trees_all_equal_shapes_and_dtypes(
@@ -103,13 +104,13 @@ def init_states(
 
 @flax.struct.dataclass
 class Teacher:
-  """A frozen model whose keys and values are the context of another's.
+  """A frozen model whose keys and values are another model's context.
 
   Attributes:
-    params: its parameters; for several seeds, with the leading axis E: each
-      seed reads its own.
+    params: parameters; for several seeds with a leading axis E, one teacher per
+      seed.
     decoder: the model.
-    teacher: the teacher that it reads itself; None unless it needs one.
+    teacher: this model's own teacher; None unless it needs one.
   """
 
   params: Any
@@ -117,9 +118,9 @@ class Teacher:
   teacher: "Teacher | None" = None
 
   def context(self, inputs: jax.Array) -> tuple[Context, ...]:
-    """What each layer offers as context for inputs, as of `Decoder`."""
-    read = None if self.teacher is None else self.teacher.context(inputs)
-    _, context = models.collect_context(self.decoder, self.params, inputs, read)
+    """Returns each layer's context for inputs; see `Decoder`."""
+    own = None if self.teacher is None else self.teacher.context(inputs)
+    _, context = models.collect_context(self.decoder, self.params, inputs, own)
     return context
 
 
@@ -131,15 +132,15 @@ def position_losses(
   teacher: Teacher | None = None,
   loss_tokens: int | None = None,
 ) -> jax.Array:
-  """The task's loss of one seed at every position, [B, T].
+  """Computes the task's loss of one seed at every position, [B, T].
 
   Args:
     decoder: the model under a variant.
     task: has the loss.
     params: the parameters.
     batch: the sequences.
-    teacher: whose context the model reads; None unless the variant needs one.
-    loss_tokens: how many tokens' logits there may be at a time; None for all.
+    teacher: its context is read; None unless the variant needs one.
+    loss_tokens: number of tokens whose logits exist at a time; None for all.
 
   Returns:
     The loss in the task's unit.
@@ -164,26 +165,25 @@ def loss_and_gradient(
   loss_tokens: int | None = None,
   share: Share = _ALL,
 ) -> tuple[jax.Array, Any]:
-  """The mean loss of a batch and its gradient, a part of the batch at a time.
+  """Computes the mean loss of a batch and its gradient, in microbatches.
 
-  Activations of one part live at once, so they fit where the whole batch's do
-  not: in memory, and on a CPU in its caches.
+  Only one microbatch's activations exist at a time, so they fit into memory,
+  and on CPUs into caches, where those of the whole batch do not.
 
   Args:
     decoder: the model under a variant.
     task: has the loss.
-    microbatches: how many equal parts the batch is split into, one after the
-      other; it divides the batch's size.
-    params: the parameters.
-    batch: the whole batch.
-    teacher: whose context the model reads; None unless the variant needs one.
-    loss_tokens: how many tokens' logits there may be at a time; None for all.
-    share: what this device does; the parameters are its parts, and the batch
-      its own.
+    microbatches: number of equal parts of the batch, computed one after
+      another; it divides the batch's size.
+    params: the parameters, or this device's parts of them.
+    batch: the whole batch, or this device's sequences.
+    teacher: its context is read; None unless the variant needs one.
+    loss_tokens: number of tokens whose logits exist at a time; None for all.
+    share: this device's share of the step.
 
   Returns:
     The mean over all positions of all sequences, scalar, and its gradient, a
-    tree like `params`; up to rounding those of the batch in one part.
+    tree like `params`. Up to rounding they do not depend on `microbatches`.
   """
 
   @jax.value_and_grad
@@ -223,46 +223,52 @@ def train_step(
   teacher: Teacher | None = None,
   share: Share = _ALL,
 ) -> tuple[State, jax.Array]:
-  """Takes one step of one seed; a seed that is not finite stays as it was.
+  """Takes one step of one seed; a diverged seed keeps its state.
 
   Args:
     decoder: the model under a variant.
-    task: makes the batch and its loss.
+    task: makes the batch and computes its loss.
     config: how the model is trained.
     state: the seed's state.
     data_key: the seed's data key.
-    step: which step this is, int32.
-    fed: what the host read for this seed and step, the rows of this device;
+    step: index of this step, int32.
+    fed: data from the host for this seed and step, the rows of this device;
       None for generated tasks.
-    teacher: whose context the seed reads; None unless the variant needs one.
-    share: what this device does; the state is its parts, and so is the result.
+    teacher: its context is read; None unless the variant needs one.
+    share: this device's share of the step; state and result are its parts.
 
   Returns:
     The state after the step and the loss before it, scalar; NaN from the step
-    on at which the seed diverged.
+    at which the seed diverged.
   """
   batch = task.batch(jax.random.fold_in(data_key, step), config.batch_size, fed)
   if fed is None:
     batch = share.batch(batch)
   loss, grads = loss_and_gradient(
-    *(decoder, task, config.microbatches, state.params),
-    *(batch, teacher, config.loss_tokens, share),
+    decoder,
+    task,
+    config.microbatches,
+    state.params,
+    batch,
+    teacher,
+    loss_tokens=config.loss_tokens,
+    share=share,
   )
   updates, opt_state = optimizer(config, share.norm).update(
     grads, state.opt_state, state.params
   )
   alive = state.diverged_at == ALIVE
   finite = jnp.isfinite(loss) & jnp.isfinite(share.norm(grads))
-  moved = State(
+  updated = State(
     params=optax.apply_updates(state.params, updates),
     opt_state=opt_state,
     diverged_at=state.diverged_at,
   )
   frozen = state._replace(diverged_at=jnp.where(alive, step, state.diverged_at))
-  kept = jax.tree.map(
-    lambda new, old: jnp.where(alive & finite, new, old), moved, frozen
+  after = jax.tree.map(
+    lambda new, old: jnp.where(alive & finite, new, old), updated, frozen
   )
-  return kept, jnp.where(alive & finite, loss, jnp.nan)
+  return after, jnp.where(alive & finite, loss, jnp.nan)
 
 
 def train_chunk(
@@ -280,15 +286,15 @@ def train_chunk(
 
   Args:
     decoder: the model under a variant.
-    task: makes the batches and their loss.
+    task: makes the batches and computes their loss.
     config: how the model is trained.
     states: the states of all seeds, a leading axis E on every array.
     data_keys: the data keys, [E].
-    steps: the consecutive step numbers, int32 [K].
-    fed: what the host read, [K, E, rows of this device, ...]; None for
+    steps: indices of consecutive steps, int32 [K].
+    fed: data from the host, [K, E, rows of this device, ...]; None for
       generated tasks.
     teacher: the seeds' teachers; None unless the variant needs them.
-    share: what this device does; the states are its parts.
+    share: this device's share of the steps; the states are its parts.
 
   Returns:
     The states after the steps, and the mean loss over them, float32 [E].

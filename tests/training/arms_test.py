@@ -1,4 +1,4 @@
-"""Arms: trained, evaluated and stored once, read ever after."""
+"""Arms are trained, evaluated and stored once, and read afterwards."""
 
 import dataclasses
 import tempfile
@@ -46,24 +46,24 @@ class ArmTest(base.TestCase):
       runs.open_store(f"{root}/run", {"experiment": "test"})
     )
 
-  def test_a_finished_arm_is_read_not_trained(self):
-    """The second call returns the same without a step of training."""
+  def test_a_finished_arm_is_read(self):
+    """The second call returns the same arm without training."""
     first = run_arm(self.store, problem(), MYOPIC)
-    told = []
+    reported = []
     again = run_arm(
       self.store,
       problem(),
       MYOPIC,
-      report=lambda step, losses: told.append(step),
+      report=lambda step, losses: reported.append(step),
       should_stop=lambda: True,
     )
-    self.assertEqual(told, [6])
+    self.assertEqual(reported, [6])
     self.assertEqual(again.cells, first.cells)
     np.testing.assert_array_equal(again.losses, first.losses)
     np.testing.assert_array_equal(again.steps, [2, 4, 6])
 
-  def test_cells_hold_the_scores_of_every_seed(self):
-    """One cell a seed, scored from the held-out loss; curves by seed."""
+  def test_cells_have_the_scores_of_every_seed(self):
+    """There is one cell per seed, with scores of the held-out loss."""
     arm = run_arm(self.store, problem(setting="p=0.5"), CAUSAL)
     self.assertEqual([cell["seed"] for cell in arm.cells], [0, 3])
     for cell in arm.cells:
@@ -74,8 +74,8 @@ class ArmTest(base.TestCase):
     self.assertEqual(arm.losses.shape, (3, 2))
     self.assertNotEqual(arm.losses[0, 0], arm.losses[0, 1])
 
-  def test_a_stopped_arm_goes_on_to_the_same_end(self):
-    """Stopped between chunks and called again, it ends bit-identical."""
+  def test_a_stopped_arm_resumes_bit_identically(self):
+    """An arm stopped between chunks ends like one that was not stopped."""
     whole = run_arm(self.store, problem(setting="whole"), CAUSAL)
     parts = problem(setting="parts")
     with self.assertRaisesRegex(Stopped, "after 2 steps"):
@@ -86,7 +86,7 @@ class ArmTest(base.TestCase):
       self.assertEqual(cell["metrics"], expected["metrics"])
 
   def test_diverged_seeds_are_marked(self):
-    """A seed that was never finite reports the step, and no loss."""
+    """A diverged seed's cell has the step of divergence, and no loss."""
     broken = Broken(**dataclasses.asdict(TASK))
     arm = run_arm(self.store, problem(broken), CAUSAL)
     for cell in arm.cells:
@@ -94,7 +94,7 @@ class ArmTest(base.TestCase):
       self.assertEqual(cell["metrics"], {"diverged_at": 0})
 
   def test_another_config_is_refused(self):
-    """An arm of other training is not taken for this one."""
+    """An arm with another training config in the store is an error."""
     run_arm(self.store, problem(), CAUSAL)
     longer = dataclasses.replace(
       problem(), train=TrainConfig(steps=8, batch_size=4)
@@ -102,21 +102,23 @@ class ArmTest(base.TestCase):
     with self.assertRaisesRegex(ValueError, "another config: train.steps is 6"):
       run_arm(self.store, longer, CAUSAL)
 
-  def test_baseline_is_measured_on_the_arms_held_out_batches(self):
-    """A predictor of zeros scores as a model whose outputs are zero."""
-    of = problem()
-    decoder = Decoder(of.model)
-    silent = jax.tree.map(
+  def test_baseline_uses_the_held_out_batches(self):
+    """Predicting zeros has the loss of a model whose outputs are zero."""
+    shared = problem()
+    decoder = Decoder(shared.model)
+    zero_params = jax.tree.map(
       lambda x: jnp.zeros((1, *x.shape)),
-      models.init(of.model, jax.random.key(1)),
+      models.init(shared.model, jax.random.key(1)),
     )
-    losses = evaluate(decoder, TASK, of.train, silent, key=arms.held_out_key())
-    zero = baseline(of, TASK.zero_loss)
+    losses = evaluate(
+      decoder, TASK, shared.train, zero_params, key=arms.held_out_key()
+    )
+    zero = baseline(shared, TASK.zero_loss)
     self.assertAlmostEqual(zero, float(losses.mean()), places=6)
-    self.assertLess(baseline(of, TASK.trivial_loss), zero)
+    self.assertLess(baseline(shared, TASK.trivial_loss), zero)
 
   def test_all_seeds_start_from_given_weights(self):
-    """From seed 3's own it trains as ever; seed 0 differs in its data alone."""
+    """Seed 3 starts from its own init and is unchanged; seed 0 changes."""
     plain = run_arm(self.store, problem(setting="plain"), CAUSAL)
     weights = jax.tree.map(lambda x: x[1], read_arm(plain.root).params(0))
     tuned = dataclasses.replace(
@@ -135,15 +137,15 @@ class ArmTest(base.TestCase):
       run_arm(self.store, other, CAUSAL)
 
   def test_a_start_of_another_shape_is_refused(self):
-    """Before anything is compiled."""
-    of = problem()
-    wide = dataclasses.replace(of.model, width=16)
+    """The error comes before anything is compiled."""
+    shared = problem()
+    wide = dataclasses.replace(shared.model, width=16)
     start = models.init(wide, jax.random.key(0))
     with self.assertRaisesRegex(AssertionError, "shape"):
-      train(of.decoder(CAUSAL), TASK, of.train, (0,), start=start)
+      train(shared.decoder(CAUSAL), TASK, shared.train, (0,), start=start)
 
-  def test_losses_elsewhere_are_those_of_the_cells(self):
-    """Where the other held-out data are the same."""
+  def test_held_out_losses_equal_the_cells(self):
+    """On the same held-out data, `held_out_losses` gives the cells' losses."""
     arm = run_arm(self.store, problem(), CAUSAL)
-    found = held_out_losses(read_arm(arm.root), problem())
-    self.assertEqual(found, [cell["metrics"]["loss"] for cell in arm.cells])
+    losses = held_out_losses(read_arm(arm.root), problem())
+    self.assertEqual(losses, [cell["metrics"]["loss"] for cell in arm.cells])

@@ -1,4 +1,4 @@
-"""Tests of checkpoints: the newest whole one is kept."""
+"""Checkpoints: the newest whole one is kept."""
 
 import pathlib
 import tempfile
@@ -29,7 +29,7 @@ class CheckpointsTest(base.TestCase):
     self.folder = pathlib.Path(root) / "deep" / "checkpoints"
 
   def _restore(self, like):
-    """What a fresh process would find."""
+    """Restores as a new process would."""
     checkpoints = Checkpoints(self.folder)
     try:
       return checkpoints.restore(like)
@@ -43,67 +43,67 @@ class CheckpointsTest(base.TestCase):
     checkpoints.close()
 
   def test_empty(self):
-    """Where nothing was saved there is nothing; the folder is made."""
+    """A new folder is created and has no checkpoint."""
     self.assertIsNone(self._restore(_tree(0)))
     self.assertTrue(self.folder.is_dir())
 
   def test_round_trip(self):
-    """What was saved comes back in type, shape and every bit."""
+    """Type, shape and every bit are restored."""
     tree = _tree(0)
     tree["history"][0] = [np.nan, 1e-45]
     checkpoints = Checkpoints(self.folder)
     checkpoints.save(7, tree)
     checkpoints.close()
-    step, found = self._restore(_tree(1))
+    step, restored = self._restore(_tree(1))
     self.assertEqual(step, 7)
-    chex.assert_trees_all_equal(found, tree)
-    chex.assert_trees_all_equal_dtypes(found, tree)
+    chex.assert_trees_all_equal(restored, tree)
+    chex.assert_trees_all_equal_dtypes(restored, tree)
 
   def test_the_newest_is_kept(self):
-    """Of several checkpoints only the newest is found and takes space."""
+    """Only the newest of several checkpoints is kept."""
     self._save(5, 20, 100)
-    step, found = self._restore(_tree(0))
+    step, restored = self._restore(_tree(0))
     self.assertEqual(step, 100)
-    chex.assert_trees_all_equal(found, _tree(100))
+    chex.assert_trees_all_equal(restored, _tree(100))
     steps = [path.name for path in self.folder.iterdir() if path.name.isdigit()]
     self.assertEqual(steps, ["100"])
     self._save(120)
     self.assertEqual(self._restore(_tree(0))[0], 120)
 
   def test_saving_twice(self):
-    """A second save of the same step is harmless, also after a restart."""
+    """A step may be saved twice, also after a restart."""
     self._save(5, 5)
     self._save(5)
-    step, found = self._restore(_tree(0))
+    step, restored = self._restore(_tree(0))
     self.assertEqual(step, 5)
-    chex.assert_trees_all_equal(found, _tree(5))
+    chex.assert_trees_all_equal(restored, _tree(5))
 
-  def test_half_written(self):
-    """What a killed process left unfinished is no checkpoint."""
+  def test_half_written_checkpoints_are_ignored(self):
+    """Files of a killed process are not a checkpoint."""
     self._save(5)
     for name in ("6.orbax-checkpoint-tmp", "6.orbax-checkpoint-tmp-123"):
       (self.folder / name).mkdir()
       (self.folder / name / "junk").write_text("half")
-    step, found = self._restore(_tree(0))
+    step, restored = self._restore(_tree(0))
     self.assertEqual(step, 5)
-    chex.assert_trees_all_equal(found, _tree(5))
+    chex.assert_trees_all_equal(restored, _tree(5))
     self._save(6)
     self.assertEqual(self._restore(_tree(0))[0], 6)
 
   def test_onto_devices(self):
-    """A checkpoint comes back on the devices that the caller asks for."""
+    """A checkpoint is restored to the devices in `like`."""
     self._save(5)
     sharding = NamedSharding(MeshShape(2).build(), PartitionSpec("seed"))
     like = _tree(0)
     like["states"] = jax.device_put(like["states"], sharding)
-    _, found = self._restore(like)
-    for x in found["states"]:
+    _, restored = self._restore(like)
+    for x in restored["states"]:
       self.assertLen(x.sharding.device_set, 2)
       self.assertEqual(x.sharding, sharding)
-    chex.assert_trees_all_equal(found, _tree(5))
+    chex.assert_trees_all_equal(restored, _tree(5))
 
   def test_another_shape(self):
-    """A tree of other shapes or names is refused, not cut to fit."""
+    """A tree of other shapes or names is an error."""
     self._save(5)
     for change, message in (
       (
@@ -120,10 +120,10 @@ class CheckpointsTest(base.TestCase):
     ):
       with self.assertRaisesRegex(ValueError, message):
         self._restore(_tree(0) | change)
-    less = _tree(0)
-    del less["history"]
+    smaller = _tree(0)
+    del smaller["history"]
     with self.assertRaisesRegex(ValueError, r"history has .* not None"):
-      self._restore(less)
+      self._restore(smaller)
 
 
 if __name__ == "__main__":

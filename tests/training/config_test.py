@@ -1,4 +1,4 @@
-"""Tests of the training configuration and its schedule."""
+"""The training config, its schedule and its optimizer."""
 
 import dataclasses
 
@@ -22,22 +22,22 @@ def _rates(config, steps):
 
 class ScheduleTest(base.TestCase):
   def test_warm_up_and_cosine(self):
-    """A line from 0 to the peak, then half a cosine to 0 at the last step."""
+    """The rate rises linearly to the peak, then falls as half a cosine."""
     steps = np.arange(101)
     line = 0.01 * steps / 10
     cosine = 0.01 * (1 + np.cos(np.pi * (steps - 10) / 90)) / 2
     expected = np.where(steps < 10, line, cosine)
-    # Float32 rounding of numbers below 0.01.
+    # The tolerance is float32 rounding of numbers below 0.01.
     self.assert_close(_rates(_CONFIG, steps), expected, atol=1e-8)
 
   def test_without_warm_up(self):
-    """A warm-up of less than half a step is none: the first step is at peak."""
+    """A warm-up below half a step rounds to 0: the first rate is the peak."""
     config = dataclasses.replace(_CONFIG, warmup_fraction=0.004)
     rates = _rates(config, [0, 50, 100])
     self.assert_close(rates, np.array([0.01, 0.005, 0.0]), atol=1e-8)
 
   def test_longest_warm_up(self):
-    """A warm-up that rounds to all steps leaves no cosine, and still runs."""
+    """A warm-up that rounds to all steps gives finite rates."""
     for steps in (1, 3):
       config = TrainConfig(steps=steps, batch_size=1, warmup_fraction=0.9)
       rates = _rates(config, range(steps))
@@ -56,30 +56,30 @@ class OptimizerTest(base.TestCase):
     return np.asarray(transform.update(gradient, state, params)[0])
 
   def test_weight_decay_is_decoupled(self):
-    """Without gradient, all parameters shrink by decay times learning rate."""
+    """At gradient 0, parameters shrink by weight decay * learning rate."""
     params = jnp.asarray([1.0, -2.0])
     update = self._update(self.config, jnp.zeros(2), params)
     self.assert_close(update, np.array([-0.005, 0.01]), atol=1e-8)
 
   def test_first_step_is_the_sign(self):
-    """Adam's first step is the learning rate, whatever the gradient's size."""
+    """Adam's first step is the learning rate * the gradient's sign."""
     update = self._update(self.config, jnp.asarray([3.0, -1e-3]), jnp.zeros(2))
-    # Adam's epsilon, 1e-8, next to the smaller gradient.
+    # The error is Adam's epsilon, 1e-8, relative to the smaller gradient.
     np.testing.assert_allclose(update, [-0.01, 0.01], rtol=2e-5)
 
   def test_clipping(self):
-    """The norm over all parameters is what is clipped, where asked for."""
+    """The norm over all parameters is clipped at `clip_norm`."""
     transform = optimizer(dataclasses.replace(self.config, clip_norm=2.0))
     gradients = {"a": jnp.asarray([6.0]), "b": jnp.asarray([-8.0])}
-    for clip, wanted in ((2.0, (1.2, -1.6)), (100.0, (6.0, -8.0))):
+    for clip, expected in ((2.0, (1.2, -1.6)), (100.0, (6.0, -8.0))):
       transform = optimizer(dataclasses.replace(self.config, clip_norm=clip))
       _, state = transform.update(
         gradients, transform.init(gradients), gradients
       )
-      # After one step the first moment is a tenth of what Adam was given.
+      # After one step the first moment is a tenth of the gradient.
       moment = optax.tree.get(state, "mu")
-      found = 10 * np.concatenate([moment["a"], moment["b"]])
-      np.testing.assert_allclose(found, wanted, rtol=1e-5)
+      clipped = 10 * np.concatenate([moment["a"], moment["b"]])
+      np.testing.assert_allclose(clipped, expected, rtol=1e-5)
 
 
 class TrainConfigTest(base.TestCase):
@@ -99,13 +99,13 @@ class TrainConfigTest(base.TestCase):
     ({"warmup_fraction": -0.1}, r"must lie in \[0, 1\), not -0.1"),
     ({"clip_norm": 0.0}, "clip_norm must be positive, not 0.0"),
   )
-  def test_refuses(self, changes, message):
-    """Counts below 1 and rates that are no rates are refused, by name."""
+  def test_bad_fields_are_refused(self, changes, message):
+    """The error names the field."""
     with self.assertRaisesRegex(ValueError, message):
       dataclasses.replace(_CONFIG, **changes)
 
-  def test_accepts_the_ends(self):
-    """Every smallest value passes."""
+  def test_smallest_values_are_accepted(self):
+    """The smallest value of every field is accepted."""
     config = TrainConfig(
       steps=1,
       batch_size=1,

@@ -1,4 +1,4 @@
-"""Weights to start from, and what identifies them."""
+"""Weights to start from, and the hash that identifies them."""
 
 import pathlib
 import shutil
@@ -21,7 +21,7 @@ class StartTest(base.TestCase):
     return self.root / name
 
   def test_weights_and_their_hash(self):
-    """The hash is of the content: not of the place, nor of other files."""
+    """The hash depends only on the weights, not on path or other files."""
     first = self._saved("first", 0)
     loaded, start = start_from(first)
     self.assertEqual(loaded.config, checkpoints.GPT2)
@@ -31,8 +31,8 @@ class StartTest(base.TestCase):
     self.assertEqual(start_from(copied)[1].about, start.about)
     self.assertNotEqual(start_from(self._saved("b", 1))[1].about, start.about)
 
-  def test_shards_are_part_of_it(self):
-    """All files of the weights, and the index that lists them."""
+  def test_files_include_all_shards(self):
+    """All shards and their index are listed."""
     folder = self._saved("sharded", 0, max_shard_bytes=2000)
     shards = sorted(folder.glob("*.safetensors"))
     self.assertGreater(len(shards), 1)
@@ -45,7 +45,7 @@ class StartTest(base.TestCase):
       ],
     )
 
-  def test_no_folder(self):
-    """What cannot be loaded is refused in the words of loading."""
+  def test_a_missing_folder_is_refused(self):
+    """The error is that of `huggingface.load`."""
     with self.assertRaisesRegex(ValueError, "is not a folder"):
       start_from(self.root / "nowhere")

@@ -1,4 +1,4 @@
-"""Tests of the training loop: devices, resumption, feeding, evaluation."""
+"""The training loop: devices, resumption, data from the host, evaluation."""
 
 import dataclasses
 import functools
@@ -31,13 +31,13 @@ class Feed:
   """Shifts the targets by seed and step, and breaks seed 1 at step 4."""
 
   def __init__(self):
-    self.asked = []
+    self.read = []
 
   def __call__(self, steps, seeds, rows):
-    asked = (steps.start, steps.stop)
-    # Each device asks for its own seeds.
-    if asked not in self.asked:
-      self.asked.append(asked)
+    read = (steps.start, steps.stop)
+    # Each device reads only its own seeds.
+    if read not in self.read:
+      self.read.append(read)
     fed = np.zeros((len(steps), len(SEEDS), len(rows), 2), np.float32)
     for k, at in enumerate(steps):
       fed[k, :, :, 0] = np.sin(at + np.arange(len(SEEDS)))[:, None]
@@ -47,15 +47,15 @@ class Feed:
 
 
 def _train(stop_at=None, **arguments):
-  """Trains the fed task; returns the outcome, the feed, reports and traces."""
+  """Trains; returns the outcome, the chunks read, reports and traces."""
   feed, reports = Feed(), []
 
   def report(at, losses):
     reports.append((at, losses.copy()))
 
   def should_stop():
-    # What comes next was read already.
-    return feed.asked[-1][0] == stop_at
+    # The next chunk was read already.
+    return feed.read[-1][0] == stop_at
 
   with mock.patch.object(
     step, "train_chunk", wraps=step.train_chunk
@@ -73,11 +73,11 @@ def _train(stop_at=None, **arguments):
       )
     except Stopped as e:
       outcome = e
-  return outcome, feed.asked, reports, train_chunk.call_count
+  return outcome, feed.read, reports, train_chunk.call_count
 
 
 @functools.cache
-def _whole():
+def _uninterrupted():
   return _train()
 
 
@@ -88,83 +88,83 @@ class TrainTest(base.TestCase):
     self.folder = pathlib.Path(root) / "checkpoints"
 
   def assert_same(self, trained):
-    """Bit-identical to the run that was never stopped, NaN where it is."""
-    chex.assert_trees_all_equal(trained, _whole()[0])
+    """Checks that the result is bit-identical to an uninterrupted run."""
+    chex.assert_trees_all_equal(trained, _uninterrupted()[0])
 
   def test_rows(self):
-    """A row for each chunk, the last one short; a lost seed has no loss."""
-    trained, asked, reports, _ = _whole()
+    """There is a row per chunk, the last one short; a diverged seed has NaN."""
+    trained, read, reports, _ = _uninterrupted()
     np.testing.assert_array_equal(trained.steps, [3, 6, 9, 11])
     np.testing.assert_array_equal(trained.diverged_at, [-1, 4, -1, -1])
-    lost = np.zeros((4, 4), bool)
-    lost[1:, 1] = True
-    np.testing.assert_array_equal(np.isnan(trained.losses), lost)
+    diverged = np.zeros((4, 4), bool)
+    diverged[1:, 1] = True
+    np.testing.assert_array_equal(np.isnan(trained.losses), diverged)
     self.assertEqual([at for at, _ in reports], [3, 6, 9, 11])
     np.testing.assert_array_equal(
       np.stack([losses for _, losses in reports]), trained.losses
     )
-    self.assertEqual(asked, [(0, 3), (3, 6), (6, 9), (9, 11)])
+    self.assertEqual(read, [(0, 3), (3, 6), (6, 9), (9, 11)])
     chex.assert_tree_all_finite(trained.params)
 
-  def test_a_program_for_each_shape(self):
-    """Chunks of a length are traced once, and the last, shorter one too."""
-    self.assertEqual(_whole()[3], 2)
+  def test_each_chunk_length_is_traced_once(self):
+    """There are two traces: for full chunks and for the short last one."""
+    self.assertEqual(_uninterrupted()[3], 2)
 
   def test_two_devices(self):
-    """Four seeds on two devices train as on one; both are used.
+    """Four seeds train on two devices as on one.
 
-    On the way: checkpoints follow the chunks that reach a multiple of
-    `checkpoint_every` steps, and the last one.
+    Checkpoints are saved after chunks that reach a multiple of
+    `checkpoint_every` steps, and after the last.
     """
     self.assertLen(jax.local_devices(), 2)
-    trained, _, _, _ = _whole()
+    trained, _, _, _ = _uninterrupted()
     for x in jax.tree.leaves(trained.params):
       self.assertLen(x.sharding.device_set, 2)
     with mock.patch.object(loop.Checkpoints, "save") as save:
-      alone, _, _, _ = _train(checkpoints=self.folder, mesh=MeshShape())
+      one_device, _, _, _ = _train(checkpoints=self.folder, mesh=MeshShape())
     self.assertEqual([call.args[0] for call in save.call_args_list], [6, 9, 11])
-    for x in jax.tree.leaves(alone.params):
+    for x in jax.tree.leaves(one_device.params):
       self.assertLen(x.sharding.device_set, 1)
     self.assert_close(
       jax.device_get(trained.params),
-      jax.device_get(alone.params),
+      jax.device_get(one_device.params),
       atol=seed_training.ROUNDING,
     )
-    np.testing.assert_allclose(trained.losses, alone.losses, rtol=1e-5)
-    np.testing.assert_array_equal(trained.diverged_at, alone.diverged_at)
+    np.testing.assert_allclose(trained.losses, one_device.losses, rtol=1e-5)
+    np.testing.assert_array_equal(trained.diverged_at, one_device.diverged_at)
 
-  def test_a_stopped_run_goes_on(self):
-    """Stopped twice and then finished, a run ends bit-identical.
+  def test_a_stopped_run_resumes(self):
+    """A run that was stopped twice ends bit-identical.
 
-    The data of each step is asked for once in a run, and again only where a
-    chunk was prepared but not trained.
+    The data of a step is read once per run, and again only if its chunk was
+    read but not trained.
     """
     run = functools.partial(_train, checkpoints=self.folder)
-    whole = _whole()[2]
-    stopped, asked, reports, _ = run(stop_at=3)
+    uninterrupted = _uninterrupted()[2]
+    stopped, read, reports, _ = run(stop_at=3)
     self.assertIsInstance(stopped, Stopped)
     self.assertEqual((stopped.step, str(stopped)), (3, "stopped after 3 steps"))
-    self.assertEqual(asked, [(0, 3), (3, 6)])
-    chex.assert_trees_all_equal(reports, whole[:1])
+    self.assertEqual(read, [(0, 3), (3, 6)])
+    chex.assert_trees_all_equal(reports, uninterrupted[:1])
 
-    stopped, asked, reports, _ = run(stop_at=9)
+    stopped, read, reports, _ = run(stop_at=9)
     self.assertIsInstance(stopped, Stopped)
-    self.assertEqual(asked, [(3, 6), (6, 9), (9, 11)])
-    chex.assert_trees_all_equal(reports, whole[:3])
+    self.assertEqual(read, [(3, 6), (6, 9), (9, 11)])
+    chex.assert_trees_all_equal(reports, uninterrupted[:3])
 
-    trained, asked, reports, traces = run()
+    trained, read, reports, traces = run()
     self.assert_same(trained)
-    self.assertEqual((asked, traces), ([(9, 11)], 1))
-    chex.assert_trees_all_equal(reports, whole[2:])
+    self.assertEqual((read, traces), ([(9, 11)], 1))
+    chex.assert_trees_all_equal(reports, uninterrupted[2:])
 
-    # A finished run is read: nothing is asked for, compiled or trained.
-    trained, asked, reports, traces = run()
+    # A finished run is restored: nothing is read, compiled or trained.
+    trained, read, reports, traces = run()
     self.assert_same(trained)
-    self.assertEqual((asked, traces), ([], 0))
-    chex.assert_trees_all_equal(reports, whole[3:])
+    self.assertEqual((read, traces), ([], 0))
+    chex.assert_trees_all_equal(reports, uninterrupted[3:])
 
   def test_a_generated_task(self):
-    """Nothing is fed; a stop after the last chunk comes too late to matter."""
+    """A generated task reads no data; it cannot stop after the last chunk."""
     trained = train(
       DECODER,
       seed_training.TASK.task,
@@ -174,10 +174,10 @@ class TrainTest(base.TestCase):
     )
     np.testing.assert_array_equal(trained.steps, [6])
     np.testing.assert_array_equal(trained.diverged_at, [-1] * 3)
-    # Three seeds do not divide over two devices.
+    # Three seeds cannot be shared by two devices.
     for x in jax.tree.leaves(trained.params):
       self.assertLen(x.sharding.device_set, 1)
-    # The fed task with nothing broken is the same task.
+    # Without divergence, the task with host data is the same task.
     states, losses = seed_training.calm_chunk(6)
     self.assert_close(
       jax.device_get(trained.params),
@@ -186,8 +186,8 @@ class TrainTest(base.TestCase):
     )
     np.testing.assert_allclose(trained.losses[0], losses, rtol=1e-5)
 
-  def test_another_run(self):
-    """A folder of another length is refused before it is trained upon."""
+  def test_a_checkpoint_of_another_run_is_refused(self):
+    """A checkpoint with another number of chunks is an error."""
     checkpoints = loop.Checkpoints(self.folder)
     states = step.init_states(
       seed_training.MODEL, CONFIG, step.seed_keys(SEEDS).init
@@ -202,9 +202,9 @@ class TrainTest(base.TestCase):
 class EvaluateTest(base.TestCase):
   @parameterized.parameters(None, 2)
   def test_definition(self, fed_batches):
-    """The mean over batches and sequences, of every seed on the same ones.
+    """It is the mean over batches and sequences, which all seeds share.
 
-    The variant decides how the model is applied, and not on what.
+    The variant does not change the batches.
     """
     spec = "causal" if fed_batches is None else "self_only"
     decoder, key = Decoder(seed_training.MODEL, spec), jax.random.key(7)
@@ -215,9 +215,9 @@ class EvaluateTest(base.TestCase):
     params = step.init_states(
       seed_training.MODEL, seed_training.CONFIG, step.seed_keys([3, 1, 3]).init
     ).params
-    found = evaluate(decoder, task, CONFIG, params, key=key, fed=fed)
-    chex.assert_shape(found, (3, 6))
-    chex.assert_type(found, np.float32)
+    losses_by_seed = evaluate(decoder, task, CONFIG, params, key=key, fed=fed)
+    chex.assert_shape(losses_by_seed, (3, 6))
+    chex.assert_type(losses_by_seed, np.float32)
     batches = [
       task.batch(k, CONFIG.batch_size, None if fed is None else fed[n])
       for n, k in enumerate(jax.random.split(key, count))
@@ -231,10 +231,12 @@ class EvaluateTest(base.TestCase):
       member = jax.tree.map(lambda x, e=e: x[e], params)
       losses = [loss(member, batch) for batch in batches]
       np.testing.assert_allclose(
-        found[e], np.concatenate(losses).mean(axis=0), rtol=1e-5
+        losses_by_seed[e], np.concatenate(losses).mean(axis=0), rtol=1e-5
       )
-    np.testing.assert_array_equal(found[2], found[0])
-    self.assertGreater(np.abs(found[1] - found[0]).min(), 1e-4)
+    np.testing.assert_array_equal(losses_by_seed[2], losses_by_seed[0])
+    self.assertGreater(
+      np.abs(losses_by_seed[1] - losses_by_seed[0]).min(), 1e-4
+    )
 
 
 if __name__ == "__main__":

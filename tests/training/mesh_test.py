@@ -1,4 +1,4 @@
-"""Meshes: the same losses under every split, and what is no mesh."""
+"""Meshes: losses are the same under every split; bad meshes are errors."""
 
 import functools
 import json
@@ -37,10 +37,10 @@ _TRAIN = TrainConfig(steps=1, batch_size=12)
 @pytest.mark.multiprocess
 class SplitTest(base.TestCase):
   def test_the_same_losses(self):
-    """50 steps on 8 devices, under each split, are those on one device.
+    """50 steps on 8 devices match one device, under each split.
 
-    So are held-out losses, those on a text that the host reads, and those of a
-    run that goes on under another mesh.
+    The same holds for held-out losses, for a text that the host reads, and for
+    a run that resumes under another mesh.
     """
     done = subprocess.run(
       [sys.executable, "-m", "tests.fixtures.mesh_training"],
@@ -50,40 +50,40 @@ class SplitTest(base.TestCase):
       check=False,
     )
     self.assertEqual(done.returncode, 0, done.stderr)
-    found = json.loads(done.stdout)
-    alone = found["one"]
+    results = json.loads(done.stdout)
+    one = results["one"]
     for name in ("all", "seed", "data", "model", "resumed"):
       np.testing.assert_allclose(
-        found[name]["losses"], alone["losses"], rtol=1e-5, err_msg=name
+        results[name]["losses"], one["losses"], rtol=1e-5, err_msg=name
       )
     np.testing.assert_allclose(
-      found["all"]["held out"], alone["held out"], rtol=1e-5
+      results["all"]["held out"], one["held out"], rtol=1e-5
     )
-    (fed, read), (wanted, read_alone) = (
-      found[x]["fed"] for x in ("all", "one")
+    (fed, read), (expected, read_by_one) = (
+      results[x]["fed"] for x in ("all", "one")
     )
-    np.testing.assert_allclose(fed, wanted, rtol=1e-5)
-    self.assertEqual(read, read_alone)
-    losses = np.asarray(alone["losses"])
+    np.testing.assert_allclose(fed, expected, rtol=1e-5)
+    self.assertEqual(read, read_by_one)
+    losses = np.asarray(one["losses"])
     self.assertLess(losses[-1].max(), 0.95 * losses[0].min())
-    # Every weight has an axis that divides: each device has its part of it.
+    # Every weight has a divisible axis, so each device has a part of it.
     shares = {"one": 1, "all": 4, "seed": 2, "data": 1, "model": 8}
     for name, share in shares.items():
-      np.testing.assert_array_equal(found[name]["shares"], 1 / share)
+      np.testing.assert_array_equal(results[name]["shares"], 1 / share)
 
 
 class GradientTest(base.Float64TestCase):
   @parameterized.parameters(
     (MeshShape(data=2), 1), (MeshShape(model=2), 1), (MeshShape(model=2), 3)
   )
-  def test_two_devices_give_what_one_gives(self, shape, microbatches):
-    """Loss, gradient and norm are those of the whole batch on one device."""
+  def test_two_devices_match_one(self, shape, microbatches):
+    """Loss, gradient and norm equal those of the whole batch on one device."""
     key = jax.random.key(0)
     batch, params = TASK.batch(key, 6), models.init(MODEL, key)
     params = jax.tree.map(lambda x: np.float64(x)[None], params)
     layout = Layout(shape, shape.build())
     specs, share = layout.specs(params), layout.share(params)
-    # What is split and what is not, the head's bias, are averaged differently.
+    # The head's bias is not split, and is averaged differently.
     whole = [axis < 0 for axis in jax.tree.leaves(share.axes)]
     self.assertEqual(sum(whole), 1 if shape.model > 1 else len(whole))
 
@@ -94,43 +94,44 @@ class GradientTest(base.Float64TestCase):
       )
       return (loss, share.norm(grads)), grads
 
-    together = jax.shard_map(
+    two_devices = jax.shard_map(
       jax.vmap(functools.partial(measure, share, microbatches)),
       mesh=layout.mesh,
       in_specs=(specs,),
       out_specs=(PartitionSpec("seed"), specs),
       check_vma=False,
     )
-    alone = jax.vmap(functools.partial(measure, Share(), 1))
-    found, expected = (
-      jax.tree.map(np.asarray, jax.jit(f)(params)) for f in (together, alone)
+    one_device = jax.vmap(functools.partial(measure, Share(), 1))
+    actual, expected = (
+      jax.tree.map(np.asarray, jax.jit(f)(params))
+      for f in (two_devices, one_device)
     )
-    self.assert_close(found, expected)
+    self.assert_close(actual, expected)
 
   def test_sums_over_model_become_means(self):
-    """Of data:2,model:3: a split gradient comes summed over the three."""
+    """For data:2,model:3, split gradients arrive summed over 3 devices."""
     each = np.random.default_rng(0).normal(size=(2, 3, 4))
     sums = np.broadcast_to(each.sum(axis=1, keepdims=True), each.shape)
     share = Share(MeshShape(data=2, model=3), {"split": 0, "whole": -1})
-    # Vectorised axes stand for six devices.
+    # `vmap` axes simulate six devices.
     along_model = jax.vmap(share.mean_gradient, axis_name="model")
     along_both = jax.vmap(along_model, axis_name="data")
-    found = along_both({"split": sums, "whole": each})
+    means = along_both({"split": sums, "whole": each})
     expected = np.broadcast_to(each.mean(axis=(0, 1)), each.shape)
-    self.assert_close(found, {"split": expected, "whole": expected})
+    self.assert_close(means, {"split": expected, "whole": expected})
 
 
 class ShapeTest(base.TestCase):
   def test_flag_form(self):
-    """Axes in any order; those that are left out have one device."""
+    """Axes may have any order; axes left out have one device."""
     self.assertEqual(parse_mesh("model:2,seed:4"), MeshShape(4, 1, 2))
     self.assertEqual(parse_mesh("data:3"), MeshShape(data=3))
 
   @parameterized.parameters(
     "", "seed", "seed:x", "seed:2;data:2", "heads:2", "seed:1,seed:2", "data:-1"
   )
-  def test_no_mesh(self, text):
-    """Anything else is refused."""
+  def test_bad_flag_forms_are_refused(self, text):
+    """Any other text is an error."""
     with self.assertRaisesRegex(ValueError, "mesh must be like seed:2,data:2"):
       parse_mesh(text)
 
@@ -143,26 +144,26 @@ class ShapeTest(base.TestCase):
       "mesh axes .* divide a microbatch of 3 sequences, not be 2",
     ),
   )
-  def test_does_not_fit(self, shape, seeds, message):
-    """Missing devices, seeds and sequences left over are refused."""
+  def test_uneven_shares_are_refused(self, shape, seeds, message):
+    """Too few devices, and indivisible seeds or sequences, are errors."""
     train = TrainConfig(steps=1, batch_size=12, microbatches=4)
     with self.assertRaisesRegex(ValueError, message):
       shape.check(seeds, train)
     shape = MeshShape(data=2)
     shape.check(seeds, TrainConfig(steps=1, batch_size=12, microbatches=6))
 
-  def test_no_devices(self):
-    """An axis has at least one device."""
+  def test_an_axis_of_size_0_is_refused(self):
+    """An axis must have at least one device."""
     with self.assertRaisesRegex(ValueError, "mesh axis data must be at least"):
       parse_mesh("data:0")
 
-  def test_automatic(self):
-    """The most devices that share the seeds evenly; here there are two."""
+  def test_automatic_mesh(self):
+    """It uses as many of the two devices as divide the seeds."""
     for count, used in ((1, 1), (2, 2), (3, 1), (4, 2), (5, 1)):
       self.assertEqual(mesh.automatic_mesh(count), MeshShape(seed=used))
 
   def test_largest_axis(self):
-    """Weights are split by their largest axis that divides, if there is one."""
+    """Weights are split along their largest divisible axis, if any."""
     layout = Layout(MeshShape(model=2), MeshShape(model=2).build())
     shapes = {
       (5, 6, 4): 0,

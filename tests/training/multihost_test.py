@@ -1,4 +1,4 @@
-"""Processes that train together: the same numbers, and none waits for ever."""
+"""Processes that train together: equal numbers, and no process hangs."""
 
 import itertools
 import json
@@ -22,12 +22,12 @@ from jaxlook.training.multihost import Place, parse_place
 from tests.fixtures import base
 from tests.fixtures.ports import free_port
 
-# Far more than it takes: the machine may be busy.
+# Much more than needed, because the machine may be busy.
 _SECONDS = 300
 
 
 @pytest.mark.multiprocess
-class TogetherTest(base.TestCase):
+class TwoProcessesTest(base.TestCase):
   def start(self):
     """Starts the two processes."""
     port = free_port()
@@ -44,20 +44,21 @@ class TogetherTest(base.TestCase):
         stderr=subprocess.PIPE,
         text=True,
       )
-      # Killed first, then waited for and its pipes closed.
+      # Cleanups run in reverse: kill, then wait and close the pipes.
       self.addCleanup(process.__exit__, None, None, None)
       self.addCleanup(process.kill)
       started.append(process)
     return started
 
-  def found(self, name: str):
-    """What the processes wrote."""
+  def read(self, name: str):
+    """Reads a file that the processes wrote."""
     return json.loads((self.out / name).read_text())
 
   def test_the_same_numbers(self):
-    """Two processes train as one does, under each split; a killed run goes on.
+    """Two processes match one, under each split; a killed run resumes.
 
-    50 steps in float32. Killing a process ends the other with one line.
+    They train 50 steps in float32. If one process is killed, the other ends
+    with one line.
     """
     self.out = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
     left, killed = self.start()
@@ -75,60 +76,68 @@ class TogetherTest(base.TestCase):
     leader, other = self.start()
     _, errors = leader.communicate(timeout=_SECONDS)
     self.assertEqual((leader.returncode, errors), (0, ""))
-    said = other.communicate(timeout=_SECONDS)
-    self.assertEqual((other.returncode, *said), (0, "", ""))
+    output = other.communicate(timeout=_SECONDS)
+    self.assertEqual((other.returncode, *output), (0, "", ""))
 
-    seen, losses, held_out = self.found("resumed")
-    alone, alone_held_out = self.found("alone")
-    self.assertEqual(self.found("stopped"), 10)
-    self.assertEqual(seen, [20, 30, 40, 50])
-    np.testing.assert_allclose(losses, alone, rtol=1e-5)
-    # Devices along `model` share the batch, too.
-    np.testing.assert_allclose(self.found("model"), alone, rtol=1e-5)
-    np.testing.assert_allclose(held_out, alone_held_out, rtol=1e-5)
-    # Of a text each reads one half of every batch.
+    steps, losses, held_out = self.read("resumed")
+    single, single_held_out = self.read("alone")
+    self.assertEqual(self.read("stopped"), 10)
+    self.assertEqual(steps, [20, 30, 40, 50])
+    np.testing.assert_allclose(losses, single, rtol=1e-5)
+    # Devices along `model` also share the batch.
+    np.testing.assert_allclose(self.read("model"), single, rtol=1e-5)
+    np.testing.assert_allclose(held_out, single_held_out, rtol=1e-5)
+    # Each process reads one half of every batch of a text.
     np.testing.assert_allclose(
-      self.found("fed"), self.found("fed alone"), rtol=1e-5
+      self.read("fed"), self.read("fed alone"), rtol=1e-5
     )
     for index, rows in enumerate((range(8), range(8, 16))):
       self.assertEqual(
-        self.found(f"read by {index}"),
+        self.read(f"read by {index}"),
         [list(x) for x in itertools.product(range(50), range(2), rows)],
       )
-    self.assertLess(np.max(alone[-1]), 0.95 * np.min(alone[0]))
-    self._check_talk(self.found("talk"))
+    self.assertLess(np.max(single[-1]), 0.95 * np.min(single[0]))
+    self._check_messages(self.read("messages"))
 
-  def _check_talk(self, talk):
-    """What processes tell each other, beside their training."""
+  def _check_messages(self, messages):
+    """Checks the functions by which processes exchange values."""
     keys = jax.random.split(jax.random.key(3), 4)
-    self.assertEqual(talk["devices"], [0, 1])
-    self.assertEqual(talk["most"], 6)
-    self.assertEqual(talk["drawn"], jax.vmap(jax.random.bits)(keys).tolist())
-    self.assertEqual(talk["numbers"], np.arange(12.0).reshape(2, 6).tolist())
-    self.assertEqual(talk["led"], "leads")
-    # The other process, which refuses nothing itself, is refused the same.
-    self.assertIn("invalid literal", talk["refused"])
-    self.assertEqual(talk["refusals"], 2)
-    self.assertIn("must use all 2 devices of all processes", talk["left over"])
+    self.assertEqual(messages["devices"], [0, 1])
+    self.assertEqual(messages["maximum"], 6)
     self.assertEqual(
-      talk["automatic"], [[1, 2, 1], [2, 1, 1], [1, 2, 1], [2, 1, 1]]
+      messages["random bits"], jax.vmap(jax.random.bits)(keys).tolist()
+    )
+    self.assertEqual(
+      messages["numbers"], np.arange(12.0).reshape(2, 6).tolist()
+    )
+    self.assertEqual(messages["leader first"], "leader")
+    # The leader's error is raised in the other process, too.
+    self.assertIn("invalid literal", messages["error"])
+    self.assertEqual(messages["errors"], 2)
+    self.assertIn(
+      "must use all 2 devices of all processes", messages["too few devices"]
+    )
+    self.assertEqual(
+      messages["automatic"], [[1, 2, 1], [2, 1, 1], [1, 2, 1], [2, 1, 1]]
     )
 
 
-class AloneTest(base.TestCase):
-  def test_one_process_is_alone(self):
-    """Without joining, nothing is asked of others."""
+class SingleProcessTest(base.TestCase):
+  def test_a_single_process(self):
+    """Before `join`, all functions work without other processes."""
     self.assertFalse(multihost.joined())
-    self.assertTrue(multihost.leads())
+    self.assertTrue(multihost.is_leader())
     self.assertEqual(multihost.devices(), jax.local_devices())
     self.assertEqual(multihost.max_over_processes(3), 3)
     self.assertEqual(multihost.leader_first(lambda: 1, lambda: 2), 1)
-    self.assertFalse(multihost.lost(ValueError("Gloo AllGather failed")))
+    self.assertFalse(
+      multihost.is_lost_process(ValueError("Gloo AllGather failed"))
+    )
 
 
 class PlaceTest(base.TestCase):
   def test_flag_form(self):
-    """A coordinator with index and count, or what is detected."""
+    """The form has coordinator, index and count, or is `auto`."""
     self.assertEqual(parse_place("auto"), Place())
     self.assertEqual(
       parse_place("node-1.local:1234,1/4"), Place("node-1.local:1234", 1, 4)
@@ -138,18 +147,18 @@ class PlaceTest(base.TestCase):
   @parameterized.parameters(
     *("", "automatic", "host,0/2", "host:1,0", "host:1,-1/2", "host:1,0/2,"),
   )
-  def test_no_place(self, text):
-    """Anything else is refused."""
+  def test_bad_flag_forms_are_refused(self, text):
+    """Any other text is an error."""
     with self.assertRaisesRegex(ValueError, "distributed must be auto or HOST"):
       parse_place(text)
 
-  def test_no_such_process(self):
-    """Processes count from 0."""
+  def test_an_index_out_of_range_is_refused(self):
+    """Indices start at 0."""
     with self.assertRaisesRegex(ValueError, "must count .* process 2$"):
       parse_place("host:1,2/2")
 
-  def test_port_is_taken(self):
-    """Two runs on one machine need two ports."""
+  def test_a_port_in_use_is_refused(self):
+    """A second run on the machine needs another port."""
     with socket.create_server(("", 0)) as server:
       port = server.getsockname()[1]
       with self.assertRaisesRegex(ValueError, f"port {port}: .* in use"):

@@ -1,4 +1,4 @@
-"""What an arm's folder says once it is finished."""
+"""Finished arms are read back from their folders."""
 
 import json
 import pathlib
@@ -21,19 +21,19 @@ class SavedArmsTest(base.TestCase):
     self.root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
 
   def run_arm(self, **options):
-    """The folder of a tiny arm."""
+    """Trains a tiny arm, and returns its folder."""
     with runs.open_store(self.root / "run", {"experiment": "test"}) as store:
       return run_arm(store, problem(), VARIANT, **options).root
 
-  def test_an_arm_is_what_was_trained(self):
-    """The variant that was given, and the data of the problem."""
-    saved, of = read_arm(self.run_arm()), problem()
+  def test_an_arm_is_read_back(self):
+    """The saved arm has the variant and the problem's fields."""
+    saved, expected = read_arm(self.run_arm()), problem()
     self.assertEqual(saved.attention, VARIANT)
     self.assertEqual(saved.variant, "myopic/kv+horizon:1/residual")
-    self.assertEqual(saved.decoder, Decoder(of.model, VARIANT))
-    self.assertEqual(saved.train, of.train)
-    self.assertEqual(saved.seeds, of.seeds)
-    self.assertEqual(saved.about, of.about)
+    self.assertEqual(saved.decoder, Decoder(expected.model, VARIANT))
+    self.assertEqual(saved.train, expected.train)
+    self.assertEqual(saved.seeds, expected.seeds)
+    self.assertEqual(saved.about, expected.about)
 
   @parameterized.parameters(
     ({"variant": "sideways"}, "version: attention 'sideways' is unknown"),
@@ -41,7 +41,7 @@ class SavedArmsTest(base.TestCase):
     ({"train": {"keep_steps": [], "pace": 3}}, "is of another version: .*pace"),
   )
   def test_arms_of_another_version_are_refused(self, change, message):
-    """Variants and settings that this one does not know."""
+    """Unknown variants and settings are errors."""
     root = self.run_arm()
     file = root / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
@@ -49,7 +49,7 @@ class SavedArmsTest(base.TestCase):
       read_arm(root)
 
   def test_unfinished_arms_are_refused(self):
-    """One that was stopped, and one that was never begun."""
+    """A stopped arm and a missing folder are errors."""
     with self.assertRaises(Stopped):
       self.run_arm(should_stop=lambda: True)
     for root in (*(self.root / "run" / "arms").iterdir(), self.root / "none"):

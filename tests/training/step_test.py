@@ -1,4 +1,4 @@
-"""Law 8 of DESIGN.md, section 3: seeds side by side are seeds on their own."""
+"""Law 8 of DESIGN.md, section 3: seeds train together as alone."""
 
 import functools
 
@@ -39,7 +39,7 @@ def _member(tree, e):
 
 class SeedsTest(base.TestCase):
   def test_keys(self):
-    """A seed's keys are its own, whoever stands beside it; none is shared."""
+    """A seed's keys do not depend on the other seeds, and are unique."""
     keys = step.seed_keys(SEEDS)
     data = np.stack([jax.random.key_data(k) for k in keys])
     self.assertLen({x.tobytes() for x in data.reshape(-1, data.shape[-1])}, 6)
@@ -49,7 +49,7 @@ class SeedsTest(base.TestCase):
       np.testing.assert_array_equal(jax.random.key_data(draw), data[1, e])
 
   def test_init(self):
-    """A seed starts from its own parameters, bit for bit, and all differ."""
+    """A seed's initial parameters do not depend on the other seeds."""
     states = init_seeds(SEEDS)
     np.testing.assert_array_equal(states.diverged_at, step.ALIVE)
     for e, seed in enumerate(SEEDS):
@@ -58,7 +58,7 @@ class SeedsTest(base.TestCase):
     kernels = np.asarray(states.params["block_0"]["attention"]["key"]["kernel"])
     self.assertGreater(np.abs(kernels[0] - kernels[1]).max(), 1e-3)
 
-  def test_law_8_seeds_alone(self):
+  def test_law_8_seeds_train_as_alone(self):
     """Each of several seeds trains as it does alone."""
     states, losses = calm_chunks()[-1]
     for e, seed in enumerate(SEEDS):
@@ -69,15 +69,15 @@ class SeedsTest(base.TestCase):
       np.testing.assert_allclose(losses[e], loss[0], rtol=1e-6)
 
   def test_law_8_members_differ(self):
-    """The twin: no two seeds train to the same parameters or loss."""
+    """Different seeds have different parameters and losses."""
     states, losses = calm_chunks()[-1]
     self.assertLen(set(losses.tolist()), len(SEEDS))
     for x in jax.tree.leaves(states.params):
       for a, b in ((0, 1), (1, 2), (0, 2)):
         self.assertGreater(np.abs(x[a] - x[b]).max(), 1e-3)
 
-  def test_law_8_order_is_nothing(self):
-    """Permuted seeds train to permuted states, bit for bit."""
+  def test_law_8_order_does_not_matter(self):
+    """Permuted seeds give permuted states, bit for bit."""
     order = (2, 0, 1)
     permuted = run_steps([SEEDS[e] for e in order])[-1]
     chex.assert_trees_all_equal(
@@ -88,40 +88,41 @@ class SeedsTest(base.TestCase):
     broken=[INFINITE_LOSS, INFINITE_GRADIENT], at=[0, 3, STEPS - 1]
   )
   def test_law_8_a_neighbour_diverges(self, broken, at):
-    """A seed that diverges stays as it was, marked; others notice nothing."""
-    lost, others = 1, np.array([0, 2])
+    """A diverged seed is frozen and marked; the others are unchanged."""
+    diverged, others = 1, np.array([0, 2])
     calm = calm_chunks()
-    found = run_steps(SEEDS, {(at, lost): broken})
-    for now, ((states, loss), (wanted, wanted_loss)) in enumerate(
-      zip(found, calm, strict=True)
+    history = run_steps(SEEDS, {(at, diverged): broken})
+    for now, ((states, loss), (expected, wanted_loss)) in enumerate(
+      zip(history, calm, strict=True)
     ):
       chex.assert_trees_all_equal(
-        _member((states, loss), others), _member((wanted, wanted_loss), others)
+        _member((states, loss), others),
+        _member((expected, wanted_loss), others),
       )
-      np.testing.assert_array_equal(wanted.diverged_at, step.ALIVE)
+      np.testing.assert_array_equal(expected.diverged_at, step.ALIVE)
       if now < at:
-        chex.assert_trees_all_equal(states, wanted)
+        chex.assert_trees_all_equal(states, expected)
         self.assertTrue(np.isfinite(loss).all())
         continue
-      self.assertEqual(states.diverged_at[lost], at)
-      self.assertTrue(np.isnan(loss[lost]))
+      self.assertEqual(states.diverged_at[diverged], at)
+      self.assertTrue(np.isnan(loss[diverged]))
       before, _ = calm[at - 1] if at else (init_seeds(SEEDS), None)
       chex.assert_trees_all_equal(
-        _member((states.params, states.opt_state), lost),
-        _member((before.params, before.opt_state), lost),
+        _member((states.params, states.opt_state), diverged),
+        _member((before.params, before.opt_state), diverged),
       )
       chex.assert_tree_all_finite(states.params)
 
   def test_several_diverge(self):
-    """Each is frozen at its own step, even when it would be finite again."""
+    """Each seed is frozen at its own step, even if later steps are finite."""
     broken = {(1, 0): INFINITE_LOSS, (4, 2): INFINITE_GRADIENT}
     states, _ = run_steps(SEEDS, broken)[-1]
     np.testing.assert_array_equal(states.diverged_at, [1, step.ALIVE, 4])
 
 
 class ChunkTest(base.TestCase):
-  def test_data_order_is_fixed(self):
-    """Step s of a seed is on the batch of fold_in(data key, s)."""
+  def test_a_batch_depends_on_seed_and_step(self):
+    """Step s of a seed uses the batch of fold_in(data key, s)."""
     states = init_seeds(SEEDS)
     position_losses = jax.jit(step.position_losses, static_argnums=(0, 1))
     for at in (0, 5):
@@ -131,13 +132,13 @@ class ChunkTest(base.TestCase):
         batch = TASK.batch(
           jax.random.fold_in(data, at), CONFIG.batch_size, np.float32(CALM)
         )
-        wanted = position_losses(
+        expected = position_losses(
           Decoder(MODEL), TASK, _member(states.params, e), batch
         ).mean()
-        np.testing.assert_allclose(losses[e], wanted, rtol=1e-6)
+        np.testing.assert_allclose(losses[e], expected, rtol=1e-6)
 
   def test_variants_are_paired(self):
-    """Variants start from the same parameters on the same data, then part."""
+    """Variants share init and data, and train to different parameters."""
     myopic = run_steps(SEEDS, attention="myopic")
     np.testing.assert_allclose(myopic[0][1], calm_chunks()[0][1], rtol=1e-6)
     last = [
@@ -148,20 +149,20 @@ class ChunkTest(base.TestCase):
       change = last[0][name]["kernel"] - last[1][name]["kernel"]
       self.assertGreater(np.abs(change).max(), 1e-3)
 
-  def test_chunks_are_steps(self):
-    """A chunk of steps is the steps one by one, and its loss their mean."""
+  def test_a_chunk_equals_single_steps(self):
+    """A chunk gives the states of single steps, and their mean loss."""
     states, losses = chunk_step()(
       init_seeds(SEEDS),
       step.seed_keys(SEEDS).data,
       jnp.arange(STEPS, dtype=jnp.int32),
       feed(len(SEEDS), {}),
     )
-    wanted, mean = calm_chunk(STEPS)
-    chex.assert_trees_all_equal(states, wanted)
+    expected, mean = calm_chunk(STEPS)
+    chex.assert_trees_all_equal(states, expected)
     np.testing.assert_allclose(losses, mean, rtol=1e-6)
 
   def test_a_chunk_with_a_divergence_has_no_loss(self):
-    """The mean over a chunk is NaN for a seed lost on its last step."""
+    """The loss is NaN for a seed that diverged in the chunk's last step."""
     states, losses = chunk_step()(
       init_seeds(SEEDS),
       step.seed_keys(SEEDS).data,
@@ -171,8 +172,8 @@ class ChunkTest(base.TestCase):
     np.testing.assert_array_equal(np.isnan(losses), [False, True, False])
     np.testing.assert_array_equal(states.diverged_at, [-1, STEPS - 1, -1])
 
-  def test_a_program_for_each_shape(self):
-    """Steps, seeds and divergence are data: no shape is traced twice."""
+  def test_each_shape_is_traced_once(self):
+    """Other steps, seeds and divergence cause no new trace."""
     run_steps(SEEDS, {(1, 0): INFINITE_LOSS})
     run_steps((7, 8, 9))
     self.assertEqual(TRACES["causal", 3, 1], 1)
@@ -180,8 +181,8 @@ class ChunkTest(base.TestCase):
 
 
 class MicrobatchesTest(base.TestCase):
-  def _measured(self, microbatches):
-    """The loss and gradient of a batch of 32, compiled, and its memory."""
+  def _loss_gradient_memory(self, microbatches):
+    """Returns loss and gradient of a batch of 32, and the program's memory."""
     task, decoder = TASK.task, Decoder(MODEL, "myopic")
     batch = task.batch(jax.random.key(1), 32)
     params = models.init(MODEL, jax.random.key(2))
@@ -194,10 +195,10 @@ class MicrobatchesTest(base.TestCase):
       compiled.memory_analysis().temp_size_in_bytes,
     )
 
-  def test_parts_are_the_whole_in_less_memory(self):
-    """A batch in parts has the loss and gradient of the whole, for less."""
-    whole, memory = self._measured(1)
-    parts, less = self._measured(8)
+  def test_microbatches_need_less_memory(self):
+    """Loss and gradient are the same, with less than half the memory."""
+    whole, memory = self._loss_gradient_memory(1)
+    parts, less = self._loss_gradient_memory(8)
     self.assert_close(parts, whole, atol=ROUNDING)
     self.assertLess(less, memory / 2)
     self.assertGreater(optax.tree.norm(whole[1]), 1e-2)
