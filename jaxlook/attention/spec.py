@@ -1,8 +1,9 @@
-"""What an attention variant is, and the flag form that names one.
+"""Attention variants of one head, and their flag form.
 
-A `Spec` describes one head: which keys and values it sees, through which
-distances d = i - j they receive gradient (the gradient window), and what it
-reads elsewhere (the context). It holds no arrays; `jaxlook.attend` applies it.
+A `Spec` describes one head: the keys and values that it sees, the distances
+d = i - j through which they receive gradient (the gradient window), and what
+the head reads at all other distances (the context). It has no arrays;
+`jaxlook.attend` applies it.
 
 Flag form: `variant[:argument][/stop][/blocked]`, for example `myopic`,
 `myopic/residual`, `horizon:4`, `leak:0.3/kv/values`. `jaxlook.Variant` holds
@@ -25,25 +26,25 @@ Source = Literal["own", "zeros", "teacher"]
 class Spec:
   """One head's attention: what is visible, and which gradients flow.
 
-  A query at i reads the key and value at j <= i. Pairs whose distance d = i - j
-  lies in `low..high` read the model's own, live key and value; all other pairs
-  read the context, which is where gradient is blocked.
+  A query at i reads the keys and values at j <= i. At distances d = i - j in
+  `low..high` it reads the model's own key and value, which receive gradient. At
+  all other distances it reads the context, where gradient is blocked.
 
   Attributes:
     name: the flag form.
     low: smallest distance of the gradient window; at least 0.
     high: largest distance of the gradient window; None for no bound.
     reach: largest distance that the forward pass sees; None for all. Unlike the
-      window this hides keys, so it changes the value of the output.
-    source: where the context comes from: the model's `own` keys and values with
-      gradient blocked, `zeros`, or those of a `teacher`.
-    leak: the share of the gradient, in [0, 1], that the context lets through.
-    stop: where blocked gradient stops. `kv`: at the keys and values themselves.
+      window it hides keys, so it changes the output.
+    source: source of the context: the model's `own` keys and values, without
+      gradient; `zeros`; or the keys and values of a `teacher`.
+    leak: share of the gradient, in [0, 1], that passes through the context.
+    stop: the stop point of blocked gradient. `kv`: at the keys and values.
       `residual`: below W_K and W_V, which still learn from every query.
-    blocked: whether keys, values or both are replaced by context.
+    blocked: whether `keys`, `values` or `both` are replaced by the context.
 
   Raises:
-    SettingError: a field lies outside the range given above.
+    SettingError: a field is out of range.
   """
 
   name: str
@@ -56,7 +57,7 @@ class Spec:
   blocked: Blocked = "both"
 
   def __post_init__(self):
-    """Refuses windows, reaches and shares that mean nothing."""
+    """Checks the fields."""
     if self.low < 0 or (self.high is not None and self.high < self.low):
       raise SettingError(
         "low", f"must satisfy 0 <= low <= high, not {self.low} and {self.high}"
@@ -82,17 +83,17 @@ class Spec:
 
   @property
   def blocks(self) -> bool:
-    """Whether any pair reads context instead of the own key and value."""
+    """Whether the context is read at any distance."""
     return self.low > 0 or self.high is not None
 
   @property
   def needs_context(self) -> bool:
-    """Whether `attend` must be given context keys and values."""
+    """Whether `attend` needs context keys and values."""
     return self.blocks and (self.source == "teacher" or self.stop == "residual")
 
   @property
   def keeps_forward(self) -> bool:
-    """Whether the output has the value of ordinary causal attention."""
+    """Whether the output equals that of ordinary causal attention."""
     return self.reach is None and self.source == "own"
 
 
@@ -112,7 +113,7 @@ def _share(text: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-  """How one variant is written, and the fields that it sets."""
+  """A variant's flag form, and the fields that it sets."""
 
   fields: Callable[[Any], dict[str, Any]]
   argument: str | None = None
@@ -148,20 +149,20 @@ KNOWN = tuple(
 
 
 def parse(text: str) -> Spec:
-  """Reads the flag form of one head's attention.
+  """Parses the flag form of one head's attention.
 
   Args:
     text: `variant[:argument][/stop][/blocked]`; see the module's docstring.
-      Stop is `kv` (the default) or `residual`; blocked is `keys` or `values`
-      (without it, both).
+      Stop is `kv` (the default) or `residual`; blocked is `keys` or `values`;
+      without it both are blocked.
 
   Returns:
-    The spec, named by the form with its stop point spelled out.
+    The spec; its name includes the stop point.
 
   Raises:
     SettingError: the variant is unknown (the message lists the known ones), its
-      argument is missing, superfluous or out of range, or a suffix does not
-      apply to it.
+      argument is missing, not allowed or out of range, or it does not allow a
+      suffix.
   """
   head, *suffixes = text.strip().split("/")
   variant, colon, argument = head.partition(":")
@@ -169,8 +170,8 @@ def parse(text: str) -> Spec:
   if form is None:
     raise SettingError(
       "attention",
-      f"{text!r} is unknown; known are {', '.join(KNOWN)}, each cut with /kv or"
-      " /residual and /keys or /values",
+      f"{text!r} is unknown; use one of {', '.join(KNOWN)}, with /kv or"
+      " /residual and /keys or /values to choose what is blocked",
     )
   value = _argument(text, form, argument if colon else None)
   fields = form.fields(value)
@@ -185,29 +186,29 @@ def parse(text: str) -> Spec:
     else:
       raise SettingError(
         "attention",
-        f"{text!r} has the unknown suffix /{suffix}; known are /kv, /residual,"
-        " /keys, /values",
+        f"{text!r} has the unknown suffix /{suffix}; use /kv, /residual, /keys"
+        " or /values",
       )
     if field not in form.suffixes:
       raise SettingError(
         "attention",
-        f"{text!r} cannot end in /{suffix}: {variant} cuts no gradient there",
+        f"{text!r} cannot end in /{suffix}: {variant} blocks no gradient there",
       )
     if field in fields:
       raise SettingError(
-        "attention", f"{text!r} gives two values for its {field}"
+        "attention", f"{text!r} gives two values for {field}; give one"
       )
     fields[field] = suffix
-  # The stop point is always spelled out: the two are easily confused.
+  # Names include the stop point, because the two are easily confused.
   stop = fields.get("stop", "kv") if "stop" in form.suffixes else None
-  shown = [head_name, stop, fields.get("blocked")]
-  return Spec(name="/".join(part for part in shown if part), **fields)
+  parts = [head_name, stop, fields.get("blocked")]
+  return Spec(name="/".join(part for part in parts if part), **fields)
 
 
 def _argument(text: str, form: _Form, argument: str | None) -> Any:
   if form.argument is None:
     if argument is not None:
-      raise SettingError("attention", f"{text!r} takes no argument")
+      raise SettingError("attention", f"{text!r} takes no argument; remove it")
     return None
   try:
     if argument is None:

@@ -11,14 +11,14 @@ from jaxlook.errors import SettingError
 class Variant:
   """One attention spec for each head of each layer of a model.
 
-  A variant is read once, where a flag or a file names it; from there on this
-  object travels. Its name is for tables, files and messages only.
+  A variant is parsed once, from a flag or a file; all other code uses this
+  object. Its name is only for tables, files and messages.
 
       variant = parse_variant("causal,myopic/kv", layers=2, heads=4)
       Decoder(DecoderConfig(layers=2, heads=4, ...), variant)
 
   Attributes:
-    specs: by layer (outer) and head (inner).
+    specs: specs by layer (outer) and head (inner).
 
   Raises:
     ValueError: there is no layer or no head, or layers differ in their number
@@ -28,20 +28,20 @@ class Variant:
   specs: tuple[tuple[Spec, ...], ...]
 
   def __post_init__(self):
-    """Refuses what no model has."""
+    """Checks the numbers of layers and heads."""
     counts = {len(layer) for layer in self.specs}
     if len(counts) != 1 or 0 in counts:
       raise ValueError(
-        "specs must be of at least 1 layer, with equally many heads in each,"
-        f" at least 1; not {[len(layer) for layer in self.specs]} heads"
+        "specs must have at least 1 layer, with equally many heads in each, at"
+        f" least 1; not {[len(layer) for layer in self.specs]} heads"
       )
 
   @classmethod
   def uniform(cls, spec: Spec, layers: int, heads: int) -> "Variant":
-    """The variant with one spec everywhere.
+    """Returns the variant with one spec for all heads.
 
     Args:
-      spec: of every head.
+      spec: the spec of every head.
       layers: number of layers of the model, at least 1.
       heads: number of heads of each layer, at least 1.
 
@@ -52,7 +52,7 @@ class Variant:
 
   @property
   def name(self) -> str:
-    """The shortest form that `parse_variant` reads as this variant."""
+    """The shortest flag form of this variant."""
     return _join([_join([s.name for s in layer], "+") for layer in self.specs])
 
   @property
@@ -67,17 +67,17 @@ class Variant:
 
   @property
   def distinct(self) -> tuple[Spec, ...]:
-    """Each spec that some head has, once, in the order of layers and heads."""
+    """The distinct specs, in the order of layers and heads."""
     return tuple(dict.fromkeys(s for layer in self.specs for s in layer))
 
   @property
   def needs_teacher(self) -> bool:
-    """Whether some head reads the context of another model."""
+    """Whether any head reads a teacher's context."""
     return any(spec.source == "teacher" for spec in self.distinct)
 
   @property
   def keeps_forward(self) -> bool:
-    """Whether the outputs are those of causal attention in all heads."""
+    """Whether the output equals that of ordinary causal attention."""
     return all(spec.keeps_forward for spec in self.distinct)
 
   def __str__(self) -> str:
@@ -86,14 +86,14 @@ class Variant:
 
 
 def parse_variant(text: str, layers: int, heads: int) -> Variant:
-  """Reads the flag form of a whole model's attention.
+  """Parses the flag form of a whole model's attention.
 
       parse_variant("horizon:4", layers=2, heads=4)
       parse_variant("causal,myopic+causal", layers=2, heads=2)
 
   Args:
-    text: one form for all layers, or one per layer joined by `,`; each layer
-      one form for all heads, or one per head joined by `+`. See
+    text: one form for all layers, or one per layer joined by `,`; for each
+      layer one form for all heads, or one per head joined by `+`. See
       `jaxlook.parse` for the form of one head.
     layers: number of layers of the model.
     heads: number of heads of each layer.
@@ -102,11 +102,11 @@ def parse_variant(text: str, layers: int, heads: int) -> Variant:
     The variant.
 
   Raises:
-    SettingError: as `jaxlook.parse`, or the number of forms is neither 1 nor
+    SettingError: see `jaxlook.parse`; or the number of forms is neither 1 nor
       the number of layers or heads.
   """
 
-  def spread(parts: list[Any], count: int, what: str) -> tuple[Any, ...]:
+  def repeat(parts: list[Any], count: int, what: str) -> tuple[Any, ...]:
     if len(parts) not in (1, count):
       raise SettingError(
         "attention",
@@ -115,13 +115,13 @@ def parse_variant(text: str, layers: int, heads: int) -> Variant:
     return tuple(parts * count if len(parts) == 1 else parts)
 
   def read(layer: str) -> tuple[Spec, ...]:
-    return spread([parse(form) for form in layer.split("+")], heads, "heads")
+    return repeat([parse(form) for form in layer.split("+")], heads, "heads")
 
   return Variant(
-    spread([read(layer) for layer in text.split(",")], layers, "layers")
+    repeat([read(layer) for layer in text.split(",")], layers, "layers")
   )
 
 
 def _join(names: list[str], mark: str = ",") -> str:
-  """The names in a row, or the one that all are."""
+  """Joins names, or returns the one name that all have."""
   return names[0] if len(set(names)) == 1 else mark.join(names)

@@ -1,4 +1,4 @@
-"""Specs and their flag form."""
+"""Specs, and their flag form."""
 
 from absl.testing import parameterized
 
@@ -10,7 +10,7 @@ from tests.fixtures import base
 class ParseTest(base.TestCase):
   @parameterized.parameters(*base.VARIANTS)
   def test_form_round_trips(self, text):
-    """A spec prints as a form that makes it again, and is hashable."""
+    """A spec's name parses to an equal spec with an equal hash."""
     spec = parse(text)
     self.assertEqual(parse(str(spec)), spec)
     self.assertEqual(hash(parse(str(spec))), hash(spec))
@@ -31,8 +31,8 @@ class ParseTest(base.TestCase):
       {"high": 0, "source": "teacher", "stop": "residual"},
     ),
   )
-  def test_variant_means_its_row_of_the_design_table(self, text, fields):
-    """Each variant sets the window, reach and context of the design."""
+  def test_variants_equal_the_design_table(self, text, fields):
+    """Each variant sets the window, reach and context of DESIGN.md."""
     spec = parse(text)
     self.assertEqual(spec, Spec(name=spec.name, **fields))
 
@@ -44,12 +44,12 @@ class ParseTest(base.TestCase):
     ("leak:1", "leak:1/kv"),
     ("zero_context/keys", "zero_context/keys"),
   )
-  def test_name_spells_the_stop_point_out(self, text, name):
-    """One variant has one name, whichever way it was written."""
+  def test_name_includes_the_stop_point(self, text, name):
+    """All forms of a variant give the same name."""
     self.assertEqual(str(parse(text)), name)
 
   @parameterized.parameters(
-    ("nonsense", "'nonsense' is unknown; known are causal, self_only"),
+    ("nonsense", "'nonsense' is unknown; use one of causal, self_only"),
     ("", "attention '' is unknown"),
     ("horizon", "needs h, an integer >= 0"),
     ("horizon:-1", "needs h, an integer >= 0"),
@@ -60,15 +60,15 @@ class ParseTest(base.TestCase):
     ("leak:nan", r"needs beta, a number in \[0, 1\]"),
     ("leak:x", r"needs beta, a number in \[0, 1\]"),
     ("causal:3", "takes no argument"),
-    ("causal/kv", "'causal/kv' cannot end in /kv: causal cuts no"),
-    ("window:3/keys", "'window:3/keys' cannot end in /keys: window cuts no"),
-    ("zero_context/residual", "cannot end in /residual: zero_context cuts no"),
+    ("causal/kv", "'causal/kv' cannot end in /kv: causal blocks no"),
+    ("window:3/keys", "'window:3/keys' cannot end in /keys: window bloc"),
+    ("zero_context/residual", "cannot end in /residual: zero_context blocks"),
     ("myopic/nowhere", "has the unknown suffix /nowhere"),
-    ("myopic/kv/residual", "two values for its stop"),
-    ("myopic/keys/values", "two values for its blocked"),
+    ("myopic/kv/residual", "two values for stop"),
+    ("myopic/keys/values", "two values for blocked"),
   )
   def test_bad_form_is_refused(self, text, message):
-    """A form that means nothing is refused with what was allowed."""
+    """The error lists what is allowed."""
     with self.assertRaisesRegex(ValueError, message):
       parse(text)
 
@@ -82,12 +82,12 @@ class ParseTest(base.TestCase):
     ({"blocked": "queries"}, "blocked must be one of .*, not 'queries'"),
   )
   def test_bad_fields_are_refused(self, fields, message):
-    """A spec built by hand is checked like a parsed one."""
+    """A spec made by hand is checked like a parsed spec."""
     with self.assertRaisesRegex(ValueError, message):
       Spec(name="by hand", **fields)
 
   def test_known_lists_every_variant(self):
-    """The list shown to users is what the parser takes."""
+    """Every form in the list is parsed."""
     for form in spec_lib.KNOWN:
       name, colon, _ = form.partition(":")
       parse(name + (":1" if colon else ""))

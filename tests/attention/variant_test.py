@@ -12,9 +12,9 @@ from tests.fixtures import base
 
 @st.composite
 def variants(draw):
-  """Models of a few layers and heads, each head with a spec of its own."""
+  """Draws variants of a few layers and heads."""
   layers, heads = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-  # Few forms, so that equal heads and equal layers are drawn, too.
+  # Few forms, so that some heads and layers are equal.
   spec = st.sampled_from(
     draw(st.lists(st.sampled_from(base.VARIANTS), min_size=1))
   )
@@ -26,7 +26,7 @@ def variants(draw):
 class VariantTest(base.TestCase):
   @given(variants())
   def test_name_round_trips(self, variant):
-    """A variant prints as a form that makes it again, equal and hashed so."""
+    """A variant's name parses to an equal variant with an equal hash."""
     read = parse_variant(str(variant), variant.layers, variant.heads)
     self.assertEqual(read, variant)
     self.assertEqual(hash(read), hash(variant))
@@ -34,7 +34,7 @@ class VariantTest(base.TestCase):
 
   @given(variants())
   def test_properties_are_those_of_some_or_all_heads(self, variant):
-    """One head that reads a teacher, or changes the forward pass, decides."""
+    """`needs_teacher` needs any head, `keeps_forward` all heads."""
     every = [spec for layer in variant.specs for spec in layer]
     self.assertLen(every, variant.layers * variant.heads)
     self.assertEqual(set(variant.distinct), set(every))
@@ -56,12 +56,12 @@ class VariantTest(base.TestCase):
     ("causal,myopic+teacher/residual", True, False),
   )
   def test_needs_teacher_and_keeps_forward(self, text, teacher, forward):
-    """What must be trained first, and what computes the same function."""
+    """Both properties are right for known variants."""
     variant = parse_variant(text, layers=2, heads=2)
     self.assertEqual(variant.needs_teacher, teacher)
     self.assertEqual(variant.keeps_forward, forward)
 
-  def test_equal_in_all_heads_or_not_at_all(self):
+  def test_variants_differ_by_head_and_shape(self):
     """Another spec in one head, or another shape, is another variant."""
     one = parse_variant("causal,myopic+causal", layers=2, heads=2)
     for text, layers in (
@@ -74,7 +74,7 @@ class VariantTest(base.TestCase):
     )
 
   def test_frozen(self):
-    """A variant is a key that nothing changes."""
+    """A variant's fields cannot be changed."""
     with self.assertRaises(dataclasses.FrozenInstanceError):
       parse_variant("causal", 1, 1).specs = ()
 
@@ -103,7 +103,7 @@ class VariantTest(base.TestCase):
     "offset:1/kv+causal",
   )
   def test_name_of_a_mixed_model_is_its_shortest_form(self, text):
-    """What is equal throughout is written once."""
+    """Equal heads and equal layers are written once."""
     self.assertEqual(parse_variant(text, layers=2, heads=2).name, text)
 
   @parameterized.parameters(
@@ -113,7 +113,7 @@ class VariantTest(base.TestCase):
     ("causal,magic", "attention 'magic' is unknown"),
   )
   def test_wrong_forms_are_refused(self, text, message):
-    """Another number of forms than layers or heads, or an unknown one."""
+    """Wrong numbers of forms, and unknown forms, are errors."""
     with self.assertRaisesRegex(ValueError, message):
       parse_variant(text, layers=2, heads=2)
 
@@ -122,13 +122,13 @@ class VariantTest(base.TestCase):
     (((),),),
     (((Spec("causal"),), (Spec("causal"),) * 2),),
   )
-  def test_shapes_that_no_model_has_are_refused(self, specs):
-    """No layers, no heads, or not equally many in all layers."""
+  def test_impossible_shapes_are_refused(self, specs):
+    """No layers, no heads, and unequal numbers of heads are errors."""
     with self.assertRaisesRegex(ValueError, "equally many heads"):
       Variant(specs)
 
   @parameterized.parameters((0, 1), (1, 0))
-  def test_a_uniform_variant_has_layers_and_heads(self, layers, heads):
-    """As every variant has."""
+  def test_an_empty_uniform_variant_is_refused(self, layers, heads):
+    """There must be at least one layer and one head."""
     with self.assertRaisesRegex(ValueError, "at least 1"):
       Variant.uniform(Spec("causal"), layers, heads)

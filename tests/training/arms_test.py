@@ -130,7 +130,7 @@ class ArmTest(base.TestCase):
     np.testing.assert_array_equal(arm.losses[:, 1], plain.losses[:, 1])
     self.assertTrue((arm.losses[:, 0] != plain.losses[:, 0]).all())
     self.assertTrue((arm.losses[:, 0] != arm.losses[:, 1]).all())
-    with self.assertRaisesRegex(ValueError, "^step must be above 0: .* pretr"):
+    with self.assertRaisesRegex(ValueError, "^step must be above 0, .* pretr"):
       read_arm(arm.root).params(0)
     other = dataclasses.replace(tuned, start=Start(weights, {"sha256": "b"}))
     with self.assertRaisesRegex(ValueError, 'start.sha256 is "a" there'):
