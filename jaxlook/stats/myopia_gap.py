@@ -55,9 +55,9 @@ def by_variant(
   values: dict[str, dict[int, float]] = {}
   for cell in cells:
     if cell.get("setting", "") == setting:
-      of_variant = values.setdefault(cell["variant"], {})
+      by_seed = values.setdefault(cell["variant"], {})
       if cell["status"] == "done":
-        of_variant[cell["seed"]] = cell["metrics"][metric]
+        by_seed[cell["seed"]] = cell["metrics"][metric]
   return values
 
 
@@ -73,9 +73,9 @@ def diverged(
   lost: dict[str, list[int]] = {}
   for cell in cells:
     if cell.get("setting", "") == setting:
-      of_variant = lost.setdefault(cell["variant"], [])
+      by_seed = lost.setdefault(cell["variant"], [])
       if cell["status"] == "diverged":
-        of_variant.append(cell["seed"])
+        by_seed.append(cell["seed"])
   return lost
 
 

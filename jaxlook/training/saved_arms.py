@@ -90,7 +90,7 @@ def read_arm(root: Path) -> SavedArm:
   """
   arm = Arm(root)
   if not arm.finished:
-    raise ValueError(f"{root} holds no finished arm")
+    raise ValueError(f"{root} has no finished arm")
   try:
     config = arm.config()
     train = dict(config["train"])

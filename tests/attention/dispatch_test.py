@@ -62,7 +62,7 @@ class KernelsTest(base.Float64TestCase):
       run = getattr(pallas_launch, name)
       return run(*arrays, **static, interpret=True)
 
-    # The cached function has the usual path compiled in, so compile anew.
+    # The cached function has the usual path compiled in, so do not use it.
     run = functools.partial(attention_cases.compute, jaxlook.parse(spec))
     with mock.patch.object(dispatch, "_run", interpreted):
       result = jax.jit(functools.partial(run, implementation="fused"))(arrays)

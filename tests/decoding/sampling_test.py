@@ -163,7 +163,7 @@ class GenerateTest(base.Float64TestCase):
     ({"decoder": Decoder(CONFIG, "window:2")}, "'window:2' changes the forw"),
     ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P., not empty"),
   )
-  def test_refuses(self, changes, message):
+  def test_bad_arguments_are_refused(self, changes, message):
     """The error names the bad argument."""
     given = {"decoder": Decoder(CONFIG), "prompts": PROMPTS, "steps": STEPS}
     with self.assertRaisesRegex(ValueError, message):
@@ -213,7 +213,7 @@ class FilterTest(base.Float64TestCase):
     ({"top_k": 0}, "top_k must be at least 1, not 0"),
     ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], not 0"),
   )
-  def test_refuses(self, fields, message):
+  def test_bad_fields_are_refused(self, fields, message):
     """The error names the field that is out of range."""
     with self.assertRaisesRegex(ValueError, message):
       Sampling(**fields)

@@ -61,7 +61,7 @@ class VerdictTest(base.TestCase):
     ((0.0, 1.0), math.nan, 1.0, "contains no number"),
     ((1.0, 0.0), 0.0, 1.0, r"interval \[1.0, 0.0\] has its ends swapped"),
   )
-  def test_refuses(self, ci95, low, high, message):
+  def test_bad_ranges_are_refused(self, ci95, low, high, message):
     with self.assertRaisesRegex(ValueError, message):
       stats.verdict(ci95, low, high)
 

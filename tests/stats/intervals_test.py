@@ -84,7 +84,7 @@ class MeanIntervalTest(base.TestCase):
     ),
     ([[1.0, 2.0]], r"one number per seed, not of shape \(1, 2\)"),
   )
-  def test_refuses(self, values, message):
+  def test_bad_values_are_refused(self, values, message):
     with self.assertRaisesRegex(ValueError, message):
       stats.mean_interval(values)
 
@@ -223,7 +223,7 @@ class CompareTest(base.TestCase):
     ({0: 1.0, 1: math.nan}, {0: 2.0, 1: 1.0}, 1),
     ({}, {}, 0),
   )
-  def test_refuses_too_few_pairs(self, a, b, left):
+  def test_too_few_pairs_are_refused(self, a, b, left):
     with self.assertRaisesRegex(ValueError, f"at least 2 seeds.*not {left}$"):
       stats.compare(a, b)
 
@@ -261,7 +261,7 @@ class HolmTest(base.TestCase):
     ([math.nan, 0.5], r"lie in \[0, 1\], not nan"),
     ([[0.5]], r"one-dimensional, not \(1, 1\)"),
   )
-  def test_refuses(self, p_values, message):
+  def test_bad_p_values_are_refused(self, p_values, message):
     with self.assertRaisesRegex(ValueError, message):
       stats.holm(p_values)
 
