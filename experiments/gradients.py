@@ -70,17 +70,15 @@ def check_teacher(teacher: DecoderConfig, config: DecoderConfig) -> None:
 
 def main() -> None:
   """Checks the flags, computes and writes."""
-  for flag in (MODEL, _TOKENS, ATTENTION, OUT):
-    if not flag.value:
-      raise app.UsageError(flag.name, "is required")
-  if len(ATTENTION.value) > 1:
+  folder, tokens_file = app.required(MODEL), app.required(_TOKENS)
+  spec, *more = app.required(ATTENTION)
+  if more:
     raise app.UsageError("attention", "must be one variant, not several")
-  folder, (spec,) = MODEL.value, ATTENTION.value
-  out = Path(OUT.value)
+  out = Path(app.required(OUT))
   with app.blaming("out"):
     check_out(out)
   with app.blaming("tokens"):
-    tokens = read_tokens(Path(_TOKENS.value))
+    tokens = read_tokens(Path(tokens_file))
   with app.blaming("model"):
     model = huggingface.load(folder)
   variant = parse_variant(spec, model.config.layers, model.config.heads)

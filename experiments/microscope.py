@@ -64,10 +64,8 @@ def target() -> Path:
 
 def main() -> None:
   """Checks the flags, takes the models apart and writes the page."""
-  if not shared_flags.MODEL.value:
-    raise app.UsageError("model", "is required")
+  folder = Path(app.required(shared_flags.MODEL))
   text, flag = read_text()
-  folder = Path(shared_flags.MODEL.value)
   found, tokenizer, trained = microscope_models.read(folder)
   shape = found[0].decoder.config
   with app.blaming(flag):

@@ -18,6 +18,7 @@ from experiments.common import help_page, multiprocess, shared_flags
 from jaxlook.errors import SettingError
 from jaxlook.training import multihost
 
+_T = TypeVar("_T")
 _Number = TypeVar("_Number", int, float)
 
 BAD_INPUT = 2
@@ -69,6 +70,17 @@ def mapping(**flag_names: str) -> Iterator[None]:
     if error.field not in flag_names:
       raise
     raise UsageError(flag_names[error.field], error.message) from error
+
+
+def required(flag: flags.FlagHolder[_T | None]) -> _T:
+  """The value of a flag that must be given.
+
+  Raises:
+    UsageError: it is not given, or empty.
+  """
+  if not flag.value:
+    raise UsageError(flag.name, "is required")
+  return flag.value
 
 
 def numbers(

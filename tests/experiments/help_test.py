@@ -82,7 +82,7 @@ class ProgramsTest(base.TestCase):
     page, errors, status = self.said[name]
     self.assertEqual((errors, status), ("", 0))
     module = sys.modules[f"experiments.{name}"]
-    self.assertStartsWith(page, module.__doc__.strip())
+    self.assertStartsWith(page, (module.__doc__ or "").strip())
     titles = _titles(page)
     self.assertEqual(titles, [each for each in _TITLES if each in titles])
     self.assertEqual(titles[0], "Flags of this binary")
