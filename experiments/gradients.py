@@ -72,8 +72,8 @@ def main() -> None:
   """Checks the flags, computes and writes."""
   folder, tokens_file = app.required(MODEL), app.required(_TOKENS)
   spec, *more = app.required(ATTENTION)
-  if more:
-    raise app.UsageError("attention", "must be one variant, not several")
+  if more or not spec:
+    raise app.UsageError("attention", "must be one variant")
   out = Path(app.required(OUT))
   with app.blaming("out"):
     check_out(out)

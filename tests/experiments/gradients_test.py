@@ -177,7 +177,8 @@ class GradientsTest(base.TestCase):
 
   @parameterized.named_parameters(
     ("no_tokens", {"tokens": None}, "--tokens: is required"),
-    ("no_attention", {"attention": ""}, "--attention: is required"),
+    ("no_attention", {"attention": None}, "--attention: is required"),
+    ("empty_attention", {"attention": ""}, "--attention: must be one variant"),
     ("no_out", {"out": None}, "--out: is required"),
     ("spec", {"attention": "mopic"}, "--attention: 'mopic' is unknown"),
     (
