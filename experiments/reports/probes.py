@@ -1,92 +1,219 @@
-"""What probes say: tables, curves, claims and measurements."""
+"""What probes say: tables, the figure, cells and measurements."""
 
-import math
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
+from experiments.common.results_writer import Results, seed_cells
+from experiments.common.study import Study
+from experiments.common.trained_models import Subject, diverged_seeds
+from experiments.reports.probes_claims import claims
 from jaxlook import stats
-from jaxlook.models.config import DecoderConfig
-from jaxlook.models.sites import residual_site
+from jaxlook.models import DecoderConfig
+from jaxlook.models.sites import residual_sites
 from jaxlook.probing import targets
-from jaxlook.probing.probe_models import BASELINE, PROBE, SHUFFLED, ProbeResults
-from jaxlook.probing.targets import ACCURACY, OBSERVED, R2, Baselines
+from jaxlook.probing.probe_models import (
+  ACCURACY,
+  BASELINE,
+  LEAST_SQUARES,
+  NATS,
+  PROBE,
+  R2,
+  SHUFFLED,
+  ProbePlan,
+  ProbeResults,
+  site_groups,
+)
+from jaxlook.probing.targets import Baselines
+from jaxlook.reporting import figures
 from jaxlook.reporting.figures import Curves
-from jaxlook.reporting.tables import Rows, interval, number
-from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL, source_of
+from jaxlook.reporting.tables import Rows, comparison_table, interval, number
+from jaxlook.tasks.precache import Precache
 
-_OWN = "jaxlook's own"
-_SINE = 0.8
-_MARGIN = 0.1
-_POSITIVE = math.nextafter(0.0, 1.0)
+_PANELS = 4  # Sites in the figure.
 
 
-def claims(
-  config: DecoderConfig,
+@dataclasses.dataclass(frozen=True)
+class _View:
+  """What is shown of the probes of a task.
+
+  Attributes:
+    score: the main score.
+    names: targets of cells and of paired differences.
+    tables: targets of each table, by score and sites.
+    site: where variants are compared.
+    figure: file name.
+    curve: targets number 0, 1, 2 ... of the figure.
+    xlabel: what the number is.
+  """
+
+  score: str
+  names: Sequence[str]
+  tables: Mapping[tuple[str, tuple[str, ...]], Sequence[str]]
+  site: str
+  figure: str
+  curve: Sequence[str]
+  xlabel: str
+
+
+def results(
+  folder: Path,
+  study: Study,
+  subjects: Sequence[Subject],
+  plan: ProbePlan,
   found: Sequence[ProbeResults],
-  baselines: Baselines,
-  on_text: bool,
-  source: str,
-) -> list[stats.Claim]:
-  """Sines without gradient from later positions; tokens after the next.
+  controls: Sequence[ProbeResults],
+) -> Results:
+  """Draws the figure and says what the probes found.
 
   Args:
-    config: the models' shape.
-    found: the scores of every variant.
-    baselines: what is known without a model.
-    on_text: whether tokens were probed for, and not the pre-caching task.
-    source: of the published claims.
+    folder: where to write the figure.
+    study: what was studied.
+    subjects: the trained models.
+    plan: what was probed for.
+    found: scores of every variant.
+    controls: scores of untrained models.
 
   Returns:
-    Claims; none from fewer than two seeds.
+    What to write.
+
+  Raises:
+    OSError: the figure cannot be written.
   """
-  by = {each.variant: each for each in found}
-  if on_text:
-    at = (ACCURACY, residual_site(config, config.layers), targets.token_name(2))
-    what, unit = "accuracy of the token n+2 after the last block", "share"
-  else:
-    at = (R2, residual_site(config, 1), targets.sine_name(0))
-    what, unit = "R^2 of sin(b x_n) after block 1 at n", "R^2"
-  claimed: list[stats.Claim] = []
+  model, known, every = study.problem.model, plan.baselines, [*found, *controls]
+  stream = residual_sites(model)
+  view = _text_view(model, plan) if study.on_text else _precache_view(study)
+  places = np.linspace(0, model.layers, min(len(stream), _PANELS)).round()
+  shown = [stream[int(place)] for place in places]
+  figures.panels_figure(
+    folder / view.figure,
+    [panels(every, known, view.score, shown, view.curve, view.xlabel)],
+    **study.labels(f"{len(found[0].seeds)} seeds"),
+  )
+  return Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    notes=[_note(plan)],
+    figures={
+      view.figure: f"{view.score} of probes of the residual stream on held-out"
+      " sequences, mean over seeds with 95% t bands."
+    },
+    tables=_tables(found, known, view, stream),
+    claims=claims(model, found, known, study.on_text, study.source),
+    cells=seed_cells(
+      {each.variant: _metrics(each, view, stream) for each in every},
+      diverged_seeds(subjects),
+    ),
+    measurements=measurements(every, known),
+  )
 
-  def claim(id, words, source, evidence: stats.Interval | None, **bounds):
-    if evidence is not None:
-      words = f"{what}: {words}"
-      claimed.append(stats.claim(id, words, source, unit, evidence, **bounds))
 
-  def difference(variant: str, other: str | None = None):
-    first = by.get(variant)
-    second = by.get(other) if other else first and first.control
-    if first is None or second is None:
-      return None
-    a, b = first.values(*at), second.values(*at)
-    return stats.compare(a, b) if len(a.keys() & b.keys()) >= 2 else None
+def _inside(model: DecoderConfig) -> tuple[str, ...]:
+  """The sites that are not in the residual stream."""
+  stream = residual_sites(model)
+  sites = sum(site_groups(model), ())
+  return tuple(site for site in sites if site not in stream)
 
-  if not on_text and CAUSAL in by:
-    values = list(by[CAUSAL].values(*at).values())
-    mean = stats.mean_interval(values) if len(values) >= 2 else None
-    words = f"{CAUSAL}'s is above {_SINE} (published: 0.985 at b = 10)"
-    low = math.nextafter(_SINE, 1.0)
-    claim("sine", words, source, mean, low=low)
-  words = f"{CAUSAL} minus untrained is above 0"
-  claim("learned", words, _OWN, difference(CAUSAL), low=_POSITIVE)
-  if CAUSAL in by:
-    values = list(by[CAUSAL].values(*at).values())
-    over = np.array(values) - baselines[at[0]][OBSERVED][at[2]]
-    mean = stats.mean_interval(over) if len(over) >= 2 else None
-    words = f"{CAUSAL} minus the {OBSERVED} is above 0"
-    claim("observable", words, _OWN, mean, low=_POSITIVE)
-  if on_text:
-    words = f"{CAUSAL} minus {KV} is above 0"
-    claim("ahead", words, _OWN, difference(CAUSAL, KV), low=_POSITIVE)
-  else:
-    for id, variant in (("kv", KV), ("residual", RESIDUAL)):
-      words = f"{variant} minus untrained is at most {_MARGIN}"
-      where = source_of(id, source)
-      claim(id, words, where, difference(variant), high=_MARGIN)
-  return claimed
+
+def _text_view(model: DecoderConfig, plan: ProbePlan) -> _View:
+  """Tokens to come, and words if tokens are bytes."""
+  stream = residual_sites(model)
+  names = [targets.token_name(tau) for tau in (0, 1, 2)]
+  tables = {
+    (ACCURACY, stream): names,
+    (NATS, stream): names,
+    (LEAST_SQUARES, _inside(model)): [targets.token_name(2)],
+  }
+  if plan.values is not None:
+    tables[R2, stream] = list(plan.values.names)
+  return _View(
+    score=ACCURACY,
+    names=names,
+    tables=tables,
+    site=stream[-1],
+    figure="tokens.png",
+    curve=[targets.token_name(tau) for tau in range(targets.AHEAD + 1)],
+    xlabel="tau, tokens after n",
+  )
+
+
+def _precache_view(study: Study) -> _View:
+  """Inputs, their sines, and sums of those."""
+  model = study.problem.model
+  stream = residual_sites(model)
+  lags = cast(Precache, study.problem.task).terms + targets.BEYOND
+  names = [
+    "x[n]",
+    targets.sine_name(0),
+    targets.sum_name(0),
+    targets.sum_name(1),
+  ]
+  return _View(
+    score=R2,
+    names=names,
+    tables={
+      (R2, stream): names,
+      (R2, _inside(model)): [targets.sine_name(0)],
+    },
+    site=stream[1],
+    figure="lags.png",
+    curve=[targets.sine_name(lag) for lag in range(lags + 1)],
+    xlabel="lag i of sin(b x[n-i])",
+  )
+
+
+def _tables(
+  found: Sequence[ProbeResults],
+  known: Baselines,
+  view: _View,
+  stream: Sequence[str],
+) -> dict[str, Rows]:
+  """Scores in the stream and inside blocks, and paired differences."""
+  shown = {}
+  for (score, sites), names in view.tables.items():
+    where = "stream" if sites == stream else "inside blocks"
+    if sites:
+      shown[f"{score}, held out, {where}"] = score_table(
+        found, known, score, sites, names
+      )
+  if paired := differences(found, view.score, view.site, view.names):
+    title = f"Paired differences of {view.score} at {view.site}"
+    shown[title] = comparison_table(paired)
+  return shown
+
+
+def _metrics(
+  each: ProbeResults, view: _View, stream: Sequence[str]
+) -> dict[int, dict[str, float]]:
+  """The main score of every site of the stream, by seed and name."""
+  return {
+    seed: {
+      f"{view.score}/{target}/{site}": (
+        each.values(view.score, site, target)[seed]
+      )
+      for site in stream
+      for target in view.names
+    }
+    for seed in each.seeds
+  }
+
+
+def _note(plan: ProbePlan) -> str:
+  """How much was fitted and scored."""
+  count, places = len(plan.inputs), len(plan.positions)
+  return (
+    f"Probes were fitted on {count // 2} and scored on {count - count // 2}"
+    f" other held-out sequences, at {places} positions of each,"
+    f" {plan.positions[0]}..{plan.positions[-1]}. Shuffled targets are in"
+    " random order over sequences and positions, so a probe that scores on them"
+    f" fits noise. The {targets.OBSERVED} shows what can be known without a"
+    " model."
+  )
 
 
 def score_table(
