@@ -62,7 +62,9 @@ def main() -> None:
           arm.alive,
         )
       )
-    results_writer.write(store, report.results(store, config, arms, courses))
+    results_writer.write(
+      store, report.results(store.figures, config, arms, courses)
+    )
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def main() -> None:
     }
     frequency = multiplication_setup.frequency_loss(problems[0])
     results_writer.write(
-      store, report.results(store, config, arms, found, untrained, frequency)
+      store,
+      report.results(store.figures, config, arms, found, untrained, frequency),
     )
 
 

@@ -87,7 +87,9 @@ def main() -> None:
       measure(problem, arm, config.sequences)
       for (problem, _), arm in zip(todo, arms, strict=True)
     ]
-    results_writer.write(store, report.results(store, config, arms, found))
+    results_writer.write(
+      store, report.results(store.figures, config, arms, found)
+    )
 
 
 if __name__ == "__main__":

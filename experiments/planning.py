@@ -112,7 +112,7 @@ def main() -> None:
       probes = measure_probes(first.decoder, task, first.params(0), held_out)
       untrained[name] = named_probe_values(task, probes)
     results_writer.write(
-      store, report.results(store, config, arms, found, untrained)
+      store, report.results(store.figures, config, arms, found, untrained)
     )
 
 

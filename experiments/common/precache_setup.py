@@ -11,6 +11,7 @@ from experiments.common import (
   app,
   presets,
   shared_flags,
+  task_setup,
 )
 from jaxlook.models import DecoderConfig
 from jaxlook.models.config import Positions
@@ -23,7 +24,21 @@ SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 4"
 
 @dataclasses.dataclass(frozen=True)
 class PrecacheConfig:
-  """A scale of the experiment: task, model, training, seeds."""
+  """A scale of an experiment on the pre-caching task.
+
+  Attributes:
+    p: by setting, probabilities that a position asks for the sum.
+    terms: lag of the farthest sine, a.
+    frequency: of the sines, b.
+    length: positions a sequence, N.
+    layers: layers of the model.
+    width: width of its residual stream.
+    heads: attention heads a layer.
+    seeds: number of seeds.
+    train: how the models are trained.
+    first: lag of the nearest sine.
+    positions: how the models tell positions.
+  """
 
   p: tuple[float, ...]
   terms: int
@@ -65,6 +80,7 @@ PRESETS = {
       steps=800, batch_size=64, learning_rate=1e-3, eval_batches=32
     ),
   ),
+  # As published; the steps are 30 million sequences.
   "paper": PrecacheConfig(
     p=(1.0, 0.3, 0.1, 0.01),
     terms=10,
@@ -89,12 +105,19 @@ PRESETS = {
 def build_config(
   by_preset: Mapping[str, PrecacheConfig] = PRESETS,
 ) -> PrecacheConfig:
-  """The preset with the flags' values."""
+  """The preset with the flags' values.
+
+  Args:
+    by_preset: a config by preset.
+
+  Raises:
+    UsageError: a flag's value cannot be used.
+  """
   p = None
   if shared_flags.P.value is not None:
     p = tuple(dict.fromkeys(app.numbers("p", shared_flags.P.value, float)))
     if not p:
-      raise app.UsageError("p", "needs at least one probability")
+      raise app.UsageError("p", "must be at least one probability")
   return presets.resolve(
     by_preset,
     p=p,
@@ -108,7 +131,11 @@ def build_config(
 def problem(config: PrecacheConfig, p: float) -> Problem:
   """The pre-caching task at one p, with its model and training."""
   task = Precache(
-    p, config.terms, config.frequency, config.length, config.first
+    p=p,
+    terms=config.terms,
+    frequency=config.frequency,
+    length=config.length,
+    first=config.first,
   )
   model = DecoderConfig(
     layers=config.layers,
@@ -120,14 +147,13 @@ def problem(config: PrecacheConfig, p: float) -> Problem:
     activation="relu",
     positions=config.positions,
   )
-  return Problem(
-    setting=f"p={p}" if len(config.p) > 1 else "",
-    task=task,
-    model=model,
+  return task_setup.problem(
+    task,
+    model,
     train=config.train,
-    seeds=tuple(range(config.seeds)),
+    seeds=config.seeds,
+    setting=f"p={p}" if len(config.p) > 1 else "",
     score=functools.partial(score, p),
-    about=dataclasses.asdict(task),
   )
 
 
@@ -149,13 +175,11 @@ def baselines(problem: Problem) -> dict[str, dict[str, float]]:
 
 def setup(config: PrecacheConfig) -> str:
   """Task, model and training in a line, for figures and reports."""
-  train = config.train
   lags = f"{config.first}..{config.terms}"
   return (
     f"y = sum of sin({config.frequency:g} x) over lags {lags}, asked for"
     f" with p = {', '.join(f'{p:g}' for p in config.p)};"
     f" N = {config.length}, {config.layers} layers, width {config.width},"
     f" {config.heads} heads, ReLU, {config.positions} positions;"
-    f" AdamW {train.learning_rate:g}, {train.steps} steps of"
-    f" {train.batch_size} sequences"
+    f" {task_setup.training_line(config.train)}"
   )

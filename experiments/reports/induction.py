@@ -12,7 +12,6 @@ from experiments.reports.induction_claims import Course, claims, last_step
 from jaxlook import reporting
 from jaxlook.circuits import induction_heads
 from jaxlook.reporting import figures
-from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
 from jaxlook.training import FinishedArm
 
@@ -42,7 +41,7 @@ NOTES = (
 
 
 def results(
-  store: Store,
+  folder: Path,
   config: InductionConfig,
   arms: Sequence[FinishedArm],
   courses: Sequence[Course],
@@ -50,13 +49,16 @@ def results(
   """Draws the figures and collects claims, tables and cells.
 
   Args:
-    store: the run store; figures go to it.
+    folder: where to write the figures.
     config: the scale.
     arms: the arms, the control of one layer first.
     courses: what was measured along training, by arm.
 
   Returns:
     What the run found.
+
+  Raises:
+    OSError: a figure cannot be written.
   """
   task = config.task()
   low, high = task.distances
@@ -67,14 +69,14 @@ def results(
     for arm, course in zip(arms, courses, strict=True)
   }
   figure(
-    store.figures / "heads.png",
+    folder / "heads.png",
     by_arm,
     chance=task.chance,
     by_distance=1 / (config.max_gap + 1),
     setup=of_figures,
   )
   draw_positions(
-    store.figures / "positions.png",
+    folder / "positions.png",
     by_arm,
     chance=task.chance,
     setup=of_figures,

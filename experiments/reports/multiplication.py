@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from experiments.reports.multiplication_figures import draw
 from jaxlook import reporting, stats
 from jaxlook.planning.products import plans
 from jaxlook.planning.products.measures import ProductResults
-from jaxlook.runs.store import Store
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.training import FinishedArm
 
@@ -54,7 +54,7 @@ NOTES = (
 
 
 def results(
-  store: Store,
+  folder: Path,
   config: MultiplicationConfig,
   arms: Mapping[Arm, FinishedArm],
   found: Mapping[Arm, ProductResults],
@@ -64,7 +64,7 @@ def results(
   """Draws the figures and collects claims, tables, cells and measurements.
 
   Args:
-    store: the run store; figures go to it.
+    folder: where to write the figures.
     config: the scale.
     arms: the trained arms.
     found: measured models, by arm.
@@ -74,6 +74,9 @@ def results(
 
   Returns:
     What the run found.
+
+  Raises:
+    OSError: a figure cannot be written.
   """
   tasks = config.tasks()
   setup = multiplication_setup.setup(config)
@@ -82,7 +85,7 @@ def results(
     title="Multiplication: padding with and without the future's gradient",
     setup=setup,
     notes=NOTES,
-    figures=draw(store.figures, tasks, found, frequency=frequency, setup=setup),
+    figures=draw(folder, tasks, found, frequency=frequency, setup=setup),
     tables=tables(tasks, found, untrained),
     claims=claims(tasks, found, untrained),
     cells=[

@@ -20,7 +20,6 @@ from jaxlook.planning.stars.settings import (
   GraphResults,
 )
 from jaxlook.reporting import figures
-from jaxlook.runs.store import Store
 from jaxlook.stats.claims import judged
 from jaxlook.training import FinishedArm
 
@@ -51,7 +50,7 @@ NOTES = (
 
 
 def results(
-  store: Store,
+  folder: Path,
   config: PathStarConfig,
   arms: Sequence[FinishedArm],
   found: Sequence[GraphResults],
@@ -59,13 +58,16 @@ def results(
   """Draws the figures and collects claims, tables, cells and measurements.
 
   Args:
-    store: the run store; figures go to it.
+    folder: where to write the figures.
     config: the scale.
     arms: the trained arms.
     found: measured models, by arm.
 
   Returns:
     What the run found.
+
+  Raises:
+    OSError: a figure cannot be written.
   """
   setup = path_star_setup.setup(config)
   every: dict[str, dict[str, GraphResults]] = {}
@@ -78,7 +80,7 @@ def results(
     title="Path-star graphs with and without the future's gradient",
     setup=setup,
     notes=NOTES,
-    figures=draw(store.figures, every, f"{setup}; {config.seeds} seeds"),
+    figures=draw(folder, every, f"{setup}; {config.seeds} seeds"),
     tables=tables(every),
     claims=judged(statements(every)),
     cells=cells,

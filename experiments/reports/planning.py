@@ -19,7 +19,6 @@ from jaxlook.planning.couplets.measure_all import (
 )
 from jaxlook.planning.couplets.swaps import OTHER
 from jaxlook.reporting import figures
-from jaxlook.runs.store import Store
 from jaxlook.tasks import couplets_oracle as oracle
 from jaxlook.tasks.couplets import Couplets
 from jaxlook.training import FinishedArm
@@ -46,7 +45,7 @@ _WRITTEN = {
 
 
 def results(
-  store: Store,
+  folder: Path,
   config: CoupletsConfig,
   arms: Sequence[FinishedArm],
   found: Mapping[str, ByVariant],
@@ -55,7 +54,7 @@ def results(
   """Draws the figures and collects claims, tables, cells and measurements.
 
   Args:
-    store: the run store; figures go to it.
+    folder: where to write the figures.
     config: the scale.
     arms: the trained arms.
     found: `named_values` of measured models, by language and variant.
@@ -63,6 +62,9 @@ def results(
 
   Returns:
     What the run found.
+
+  Raises:
+    OSError: a figure cannot be written.
   """
   setup = couplets_setup.setup(config)
   claims, all_tables, captions = [], {}, {}
@@ -77,7 +79,7 @@ def results(
     }
     file = f"{'-'.join(name.replace('/', ' ').split())}.png"
     figure(
-      store.figures / file,
+      folder / file,
       task,
       mine,
       title=f"Planning: {task.key}, {name}",

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 
 from jaxlook.models.config import DecoderConfig
-from jaxlook.models.decoder import Context, Decoder, Params
+from jaxlook.models.decoder import Context, Decoder, Params, collect_context
 
 
 def check_tokens(config: DecoderConfig, tokens: np.ndarray) -> None:
@@ -103,3 +103,37 @@ def loss_and_gradients(
   return jax.value_and_grad(next_token_loss, argnums=1)(
     decoder, params, tokens, teacher
   )
+
+
+def precise_loss_and_gradients(
+  decoder: Decoder,
+  params: Params,
+  tokens: np.ndarray,
+  teacher: tuple[Decoder, Params] | None = None,
+) -> tuple[jax.Array, Params]:
+  """As `loss_and_gradients`, compiled, with full float32 products.
+
+  Accelerators would otherwise multiply in fewer digits than the weights have.
+
+  Args:
+    decoder: as of `next_token_loss`.
+    params: as of `next_token_loss`.
+    tokens: integer [batch, length] of any width; see `check_tokens`.
+    teacher: the model whose context the variant `teacher` reads, and its
+      parameters.
+
+  Returns:
+    As `loss_and_gradients`.
+
+  Raises:
+    ValueError: as `next_token_loss`.
+    AssertionError: as `next_token_loss`.
+  """
+  tokens = tokens.astype(np.int32)
+  context = None
+  with jax.default_matmul_precision("highest"):
+    if teacher is not None:
+      _, context = jax.jit(collect_context, static_argnums=0)(*teacher, tokens)
+    return jax.jit(loss_and_gradients, static_argnums=0)(
+      decoder, params, tokens, context
+    )

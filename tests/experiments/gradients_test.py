@@ -162,8 +162,8 @@ class GradientsTest(base.TestCase):
       (
         2,
         "",
-        f"--tokens: {self.root}/float.npy is not an integer array [batch,"
-        " length], but float64 [3]\n",
+        f"--tokens: {self.root}/float.npy must be an integer array [batch,"
+        " length], not float64 [3]\n",
       ),
     )
 
@@ -245,10 +245,10 @@ class GradientsTest(base.TestCase):
     self.assert_refused(message, **changes)
 
   @parameterized.named_parameters(
-    ("float", np.zeros((2, 3)), r"is not an integer .* but float64 \[2, 3\]"),
-    ("bool", np.ones((2, 3), bool), "is not an integer array .* but bool"),
-    ("flat", np.zeros(3, int), r"is not an integer array .* but int64 \[3\]"),
-    ("scalar", np.array(1), r"is not an integer array .* but int64 \[\]"),
+    ("float", np.zeros((2, 3)), r"must be an integer .* not float64 \[2, 3\]"),
+    ("bool", np.ones((2, 3), bool), "must be an integer array .* not bool"),
+    ("flat", np.zeros(3, int), r"must be an integer array .* not int64 \[3\]"),
+    ("scalar", np.array(1), r"must be an integer array .* not int64 \[\]"),
     ("negative", np.array([[0, -1]]), r"tokens must lie in 0\.\.16, not in -1"),
     (
       "beyond",

@@ -11,8 +11,8 @@ import time
 import pyarrow.parquet as pq
 from absl.testing import parameterized
 
-from experiments import precache
 from experiments.common import precache_setup
+from experiments.reports import precache as report
 from tests.fixtures import base, binaries
 
 VARIANTS = {"causal", "myopic/residual", "myopic/kv", "self_only"}
@@ -115,11 +115,11 @@ class ClaimsTest(base.TestCase):
       "myopic/residual": {0: 1.249, 1: 1.25, 2: 1.251},
     }
     problem = precache_setup.problem(paper, 1.0)
-    claims = {c.id: c for c in precache.claims(paper, problem, values)}
+    claims = {c.id: c for c in report.claims(paper, problem, values)}
     for name in ("p=1.0/W4", "p=1.0/W5"):
       self.assertEqual(claims[name].verdict, "supported")
     shorter = dataclasses.replace(
       paper, train=dataclasses.replace(paper.train, steps=5)
     )
-    found = precache.claims(shorter, problem, values)
+    found = report.claims(shorter, problem, values)
     self.assertEqual([c.id for c in found], ["p=1.0/upstream"])

@@ -48,7 +48,7 @@ class RefusalTest(binaries.RefusalTestCase):
     ({"frequency": float("inf")}, "^--frequency: must be positive"),
     ({"p": ["1.5"]}, r"^--p: must lie in \[0, 1\]"),
     ({"p": ["often"]}, "^--p: must be numbers, not 'often'"),
-    ({"p": []}, "^--p: needs at least one probability"),
+    ({"p": []}, "^--p: must be at least one probability"),
     ({"out": "/dev/null/run"}, "^--out: .* no folder"),
     ({"out": "/proc/run"}, "^--out: cannot write"),
   )

@@ -1,0 +1,149 @@
+"""What the horizon sweep says of deferred sums: claims, tables and figures."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.common import deferred_setup
+from experiments.common.deferred_setup import DeferredConfig
+from experiments.common.results_writer import Cell, Results
+from experiments.reports import horizon as horizon_report
+from experiments.reports import horizon_claims
+from jaxlook import reporting, stats
+from jaxlook.lookahead.horizon import STOPS, LossByVariant, horizon_name
+from jaxlook.stats import myopia_gap
+from jaxlook.stats.claims import Statement, judged
+from jaxlook.tasks.deferred import Deferred
+
+_OURS = "jaxlook's own; the discrete form of Wu et al. 2024, section 4"
+_UNIT = "nats/asked token"
+
+
+def results(
+  folder: Path, config: DeferredConfig, cells: Sequence[Cell]
+) -> Results:
+  """Draws the figures and collects claims and tables of every depth.
+
+  Args:
+    folder: where to write the figures.
+    config: the scale.
+    cells: of all arms.
+
+  Returns:
+    What the run found.
+
+  Raises:
+    OSError: a figure cannot be written.
+  """
+  setup = deferred_setup.setup(config)
+  claims, tables, captions = [], {}, {}
+  for layers in config.depths:
+    setting = deferred_setup.setting(layers)
+    losses = myopia_gap.by_variant(cells, "loss_over_asked", setting)
+    claims += _claims(config, layers, losses)
+    tables |= {
+      f"{title} ({setting})": rows
+      for title, rows in _tables(config, layers, losses, cells).items()
+    }
+    file = f"{layers}-layers.png"
+    horizon_report.figure(
+      folder / file,
+      config.sweep(),
+      losses,
+      config.length,
+      unit=_UNIT,
+      setup=f"{setting}; {setup}; {config.seeds} seeds",
+    )
+    captions[file] = _caption(config, layers)
+  return Results(
+    name="deferred",
+    title="Deferred: the loss by how far ahead gradient may come from",
+    setup=setup,
+    figures=captions,
+    tables=tables,
+    claims=claims,
+    cells=cells,
+  )
+
+
+def reach(task: Deferred, layers: int) -> tuple[int, int]:
+  """Bounds of the horizon that is needed.
+
+  Args:
+    task: what is trained on.
+    layers: of the model, at least 2.
+
+  Returns:
+    Below the first no gradient from a query reaches the first block's output at
+    the nearest pair; from the second on it reaches all pairs in one layer.
+  """
+  return math.ceil(task.delay / (layers - 1)), task.delay + task.terms - 1
+
+
+def _claims(
+  config: DeferredConfig, layers: int, losses: LossByVariant
+) -> list[stats.Claim]:
+  """What is claimed of one depth."""
+  task, setting = config.task(), deferred_setup.setting(layers)
+  return [
+    *horizon_claims.claims(
+      config.sweep(),
+      losses,
+      config.length,
+      reach(task, layers),
+      unit=_UNIT,
+      source=_OURS,
+      setting=setting,
+    ),
+    *judged(_statements(setting, losses, task.asked_chance)),
+  ]
+
+
+def _statements(
+  setting: str, losses: LossByVariant, chance: float
+) -> Iterator[Statement]:
+  """Ordinary training learns the task, and myopic training nothing of it."""
+  bounds = {myopia_gap.CAUSAL: ("learned", "at most a tenth", {"high": 0.1})}
+  for stop in STOPS:
+    whole = (f"{stop}/whole", "at least nine tenths", {"low": 0.9})
+    bounds[horizon_name(0, stop)] = whole
+  for variant, (id, words, bound) in bounds.items():
+    yield Statement(
+      f"{setting}/{id}",
+      f"the loss of {variant} is {words} of the loss without any pair known",
+      _OURS,
+      "share of chance",
+      np.array(list(losses[variant].values())) / chance,
+      bound,
+    )
+
+
+def _tables(
+  config: DeferredConfig,
+  layers: int,
+  losses: LossByVariant,
+  cells: Sequence[Cell],
+) -> dict[str, reporting.Rows]:
+  """The tables of one depth by their titles."""
+  return {
+    **horizon_report.tables(
+      config.sweep(), losses, config.length, layers, _UNIT
+    ),
+    f"Held-out loss, {_UNIT}": reporting.variant_table(
+      losses,
+      myopia_gap.diverged(cells, deferred_setup.setting(layers)),
+      {"chance": config.task().asked_chance},
+    ),
+  }
+
+
+def _caption(config: DeferredConfig, layers: int) -> str:
+  """The caption of the figure of one depth."""
+  first, last = reach(config.task(), layers)
+  return (
+    f"{deferred_setup.setting(layers)}: mean and 95% t band over seeds; h ="
+    f" {config.length - 1} is ordinary training. No gradient reaches a pair"
+    f" with h < {first}; it reaches all pairs in one layer from h = {last} on."
+  )

@@ -1,0 +1,105 @@
+"""How often the intervals of a placebo comparison cover: claims and tables."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from experiments.common.results_writer import Results, seed_cells
+from experiments.common.study import Study
+from jaxlook import reporting, stats
+from jaxlook.lookahead.placebo import Coverage, coverage
+from jaxlook.stats import myopia_gap
+
+# The rates that count as 95%.
+_NOMINAL = (0.92, 0.98)
+
+
+def results(study: Study, losses: np.ndarray) -> Results:
+  """Says how often the intervals hold zero.
+
+  Args:
+    study: what was trained.
+    losses: held-out losses of both data orders, [2, R, n]; see
+      `placebo.final_losses`.
+
+  Returns:
+    What the run found.
+  """
+  counts = coverage(losses)
+  differences = losses[0] - losses[1]
+  return Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    notes=(
+      "The differences have a standard deviation of"
+      f" {math.sqrt(np.nanvar(differences)):.2g} {study.unit}; their mean over"
+      f" {differences.size} pairs is {np.nanmean(differences):.2g}.",
+      "Cells are means over repetitions.",
+    ),
+    tables={"Cover": table(counts)},
+    claims=[claim(kind, found) for kind, found in counts.items()],
+    cells=seed_cells(
+      {
+        myopia_gap.CAUSAL: {
+          seed: {
+            "loss": float(np.nanmean(losses[0, :, seed])),
+            "loss_other_order": float(np.nanmean(losses[1, :, seed])),
+          }
+          for seed in study.problem.seeds
+        }
+      }
+    ),
+    measurements=measurements(losses),
+  )
+
+
+def claim(kind: str, found: Coverage) -> stats.Claim:
+  """Whether one kind of interval covers at its nominal rate."""
+  low, high = _NOMINAL
+  return stats.claim(
+    kind,
+    f"the 95% {kind} interval of a difference that is zero holds zero in"
+    f" {low:.0%} to {high:.0%} of the repetitions; n counts repetitions",
+    "jaxlook's own",
+    "rate",
+    found.interval,
+    low=low,
+    high=high,
+  )
+
+
+def table(counts: Mapping[str, Coverage]) -> reporting.Rows:
+  """How often each kind of interval holds zero, one a row."""
+  rows = [
+    ["interval", "holds zero", "above zero", "below zero", "rate", "95%", "n"]
+  ]
+  for kind, found in counts.items():
+    rate = found.interval
+    rows.append(
+      [
+        kind,
+        str(found.covered),
+        str(found.above),
+        str(found.below),
+        reporting.number(rate.estimate),
+        reporting.interval(rate.ci95),
+        str(rate.n),
+      ]
+    )
+  return rows
+
+
+def measurements(losses: np.ndarray) -> pa.Table:
+  """The losses of every repetition and seed, one pair a row."""
+  _, repetitions, seeds = losses.shape
+  return pa.table(
+    {
+      "repetition": np.repeat(np.arange(repetitions), seeds),
+      "seed": np.tile(np.arange(seeds), repetitions),
+      "loss": losses[0].reshape(-1),
+      "loss_other_order": losses[1].reshape(-1),
+    }
+  )
