@@ -7,13 +7,15 @@ import numpy as np
 import pyarrow as pa
 
 from experiments.benchmarks import (
-  contenders,
-  output,
-  targets,
+  attention_contenders,
+  attention_targets,
+  machine,
   timing,
+  timing_tables,
 )
-from experiments.benchmarks.contenders import Shape
-from experiments.benchmarks.measuring import Measurements
+from experiments.benchmarks.attention_contenders import AttentionShape
+from experiments.benchmarks.attention_measures import AttentionMeasures
+from experiments.benchmarks.peak_memory import MIB
 from experiments.benchmarks.timing import Samples
 from experiments.common import results_writer
 from jaxlook import reporting
@@ -23,24 +25,49 @@ from jaxlook.runs.store import Store
 FIGURE = "attention.png"
 TITLE = "One attention, forward and backward"
 _BASES = (
-  contenders.CAUSAL,
-  contenders.JAX_NN,
-  contenders.CUDNN,
-  contenders.TORCH,
+  attention_contenders.CAUSAL,
+  attention_contenders.JAX_NN,
+  attention_contenders.CUDNN,
+  attention_contenders.TORCH,
+)
+_NOTES = (
+  "Timed: the output and, for a given cotangent, the gradients to queries, keys"
+  " and values. Rows named by a variant are `jaxlook.attend(...,"
+  ' implementation="fused")`; that of `myopic/residual` includes the gradients'
+  " to the context keys and values.",
+  f"{timing_tables.RATIO_NOTE} Busy cores are processor time over wall time of"
+  " this process. Temporary is the size of the temporary arrays that XLA"
+  " reports.",
+  "Matrix products over the visible pairs, forward plus backward: `causal` has"
+  " 2 + 5, `myopic` 2 + 3. If they took all the time, the ratio would be 0.71."
+  " A smaller ratio would mean that causal attention is slow.",
 )
 
 
 def results(
   store: Store,
-  found: Measurements,
+  found: AttentionMeasures,
+  *,
   name: str,
   dtype: str,
   setup: str,
   platform: str,
 ) -> results_writer.Results:
-  """Draws the figure, and says all that was found."""
-  claims = targets.time_claims(found.times, dtype, platform)
-  claims += targets.memory_claims(found.peaks, dtype, platform)
+  """Draws the figure and collects tables, cells and claims.
+
+  Args:
+    store: where the figure goes.
+    found: what was measured.
+    name: of the benchmark.
+    dtype: of the arrays.
+    setup: what was measured, in a line.
+    platform: the backend, which decides which targets apply.
+
+  Returns:
+    The results, to be written.
+  """
+  claims = attention_targets.time_claims(found.times, dtype, platform)
+  claims += attention_targets.memory_claims(found.peaks, dtype, platform)
   tables = {
     f"Time at {shape} (batch x N x heads x head width), {dtype}": times_table(
       samples, found.temps[shape]
@@ -49,54 +76,45 @@ def results(
   }
   if found.memory:
     tables["Peak memory above the inputs, MiB"] = memory_table(found)
-  drawn = panels(found)
-  if drawn:
+  captions = {}
+  if drawn := panels(found):
     figures.panels_figure(
       store.figures / FIGURE, [drawn], title=TITLE, setup=setup
     )
-  about = (
-    f"{name}: {text}."
-    for name, text in contenders.ABOUT.items()
-    if any(name in samples for samples in found.times.values())
-  )
-  missing = ["PyTorch is not installed, so it does not compete."]
+    captions[FIGURE] = (
+      f"{setup}. Time of one sequence and head. Lines: medians; bands:"
+      " quartiles over rounds, or the range over processes."
+    )
   return results_writer.Results(
     name=name,
     title=TITLE,
     setup=setup,
-    notes=[
-      "Output and the gradients to queries, keys and values, for a given"
-      " cotangent. Rows named by a variant are `jaxlook.attend(...,"
-      ' implementation="fused")`; of `myopic/residual` the gradients to the'
-      " context keys and values, too.",
-      "A ratio is one of medians, with a 95% bootstrap interval over rounds."
-      " Busy cores are processor time over wall time of this process, temporary"
-      " arrays XLA's own account.",
-      "By matrix products over the pairs that are seen, forward and backward,"
-      " `causal` has 2 + 5 and `myopic` 2 + 3: 0.71 of the time if these were"
-      " all of it. A smaller ratio would say that causal attention is slow.",
-      *about,
-      *(missing if contenders.torch_module() is None else ()),
-      *found.notes,
-    ],
+    notes=[*_NOTES, *_contender_notes(found), *found.notes],
     tables=tables,
-    figures={
-      FIGURE: f"{setup}. Time of one sequence and head. Lines: medians; bands:"
-      " quartiles over rounds, or the range over processes."
-    }
-    if drawn
-    else {},
+    figures=captions,
     cells=cells(found),
     claims=claims,
-    claim_tables=targets.tables(claims),
+    claim_tables=timing_tables.target_tables(claims),
     measurements=measurements(found),
   )
+
+
+def _contender_notes(found: AttentionMeasures) -> list[str]:
+  """What the other contenders are, and whether PyTorch is missing."""
+  notes = [
+    f"{name}: {text}."
+    for name, text in attention_contenders.ABOUT.items()
+    if any(name in samples for samples in found.times.values())
+  ]
+  if machine.torch_module() is None:
+    notes.append("PyTorch is not installed, so it is not timed.")
+  return notes
 
 
 def times_table(
   samples: dict[str, Samples], temps: dict[str, int | None]
 ) -> reporting.Rows:
-  """One row a contender, with ratios to those that others compare with."""
+  """One row a contender, with ratios to the baselines that were timed."""
   bases = [name for name in _BASES if name in samples]
   rows = [
     ["contender", "median ms", "quartiles ms", "busy cores", "temporary MiB"]
@@ -105,34 +123,42 @@ def times_table(
   ]
   for name, mine in samples.items():
     ratios = [
-      output.ratio_text(timing.ratio(mine.seconds, samples[base].seconds))
+      timing_tables.ratio_text(
+        timing.ratio(mine.seconds, samples[base].seconds)
+      )
       if name != base
       else "1"
       for base in bases
     ]
     temp = temps.get(name)
-    shown = "-" if temp is None else reporting.number(temp / targets.MIB)
+    shown = "-" if temp is None else reporting.number(temp / MIB)
     rows.append(
-      [name, *output.time_columns(mine), shown, *ratios, str(len(mine.seconds))]
+      [
+        name,
+        *timing_tables.time_columns(mine),
+        shown,
+        *ratios,
+        str(len(mine.seconds)),
+      ]
     )
   return rows
 
 
-def memory_table(found: Measurements) -> reporting.Rows:
+def memory_table(found: AttentionMeasures) -> reporting.Rows:
   """One row a shape and contender, with the range over processes."""
   rows = [["shape", "contender", "median", "range", "temporary", "n", "method"]]
   for shape, by_name in found.peaks.items():
     for name, peaks in by_name.items():
       first = found.memory[shape][name][0]
       temp = first["temp_bytes"]
-      mib = peaks / targets.MIB
+      mib = peaks / MIB
       rows.append(
         [
           str(shape),
           name,
           reporting.number(float(np.median(mib))) if len(peaks) else "-",
           reporting.interval((mib.min(), mib.max())) if len(peaks) else "-",
-          "-" if temp is None else reporting.number(temp / targets.MIB),
+          "-" if temp is None else reporting.number(temp / MIB),
           str(len(peaks)),
           first["method"],
         ]
@@ -140,31 +166,31 @@ def memory_table(found: Measurements) -> reporting.Rows:
   return rows
 
 
-def cells(found: Measurements) -> list[dict[str, Any]]:
-  """One cell for each shape and contender; what has no seed has seed 0."""
+def cells(found: AttentionMeasures) -> list[dict[str, Any]]:
+  """One cell for each shape and contender, of time and of memory."""
   rows = []
   for shape, samples in found.times.items():
     for name, mine in samples.items():
-      metrics = output.time_metrics(mine)
+      metrics = timing_tables.time_metrics(mine)
       temp = found.temps[shape].get(name)
       if temp is not None:
-        metrics["temporary_mib"] = temp / targets.MIB
-      rows.append(output.cell(f"time {shape}", name, metrics))
+        metrics["temporary_mib"] = temp / MIB
+      rows.append(timing_tables.cell(f"time {shape}", name, metrics))
   for shape, by_name in found.peaks.items():
     for name, peaks in by_name.items():
       metrics: dict[str, float] = {"processes": len(peaks)}
       if len(peaks):
-        metrics["peak_mib"] = float(np.median(peaks)) / targets.MIB
+        metrics["peak_mib"] = float(np.median(peaks)) / MIB
       temp = found.memory[shape][name][0]["temp_bytes"]
       if temp is not None:
-        metrics["temporary_mib"] = temp / targets.MIB
-      rows.append(output.cell(f"memory {shape}", name, metrics))
+        metrics["temporary_mib"] = temp / MIB
+      rows.append(timing_tables.cell(f"memory {shape}", name, metrics))
   return rows
 
 
-def measurements(found: Measurements) -> pa.Table:
-  """Every sample of time, and every process's memory, one a row."""
-  times = output.samples_table(
+def measurements(found: AttentionMeasures) -> pa.Table:
+  """All samples of time and the peak memory of all processes, one a row."""
+  times = timing_tables.samples_table(
     {
       (f"time {shape}", name): mine
       for shape, samples in found.times.items()
@@ -187,7 +213,7 @@ def measurements(found: Measurements) -> pa.Table:
   return pa.concat_tables([times, peaks], promote_options="default")
 
 
-def panels(found: Measurements) -> list[figures.Curves]:
+def panels(found: AttentionMeasures) -> list[figures.Curves]:
   """Time and memory against N."""
   times = {
     shape: {
@@ -197,12 +223,12 @@ def panels(found: Measurements) -> list[figures.Curves]:
     for shape, samples in found.times.items()
   }
   peaks = {
-    shape: {name: values / targets.MIB for name, values in by_name.items()}
+    shape: {name: values / MIB for name, values in by_name.items()}
     for shape, by_name in found.peaks.items()
   }
   heads = {f"{s.batch}xNx{s.heads}x{s.head_width}" for s in found.memory}
   drawn = [
-    _panel("time", "ms for a sequence and head", times, "quartiles"),
+    _panel("time", "ms per sequence and head", times, "quartiles"),
     _panel(
       f"peak memory, {', '.join(sorted(heads))}",
       "MiB above the inputs",
@@ -216,7 +242,7 @@ def panels(found: Measurements) -> list[figures.Curves]:
 def _panel(
   title: str,
   ylabel: str,
-  values: Mapping[Shape, Mapping[str, np.ndarray]],
+  values: Mapping[AttentionShape, Mapping[str, np.ndarray]],
   spread: figures.Spread,
 ) -> figures.Curves:
   """Values by shape and contender, one a round or process, against N."""

@@ -1,8 +1,8 @@
 """Times of several contenders in one run, and ratios with their intervals.
 
-Absolute times belong to one machine and one moment; what lasts are ratios of
-times taken in turns. So every round runs every contender once, and intervals
-resample whole rounds: what slows a round down slows both sides of a ratio.
+Absolute times depend on the machine and the moment. Ratios of times that were
+taken in turns are stable. So every round runs every contender once, and
+intervals resample whole rounds: a slow round slows both sides of a ratio.
 
 Source of the interval: Efron and Tibshirani (1993), "An introduction to the
 bootstrap", section 13.3 (percentile interval).
@@ -18,11 +18,11 @@ import numpy as np
 from jaxlook import stats
 
 SAMPLE_SECONDS = 0.02
-"""What is faster is called several times in a row, to last about this long."""
+"""A sample lasts about this long; a faster call is repeated to fill it."""
 
 FEWEST_ROUNDS = 6
-"""With fewer no interval holds a median 95 times of 100: 5 samples all lie on
-one side of it with a probability of 2 / 2^5."""
+"""With fewer rounds no interval covers a median 95 times out of 100: all 5
+samples lie on one side of it with a probability of 2 / 2^5."""
 
 _MOST_CALLS = 1000
 
@@ -35,9 +35,10 @@ class Samples:
   """The times of one contender, round by round.
 
   Attributes:
-    seconds: of wall time a call, [R].
-    cpu_seconds: of processor time a call, of all threads of this process, [R].
-    calls: back to back in a round, of which a time is the mean.
+    seconds: wall time per call, [R].
+    cpu_seconds: processor time per call, over all threads of this process,
+      [R].
+    calls: calls in a round, back to back; a time is their mean.
   """
 
   seconds: np.ndarray
@@ -46,12 +47,12 @@ class Samples:
 
   @property
   def median(self) -> float:
-    """Seconds a call, the median of the rounds."""
+    """Seconds per call, the median over rounds."""
     return float(np.median(self.seconds))
 
   @property
   def quartiles(self) -> tuple[float, float]:
-    """Seconds a call, first and third quartile of the rounds."""
+    """Seconds per call, first and third quartile over rounds."""
     low, high = np.percentile(self.seconds, (25, 75))
     return float(low), float(high)
 
@@ -61,7 +62,7 @@ class Samples:
     return float(np.sum(self.cpu_seconds) / np.sum(self.seconds))
 
   def divided_by(self, parts: int) -> "Samples":
-    """The times of one of the equal parts that a call consists of."""
+    """The times of one part, where a call consists of equal parts."""
     return dataclasses.replace(
       self,
       seconds=self.seconds / parts,
@@ -71,10 +72,10 @@ class Samples:
 
 
 def order(names: Sequence[str], row: int) -> list[str]:
-  """The contenders' order in a round.
+  """The order of the contenders in a round.
 
-  It is rotated, so that each is first as often as last, and every other round
-  runs backwards, so that none always follows the same one.
+  It rotates, so that each contender is first as often as last. Every other
+  round runs backwards, so that no contender always follows the same one.
   """
   first = row % len(names)
   turned = [*names[first:], *names[:first]]
@@ -89,20 +90,20 @@ def interleave(
   cpu_clock: Clock = time.process_time,
   tick: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Samples]:
-  """Times contenders in turns, after a warm-up that is not counted.
+  """Times contenders in turns, after a warm-up that does not count.
 
   Args:
     runs: by name, what to time; a call returns when its work is done.
     rounds: number of rounds R, at least 1.
-    clock: gives seconds of wall time.
-    cpu_clock: gives seconds of processor time.
-    tick: told the number of rounds done.
+    clock: returns seconds of wall time.
+    cpu_clock: returns seconds of processor time.
+    tick: called with the number of rounds done.
 
   Returns:
     The samples by name.
 
   Raises:
-    ValueError: there is nothing to run or no round.
+    ValueError: `runs` is empty or `rounds` is below 1.
   """
   if not runs or rounds < 1:
     raise ValueError(
@@ -114,8 +115,8 @@ def interleave(
   for row in range(rounds):
     for name in order(list(runs), row):
       if calls[name] > 1:
-        # Short work would else show what the one before left in the caches,
-        # and its threads that still spin.
+        # Without this, a short call would suffer from the caches and the
+        # spinning threads that the contender before it left.
         runs[name]()
       start = np.array((clock(), cpu_clock()))
       for _ in range(calls[name]):
@@ -129,11 +130,11 @@ def interleave(
 
 
 def _calls(run: Run, clock: Clock) -> int:
-  """Warms up, and returns how many calls a sample takes."""
+  """Warms up, and returns how many calls fill a sample."""
   run()
   start = clock()
   run()
-  # A clock that stands still would else ask for infinitely many.
+  # A clock that stands still must not ask for infinitely many calls.
   elapsed = max(clock() - start, SAMPLE_SECONDS / _MOST_CALLS)
   return min(max(math.ceil(SAMPLE_SECONDS / elapsed), 1), _MOST_CALLS)
 
@@ -146,10 +147,10 @@ def ratio(over: np.ndarray, under: np.ndarray) -> stats.Interval:
     under: the denominator's, from the same rounds, [R].
 
   Returns:
-    The interval; of width zero where no ratio varies.
+    The interval; its width is zero where the ratio does not vary.
 
   Raises:
-    ValueError: as `resampled`.
+    ValueError: as in `resampled`.
   """
   return resampled(
     lambda a, b: np.median(a, axis=-1) / np.median(b, axis=-1), over, under
@@ -162,16 +163,16 @@ def resampled(
   """A statistic with its percentile bootstrap interval over rounds.
 
   Args:
-    statistic: of arrays [..., R], one for each of `samples`; reduces their last
-      axis.
+    statistic: takes arrays [..., R], one for each of `samples`, and reduces
+      their last axis.
     *samples: [R] each; rounds are drawn for all of them together.
 
   Returns:
     The interval, paired by round; its ends are NaN below `FEWEST_ROUNDS`.
 
   Raises:
-    ValueError: the samples differ in shape, are not one-dimensional, or hold
-      no round or what is not finite.
+    ValueError: the samples differ in shape, are not one-dimensional, are
+      empty, or are not finite.
   """
   arrays = [np.asarray(sample, np.float64) for sample in samples]
   rounds = arrays[0].size

@@ -46,6 +46,17 @@ def values(by_preset: Mapping[str, Any], **more: Any) -> dict[str, Any]:
   } | more
 
 
+def replaced(by_preset: Mapping[str, Any], **given: Any) -> Any:
+  """The preset's config with the fields replaced that are given.
+
+  Args:
+    by_preset: a config dataclass by preset.
+    **given: by field, the value of a flag; None where it was not given.
+  """
+  given = {name: value for name, value in given.items() if value is not None}
+  return dataclasses.replace(chosen(by_preset), **given)
+
+
 def resolve(by_preset: Mapping[str, Any], **given: Any) -> Any:
   """The preset's config with the fields replaced whose flag was given.
 
@@ -60,10 +71,9 @@ def resolve(by_preset: Mapping[str, Any], **given: Any) -> Any:
   Raises:
     SettingError: a flag's value is out of range.
   """
-  config = chosen(by_preset)
   given |= _given(("seeds", *shared_flags.SHAPE))
-  given = {name: value for name, value in given.items() if value is not None}
-  return dataclasses.replace(config, **given, train=resolve_train(config.train))
+  train = resolve_train(chosen(by_preset).train)
+  return replaced(by_preset, **given, train=train)
 
 
 def resolve_train(train: TrainConfig) -> TrainConfig:

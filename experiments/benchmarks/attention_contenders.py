@@ -1,16 +1,13 @@
-"""Who is timed on one attention: variants of ours, and what others offer.
+"""The contenders of the attention benchmark: our variants, and others' code.
 
-All get arrays [batch, length, heads, head width] of the same numbers and give
-the output and, for a given cotangent, the gradients to queries, keys and
+All take arrays [batch, length, heads, head width] of the same numbers. They
+return the output and, for a given cotangent, the gradients to queries, keys and
 values. PyTorch is optional.
 """
 
 import dataclasses
 import functools
-import importlib
-import os
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxlook
+from experiments.benchmarks import machine
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -27,7 +25,7 @@ OURS = (CAUSAL, MYOPIC, HORIZON, "future_only", "leak:0.3", RESIDUAL)
 JAX_NN, CUDNN = "jax.nn causal", "jax.nn causal (cuDNN)"
 TWO_PATHS, TORCH = "myopic by definition", "torch causal"
 
-# Of the published form the reference path has the costs: scores from live and
+# The reference path costs what the published form costs: scores from live and
 # from stopped keys, a choice between them, two products with values.
 ABOUT = {
   JAX_NN: "`jax.nn.dot_product_attention(is_causal=True)` over plain XLA",
@@ -43,7 +41,7 @@ ABOUT = {
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class Shape:
+class AttentionShape:
   """The shape of one attention.
 
   Attributes:
@@ -59,7 +57,7 @@ class Shape:
   head_width: int
 
   def __str__(self) -> str:
-    """The form of the flag, as 1x4096x4x64."""
+    """The form that the flag takes, as 1x4096x4x64."""
     return "x".join(map(str, self.sizes))
 
   @property
@@ -68,7 +66,7 @@ class Shape:
     return self.batch, self.length, self.heads, self.head_width
 
 
-def parse_shape(text: str) -> Shape:
+def parse_shape(text: str) -> AttentionShape:
   """Reads a shape.
 
   Args:
@@ -87,15 +85,20 @@ def parse_shape(text: str) -> Shape:
     raise ValueError(
       f"a shape is BATCHxLENGTHxHEADSxWIDTH, as 1x4096x4x64, not {text!r}"
     )
-  return Shape(*map(int, parts))
+  return AttentionShape(*map(int, parts))
+
+
+def parse_shapes(text: str) -> tuple[AttentionShape, ...]:
+  """Reads shapes that spaces separate, as `parse_shape`; each is taken once."""
+  return tuple(dict.fromkeys(map(parse_shape, text.split())))
 
 
 class Prepared(NamedTuple):
   """A contender compiled for a shape, with its inputs.
 
   Attributes:
-    run: one forward and backward pass, to its end.
-    temp_bytes: of temporary arrays, by XLA's own account; None without XLA.
+    run: does one forward and backward pass and waits for it.
+    temp_bytes: bytes of temporary arrays that XLA reports; None without XLA.
   """
 
   run: Callable[[], None]
@@ -104,38 +107,39 @@ class Prepared(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-  """Somebody's attention.
+  """An implementation of attention that the benchmark times.
 
   Attributes:
     name: in tables.
-    prepare: of a shape and a dtype's name.
-    scores: how many float32 N x N arrays a head it holds at once, roughly.
+    prepare: compiles it for a shape and the name of a dtype.
+    scores: roughly how many float32 N x N arrays it holds at once for each
+      head.
   """
 
   name: str
-  prepare: Callable[[Shape, str], Prepared]
+  prepare: Callable[[AttentionShape, str], Prepared]
   scores: int = 0
 
-  def bytes_needed(self, shape: Shape) -> int:
-    """A rough count of the memory it takes, inputs and gradients included."""
+  def bytes_needed(self, shape: AttentionShape) -> int:
+    """Roughly the memory that it takes, with inputs and gradients."""
     pairs = shape.batch * shape.heads * shape.length**2
     return 4 * (self.scores * pairs + 16 * int(np.prod(shape.sizes)))
 
 
 def contenders(dtype: str) -> dict[str, Contender]:
-  """Everyone who can compete here, by name."""
+  """All contenders that this machine can run, by name."""
   gpu = jax.default_backend() == "gpu"
   found = [
     Contender(spec, functools.partial(prepare_jax, _ours(spec)))
     for spec in OURS
   ]
-  # The counts of score arrays are peaks that were seen on a CPU.
+  # The numbers of score arrays are peaks measured on a CPU.
   found.append(
-    Contender(JAX_NN, functools.partial(prepare_jax, _library("xla")), 8)
+    Contender(JAX_NN, functools.partial(prepare_jax, _jax_nn("xla")), 8)
   )
   if gpu and dtype != "float32":
     found.append(
-      Contender(CUDNN, functools.partial(prepare_jax, _library("cudnn")))
+      Contender(CUDNN, functools.partial(prepare_jax, _jax_nn("cudnn")))
     )
   by_definition = functools.partial(
     jaxlook.attend, spec=MYOPIC, implementation="reference"
@@ -145,35 +149,20 @@ def contenders(dtype: str) -> dict[str, Contender]:
       TWO_PATHS, functools.partial(prepare_jax, (by_definition, False)), 12
     )
   )
-  torch = torch_module()
+  torch = machine.torch_module()
   if torch is not None and (torch.cuda.is_available() or not gpu):
     found.append(Contender(TORCH, _prepare_torch))
   return {contender.name: contender for contender in found}
 
 
-def torch_module() -> ModuleType | None:
-  """PyTorch, or None where it is not installed."""
-  try:
-    return importlib.import_module("torch")
-  except ImportError:
-    return None
-
-
-def cores() -> int:
-  """Processor cores that this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
-
-
-def arrays(shape: Shape) -> list[np.ndarray]:
+def arrays(shape: AttentionShape) -> list[np.ndarray]:
   """Queries, keys, values and a cotangent, float32; the same every time."""
   generator = np.random.default_rng(0)
   return [generator.standard_normal(shape.sizes, np.float32) for _ in range(4)]
 
 
 def _ours(spec: str) -> tuple[Callable[..., jax.Array], bool]:
-  """Our attention, and whether it reads a context."""
+  """Our attention, and whether it takes context keys and values."""
   attend = functools.partial(jaxlook.attend, spec=spec, implementation="fused")
   if spec != RESIDUAL:
     return attend, False
@@ -184,29 +173,31 @@ def _ours(spec: str) -> tuple[Callable[..., jax.Array], bool]:
   return with_context, True
 
 
-def _library(name: Any) -> tuple[Callable[..., jax.Array], bool]:
+def _jax_nn(name: Any) -> tuple[Callable[..., jax.Array], bool]:
   return functools.partial(
     jax.nn.dot_product_attention, is_causal=True, implementation=name
   ), False
 
 
 def prepare_jax(
-  attention: tuple[Callable[..., jax.Array], bool], shape: Shape, dtype: str
+  attention: tuple[Callable[..., jax.Array], bool],
+  shape: AttentionShape,
+  dtype: str,
 ) -> Prepared:
   """Compiles an attention, forward and backward.
 
   Args:
-    attention: the function, and whether it reads context keys and values, too.
+    attention: the function, and whether it takes context keys and values.
     shape: of its arrays.
     dtype: of its arrays.
 
   Returns:
-    What runs it.
+    The compiled attention with its inputs.
   """
   function, has_context = attention
   *inputs, cotangent = (jnp.asarray(x, dtype) for x in arrays(shape))
   if has_context:
-    # What W_K and W_V make of the stopped input: equal values, another path.
+    # Context keys and values equal the own ones; the gradient path differs.
     inputs += inputs[1:]
 
   def both(inputs, cotangent):
@@ -222,12 +213,12 @@ def prepare_jax(
   return Prepared(run, analysis and analysis.temp_size_in_bytes)
 
 
-def _prepare_torch(shape: Shape, dtype: str) -> Prepared:
-  torch: Any = torch_module()
+def _prepare_torch(shape: AttentionShape, dtype: str) -> Prepared:
+  torch: Any = machine.torch_module()
   on_gpu = jax.default_backend() == "gpu"
-  torch.set_num_threads(cores())
+  torch.set_num_threads(machine.cores())
   *inputs, cotangent = (
-    # The layout that torch asks for, as models have it: a view, no copy.
+    # PyTorch expects heads before positions. Models pass such a view, too.
     torch.from_numpy(x)
     .to("cuda" if on_gpu else "cpu", getattr(torch, dtype))
     .transpose(1, 2)

@@ -1,6 +1,6 @@
-"""What the benchmarks share in their reports: samples, cells, ratios."""
+"""How benchmarks show samples, ratios and targets, in tables and cells."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,39 @@ import pyarrow as pa
 from experiments.benchmarks.timing import Samples
 from jaxlook import reporting, stats
 
+TARGET_SOURCE = "a target of this project"
+"""The source of claims that say whether a benchmark reaches its target."""
 
-def samples_table(
-  samples: Mapping[tuple[str, str], Samples],
-) -> pa.Table:
-  """Every sample: setting, contender, round, seconds, processor seconds."""
+RATIO_NOTE = (
+  "A ratio is one of medians, with a 95% bootstrap interval over rounds."
+)
+
+_WORDS = {
+  "supported": "reached",
+  "contradicted": "missed",
+  "inconclusive": "open",
+}
+
+
+def samples_table(samples: Mapping[tuple[str, str], Samples]) -> pa.Table:
+  """All samples, one a row.
+
+  Args:
+    samples: by setting and contender.
+
+  Returns:
+    Columns setting, variant, round, calls, seconds and cpu_seconds.
+  """
   columns: dict[str, list[Any]] = {
     name: []
-    for name in ("setting", "variant", "round", "calls", "seconds")
-    + ("cpu_seconds",)
+    for name in (
+      "setting",
+      "variant",
+      "round",
+      "calls",
+      "seconds",
+      "cpu_seconds",
+    )
   }
   for (setting, variant), found in samples.items():
     count = len(found.seconds)
@@ -56,7 +80,7 @@ def time_metrics(found: Samples) -> dict[str, float]:
 def cell(
   setting: str, variant: str, metrics: Mapping[str, float]
 ) -> dict[str, Any]:
-  """An entry of result.json; what has no seed has seed 0."""
+  """An entry of result.json; benchmarks have no seeds, so the seed is 0."""
   return {
     "setting": setting,
     "variant": variant,
@@ -76,3 +100,26 @@ def interval_text(ends: tuple[float, float]) -> str:
   return (
     reporting.interval(ends) if np.isfinite(ends).all() else "(few samples)"
   )
+
+
+def target_tables(
+  claims: Sequence[stats.Claim],
+) -> dict[str, reporting.Rows]:
+  """The table of targets by its title; no table where no target applies."""
+  return {"Targets": target_table(claims)} if claims else {}
+
+
+def target_table(claims: Sequence[stats.Claim]) -> reporting.Rows:
+  """One row a target: reached, missed or open."""
+  rows = [["target", "measured", "95% interval", "n", "verdict", ""]]
+  return rows + [
+    [
+      claim.id,
+      f"{reporting.number(claim.estimate)} {claim.unit}",
+      interval_text(claim.ci95),
+      str(claim.n),
+      claim.verdict,
+      _WORDS[claim.verdict],
+    ]
+    for claim in claims
+  ]

@@ -1,4 +1,4 @@
-"""Whole training steps, as the library takes them, ready to be timed."""
+"""Models and their training steps, as the library takes them, to be timed."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ VARIANTS = (CAUSAL, MYOPIC, RESIDUAL)
 
 @dataclasses.dataclass(frozen=True)
 class RandomTokens:
-  """A task whose tokens are drawn evenly, for timing alone.
+  """A task whose tokens are uniformly random, for timing only.
 
   Attributes:
     vocab_size: number of tokens.
@@ -37,7 +37,7 @@ class RandomTokens:
   def batch(
     self, key: jax.Array, size: int, fed: jax.Array | None = None
   ) -> Batch:
-    """Draws `size` sequences; nothing is fed."""
+    """Draws `size` sequences; `fed` is not read."""
     del fed
     tokens = jax.random.randint(
       key, (size, self.length + 1), 0, self.vocab_size
@@ -50,7 +50,7 @@ class RandomTokens:
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class StepSetting:
   """A model and its training, to be timed.
 
   Attributes:
@@ -58,10 +58,10 @@ class Setting:
     task: makes the batches.
     model: the decoder's shape.
     train: how it is trained.
-    chunk: steps a call takes in one program, as training does.
+    chunk: training steps in one compiled program, as in training.
     published: sequences a second of the published PyTorch code, vanilla and
-      myopic, measured once on two CPU cores; None where there are none.
-    aimed: whether this project's targets speak of this setting.
+      myopic, measured once on two CPU cores; None where nothing was measured.
+    aimed: whether this project's targets apply to this setting.
     variants: the attentions that are timed, causal first.
   """
 
@@ -80,7 +80,7 @@ class Setting:
     return self.train.batch_size * self.model.max_length
 
   @property
-  def part(self) -> "Setting":
+  def part(self) -> "StepSetting":
     """The setting with one of its microbatches as the batch."""
     size = self.train.batch_size // self.train.microbatches
     train = dataclasses.replace(self.train, batch_size=size, microbatches=1)
@@ -96,8 +96,10 @@ class Setting:
     )
 
 
-def prepare(setting: Setting, variant: str, seeds: int) -> Callable[[], None]:
-  """Compiles a chunk of training steps, and keeps the state between calls.
+def compile_steps(
+  setting: StepSetting, variant: str, seeds: int
+) -> Callable[[], None]:
+  """Compiles a chunk of training steps.
 
   Args:
     setting: what to train.
@@ -105,7 +107,8 @@ def prepare(setting: Setting, variant: str, seeds: int) -> Callable[[], None]:
     seeds: number of seeds, trained together.
 
   Returns:
-    A function that takes the chunk's steps and waits for them.
+    A function that trains for one chunk, from where its last call ended, and
+    waits for the result.
   """
   train = setting.train
   decoder = Decoder(
@@ -131,7 +134,9 @@ def prepare(setting: Setting, variant: str, seeds: int) -> Callable[[], None]:
   return run
 
 
-def rate(setting: Setting, found: Samples, seeds: int = 1) -> stats.Interval:
+def sequences_per_second(
+  setting: StepSetting, found: Samples, seeds: int = 1
+) -> stats.Interval:
   """Sequences a second, of all seeds together.
 
   Args:

@@ -1,4 +1,4 @@
-"""Tests of the PyTorch step, which must be of the very model that ours is of.
+"""The PyTorch step trains the same model as ours.
 
 PyTorch is optional: where it is not installed only refusals are tested.
 """
@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks import contenders, stepping, torch_step
-from experiments.benchmarks.stepping import Setting
+from experiments.benchmarks import machine, train_step_torch
+from experiments.benchmarks.train_step_setting import RandomTokens, StepSetting
 from jaxlook import models
 from jaxlook.models import DecoderConfig
 from jaxlook.training import TrainConfig
@@ -22,7 +22,9 @@ _MODEL = DecoderConfig(2, 8, 2, max_length=6, vocab_size=11)
 
 def _setting(model):
   train = TrainConfig(steps=4, batch_size=4, microbatches=2, clip_norm=1.0)
-  return Setting("tiny", stepping.RandomTokens(11, 6), model, train, chunk=2)
+  return StepSetting(
+    "tiny", RandomTokens(vocab_size=11, length=6), model, train, chunk=2
+  )
 
 
 def _name(path):
@@ -47,24 +49,24 @@ def _name(path):
 class TorchStepTest(base.TestCase):
   def test_available(self):
     """Only GPT-2's kind of model over tokens, and only with PyTorch."""
-    with mock.patch.object(contenders, "torch_module", mock.MagicMock):
+    with mock.patch.object(machine, "torch_module", mock.MagicMock):
       for other in (
         DecoderConfig(2, 8, 2, 6, input_features=1, output_features=1),
         DecoderConfig(2, 8, 2, 6, vocab_size=11, positions="rotary"),
         DecoderConfig(2, 8, 2, 6, vocab_size=11, tied_head=False),
       ):
-        self.assertFalse(torch_step.available(_setting(other)))
-    with mock.patch.object(contenders, "torch_module", lambda: None):
-      self.assertFalse(torch_step.available(_setting(_MODEL)))
+        self.assertFalse(train_step_torch.available(_setting(other)))
+    with mock.patch.object(machine, "torch_module", lambda: None):
+      self.assertFalse(train_step_torch.available(_setting(_MODEL)))
 
   def test_is_the_same_model(self):
     """With our weights it has our logits; and its steps learn."""
-    torch: Any = contenders.torch_module()
+    torch: Any = machine.torch_module()
     if torch is None:
       self.skipTest("PyTorch is not installed")
-    self.assertTrue(torch_step.available(_setting(_MODEL)))
+    self.assertTrue(train_step_torch.available(_setting(_MODEL)))
     params = jax.jit(models.init, static_argnums=0)(_MODEL, jax.random.key(0))
-    module = torch_step.build(_MODEL)
+    module = train_step_torch.build(_MODEL)
     state = {}
     joined = {}
     for path, x in jax.tree_util.tree_leaves_with_path(params):
@@ -96,7 +98,7 @@ class TorchStepTest(base.TestCase):
     torch.manual_seed(0)
     built = []
     keep = lambda config: built.append(module) or module  # noqa: E731
-    with mock.patch.object(torch_step, "build", keep):
-      torch_step.prepare(_setting(_MODEL))()
+    with mock.patch.object(train_step_torch, "build", keep):
+      train_step_torch.compile_steps(_setting(_MODEL))()
     moved = built[0](torch.tensor(tokens)).detach().numpy()
     self.assertGreater(np.abs(moved - theirs).max(), 0.0)

@@ -1,71 +1,91 @@
 """Times and peak memory of contenders on one attention, shape by shape."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks import contenders, memory, timing
-from experiments.benchmarks.contenders import Contender, Prepared, Shape
+from experiments.benchmarks import (
+  attention_contenders,
+  attention_peak,
+  machine,
+  timing,
+)
+from experiments.benchmarks.attention_contenders import (
+  AttentionShape,
+  Contender,
+  Prepared,
+)
 from experiments.benchmarks.timing import Samples
 from experiments.common import progress
 
+_FREE_SHARE = 0.6
+"""Share of the free memory that a contender may be expected to need."""
+
 
 @dataclasses.dataclass(frozen=True)
-class ContendersConfig:
-  """A scale of the benchmark.
+class AttentionConfig:
+  """A scale of the attention benchmark.
 
   Attributes:
-    shapes: to time.
+    shapes: the shapes that are timed.
     rounds: of timing.
     dtype: of the arrays.
-    memory_shapes: to measure the memory of.
-    memory_of: the contenders whose memory is measured.
-    processes: that measure the memory of a case.
-    longest_quadratic: the greatest N at which those that hold N x N arrays are
-      measured for memory.
+    memory_shapes: the shapes whose peak memory is measured.
+    memory_of: the contenders whose peak memory is measured.
+    processes: how many processes measure a contender at a shape.
+    longest_quadratic: the greatest N at which the memory of contenders that
+      hold N x N arrays is measured.
   """
 
-  shapes: tuple[Shape, ...]
+  shapes: tuple[AttentionShape, ...]
   rounds: int
   dtype: str = "float32"
-  memory_shapes: tuple[Shape, ...] = ()
+  memory_shapes: tuple[AttentionShape, ...] = ()
   memory_of: tuple[str, ...] = (
-    contenders.CAUSAL,
-    contenders.MYOPIC,
-    contenders.HORIZON,
-    contenders.JAX_NN,
+    attention_contenders.CAUSAL,
+    attention_contenders.MYOPIC,
+    attention_contenders.HORIZON,
+    attention_contenders.JAX_NN,
   )
   processes: int = 3
   longest_quadratic: int = 4096
 
+  def plain(self) -> dict[str, Any]:
+    """The config as plain data, with shapes as the flags take them."""
+    return dataclasses.asdict(self) | {
+      "shapes": [str(shape) for shape in self.shapes],
+      "memory_shapes": [str(shape) for shape in self.memory_shapes],
+    }
+
 
 @dataclasses.dataclass
-class Measurements:
+class AttentionMeasures:
   """What was measured so far.
 
   Attributes:
     times: by shape and contender.
-    temps: bytes of temporary arrays by XLA's account, by shape and contender.
-    memory: by shape and contender, what each process of `memory` found.
-    notes: who was left out, and why.
+    temps: by shape and contender, the bytes of temporary arrays that XLA
+      reports.
+    memory: by shape and contender, the results of the processes, as
+      `attention_peak.measure` returns them.
+    notes: sentences that say which contenders were left out, and why.
   """
 
-  times: dict[Shape, dict[str, Samples]] = dataclasses.field(
+  times: dict[AttentionShape, dict[str, Samples]] = dataclasses.field(
     default_factory=dict
   )
-  temps: dict[Shape, dict[str, int | None]] = dataclasses.field(
+  temps: dict[AttentionShape, dict[str, int | None]] = dataclasses.field(
     default_factory=dict
   )
-  memory: dict[Shape, dict[str, list[dict[str, Any]]]] = dataclasses.field(
-    default_factory=dict
+  memory: dict[AttentionShape, dict[str, list[dict[str, Any]]]] = (
+    dataclasses.field(default_factory=dict)
   )
   notes: list[str] = dataclasses.field(default_factory=list)
 
   @property
-  def peaks(self) -> dict[Shape, dict[str, np.ndarray]]:
-    """The peaks that are known: bytes by shape, contender and process."""
+  def peaks(self) -> dict[AttentionShape, dict[str, np.ndarray]]:
+    """Known peaks, bytes, one a process, by shape and contender."""
     return {
       shape: {
         name: np.array(
@@ -79,19 +99,24 @@ class Measurements:
 
 
 def measure(
-  config: ContendersConfig, competing: dict[str, Contender], limit: float
-) -> Measurements:
+  config: AttentionConfig,
+  competing: dict[str, Contender],
+  limit: float | None = None,
+) -> AttentionMeasures:
   """Measures memory, then times.
 
   Args:
     config: what to measure.
     competing: the contenders by name.
-    limit: bytes; who is expected to need more is left out, with a note.
+    limit: bytes; a contender that is expected to need more is left out, with a
+      note. By default a share of the free memory.
 
   Returns:
-    What was found.
+    Times, memory and notes.
   """
-  found = Measurements()
+  if limit is None:
+    limit = machine.free_bytes(_FREE_SHARE)
+  found = AttentionMeasures()
   _measure_memory(config, competing, limit, found)
   for shape in config.shapes:
     prepared = _prepare(config, competing, limit, shape, found)
@@ -108,12 +133,13 @@ def measure(
 
 
 def _measure_memory(
-  config: ContendersConfig,
+  config: AttentionConfig,
   competing: dict[str, Contender],
   limit: float,
-  found: Measurements,
+  found: AttentionMeasures,
 ) -> None:
-  cases: list[tuple[Shape, str]] = []
+  """Measures peaks, and notes which contenders are left out."""
+  cases: list[tuple[AttentionShape, str]] = []
   for shape in config.memory_shapes:
     for name in config.memory_of:
       contender = competing[name]
@@ -131,20 +157,20 @@ def _measure_memory(
   with progress.count("memory", len(cases), "cases") as tick:
     for done, (shape, name) in enumerate(cases, 1):
       found.memory.setdefault(shape, {})[name] = [
-        memory.measure(name, shape, config.dtype)
+        attention_peak.measure(name, shape, config.dtype)
         for _ in range(config.processes)
       ]
       tick(done)
 
 
 def _prepare(
-  config: ContendersConfig,
+  config: AttentionConfig,
   competing: dict[str, Contender],
   limit: float,
-  shape: Shape,
-  found: Measurements,
+  shape: AttentionShape,
+  found: AttentionMeasures,
 ) -> dict[str, Prepared]:
-  """Compiles everyone who can run at a shape, and notes who cannot."""
+  """Compiles the contenders that can run at a shape; notes which cannot."""
   ready: dict[str, Prepared] = {}
   for name, contender in competing.items():
     needed = contender.bytes_needed(shape)
@@ -158,7 +184,7 @@ def _prepare(
       prepared = contender.prepare(shape, config.dtype)
       prepared.run()
     except (RuntimeError, ValueError) as error:
-      if name in contenders.OURS and not _out_of_memory(error):
+      if name in attention_contenders.OURS and not _out_of_memory(error):
         raise
       found.notes.append(
         f"{name} is left out at {shape}: {str(error).splitlines()[0]}"
@@ -173,10 +199,10 @@ def _out_of_memory(error: Exception) -> bool:
   return "resource_exhausted" in text or "out of memory" in text
 
 
-def setup(config: ContendersConfig, device: str, threads: int) -> str:
+def setup(config: AttentionConfig) -> str:
   """What was measured, in a line for figure and report."""
-  shapes: Sequence[str] = [str(shape) for shape in config.shapes]
   return (
-    f"{config.dtype}, {device}, {threads} cores; shapes (batch x N x heads x"
-    f" head width) {', '.join(shapes)}; {config.rounds} interleaved rounds"
+    f"{config.dtype}, {machine.description()}; shapes (batch x N x heads x head"
+    f" width) {', '.join(map(str, config.shapes))}; {config.rounds} interleaved"
+    " rounds"
   )

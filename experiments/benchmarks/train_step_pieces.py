@@ -1,9 +1,9 @@
-"""What a training step consists of, compiled piece by piece.
+"""The pieces of a training step, each compiled by itself.
 
 A piece is timed alone, on random numbers of the step's own shapes, and counted
-as often as a step does it. Inside a step the compiler may fuse pieces, so that
-their sum is no bound on the step; what they leave unexplained is biases and
-residual sums, the check for divergence, and what passing arrays on costs.
+as often as a step does it. Inside a step the compiler may fuse pieces, so their
+sum is not a bound on the step. Not among the pieces are biases and residual
+sums, the check for divergence, and the cost of passing arrays on.
 """
 
 import functools
@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 import jaxlook
-from experiments.benchmarks.stepping import MYOPIC, Setting
+from experiments.benchmarks.train_step_setting import MYOPIC, StepSetting
 from jaxlook import models
 from jaxlook.models import DecoderConfig
 from jaxlook.training.config import optimizer
@@ -33,11 +33,11 @@ class Product(NamedTuple):
 
   @property
   def flops(self) -> float:
-    """Of the product and the two of its gradient."""
+    """FLOP of the product and the two products of its gradient."""
     return 3.0 * 2.0 * self.rows * self.inner * self.columns
 
 
-def products(setting: Setting) -> list[Product]:
+def products(setting: StepSetting) -> list[Product]:
   """The matrix products with weights, of all layers."""
   c, rows = setting.model, setting.tokens
   found = [Product(rows, c.width, c.width, 4 * c.layers)]
@@ -52,12 +52,12 @@ def products(setting: Setting) -> list[Product]:
   return [*found, Product(rows, c.width, columns, 1)]
 
 
-def attention_flops(setting: Setting, variant: str) -> float:
-  """Of one layer, forward and backward, over the pairs that are visible.
+def attention_flops(setting: StepSetting, variant: str) -> float:
+  """FLOP of one layer, forward and backward, over the visible pairs.
 
-  Two products forward. Backward two for the queries' gradient, and two for
-  those of keys and values where they learn from all pairs. That the scores are
-  computed again is no work that was asked for.
+  Two products forward. Backward there are two for the queries' gradient, and
+  two for those of keys and values where they learn from all pairs. Computing
+  the scores again does not count.
   """
   c = setting.model
   pairs = c.max_length * (c.max_length + 1) / 2
@@ -65,8 +65,8 @@ def attention_flops(setting: Setting, variant: str) -> float:
   return (4 if variant == MYOPIC else 6) * one
 
 
-def step_flops(setting: Setting, variant: str) -> float:
-  """Of the matrix products of a whole step."""
+def step_flops(setting: StepSetting, variant: str) -> float:
+  """FLOP of the matrix products of a whole step."""
   return setting.model.layers * attention_flops(setting, variant) + sum(
     product.repeats * product.flops for product in products(setting)
   )
@@ -86,10 +86,10 @@ class Piece(NamedTuple):
   """A part of a step.
 
   Attributes:
-    name: in tables; the part before a colon says which kind.
+    name: in tables; the part before a colon is the kind.
     repeats: how often a step does it.
     run: does it once and waits.
-    flops: floating-point operations of matrix products, each time.
+    flops: floating-point operations of its matrix products, each time.
   """
 
   name: str
@@ -98,7 +98,7 @@ class Piece(NamedTuple):
   flops: float = 0.0
 
 
-def pieces(setting: Setting) -> list[Piece]:
+def pieces(setting: StepSetting) -> list[Piece]:
   """All pieces of a step, those of attention for each variant."""
   parts = setting.train.microbatches
   return [
@@ -107,8 +107,8 @@ def pieces(setting: Setting) -> list[Piece]:
   ]
 
 
-def _of_part(setting: Setting) -> list[Piece]:
-  """What is done for every microbatch, here the whole batch of a setting."""
+def _of_part(setting: StepSetting) -> list[Piece]:
+  """The pieces of one microbatch, here the whole batch of a setting."""
   c = setting.model
   norms = c.layers * (2 if c.hidden_width else 1) + 1
   stream = (setting.train.batch_size, c.max_length, c.width)
@@ -140,16 +140,16 @@ def _of_part(setting: Setting) -> list[Piece]:
 
 
 def squares() -> list[Piece]:
-  """Plain products of a size that suits the machine, for its rate.
+  """Square products of a size that runs well, for the machine's rate.
 
-  A step does none of them, so they count 0 times.
+  They are not part of a step, so they count 0 times.
   """
 
   def square(dtype: str) -> Callable[[], None]:
     a, b = _draw((_SIDE, _SIDE), (_SIDE, _SIDE))
     return _compiled(jnp.matmul, a.astype(dtype), b.astype(dtype))
 
-  # A CPU that has no half precision emulates it, slowly.
+  # A CPU without half precision emulates it slowly.
   dtypes = ["float32"] if jax.default_backend() == "cpu" else list(SQUARES)
   return [
     Piece(SQUARES[dtype], 0, square(dtype), SQUARE_FLOPS) for dtype in dtypes
@@ -157,14 +157,14 @@ def squares() -> list[Piece]:
 
 
 def _draw(*shapes: tuple[int, ...]) -> Iterator[jax.Array]:
-  # By numpy, since JAX would compile a program for every shape.
+  # With NumPy, since JAX would compile a program for every shape.
   generator = np.random.default_rng(0)
   for shape in shapes:
     yield jnp.asarray(generator.standard_normal(shape, np.float32))
 
 
 def _zeros(function: Callable[..., Any], *given: Any) -> Any:
-  """Zeros in the form of what a function gives, which does not run."""
+  """Zeros in the shape of what a function returns, without running it."""
   return jax.tree.map(
     lambda like: jnp.asarray(np.zeros(like.shape, like.dtype)),
     jax.eval_shape(function, *given),
@@ -193,7 +193,7 @@ def _both(
   return _compiled(both, cotangent, *inputs)
 
 
-def _attention(setting: Setting, variant: str) -> Callable[[], None]:
+def _attention(setting: StepSetting, variant: str) -> Callable[[], None]:
   c = setting.model
   shape = (setting.train.batch_size, c.max_length, c.heads, c.head_width)
   query, key, value = _draw(shape, shape, shape)
@@ -209,7 +209,7 @@ def _attention(setting: Setting, variant: str) -> Callable[[], None]:
 
 
 def _matmul(p: Product) -> Callable[[], None]:
-  """The pure products: forward, to the input and to the weights."""
+  """The product alone, forward, to its input and to its weights."""
   x, weights, cotangent = _draw(
     (p.rows, p.inner), (p.inner, p.columns), (p.rows, p.columns)
   )
@@ -241,7 +241,7 @@ def _activation(
   return _both(functions[c.activation], *_draw(hidden))
 
 
-def _loss(setting: Setting) -> Callable[[], None]:
+def _loss(setting: StepSetting) -> Callable[[], None]:
   c, task, size = setting.model, setting.task, setting.train.batch_size
   batch = _zeros(lambda key: task.batch(key, size, None), jax.random.key(0))
   columns = c.output_features or c.vocab_size or 0
@@ -250,8 +250,8 @@ def _loss(setting: Setting) -> Callable[[], None]:
   return _compiled(loss, outputs, batch)
 
 
-def _ends(setting: Setting) -> list[Piece]:
-  """What a step does once, whatever the parts: the batch, the optimiser."""
+def _ends(setting: StepSetting) -> list[Piece]:
+  """The pieces that a step does once, however many microbatches it has."""
   c, task, train = setting.model, setting.task, setting.train
   key = jax.random.key(0)
   params = _zeros(functools.partial(models.init, c), key)

@@ -1,12 +1,12 @@
-"""The same training step in PyTorch, in the manner of nanoGPT.
+"""The same training step in PyTorch, written like nanoGPT.
 
-What one would write in PyTorch for speed: one product for queries, keys and
-values, `scaled_dot_product_attention`, cross-entropy over the whole batch, one
-kernel for AdamW, `torch.compile`, and, where the setting says so, autocast to
-bfloat16. Model, batch and optimiser are those of the setting, so a ratio of
-times is one of the same work.
+It is PyTorch written for speed: one product for queries, keys and values,
+`scaled_dot_product_attention`, cross-entropy over the whole batch, one kernel
+for AdamW, `torch.compile` and, where the setting says so, autocast to bfloat16.
+Model, batch and optimiser are those of the setting, so a ratio of times
+compares the same work.
 
-Source of the manner: Karpathy (2022), nanoGPT.
+Source: Karpathy (2022), nanoGPT.
 """
 
 import functools
@@ -16,22 +16,22 @@ from typing import Any
 
 import jax
 
-from experiments.benchmarks import contenders
-from experiments.benchmarks.stepping import Setting
+from experiments.benchmarks import machine
+from experiments.benchmarks.train_step_setting import StepSetting
 from jaxlook.models import DecoderConfig
 
-# Without a C++ compiler `torch.compile` has nothing to compile with on a CPU.
+# On a CPU `torch.compile` needs a C++ compiler.
 COMPILES = any(map(shutil.which, ("g++", "clang++")))
 TORCH = "PyTorch causal" if COMPILES else "PyTorch causal, not compiled"
 
 
-def available(setting: Setting) -> bool:
-  """Whether PyTorch is here for the device, and has this model.
+def available(setting: StepSetting) -> bool:
+  """Whether PyTorch supports the device, and this module the model.
 
   Args:
-    setting: what is timed; PyTorch has GPT-2's kind, over tokens.
+    setting: what is timed; this module has GPT-2's architecture, over tokens.
   """
-  torch, model = contenders.torch_module(), setting.model
+  torch, model = machine.torch_module(), setting.model
   gpt2 = DecoderConfig(
     model.layers,
     model.width,
@@ -47,24 +47,25 @@ def available(setting: Setting) -> bool:
   )
 
 
-def prepare(setting: Setting) -> Callable[[], None]:
-  """A chunk of PyTorch's training steps.
+def compile_steps(setting: StepSetting) -> Callable[[], None]:
+  """Prepares a chunk of training steps.
 
   Args:
-    setting: what to train, for which PyTorch is `available`.
+    setting: what to train; `available` for it.
 
   Returns:
-    A function that takes the chunk's steps and waits for them.
+    A function that trains for one chunk and waits for the result.
   """
-  torch: Any = contenders.torch_module()
+  torch: Any = machine.torch_module()
   gpu = torch.cuda.is_available() and jax.default_backend() == "gpu"
   device = "cuda" if gpu else "cpu"
-  torch.set_num_threads(contenders.cores())
-  # TF32, which JAX takes by default where a GPU has it.
+  torch.set_num_threads(machine.cores())
+  # Allows TF32, as JAX does by default on a GPU.
   torch.set_float32_matmul_precision("high")
   train, model = setting.train, build(setting.model).to(device)
   optimizer = torch.optim.AdamW(
-    *([*model.parameters()], train.learning_rate),
+    model.parameters(),
+    lr=train.learning_rate,
     weight_decay=train.weight_decay,
     fused=True,
   )
@@ -99,15 +100,16 @@ def prepare(setting: Setting) -> Callable[[], None]:
 
 
 def build(config: DecoderConfig) -> Any:
-  """GPT-2's kind of decoder as a `torch.nn.Module`, from tokens to logits.
+  """A decoder with GPT-2's architecture as a `torch.nn.Module`.
 
   Args:
     config: its shape.
 
   Returns:
-    The module, with weights drawn as PyTorch does but for the embeddings.
+    The module, from tokens to logits. PyTorch's defaults draw the weights,
+    except those of the embeddings.
   """
-  torch: Any = contenders.torch_module()
+  torch: Any = machine.torch_module()
   nn, width = torch.nn, config.width
 
   class Block(nn.Module):
