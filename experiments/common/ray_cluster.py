@@ -1,7 +1,7 @@
-"""Clusters of Ray: which one, and what a task of it needs and is given.
+"""Clusters of Ray: the connection, and the resources of a task.
 
-Not a binary: `experiments.common.ray_launcher` runs tasks on what this connects
-to.
+Not a binary: `experiments.common.ray_launcher` runs tasks on the cluster that
+this connects to.
 """
 
 import contextlib
@@ -18,16 +18,16 @@ from experiments.common import app
 
 
 def parse_resources(text: str) -> dict[str, float]:
-  """Reads what one arm needs, from its flag form.
+  """Reads the resources of one arm from the text of a flag.
 
   Args:
     text: Ray's resources with their amounts, as `cpu:2,gpu:1` or `TPU:4`.
 
   Returns:
-    Amounts by Ray's names, `CPU` always among them.
+    Amounts by Ray's names; `CPU` is always included.
 
   Raises:
-    ValueError: it is no such text, or names a resource twice.
+    ValueError: the text has another form, or names a resource twice.
   """
   found = {}
   for part in text.split(","):
@@ -45,14 +45,14 @@ def parse_resources(text: str) -> dict[str, float]:
   return {"CPU": 0.0} | found
 
 
-def options(resources: Mapping[str, float]) -> dict[str, Any]:
-  """What `ray.remote` is to be told of tasks with these resources.
+def task_options(resources: Mapping[str, float]) -> dict[str, Any]:
+  """Options of `ray.remote` for tasks with these resources.
 
   Args:
-    resources: as of `parse_resources`.
+    resources: as `parse_resources` returns them.
 
   Returns:
-    Its options: the resources, and the environment that JAX and XLA read.
+    The resources, and the environment variables that JAX and XLA read.
   """
   environment = {
     name: value
@@ -65,10 +65,10 @@ def options(resources: Mapping[str, float]) -> dict[str, Any]:
     if name not in ("CPU", "GPU")
   }
   if resources.get("GPU") or any(others.values()):
-    # What this machine has says nothing of nodes with accelerators.
+    # This machine's platform need not be that of nodes with accelerators.
     environment.pop("JAX_PLATFORMS", None)
   else:
-    # Or all the workers of a node would take its accelerators.
+    # Without this, all workers of a node would use its accelerators.
     environment.setdefault("JAX_PLATFORMS", "cpu")
   return {
     "num_cpus": resources["CPU"],
@@ -83,15 +83,16 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
   """Connects to the cluster of `RAY_ADDRESS`, or starts one on this machine.
 
   Args:
-    resources: what one task needs, as of `parse_resources`.
+    resources: of one task, as `parse_resources` returns them.
 
   Yields:
-    Nothing. A process that was connected before stays so; others are
-    disconnected at the end, which ends a cluster that was started here.
+    Nothing. A process that was connected before stays connected. Otherwise
+    this disconnects at the end, which also ends a cluster that it started.
 
   Raises:
     UsageError: Ray is not installed, there is no such cluster, or this machine
-      lacks the resources; others may yet get nodes that have them.
+      lacks the resources. A cluster of several machines may still add nodes
+      that have them.
   """
   try:
     import ray
@@ -101,15 +102,15 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
     ) from error
   address = os.environ.get("RAY_ADDRESS") or "local"
   local = address == "local"
-  # Who has connected already keeps what it has.
-  mine = not ray.is_initialized()
-  if mine:
+  # A connection from before stays open.
+  connects = not ray.is_initialized()
+  if connects:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with app.blaming("launcher"):
-      _reach(address)
+      _check_answers(address)
       try:
         with warnings.catch_warnings():
-          # Ray's own programs start by a fork, and share nothing with JAX.
+          # Ray forks only to start its own programs, which do not use JAX.
           warnings.filterwarnings("ignore", r"os\.fork\(\)", RuntimeWarning)
           ray.init(
             address,
@@ -134,12 +135,12 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
       print(f"no node has {asked} now: waiting for one", flush=True)
     yield
   finally:
-    if mine:
+    if connects:
       ray.shutdown()
 
 
-def _reach(address: str) -> None:
-  """Refuses a cluster that does not answer; Ray would try for minutes."""
+def _check_answers(address: str) -> None:
+  """Refuses a cluster that does not answer; Ray would retry for minutes."""
   match = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
   if match:
     try:

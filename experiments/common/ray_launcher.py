@@ -1,14 +1,15 @@
 """Arms as tasks of Ray, on this machine or on a cluster: `--launcher=ray`.
 
-Not a binary: `experiments.common.shared_flags` calls it. An arm is one task
-with its resources. It is given to another worker where its worker or node is
-lost, and goes on there from its last checkpoint; an error of Python is not
+Not a binary: `experiments.common.train_arms` calls it. An arm is one task with
+its resources. If its worker or node is lost, another worker gets the arm and
+continues from its last checkpoint. An arm that raises a Python error is not
 tried again.
 
-`RAY_ADDRESS` says which cluster; without it Ray starts one on this machine. All
+`RAY_ADDRESS` names the cluster; without it Ray starts one on this machine. All
 nodes must see the run folder, the code and Python's packages under the same
-paths. This process holds the run folder, computes nothing while workers do, and
-at last reads what they have finished, as it would read an earlier run.
+paths. This process holds the run folder and computes nothing while workers do.
+At the end it reads the arms that they finished, as it would read an earlier
+run.
 """
 
 import contextlib
@@ -38,19 +39,19 @@ _POLL_SECONDS = 0.5
 
 
 @dataclasses.dataclass
-class _Cell:
-  """An arm on its way.
+class _ArmJob:
+  """An arm that is being trained, and how far it is.
 
   Attributes:
     problem: what it is trained on.
     variant: of the problem's model.
-    name: what it is called in messages.
+    name: in messages.
     arm: its place in the run store.
     teacher: an arm whose context the variant reads; None unless it needs one.
     report: takes its progress.
-    worker: who works on it; empty before anyone does.
-    step: up to where progress was reported.
-    finished: what it became.
+    worker: the worker that trains it; empty until one has begun.
+    step: the last step that was reported.
+    finished: the finished arm; None until it was read.
   """
 
   problem: Problem
@@ -63,13 +64,13 @@ class _Cell:
   step: int = 0
   finished: FinishedArm | None = None
 
-  def hear(self) -> None:
-    """Passes on what the worker says, and that it is another one."""
-    note = ray_worker.heard(self.arm)
+  def show_progress(self) -> None:
+    """Reports the worker's progress, and whether another worker took over."""
+    note = ray_worker.read_progress(self.arm)
     if note is None:
       return
     if self.worker not in ("", note.worker):
-      print(f"{self.name}: its worker was lost, another goes on", flush=True)
+      print(f"{self.name}: its worker was lost, another continues", flush=True)
     self.worker = note.worker
     # The last step is reported when the finished arm is read.
     if self.step < note.step < self.problem.train.steps:
@@ -77,7 +78,7 @@ class _Cell:
       self.report(note.step, note.losses)
 
 
-def on_ray(
+def train_on_ray(
   store: Arms,
   todo: Sequence[tuple[Problem, Variant]],
   resources: Mapping[str, float],
@@ -90,9 +91,9 @@ def on_ray(
   Args:
     store: the run store, which this process holds.
     todo: problem and variant of each arm.
-    resources: what one arm needs, as of `clusters.parse_resources`.
-    teachers: of each arm, one whose context it reads; None for none.
-    mesh: which devices of a worker do what; its own devices by default.
+    resources: of one arm, as `ray_cluster.parse_resources` returns them.
+    teachers: for each arm, one whose context it reads or None; None for none.
+    mesh: what each device of a worker does; by default the worker decides.
     later: arms that another call trains; the time left counts them.
 
   Returns:
@@ -102,32 +103,39 @@ def on_ray(
     UsageError: Ray is not installed or there is no such cluster, or a cluster
       on this machine lacks the resources.
     SystemExit: an arm failed, or the run was asked to stop; the same command
-      goes on from there, with or without Ray.
+      continues from there, with or without Ray.
   """
   with ray_cluster.connected(resources):
-    # Ray has a handler of its own for SIGTERM.
+    # After Ray has started, since Ray installs a handler for SIGTERM, too.
     stop = app.Stop()
-    shown = progress.over_arms(todo, later)
-    cells = []
+    meter = progress.over_arms(todo, later)
+    jobs = []
     given = teachers or [None] * len(todo)
     for (problem, variant), teacher in zip(todo, given, strict=True):
       name = arm_name(problem, variant)
-      arm = begin_arm(store, problem, variant, teacher)
-      report = shown.arm(name, progress.step_cost(problem))
-      cells.append(_Cell(problem, variant, name, arm, teacher, report))
-    order = ray_worker.order(store.root, mesh)
+      jobs.append(
+        _ArmJob(
+          problem=problem,
+          variant=variant,
+          name=name,
+          arm=begin_arm(store, problem, variant, teacher),
+          teacher=teacher,
+          report=meter.arm(name, progress.step_cost(problem)),
+        )
+      )
+    context = ray_worker.context(store.root, mesh)
     try:
-      with contextlib.closing(shown):
-        failed = _run(store, cells, order, resources, stop, shown)
+      with contextlib.closing(meter):
+        failure = _finish_all(store, jobs, context, resources, stop, meter)
     finally:
-      order.stop.unlink(missing_ok=True)
-  if failed:
-    print(failed, file=sys.stderr)
+      context.stop_file.unlink(missing_ok=True)
+  if failure:
+    print(failure, file=sys.stderr)
     sys.exit(1)
-  finished = [cell.finished for cell in cells if cell.finished]
+  finished = [job.finished for job in jobs if job.finished]
   # The next call reinstalls the signal handlers.
-  if len(finished) < len(cells) or (later and stop()):
-    arms = len(cells) + len(later)
+  if len(finished) < len(jobs) or (later and stop()):
+    arms = len(jobs) + len(later)
     print(
       f"stopped with {len(finished)} of {arms} arms finished; continue with the"
       f" same command and --out={store.root}",
@@ -137,96 +145,100 @@ def on_ray(
   return finished
 
 
-def _run(
+def _finish_all(
   store: Arms,
-  cells: Sequence[_Cell],
-  order: ray_worker.Order,
+  jobs: Sequence[_ArmJob],
+  context: ray_worker.WorkerContext,
   resources: Mapping[str, float],
   stop: app.Stop,
-  shown: progress.ArmProgress,
+  meter: progress.ArmProgress,
 ) -> str | None:
   """Waits until all tasks have ended; returns the first failure in one line."""
   import ray
   from ray.exceptions import RayError
 
-  failed = None
+  failure = None
   stopping = False
-  waiting = _submit(store, cells, order, resources)
+  waiting = _submit(store, jobs, context, resources)
   while waiting:
     ended, _ = ray.wait(list(waiting), timeout=_POLL_SECONDS)
     for task in ended:
-      cell = waiting.pop(task)
+      job = waiting.pop(task)
       try:
-        wrong = ray.get(task)
-      except RayError as error:
-        wrong = _lost(error)
-      if wrong is None and (not stopping or cell.arm.finished):
-        wrong = _read(store, cell)
-      failed = failed or (wrong and f"{cell.name}: {wrong}")
-    for cell in waiting.values():
-      cell.hear()
-    at_work = [task for task, cell in waiting.items() if cell.worker]
-    shown.at_a_time = max(1, len(at_work))
-    if (stop() or failed) and not stopping:
+        error = ray.get(task)
+      except RayError as ray_error:
+        error = _one_line(ray_error)
+      if error is None and (not stopping or job.arm.finished):
+        error = _read_finished(store, job)
+      failure = failure or (error and f"{job.name}: {error}")
+    for job in waiting.values():
+      job.show_progress()
+    running = [task for task, job in waiting.items() if job.worker]
+    meter.at_a_time = max(1, len(running))
+    if (stop() or failure) and not stopping:
       stopping = True
-      # Those at work come to a checkpoint; the others are not begun.
-      write_bytes(order.stop, b"")
-      for task in set(waiting) - set(at_work):
+      # Running arms stop at a checkpoint; the others do not begin.
+      write_bytes(context.stop_file, b"")
+      for task in set(waiting) - set(running):
         ray.cancel(task)
         del waiting[task]
-  return failed
+  return failure
 
 
 def _submit(
   store: Arms,
-  cells: Sequence[_Cell],
-  order: ray_worker.Order,
+  jobs: Sequence[_ArmJob],
+  context: ray_worker.WorkerContext,
   resources: Mapping[str, float],
-) -> dict[Any, _Cell]:
-  """Tasks for the arms that are not finished; the others are read."""
+) -> dict[Any, _ArmJob]:
+  """Submits arms that are not finished, and reads those that are.
+
+  Returns:
+    The arms by their task.
+  """
   import ray
 
-  finish = ray.remote(ray_worker.finish).options(
-    max_retries=_RETRIES, **ray_cluster.options(resources)
+  train = ray.remote(ray_worker.train_arm).options(
+    max_retries=_RETRIES, **ray_cluster.task_options(resources)
   )
-  # Sent once, however many variants it has.
-  problems = {id(cell.problem): cell.problem for cell in cells}
+  # Each problem is sent once, however many variants it has.
+  problems = {id(job.problem): job.problem for job in jobs}
   sent = {key: ray.put(problem) for key, problem in problems.items()}
-  sent_order = ray.put(order)
+  sent_context = ray.put(context)
   tasks = {}
-  for cell in cells:
-    if cell.arm.finished:
-      _read(store, cell)
+  for job in jobs:
+    if job.arm.finished:
+      _read_finished(store, job)
     else:
-      task = finish.remote(
-        sent_order, sent[id(cell.problem)], cell.variant, cell.teacher
+      task = train.remote(
+        sent_context, sent[id(job.problem)], job.variant, job.teacher
       )
-      tasks[task] = cell
+      tasks[task] = job
   return tasks
 
 
-def _read(store: Arms, cell: _Cell) -> str | None:
-  """Reads a finished arm, once this machine sees that it is.
+def _read_finished(store: Arms, job: _ArmJob) -> str | None:
+  """Reads a finished arm, once this machine sees its result.
 
   Returns:
-    None, or in one line that it is not to be seen.
+    None, or one line that says that the result cannot be seen.
   """
   try:
-    cell.arm.await_result()
+    job.arm.await_result()
   except Unseen as error:
     return str(error)
-  cell.finished = run_arm(
-    store, cell.problem, cell.variant, teacher=cell.teacher, report=cell.report
+  job.finished = run_arm(
+    store, job.problem, job.variant, teacher=job.teacher, report=job.report
   )
   return None
 
 
-def _lost(error: Exception) -> str:
-  """In one line, what Ray says of a task that it has given up."""
+def _one_line(error: Exception) -> str:
+  """Ray's error for a task that it has given up, in one line."""
   from ray.exceptions import RayTaskError
 
   lines = str(error).strip().splitlines() or [""]
   if isinstance(error, RayTaskError):
-    # The end of a traceback: the worker could not even begin.
+    # The last line of a traceback: the worker failed before it could train.
     return lines[-1]
   return f"{type(error).__name__} after {_RETRIES} retries: {lines[0]}"

@@ -1,10 +1,10 @@
-"""What a worker process does with one arm, and how it is heard of.
+"""What a worker process of Ray does with one arm, and how it reports progress.
 
-Not a binary: `experiments.common.ray_launcher` sends this to workers. They
-parse no flags, so nothing here reads one. All that they and the process that
-launched them tell each other goes through the run folder, which a lost node
-leaves as it is. These are hidden files with the suffix of unfinished writes, so
-that those of killed processes are removed when the folder is next opened.
+Not a binary: `experiments.common.ray_launcher` sends this to workers. Workers
+parse no flags, so nothing here reads one. Workers and the process that launched
+them exchange everything through the run folder, which survives the loss of a
+node. Their messages are hidden files with the suffix of unfinished writes, so
+those of killed processes are removed when the folder is next opened.
 """
 
 import contextlib
@@ -34,36 +34,36 @@ from jaxlook.training import (
   run_arm,
 )
 
-# JAX's settings that change numbers and that a binary or a test may have made;
-# those that come from the environment are sent as the environment.
-_SETTINGS = ("jax_disable_most_optimizations", "jax_enable_x64")
-_NOTE = f".note{TEMPORARY_SUFFIX}"
-_SECONDS = 1.0
-# Ray ends what it takes for lost within a minute or two.
-_PATIENCE = 300
+# JAX's settings that change numbers and that a binary or a test may change.
+# Settings from environment variables are sent with the environment.
+_JAX_SETTINGS = ("jax_disable_most_optimizations", "jax_enable_x64")
+_PROGRESS_FILE = f".note{TEMPORARY_SUFFIX}"
+_PROGRESS_SECONDS = 1.0
+# Ray ends a worker that it believes lost within a minute or two.
+_HOLD_SECONDS = 300
 
 
 @dataclasses.dataclass(frozen=True)
-class Order:
-  """What the arms of a sweep share.
+class WorkerContext:
+  """What all workers of a run need to work as the launching process would.
 
   Attributes:
     root: the run folder, absolute; all nodes see it under this path.
-    folder: where relative paths start.
-    stop: a file that says, once it exists, that workers are to stop.
-    settings: of JAX, by name.
-    mesh: which devices of a worker do what.
+    working_folder: where relative paths start.
+    stop_file: once this file exists, workers stop at a checkpoint.
+    jax_settings: values of JAX's settings, by name.
+    mesh: what each device of a worker does; None lets the worker decide.
   """
 
   root: Path
-  folder: Path
-  stop: Path
-  settings: Mapping[str, Any]
+  working_folder: Path
+  stop_file: Path
+  jax_settings: Mapping[str, Any]
   mesh: MeshShape | None
 
 
-class Note(NamedTuple):
-  """What a worker says of the arm that it trains.
+class ProgressNote(NamedTuple):
+  """The progress of an arm, as its worker reports it.
 
   Attributes:
     worker: its host and process.
@@ -76,77 +76,68 @@ class Note(NamedTuple):
   losses: np.ndarray
 
 
-def order(root: Path, mesh: MeshShape | None) -> Order:
-  """An order to work as this process would, in this folder.
+def context(root: Path, mesh: MeshShape | None) -> WorkerContext:
+  """The context of workers that should work as this process would.
 
   Args:
     root: the run folder.
-    mesh: as of `Order`.
+    mesh: as in `WorkerContext`.
 
   Returns:
-    The order; its stop file does not exist, and never did.
+    The context; its stop file does not exist.
   """
   root = root.absolute()
-  return Order(
+  return WorkerContext(
     root=root,
-    folder=Path.cwd(),
-    # Network file systems may show an old file for a while.
-    stop=root / f".stop-{os.getpid()}-{time.time_ns()}{TEMPORARY_SUFFIX}",
-    settings={name: jax.config.values[name] for name in _SETTINGS},
+    working_folder=Path.cwd(),
+    # A new name each time: network file systems may show a removed file for a
+    # while.
+    stop_file=root / f".stop-{os.getpid()}-{time.time_ns()}{TEMPORARY_SUFFIX}",
+    jax_settings={name: jax.config.values[name] for name in _JAX_SETTINGS},
     mesh=mesh,
   )
 
 
-def finish(
-  order: Order, problem: Problem, variant: Variant, teacher: SavedArm | None
+def train_arm(
+  context: WorkerContext,
+  problem: Problem,
+  variant: Variant,
+  teacher: SavedArm | None,
 ) -> str | None:
   """Trains an arm to its end, or to a checkpoint where it is told to stop.
 
   Args:
-    order: what to work in.
+    context: what all workers share.
     problem: what to train on.
     variant: of the problem's model.
     teacher: an arm whose context the variant reads; None unless it needs one.
 
   Returns:
-    None; or, where an error was raised, what it says, in one line. Its
-    traceback is then in the arm's `error.txt`.
+    None; or the error that was raised, in one line. Its traceback is then in
+    the arm's `error.txt`.
   """
   try:
-    if not (order.root / "config.json").exists():
+    if not (context.root / "config.json").exists():
       host = socket.gethostname()
-      raise ValueError(f"{host} does not see the run folder {order.root}")
-    os.chdir(order.folder)
-    # Orbax narrates every file that it writes.
+      raise ValueError(f"{host} does not see the run folder {context.root}")
+    os.chdir(context.working_folder)
+    # Orbax logs every file that it writes.
     logging.set_verbosity(logging.ERROR)
-    for name, value in order.settings.items():
+    for name, value in context.jax_settings.items():
       jax.config.update(name, value)
-    arms = Arms(order.root)
+    arms = Arms(context.root)
     arm = begin_arm(arms, problem, variant, teacher)
   except Exception as error:
-    return _in_one_line(error)
-  path = arm.root / "error.txt"
-  path.unlink(missing_ok=True)
+    return _one_line(error)
+  error_file = arm.root / "error.txt"
+  error_file.unlink(missing_ok=True)
+  should_stop = context.stop_file.exists
   try:
-    _train(order, arms, arm, problem, variant, teacher)
-  except Exception as error:
-    write_bytes(path, traceback.format_exc().encode())
-    return f"{_in_one_line(error)} (the traceback is in {path})"
-  return None
-
-
-def _train(
-  order: Order,
-  arms: Arms,
-  arm: Arm,
-  problem: Problem,
-  variant: Variant,
-  teacher: SavedArm | None,
-) -> None:
-  """Trains the arm alone, leaving notes."""
-  should_stop = order.stop.exists
-  with contextlib.suppress(Stopped), _alone(arm, should_stop):
-    with _noting(arm) as report:
+    with (
+      contextlib.suppress(Stopped),
+      _hold_when_free(arm, should_stop),
+      _reporting(arm) as report,
+    ):
       run_arm(
         arms,
         problem,
@@ -154,52 +145,60 @@ def _train(
         teacher=teacher,
         report=report,
         should_stop=should_stop,
-        mesh=order.mesh,
+        mesh=context.mesh,
       )
+  except Exception as error:
+    write_bytes(error_file, traceback.format_exc().encode())
+    return f"{_one_line(error)} (the traceback is in {error_file})"
+  return None
 
 
-def _in_one_line(error: Exception) -> str:
-  """The kind of an error and the first line of what it says."""
+def _one_line(error: Exception) -> str:
+  """The kind of an error and the first line of its message."""
   first = str(error).strip().partition("\n")[0]
   return f"{type(error).__name__}: {first}"
 
 
-def heard(arm: Arm) -> Note | None:
-  """What the worker of an arm last said; None where there is none."""
+def read_progress(arm: Arm) -> ProgressNote | None:
+  """The last progress that the worker of an arm reported, or None."""
   try:
-    fields = json.loads((arm.root / _NOTE).read_bytes())
+    fields = json.loads((arm.root / _PROGRESS_FILE).read_bytes())
   except OSError:
     return None
-  return Note(fields["worker"], fields["step"], np.array(fields["losses"]))
+  return ProgressNote(
+    fields["worker"], fields["step"], np.array(fields["losses"])
+  )
 
 
 @contextlib.contextmanager
-def _alone(arm: Arm, should_stop: Callable[[], bool]) -> Iterator[None]:
-  """Holds the arm, once a worker that was replaced has let go of it."""
+def _hold_when_free(
+  arm: Arm, should_stop: Callable[[], bool]
+) -> Iterator[None]:
+  """Holds the arm, once a worker that was replaced has released it."""
   with contextlib.ExitStack() as stack:
-    for patience in reversed(range(_PATIENCE)):
+    for tries_left in reversed(range(_HOLD_SECONDS)):
       if should_stop():
         raise Stopped(0)
       try:
         stack.enter_context(arm.hold())
         break
       except ValueError:
-        if not patience:
+        if not tries_left:
           raise
         time.sleep(1)
     yield
 
 
 @contextlib.contextmanager
-def _noting(arm: Arm) -> Iterator[Callable[[int, np.ndarray], None]]:
-  """A reporter that leaves a note now and then, and none at the end."""
-  path = arm.root / _NOTE
+def _reporting(arm: Arm) -> Iterator[Callable[[int, np.ndarray], None]]:
+  """A reporter that writes the progress file; it is removed at the end."""
+  path = arm.root / _PROGRESS_FILE
   last = -np.inf
   worker = f"{socket.gethostname()}:{os.getpid()}"
 
   def report(step: int, losses: np.ndarray) -> None:
     nonlocal last
-    if time.monotonic() - last >= _SECONDS:
+    if time.monotonic() - last >= _PROGRESS_SECONDS:
       last = time.monotonic()
       fields = {"worker": worker, "step": step, "losses": losses.tolist()}
       write_bytes(path, json.dumps(fields).encode())

@@ -202,7 +202,9 @@ def train_all(
     raise app.UsageError("launcher", "cannot be combined with --distributed")
   with app.blaming("launcher_resources"):
     resources = ray_cluster.parse_resources(LAUNCHER_RESOURCES.value)
-  return ray_launcher.on_ray(store, todo, resources, teachers, _mesh(), later)
+  return ray_launcher.train_on_ray(
+    store, todo, resources, teachers, _mesh(), later
+  )
 
 
 def train_with_teachers(

@@ -31,8 +31,8 @@ class ResourcesTest(parameterized.TestCase):
     """What JAX reads is sent, and only tasks that ask for GPUs may see any."""
     here = {"XLA_FLAGS": "--some", "HOME": "/", "JAX_PLATFORMS": "cuda"}
     with mock.patch.dict(os.environ, here, clear=True):
-      gpu = ray_cluster.options({"CPU": 0.0, "GPU": 0.5, "disk": 2.0})
-      sent = ray_cluster.options({"CPU": 1.0, "GPU": 0.0})["runtime_env"]
+      gpu = ray_cluster.task_options({"CPU": 0.0, "GPU": 0.5, "disk": 2.0})
+      sent = ray_cluster.task_options({"CPU": 1.0, "GPU": 0.0})["runtime_env"]
     self.assertEqual(
       sent, {"env_vars": {"XLA_FLAGS": "--some", "JAX_PLATFORMS": "cuda"}}
     )
@@ -46,7 +46,7 @@ class ResourcesTest(parameterized.TestCase):
       },
     )
     with mock.patch.dict(os.environ, clear=True):
-      sent = ray_cluster.options({"CPU": 1.0})["runtime_env"]
+      sent = ray_cluster.task_options({"CPU": 1.0})["runtime_env"]
     self.assertEqual(sent, {"env_vars": {"JAX_PLATFORMS": "cpu"}})
 
   @parameterized.parameters(

@@ -168,7 +168,7 @@ class SweepTest(base.TestCase):
       contextlib.redirect_stderr(self.refused),
     ):
       todo = [(problem, VARIANT) for problem in problems]
-      return ray_launcher.on_ray(store, todo, {"CPU": 1.0}, later=later)
+      return ray_launcher.train_on_ray(store, todo, {"CPU": 1.0}, later=later)
 
   def signalled(self, problems, workers_first: int, later=()) -> None:
     """Runs a sweep that gets SIGTERM once there are so many workers."""
@@ -269,5 +269,5 @@ class SweepTest(base.TestCase):
       with self.assertRaisesRegex(
         app.UsageError, "^--launcher_resources: this machine .* CPU:4$"
       ):
-        ray_launcher.on_ray(store, [(problem(0), VARIANT)], {"CPU": 4.0})
+        ray_launcher.train_on_ray(store, [(problem(0), VARIANT)], {"CPU": 4.0})
     self.assertFalse((self.root / "run/arms").exists())
