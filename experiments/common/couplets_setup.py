@@ -16,7 +16,7 @@ from jaxlook.attention import Variant
 from jaxlook.errors import SettingError
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.planning.couplets.measure_all import HeldOutCouplets
-from jaxlook.tasks.couplets import Couplets, Key, Route
+from jaxlook.tasks.couplets import Couplets, Route
 from jaxlook.tasks.task import Batch
 from jaxlook.training import Problem, TrainConfig, held_out_key
 
@@ -152,7 +152,7 @@ TALLY = {
 """Scales with `--key=tally`."""
 
 
-def values(key: Key, **more: Any) -> dict[str, Any]:
+def values(key: str, **more: Any) -> dict[str, Any]:
   """What the chosen preset says, for `--help`.
 
   Args:
@@ -169,7 +169,7 @@ def values(key: Key, **more: Any) -> dict[str, Any]:
 
 
 def build_config(
-  key: Key,
+  key: str,
   *,
   forms: Sequence[str] | None = None,
   pairs: int | None = None,

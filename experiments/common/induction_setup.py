@@ -112,7 +112,7 @@ PRESETS = {
 }
 
 
-def build_config(positions: Positions | None) -> InductionConfig:
+def build_config(positions: str | None) -> InductionConfig:
   """The preset with the flags' values.
 
   Args:

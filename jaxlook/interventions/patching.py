@@ -108,7 +108,7 @@ def patching_map(
 
   of_places = jax.vmap(effect, in_axes=(None, 0))
   return jax.lax.map(
-    lambda index: of_places(index, jnp.arange(places.count)),
+    lambda index: of_places(index, jnp.arange(places.places)),
     jnp.arange(len(donor)),
   )
 
@@ -155,13 +155,13 @@ class _Places(NamedTuple):
 
   Attributes:
     sites: the activations to patch, one row of the map each.
-    count: how many places an activation has, the columns of the map.
+    places: how many places an activation has, the columns of the map.
     axis: the axis of the places.
     where: makes the mask of one place.
   """
 
   sites: tuple[str, ...]
-  count: int
+  places: int
   axis: int
   where: Callable[[Picks], Where]
 
@@ -170,14 +170,14 @@ def _places(config: DecoderConfig, inputs: jax.Array, over: Over) -> _Places:
   if over == "positions":
     return _Places(
       sites=residual_sites(config),
-      count=inputs.shape[1],
+      places=inputs.shape[1],
       axis=1,
       where=lambda position: at(positions=position),
     )
   if over == "heads":
     return _Places(
       sites=head_sites(config),
-      count=config.heads,
+      places=config.heads,
       axis=2,
       where=lambda head: at(heads=head),
     )
