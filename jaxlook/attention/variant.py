@@ -21,8 +21,8 @@ class Variant:
     specs: specs by layer (outer) and head (inner).
 
   Raises:
-    ValueError: there is no layer or no head, or layers differ in their number
-      of heads.
+    SettingError: there is no layer or no head, or layers differ in their
+      number of heads.
   """
 
   specs: tuple[tuple[Spec, ...], ...]
@@ -31,9 +31,10 @@ class Variant:
     """Checks the numbers of layers and heads."""
     counts = {len(layer) for layer in self.specs}
     if len(counts) != 1 or 0 in counts:
-      raise ValueError(
-        "specs must have at least 1 layer, with equally many heads in each, at"
-        f" least 1; not {[len(layer) for layer in self.specs]} heads"
+      raise SettingError(
+        "specs",
+        "must have at least 1 layer, with equally many heads in each, at least"
+        f" 1; not {[len(layer) for layer in self.specs]} heads",
       )
 
   @classmethod
@@ -46,7 +47,7 @@ class Variant:
       heads: number of heads of each layer, at least 1.
 
     Raises:
-      ValueError: a number is below 1.
+      SettingError: a number is below 1.
     """
     return cls(((spec,) * heads,) * layers)
 

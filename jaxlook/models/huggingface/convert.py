@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from jaxlook.errors import SettingError
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.decoder import Params, init
 from jaxlook.models.huggingface import tensor_names
@@ -44,9 +45,10 @@ class Layout:
     """Checks the fields."""
     check_shape(self.config, self.family)
     if self.prefix not in ("", FAMILIES[self.family].prefix):
-      raise ValueError(
-        f"prefix must be '' or {FAMILIES[self.family].prefix!r} in the family"
-        f" {self.family}, not {self.prefix!r}"
+      raise SettingError(
+        "prefix",
+        f"must be '' or {FAMILIES[self.family].prefix!r} in the family"
+        f" {self.family}, not {self.prefix!r}",
       )
 
   @property
