@@ -1,16 +1,19 @@
 """What the future lens says: comparisons, claims, tables and figures."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from experiments.common.results_writer import Results, seed_cells
+from experiments.common.study import Study
+from experiments.common.trained_models import Subject, diverged_seeds
 from jaxlook import reporting, stats
 from jaxlook.lookahead import future_lens as lens
 from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
+from jaxlook.stats.claims import ABOVE_0
 
 PAL = "Pal et al. 2023, arXiv 2311.04897, section 4"
 OURS = "jaxlook's own"
@@ -29,6 +32,95 @@ SHOWN = (
 ScoresByVariant = Mapping[str, lens.LensResults]
 Seeds = Mapping[str, Sequence[int]]
 """The seeds of each variant, in the order of the scores' first axis."""
+
+NOTES = (
+  "Fitted on the first half of the held-out sequences and scored on the second;"
+  " layers are chosen on the first. Accuracy is against the text's token,"
+  " agreement against the model's own most likely token on the text. Pal et al."
+  " score against the model's own continuation.",
+  f"Prompts decode token after token. '{lens.FED}' is fed the text's tokens"
+  " instead, as in the published code. So it knows those between n and n + tau,"
+  " which the linear maps do not; what the state adds is its lead over"
+  f" '{lens.FED_NO_STATE}'. A method below '{lens.COMMONEST}' has learned"
+  " nothing of use at that tau.",
+)
+_LAYERS, _VARIANTS = "layers.png", "variants.png"
+
+
+def results(
+  folder: Path,
+  study: Study,
+  subjects: Sequence[Subject],
+  measured: ScoresByVariant,
+  horizon: int,
+) -> Results:
+  """Draws the figures and says what can be decoded.
+
+  Args:
+    folder: where to write the figures.
+    study: what was studied.
+    subjects: the trained models.
+    measured: scores by variant, the main one first.
+    horizon: the largest tau.
+
+  Returns:
+    What to write.
+
+  Raises:
+    OSError: a figure cannot be written.
+  """
+  seeds = {each.variant: each.seeds for each in subjects}
+  accuracy, agreement = (
+    comparisons(seeds, measured, score) for score in ("accuracy", "agreement")
+  )
+  first = subjects[0]
+  draw(folder, measured, **study.labels(f"{len(first.seeds)} seeds"))
+  return Results(
+    name=study.name,
+    title=study.title,
+    setup=study.setup,
+    notes=NOTES,
+    figures={
+      _LAYERS: "Accuracy by layer of the state; mean and 95% t band over seeds."
+      " Tables have the other controls.",
+      _VARIANTS: "The same for all variants; horizontal lines are those of"
+      f" {first.variant}.",
+    },
+    tables=tables(measured, horizon, accuracy, agreement),
+    claims=claims(accuracy, agreement),
+    cells=seed_cells(cells(seeds, measured), diverged_seeds(subjects)),
+    measurements=measurements(seeds, measured),
+  )
+
+
+def tables(
+  measured: ScoresByVariant,
+  horizon: int,
+  accuracy: Mapping[str, stats.Comparison],
+  agreement: Mapping[str, stats.Comparison],
+) -> dict[str, reporting.Rows]:
+  """Scores of every variant, and differences at tau = 2.
+
+  Args:
+    measured: scores by variant.
+    horizon: the largest tau.
+    accuracy: differences of accuracy, from `comparisons`.
+    agreement: differences of agreement.
+
+  Returns:
+    Rows by title.
+  """
+  differences = {"accuracy": accuracy, "agreement": agreement}
+  return {
+    f"Scores, {variant}": score_table(each, horizon)
+    for variant, each in measured.items()
+  } | {
+    f"Differences of {score} at tau = {TAU}": (
+      reporting.comparison_table(compared)
+    )
+    for score, compared in differences.items()
+    if compared
+  }
 
 
 def comparisons(
@@ -120,7 +212,7 @@ def claims(
       PAL if name.startswith("F1/") else OURS,
       score,
       found[score][difference],
-      low=math.nextafter(0.0, 1.0),
+      **ABOVE_0,
     )
     for name, difference, score in wanted
     if difference in found[score]
@@ -188,51 +280,57 @@ def draw(
   """
   variant = next(iter(measured))
   first = measured[variant].scored
-  _, layers, horizon = first[lens.LOGITS].accuracy.shape
-
-  def panel(title, curves, tau):
-    return figures.Curves(
-      title,
-      np.arange(layers),
-      "layer of the state",
-      "accuracy",
-      {
-        label: scores.accuracy[..., tau - 1].T
-        for label, scores in curves.items()
-      },
-      {
-        name: float(first[name].accuracy[..., tau - 1].mean())
-        for name in (lens.ON_TEXT, lens.COUNTED)
-      },
-      scale="steps",
-    )
-
+  horizon = first[lens.LOGITS].accuracy.shape[-1]
   shown = {method: first[method] for method in SHOWN}
-  figures.panels_figure(
-    folder / "layers.png",
-    [
-      [
-        panel(f"token n + {tau}, {variant}", shown, tau)
-        for tau in range(1, horizon + 1)
-      ]
-    ],
+  layers = [
+    _panel(f"token n + {tau}, {variant}", shown, first, tau)
+    for tau in range(1, horizon + 1)
+  ]
+  variants = [
+    _panel(
+      f"token n + {TAU}, {method}",
+      {name: each.scored[method] for name, each in measured.items()},
+      first,
+      TAU,
+    )
+    for method in (lens.LOGITS, lens.LEARNED)
+  ]
+  for name, panels in ((_LAYERS, layers), (_VARIANTS, variants)):
+    figures.panels_figure(folder / name, [panels], title=title, setup=setup)
+
+
+def _panel(
+  title: str,
+  curves: Mapping[str, lens.MethodScores],
+  first: Mapping[str, lens.MethodScores],
+  tau: int,
+) -> figures.Curves:
+  """Accuracy by layer at one tau.
+
+  Args:
+    title: of the panel.
+    curves: scores by label.
+    first: scores of the first variant by method; two of them are levels.
+    tau: how far ahead.
+
+  Returns:
+    The panel.
+  """
+  layers = first[lens.LOGITS].accuracy.shape[1]
+  return figures.Curves(
     title=title,
-    setup=setup,
-  )
-  figures.panels_figure(
-    folder / "variants.png",
-    [
-      [
-        panel(
-          f"token n + {TAU}, {method}",
-          {name: each.scored[method] for name, each in measured.items()},
-          TAU,
-        )
-        for method in (lens.LOGITS, lens.LEARNED)
-      ]
-    ],
-    title=title,
-    setup=setup,
+    x=np.arange(layers),
+    xlabel="layer of the state",
+    ylabel="accuracy",
+    curves={
+      label: np.asarray(scores.accuracy)[..., tau - 1].T
+      for label, scores in curves.items()
+    },
+    levels={
+      name: float(first[name].accuracy[..., tau - 1].mean())
+      for name in (lens.ON_TEXT, lens.COUNTED)
+    },
+    scale="steps",
   )
 
 
