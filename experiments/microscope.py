@@ -4,14 +4,16 @@
         [--attention=A [--attention=B]] [--seed=N] [--step=N] [--out=FILE.html]
     python -m experiments.microscope --model=DIR --text=TEXT [--tokenizer=PATH]
 
-Writes one HTML file that needs no server and no network: what each token cost
-two arms of a run folder and the difference (which tokens pay for myopia?),
-attention patterns, next tokens by depth, neurons with what triggers them and
-what they write, and the influence of every position on every loss. Without
-`--attention` it compares causal with myopic/kv where the run has both, else its
-first two arms; of a Hugging Face folder it shows the one model. Losses are
-means over the seeds, the inside is of one (`--seed`; the first by default).
-Half a minute for a small model and 128 tokens.
+Writes one HTML file that needs no server and no network. For two arms of a run
+folder it shows what each token costs them and the difference (which tokens pay
+for myopia?), attention patterns, next tokens by depth, neurons with what
+triggers them and what they write, and the influence of every position on every
+loss.
+
+Without `--attention` it compares causal with myopic/kv if the run has both, and
+else its first two arms. For a Hugging Face folder it shows the one model.
+Losses are means over the seeds; the panels show one seed (`--seed`). It takes
+half a minute for a small model and 128 tokens.
 """
 
 import os
@@ -51,7 +53,7 @@ def read_text() -> tuple[str, str]:
 
 
 def target() -> Path:
-  """The file to write; its folder is there, or made, and can be written to."""
+  """The file to write; makes its folder and checks that it is writable."""
   out = Path(shared_flags.OUT.value or "runs/microscope.html")
   if out.is_dir() or out.suffix != ".html":
     out = out / "microscope.html"

@@ -127,7 +127,7 @@ def influence_figure(
 
 
 def _log10(values: np.ndarray) -> np.ndarray:
-  """Powers of ten; blank where there is nothing, and far below the rest."""
+  """Powers of ten; blank if 0, or if far below the largest."""
   shown = values > np.nan_to_num(values).max() * 1e-8
   return np.where(shown, np.log10(np.where(shown, values, 1.0)), np.nan)
 

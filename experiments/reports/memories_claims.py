@@ -15,6 +15,8 @@ OWN = "jaxlook's own"
 RANDOM = "random prefixes"
 
 SeedValues = dict[int, float]
+_Compared = tuple[str, str, str | None, SeedValues, SeedValues]
+"""Id, words and place in the paper of a claim, and the measures a and b."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,8 @@ def claims(
     chance: of endings, from `memory_study.random_patterns`.
 
   Returns:
-    Claims; none from fewer than two seeds, or of layers where there is one.
+    Claims; none from fewer than two seeds. One layer makes no claims on
+    depth.
   """
   by = {each.variant: each for each in found}
   made = _published(by[CAUSAL], chance) if CAUSAL in by else []
@@ -82,7 +85,13 @@ def _above(
   """That the difference a - b of two shares, paired by seed, is above 0."""
   words = f"{words} is above 0"
   return Statement(
-    *(id, words, source, "share", changes(a, b), ABOVE_0, PAIRED)
+    id=id,
+    statement=words,
+    source=source,
+    unit="share",
+    values=changes(a, b),
+    bounds=ABOVE_0,
+    pairing=PAIRED,
   )
 
 
@@ -91,49 +100,98 @@ def _published(
 ) -> list[Statement]:
   """The paper's statements as differences of two measures of causal models."""
   first, last = agreement_name("first"), "agreement in the last layer"
-  one, two = ending_name(1, "purity"), ending_name(2, "coverage")
+  two = ending_name(2, "coverage")
   own, all_layers = causal.at(first, -1), causal.at(first)
   others = causal.at(agreement_name("first", study.OTHERS), -1)
   commonest = causal.at(agreement_name("first", study.COMMONEST), -1)
   confident = causal.overall(study.confident_name("first"))
   by_chance = dict.fromkeys(causal.seeds, chance[two])
   neither, ff = causal.at(memories.NEITHER), causal.at(memories.FF)
-  told: list[Statement] = []
+  made = [
+    (
+      "G2/chance",
+      f"{last} minus that with other neurons' triggers",
+      "section 4",
+      own,
+      others,
+    ),
+    (
+      "G2/commonest",
+      f"{last} minus that of the commonest token",
+      None,
+      own,
+      commonest,
+    ),
+    (
+      "G2/confident",
+      "agreement of the most confident tenth minus that of all values",
+      "figure 6",
+      confident,
+      all_layers,
+    ),
+    (
+      "G1/endings",
+      f"repeated endings of two tokens, mean over layers, minus {RANDOM}",
+      "section 3",
+      causal.at(two),
+      by_chance,
+    ),
+    (
+      "refine/compromise",
+      "output follows neither minus follows the FF, mean over layers,",
+      "section 5.2",
+      neither,
+      ff,
+    ),
+  ]
+  if causal.layers > 1:
+    made += _by_depth(causal)
+  return [
+    _above(
+      id,
+      f"{causal.variant}: {words}",
+      f"{GEVA}, {where}" if where else OWN,
+      a,
+      b,
+    )
+    for id, words, where, a, b in made
+  ]
 
-  def tell(
-    id: str, words: str, where: str | None, a: SeedValues, b: SeedValues
-  ):
-    source = f"{GEVA}, {where}" if where else OWN
-    told.append(_above(id, f"{causal.variant}: {words}", source, a, b))
 
-  words = f"{last} minus that with other neurons' triggers"
-  tell("G2/chance", words, "section 4", own, others)
-  words = f"{last} minus that of the commonest token"
-  tell("G2/commonest", words, None, own, commonest)
-  words = "agreement of the most confident tenth minus that of all values"
-  tell("G2/confident", words, "figure 6", confident, all_layers)
-  words = f"repeated endings of two tokens, mean over layers, minus {RANDOM}"
-  tell("G1/endings", words, "section 3", causal.at(two), by_chance)
-  words = "output follows neither minus follows the FF, mean over layers,"
-  tell("refine/compromise", words, "section 5.2", neither, ff)
-  if causal.layers == 1:
-    return told
-  words = "agreement in the last layer minus the first layer"
-  tell("G2/rise", words, "figure 4", own, causal.at(first, 0))
-  middle, most = causal.layers // 2, study.AMONG_CONFIDENT
+def _by_depth(causal: VariantMemories) -> list[_Compared]:
+  """What the paper says of upper and lower layers."""
+  first, one = agreement_name("first"), ending_name(1, "purity")
+  most, final = study.AMONG_CONFIDENT, memories.RESIDUAL_FINAL
+  middle = causal.layers // 2
   upper, lower = slice(-middle, None), slice(middle)
-  words = "share of most confident values, upper minus lower half of layers,"
-  tell(
-    "G2/upper",
-    words,
-    "section 4",
-    causal.at(most, upper),
-    causal.at(most, lower),
-  )
-  words = "share of triggers with the commonest last token, first minus last"
-  ends = causal.at(one, 0), causal.at(one, -1)
-  tell("G1/shallow", f"{words} layer,", "section 3.2", *ends)
-  words = f"{memories.RESIDUAL_FINAL}, last minus first layer,"
-  final = (causal.at(memories.RESIDUAL_FINAL, layer) for layer in (-1, 0))
-  tell("refine/settled", words, "figure 9", *final)
-  return told
+  return [
+    (
+      "G2/rise",
+      "agreement in the last layer minus the first layer",
+      "figure 4",
+      causal.at(first, -1),
+      causal.at(first, 0),
+    ),
+    (
+      "G2/upper",
+      "share of most confident values, upper minus lower half of layers,",
+      "section 4",
+      causal.at(most, upper),
+      causal.at(most, lower),
+    ),
+    (
+      "G1/shallow",
+      "share of triggers with the commonest last token, first"
+      " minus last layer,",
+      "section 3.2",
+      causal.at(one, 0),
+      causal.at(one, -1),
+    ),
+    (
+      "refine/settled",
+      f"{final}, last minus first layer,",
+      "figure 9",
+      causal.at(final, -1),
+      causal.at(final, 0),
+    ),
+  ]

@@ -24,8 +24,8 @@ CAPTIONS = {
   "patterns.png": "How many of a neuron's k triggers end in the same tokens as"
   " at least two of the others.",
   "activity.png": "Memories with a positive coefficient; the number of equal"
-  " contributions that would be spread as wide; and how often no active memory"
-  " by itself says what their sum does.",
+  " contributions that would be spread as wide; and how often no single active"
+  " memory says what their sum does.",
   "refinement.png": "How the most probable token after a layer comes about.",
 }
 

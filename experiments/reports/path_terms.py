@@ -29,8 +29,8 @@ _SOURCE = "Elhage et al. 2021, transformer-circuits.pub/2021/framework"
 _OWN = "jaxlook's own"
 _TENTH = 0.1
 NOTES = (
-  "Verdicts are of each claim by itself; the table of paired differences"
-  " adjusts its p-values for all that it holds.",
+  "Each verdict is for one claim alone. The table of paired differences adjusts"
+  " its p-values for the number of its rows.",
   "Attention patterns and the deviations that LayerNorms divide by are those of"
   " the whole model throughout. Order 1 holds the paths through one head, order"
   " n those through n heads one after the other. The direct path is measured"

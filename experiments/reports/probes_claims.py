@@ -40,27 +40,44 @@ def claims(
     Claims; none from fewer than two seeds.
   """
   if on_text:
-    probed = _Probed(
-      "accuracy of the token n+2 after the last block",
-      "share",
-      ACCURACY,
-      residual_site(config, config.layers),
-      targets.token_name(2),
-    )
-    return [
-      *_against_controls(probed, found, baselines),
-      *probed.above(
-        "ahead",
-        f"{CAUSAL} minus {KV} is above 0",
-        probed.difference(found, CAUSAL, KV),
-      ),
-    ]
+    return _text_claims(config, found, baselines)
+  return _precache_claims(config, found, baselines, source)
+
+
+def _text_claims(
+  config: DecoderConfig, found: Sequence[ProbeResults], baselines: Baselines
+) -> list[stats.Claim]:
+  """The second token to come is known, and less so without future gradient."""
   probed = _Probed(
-    "R^2 of sin(b x_n) after block 1 at n",
-    "R^2",
-    R2,
-    residual_site(config, 1),
-    targets.sine_name(0),
+    words="accuracy of the token n+2 after the last block",
+    unit="share",
+    score=ACCURACY,
+    site=residual_site(config, config.layers),
+    target=targets.token_name(2),
+  )
+  return [
+    *_against_controls(probed, found, baselines),
+    *probed.above(
+      "ahead",
+      f"{CAUSAL} minus {KV} is above 0",
+      probed.difference(found, CAUSAL, KV),
+    ),
+  ]
+
+
+def _precache_claims(
+  config: DecoderConfig,
+  found: Sequence[ProbeResults],
+  baselines: Baselines,
+  source: str,
+) -> list[stats.Claim]:
+  """The sine that later positions need is there, and not in myopic models."""
+  probed = _Probed(
+    words="R^2 of sin(b x_n) after block 1 at n",
+    unit="R^2",
+    score=R2,
+    site=residual_site(config, 1),
+    target=targets.sine_name(0),
   )
   return [
     *probed.claim(

@@ -228,7 +228,7 @@ def losses(
   diverged: Mapping[str, Mapping[str, Sequence[int]]],
   counts: Mapping[str, float],
 ) -> reporting.Rows:
-  """One row a point and arm; as of `tables`."""
+  """One row a point and arm; see `tables`."""
   values, lost = {}, {}
   for name in sweep.names:
     for variant, by_seed in sweep.losses[name].items():

@@ -36,8 +36,8 @@ NOTES = (
   " many it cannot, for a head does not know which outputs follow a"
   " destination: that is the direct path's. Random combinations are of the same"
   " sources, destinations and outputs.",
-  "Verdicts are of each claim by itself; the table of paired differences"
-  " adjusts its p-values for all that it holds.",
+  "Each verdict is for one claim alone. The table of paired differences adjusts"
+  " its p-values for the number of its rows.",
   "A bug is an entry that never occurs in the counted text although its"
   " destination comes after its source at least 100 times, and that the head"
   " cannot help: another entry of the same source has its destination, a third"

@@ -153,62 +153,93 @@ def claims(
   return judged(_statements(measures(plan, found), untrained))
 
 
-def _statements(
-  values: Mapping[str, Mapping[str, Mapping[int, float]]], untrained: str
-) -> list[Statement]:
-  """What is claimed: measures by name, variant and seed, or differences."""
-  copying, drawn = COPYING, RANK_DRAWN
-
-  def tell(id, measure, words, source, unit, bounds, of=CAUSAL, minus=None):
-    mine = values[measure].get(of, {})
-    words = f"{measure}: {words}"
-    if minus is None:
-      alone = np.array(list(mine.values()))
-      return Statement(id, words, source, unit, alone, bounds)
-    less, variant = minus
-    change = changes(mine, values[less].get(variant, {}))
-    return Statement(id, words, source, unit, change, bounds, PAIRED)
-
+def _statements(values: Measures, untrained: str) -> list[Statement]:
+  """What is claimed of measures by name, variant and seed."""
   return [
-    tell(
-      *("E1/majority", POSITIVE),
-      f"{CAUSAL}'s is above 0.5 (published: 10 of 12)",
-      *(_SOURCE, "share", {"low": math.nextafter(0.5, 1.0)}),
+    *_copying_statements(values, untrained),
+    Statement(
+      id="trigrams/true",
+      statement=f"{POOLED}: {CAUSAL}'s, less that of the same tokens in random"
+      " combinations, is above 0",
+      source=_SOURCE,
+      unit="log2",
+      values=_difference(values, (POOLED, CAUSAL), (POOLED_MIXED, CAUSAL)),
+      bounds=ABOVE_0,
+      pairing=PAIRED,
     ),
-    tell(
-      *("E1/learned", copying, f"{CAUSAL} minus {untrained} is above 0"),
-      *(_OWN, "score", ABOVE_0),
-      minus=(copying, untrained),
+    Statement(
+      id="trigrams/rank",
+      statement=f"{RANK_DRAWN}: {CAUSAL}'s is above 0",
+      source=_SOURCE,
+      unit="correlation",
+      values=_values(values, RANK_DRAWN, CAUSAL),
+      bounds=ABOVE_0,
     ),
-    tell(
-      *("E1/untrained", copying),
-      f"{untrained}'s lies in -{_BALANCED}..{_BALANCED}",
-      *(_OWN, "score", {"low": -_BALANCED, "high": _BALANCED}),
-      of=untrained,
-    ),
-    tell(
-      *("trigrams/true", POOLED),
-      f"{CAUSAL}'s, less that of the same tokens in random combinations, is"
-      " above 0",
-      *(_SOURCE, "log2", ABOVE_0),
-      minus=(POOLED_MIXED, CAUSAL),
-    ),
-    tell(
-      *("trigrams/rank", drawn, f"{CAUSAL}'s is above 0"),
-      *(_SOURCE, "correlation", ABOVE_0),
-    ),
-    tell(
-      *("trigrams/bugs", FORCED),
-      f"{CAUSAL} minus {untrained} is above 0",
-      *(_SOURCE, "share", ABOVE_0),
-      minus=(FORCED, untrained),
+    Statement(
+      id="trigrams/bugs",
+      statement=f"{FORCED}: {CAUSAL} minus {untrained} is above 0",
+      source=_SOURCE,
+      unit="share",
+      values=_difference(values, (FORCED, CAUSAL), (FORCED, untrained)),
+      bounds=ABOVE_0,
+      pairing=PAIRED,
     ),
     *(
-      tell(
-        *(f"asked/{stop}", drawn, f"{CAUSAL} minus {variant} is above 0"),
-        *(_OWN, "correlation", ABOVE_0),
-        minus=(drawn, variant),
+      Statement(
+        id=f"asked/{stop}",
+        statement=f"{RANK_DRAWN}: {CAUSAL} minus {variant} is above 0",
+        source=_OWN,
+        unit="correlation",
+        values=_difference(values, (RANK_DRAWN, CAUSAL), (RANK_DRAWN, variant)),
+        bounds=ABOVE_0,
+        pairing=PAIRED,
       )
       for stop, variant in (("residual", RESIDUAL), ("kv", KV))
     ),
   ]
+
+
+def _copying_statements(values: Measures, untrained: str) -> list[Statement]:
+  """Most heads copy, more than in models that never learned."""
+  return [
+    Statement(
+      id="E1/majority",
+      statement=f"{POSITIVE}: {CAUSAL}'s is above 0.5 (published: 10 of 12)",
+      source=_SOURCE,
+      unit="share",
+      values=_values(values, POSITIVE, CAUSAL),
+      bounds={"low": math.nextafter(0.5, 1.0)},
+    ),
+    Statement(
+      id="E1/learned",
+      statement=f"{COPYING}: {CAUSAL} minus {untrained} is above 0",
+      source=_OWN,
+      unit="score",
+      values=_difference(values, (COPYING, CAUSAL), (COPYING, untrained)),
+      bounds=ABOVE_0,
+      pairing=PAIRED,
+    ),
+    Statement(
+      id="E1/untrained",
+      statement=f"{COPYING}: {untrained}'s lies in -{_BALANCED}..{_BALANCED}",
+      source=_OWN,
+      unit="score",
+      values=_values(values, COPYING, untrained),
+      bounds={"low": -_BALANCED, "high": _BALANCED},
+    ),
+  ]
+
+
+def _values(values: Measures, measure: str, variant: str) -> np.ndarray:
+  """A measure of a variant, one a seed; empty if it is not there."""
+  return np.array(list(values[measure].get(variant, {}).values()))
+
+
+def _difference(
+  values: Measures, a: tuple[str, str], b: tuple[str, str]
+) -> np.ndarray:
+  """Measure and variant a minus measure and variant b, paired by seed."""
+  first, second = (
+    values[measure].get(variant, {}) for measure, variant in (a, b)
+  )
+  return changes(first, second)

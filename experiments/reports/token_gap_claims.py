@@ -10,13 +10,12 @@ from jaxlook import stats
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import TokenKind
-from jaxlook.stats.claims import ABOVE_0, Statement, judged
+from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, judged
 from jaxlook.stats.myopia_gap import source_of
 
 WU = "Wu et al. 2024, arXiv 2404.00859, published code, pos_v_loss.ipynb"
 OURS = "jaxlook's own; not measured before, as far as we found"
 UNIT = "nats/token"
-_PAIRED = "paired by seed"
 _FAR = 8  # From how far back on an earlier occurrence counts as far.
 
 
@@ -77,26 +76,46 @@ def _by_position(each: VariantLosses) -> list[Statement]:
   )
   source = source_of(each.variant.partition("/")[2], WU)
 
-  def stated(name: str, text: str, unit: str, values, bounds) -> Statement:
-    text = f"{each.variant} minus causal: {text}"
-    name = f"{each.variant}/{name}"
-    return Statement(name, text, source, unit, values, bounds, _PAIRED)
+  def stated(
+    *,
+    name: str,
+    text: str,
+    unit: str,
+    values: np.ndarray,
+    bounds: Mapping[str, float],
+  ) -> Statement:
+    return Statement(
+      id=f"{each.variant}/{name}",
+      statement=f"{each.variant} minus causal: {text}",
+      source=source,
+      unit=unit,
+      values=values,
+      bounds=bounds,
+      pairing=PAIRED,
+    )
 
   return [
     stated(
-      *("W10/start", "the gap at position 0 is 0 or below", UNIT),
-      *(curve[:, 0], {"high": 0.0}),
+      name="W10/start",
+      text="the gap at position 0 is 0 or below",
+      unit=UNIT,
+      values=curve[:, 0],
+      bounds={"high": 0.0},
     ),
     stated(
-      "W10/late",
-      "the gap is larger in the last quarter of the positions than at position"
-      " 0; the estimate is the difference",
-      *(UNIT, late - curve[:, 0], ABOVE_0),
+      name="W10/late",
+      text="the gap is larger in the last quarter of the positions than at"
+      " position 0; the estimate is the difference",
+      unit=UNIT,
+      values=late - curve[:, 0],
+      bounds=ABOVE_0,
     ),
     stated(
-      "W10/rise",
-      "the gap rises with the position: their rank correlation is above 0",
-      *("correlation", rise, ABOVE_0),
+      name="W10/rise",
+      text="the gap rises with the position: their rank correlation is above 0",
+      unit="correlation",
+      values=rise,
+      bounds=ABOVE_0,
     ),
   ]
 
@@ -115,38 +134,44 @@ def _by_kind(
   is_far = np.any([distance.mask(label) for label in far], axis=0) & again
   rare, common = frequency.classes[0], frequency.classes[-1]
   word, line = kinds[classes.WORD], kinds[classes.LINE]
+  repeated = kinds[classes.REPEATED]
   pairs = {
     "repeated": (
       "repeated tokens than of new ones",
-      *(again, kinds[classes.REPEATED].mask(classes.NEW)),
+      again,
+      repeated.mask(classes.NEW),
     ),
     "far": (
       f"tokens last seen {_FAR} or more positions back than of nearer ones",
-      *(is_far, again & ~is_far),
+      is_far,
+      again & ~is_far,
     ),
     "continues": (
       "tokens that continue a word than of those that begin one",
-      *(word.mask(classes.CONTINUES), word.mask(classes.BEGINS)),
+      word.mask(classes.CONTINUES),
+      word.mask(classes.BEGINS),
     ),
     "rare": (
       "tokens of the rarest bin than of the commonest",
-      *(frequency.mask(rare), frequency.mask(common)),
+      frequency.mask(rare),
+      frequency.mask(common),
     ),
     "line": (
       "tokens after a line break than within a line",
-      *(line.mask(classes.AFTER_BREAK), line.mask(classes.WITHIN_LINE)),
+      line.mask(classes.AFTER_BREAK),
+      line.mask(classes.WITHIN_LINE),
     ),
   }
   return [
     Statement(
-      f"{each.variant}/{name}",
-      f"the gap of {each.variant} is larger of {text}, at equal positions; the"
-      " estimate is the difference",
-      OURS,
-      UNIT,
-      token_gap.contrast(each.gap, these, those),
-      ABOVE_0,
-      _PAIRED,
+      id=f"{each.variant}/{name}",
+      statement=f"the gap of {each.variant} is larger of {text}, at equal"
+      " positions; the estimate is the difference",
+      source=OURS,
+      unit=UNIT,
+      values=token_gap.contrast(each.gap, these, those),
+      bounds=ABOVE_0,
+      pairing=PAIRED,
     )
     for name, (text, these, those) in pairs.items()
   ]
