@@ -1,12 +1,12 @@
-"""Planning: tasks that need to look ahead, taken apart.
+"""Planning: measures of tasks that need to look ahead.
 
-  couplets  a rhyme that line 2 leads up to; causal tests of the plan
+  couplets  a rhyme that line 2 prepares; causal tests of the plan
   products  multiplication by digits, with and without padding
-  stars     path-star graphs, in the context and learned by heart
+  stars     path-star graphs, in the context or learned in the weights
 
-Each measures all seeds of a variant in one program, and reports losses beside
-known bounds, what is written, what a linear probe reads, and what happens when
-the state where a plan may be is another's.
+Each package measures all seeds of a variant in one program: losses next to
+known bounds, what models write, what a linear probe reads, and what changes if
+the state where a plan may be stored is swapped with that of another input.
 """
 
 from jaxlook.planning import couplets, products, stars

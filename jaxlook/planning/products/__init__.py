@@ -1,1 +1,1 @@
-"""Products by digits: what is ready before it is asked for."""
+"""Products by digits: what a model computes before it has to write it."""

@@ -1,12 +1,12 @@
-"""What a model of products has ready, where, and what depends on it.
+"""Which digits a model of products has computed before it writes them.
 
 Products are written with the lowest digit first (`jaxlook.tasks`), so most of
-the answer can be worked out before `=`, on padding or on what is read there.
-Three looks at that, on products of two numbers of full length, whose parts
-stand at the same positions in every sequence: which digits a linear probe
-reads off the residual stream, which digits the model then writes if the stream
-is swapped for that of another product, and what a search gains over writing
-digit by digit.
+the answer can be computed before `=`, at padding or at digits of the operands.
+Three measures of that, for products of two numbers of full length, whose parts
+are at the same positions in every sequence: the digits that a linear probe
+reads in the residual stream; the digits that the model writes after its stream
+was swapped with that of another product; and what a beam search gains over
+writing digit by digit.
 """
 
 import dataclasses
@@ -40,13 +40,13 @@ from jaxlook.tasks.task import Batch
 
 @dataclasses.dataclass(frozen=True)
 class ProductSizes:
-  """How much to measure on.
+  """How many products to measure on.
 
   Attributes:
-    products: for losses and accuracies, of each pair of lengths.
-    swaps: products that are swapped for one another, and searched.
-    probes: products to fit and to score probes on, half of them each.
-    beam: hypotheses of the search.
+    products: for losses and accuracies, for each pair of lengths.
+    swaps: for swaps between them, and for the search.
+    probes: for probes; half to fit on, half to score on.
+    beam: width of the beam search.
 
   Raises:
     SettingError: a field is out of range; the message names it.
@@ -58,9 +58,12 @@ class ProductSizes:
   beam: int = 4
 
   def __post_init__(self):
-    """Refuses what leaves nothing to compare."""
+    """Refuses sizes that leave nothing to compare."""
     for field, least in (
-      *(("products", 1), ("swaps", 2), ("probes", 2), ("beam", 1)),
+      ("products", 1),
+      ("swaps", 2),
+      ("probes", 2),
+      ("beam", 1),
     ):
       if getattr(self, field) < least:
         raise SettingError(
@@ -69,27 +72,26 @@ class ProductSizes:
 
 
 class ProductResults(NamedTuple):
-  """What models of one variant do; E seeds, K = 2n digits of the answer.
+  """Results of one variant's models; E seeds, K = 2n digits of the answer.
 
   Attributes:
     losses: by digit, over all lengths as in training, nats, [E, K].
-    full_losses: by digit, of products of full length, nats, [E, K].
-    accuracies: by digit, of products of full length, [E, K].
-    grid: share of whole products that are right, by the digits of a and of b,
-      [E, n, n].
-    gain: the beam gain over the answer, nats, [E].
-    found: share of whole products right that the search finds, [E].
-    written: share right that greedy decoding of the same products writes, [E].
-    moved: share of products whose digit turns to the donor's, by the layer
-      whose input is swapped and by place; of those counted in `differ`,
+    full_losses: by digit, for products of full length, nats, [E, K].
+    accuracies: by digit, for products of full length, [E, K].
+    grid: share of products with all digits right, by the number of digits of a
+      and of b, [E, n, n].
+    gain: the beam gain of the answer, nats, [E].
+    found: share of products that the beam search gets right, [E].
+    written: share of the same products that greedy decoding gets right, [E].
+    moved: share of all products whose digit is counted in `differ` and becomes
+      that of the donor, by the layer whose input is swapped and by place,
       [E, L, S, K].
-    left: share whose digit stays, likewise.
-    differ: share of products for which the model, left alone, writes another
-      digit than for the donor, [E, K].
+    left: the same for digits that stay.
+    differ: share of products for which the model, without a swap, writes
+      another digit than for the donor, [E, K].
     probe: accuracy of a linear probe for each digit at the last position of
-      each place, by layer, the output of the last one included,
-      [E, L + 1, S, K].
-    shuffled: the same of a probe fitted to shuffled labels.
+      each place, by layer and for the output of the last one, [E, L + 1, S, K].
+    shuffled: the same for a probe fitted to shuffled labels.
   """
 
   losses: Any
@@ -110,13 +112,9 @@ class ProductResults(NamedTuple):
 
     NaN for models that write the same digits for every product.
     """
-    return _share(getattr(self, part), self.differ)
-
-
-def _share(parts: Any, whole: Any) -> np.ndarray:
-  total = np.sum(np.asarray(whole), axis=-1)[:, None, None]
-  total = np.where(total > 0, total, np.nan)
-  return np.sum(np.asarray(parts), axis=-1) / total
+    differ = np.sum(np.asarray(self.differ), axis=-1)[:, None, None]
+    differ = np.where(differ > 0, differ, np.nan)
+    return np.sum(np.asarray(getattr(self, part)), axis=-1) / differ
 
 
 def measure(
@@ -131,11 +129,11 @@ def measure(
 
   Args:
     decoder: the model under the variant.
-    task: that it was trained on.
+    task: the task that it was trained on.
     params: parameters with a leading seed axis E.
     key: a PRNG key, consumed; draws products, the same for every seed.
-    sizes: how many.
-    alive: by seed, whether it did not diverge; all by default.
+    sizes: how many products.
+    alive: whether each seed did not diverge; all by default.
 
   Returns:
     Arrays on the host; NaN for seeds that diverged.
@@ -144,7 +142,7 @@ def measure(
     ValueError: as `Decoder`.
   """
   key_products, key_shuffle = jax.random.split(key)
-  products = _draw(task, sizes, key_products)
+  products = _draw_products(task, sizes, key_products)
   found = _measure(
     forward_only(decoder), task, sizes, params, products, key_shuffle
   )
@@ -155,16 +153,16 @@ class _Products(NamedTuple):
   """Batches to measure on.
 
   Attributes:
-    by_lengths: of all lengths as in training, then of each pair of lengths,
-      stacked, [1 + n * n, B, T].
-    full_length: of full length, as many as the largest use of them needs.
+    by_lengths: products of all lengths as in training, then of each pair of
+      lengths, stacked, [1 + n * n, B, T].
+    full_length: products of full length, enough for probes and swaps.
   """
 
   by_lengths: Batch
   full_length: Batch
 
 
-def _draw(
+def _draw_products(
   task: Multiplication, sizes: ProductSizes, key: jax.Array
 ) -> _Products:
   key_full, key_lengths = jax.random.split(key)
@@ -172,11 +170,11 @@ def _draw(
   pairs = [None, *itertools.product(counts, counts)]
   keys = jax.random.split(key_lengths, len(pairs))
   batches = [
-    _batch(dataclasses.replace(task, lengths=pair), each, sizes.products)
-    for pair, each in zip(pairs, keys, strict=True)
+    _batch(dataclasses.replace(task, lengths=pair), pair_key, sizes.products)
+    for pair, pair_key in zip(pairs, keys, strict=True)
   ]
   return _Products(
-    jax.tree.map(lambda *each: jnp.stack(each), *batches),
+    jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches),
     _batch(full_length(task), key_full, max(sizes.swaps, sizes.probes)),
   )
 
@@ -186,7 +184,7 @@ def _batch(task: Multiplication, key: jax.Array, count: int) -> Batch:
   return task.batch(key, count)
 
 
-# Compiled once for all variants of one forward pass.
+# Compiled once for all variants with the same forward pass.
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 @functools.partial(jax.vmap, in_axes=(None, None, None, 0, None, None))
 def _measure(
@@ -198,7 +196,7 @@ def _measure(
   key: jax.Array,
 ) -> ProductResults:
   def scores(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Loss and accuracy by digit, and how many products are wholly right."""
+    """Loss and accuracy by digit, and the share of products all right."""
     logits = models.apply(decoder, params, batch.inputs)
     losses = task.answer(cross_entropy(logits, batch.targets), batch)
     right = task.correct(jnp.argmax(logits, axis=-1), batch)
@@ -209,10 +207,10 @@ def _measure(
     )
 
   losses, accuracies, wholes = jax.lax.map(scores, products.by_lengths)
-  gain, found, written, swapped = _behaviour(
+  gain, found, written, swapped = _written(
     decoder, task, sizes, params, products.full_length
   )
-  read, shuffled = _probed(
+  probe_accuracy, shuffled = _probed(
     decoder, task, sizes, params, products.full_length, key
   )
   return ProductResults(
@@ -226,19 +224,19 @@ def _measure(
     moved=swapped.moved,
     left=swapped.left,
     differ=swapped.differ,
-    probe=read,
+    probe=probe_accuracy,
     shuffled=shuffled,
   )
 
 
-def _behaviour(
+def _written(
   decoder: Decoder,
   task: Multiplication,
   sizes: ProductSizes,
   params: Any,
   batch: Batch,
 ) -> tuple[jax.Array, jax.Array, jax.Array, SwapShares]:
-  """Beam gain, what the search and greedy decoding get right, and swaps."""
+  """Beam gain, shares that search and greedy decoding get right, and swaps."""
   where, digits = places(task), task.answer_digits
   batch = jax.tree.map(lambda x: x[: sizes.swaps], batch)
   prompts = batch.inputs[:, where[PROMPT]]
@@ -269,7 +267,7 @@ def _probed(
   batch: Batch,
   key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-  """The probe and its control, each [L + 1, S, K]."""
+  """Accuracy of the probe and of its control, each [L + 1, S, K]."""
   batch = jax.tree.map(lambda x: x[: sizes.probes], batch)
   answers = task.answer(batch.targets, batch)
   ends = np.array([positions[-1] for positions in places(task).values()])
@@ -278,6 +276,6 @@ def _probed(
   # [L + 1, S, B, D], one place after the other.
   at_ends = jnp.stack([jnp.swapaxes(states[x][:, ends], 0, 1) for x in sites])
   flat = at_ends.reshape(-1, *at_ends.shape[2:])
-  read, shuffled = probe(flat, answers, key)
+  accuracy, shuffled = probe(flat, answers, key)
   shape = (len(sites), len(ends), -1)
-  return read.reshape(shape), shuffled.reshape(shape)
+  return accuracy.reshape(shape), shuffled.reshape(shape)

@@ -1,6 +1,6 @@
-"""Where a product may be planned, read off there, and swapped there.
+"""Where a model may plan a product: places, a probe and swaps there.
 
-Only products of two numbers of full length: their parts stand at the same
+Only for products of two numbers of full length, whose parts are at the same
 positions in every sequence.
 """
 
@@ -22,14 +22,14 @@ PADDING_A, PADDING_B, PROMPT = "padding of a", "padding of b", "prompt"
 
 
 def places(task: Multiplication) -> dict[str, np.ndarray]:
-  """Where the parts of the prompt stand, for operands of full length.
+  """The positions of the parts of the prompt, for operands of full length.
 
   Args:
     task: gives the number of digits and the padding.
 
   Returns:
-    Positions by name, in order, the last the whole prompt; the padding of an
-    operand only where there is any.
+    Positions by name, in order; the last is the whole prompt. The padding of an
+    operand is there only if the task has padding.
   """
   digits, fill = task.digits, task.pad or task.digits
   starts = {
@@ -50,7 +50,7 @@ def places(task: Multiplication) -> dict[str, np.ndarray]:
 
 
 def before_equals(task: Multiplication) -> str:
-  """The place that ends the second operand: its padding, if there is any."""
+  """The last place of the second operand: its padding, if there is any."""
   return PADDING_B if PADDING_B in places(task) else "b"
 
 
@@ -60,7 +60,7 @@ def full_length(task: Multiplication) -> Multiplication:
 
 
 class SwapShares(NamedTuple):
-  """Digits after a swap; as in `products.measures.ProductResults`, no E."""
+  """Digits after a swap, as in `ProductResults` but without the axis E."""
 
   moved: jax.Array
   left: jax.Array
@@ -74,36 +74,36 @@ def swap(
   masks: jax.Array,
   steps: int,
 ) -> SwapShares:
-  """Swaps the stream at some positions for a donor's and lets the model write.
+  """Swaps the stream at some positions with a donor's and lets the model write.
 
-  Only digits are counted that the model writes differently for the two prompts
-  when it is left alone, whether they are right or not.
+  Only digits count that the model writes differently for the two prompts
+  without a swap, whether they are right or not.
 
   Args:
     decoder: the model.
-    params: its parameters, of one seed.
-    prompts: int [B, P], at least 2; the donor of each is the one before it,
-      of the first the last.
+    params: parameters of one seed.
+    prompts: int [B, P], at least 2. The donor of each prompt is the one before
+      it, cyclically.
     masks: the positions of each place, bool [S, P].
-    steps: digits K to write.
+    steps: number of digits to write, K.
 
   Returns:
     Shares of all prompts: [L, S, K] by the layer whose input is swapped and by
     place, and [K].
 
   Raises:
-    ValueError: as `jaxlook.decoding.generate`.
+    ValueError: see `jaxlook.decoding.generate`.
   """
-  # The last layer's output at these positions is read by no later one.
+  # No later position reads the output of the last layer at these positions.
   sites = residual_sites(decoder.config)[:-1]
   _, states = capture(decoder, params, prompts, sites)
   donors = {site: jnp.roll(x, 1, axis=0) for site, x in states.items()}
   layers, rows = np.indices((len(sites), len(masks))).reshape(2, -1)
-  # The first case is of the model left alone.
+  # The first case is the model without a swap.
   layers = np.concatenate([[len(sites)], layers])
   masks = masks[np.concatenate([[0], rows])]
 
-  def written(case: tuple[jax.Array, jax.Array]) -> jax.Array:
+  def write(case: tuple[jax.Array, jax.Array]) -> jax.Array:
     layer, mask = case
 
     def only(index: int):
@@ -114,15 +114,15 @@ def swap(
     }
     return generate(decoder, params, prompts, steps, edits=edits).tokens
 
-  every = jax.lax.map(written, (jnp.asarray(layers), masks))
-  own = every[0]
-  theirs = jnp.roll(own, 1, axis=0)
-  differ = own != theirs
+  written = jax.lax.map(write, (jnp.asarray(layers), masks))
+  own = written[0]
+  of_donor = jnp.roll(own, 1, axis=0)
+  differ = own != of_donor
   moved, left = (
-    jnp.mean((every[1:] == wanted[None]) & differ[None], axis=1).reshape(
+    jnp.mean((written[1:] == wanted[None]) & differ[None], axis=1).reshape(
       len(sites), -1, steps
     )
-    for wanted in (theirs, own)
+    for wanted in (of_donor, own)
   )
   return SwapShares(moved, left, jnp.mean(differ, axis=0))
 
@@ -130,13 +130,13 @@ def swap(
 def probe(
   states: jax.Array, answers: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Reads every digit of the answer off states, by ridge regression.
+  """Reads every digit of the answer in states, by ridge regression.
 
   Args:
-    states: float [M, B, D], M places; the first half of B is fitted, the other
-      one scored.
+    states: float [M, B, D] at M places. Probes are fitted on the first half of
+      B and scored on the second.
     answers: digits, int [B, K].
-    key: a PRNG key, consumed; it shuffles the labels of the control.
+    key: a PRNG key, consumed; shuffles the labels of the control.
 
   Returns:
     Accuracies of the probe and of the control, each [M, K].
@@ -144,7 +144,7 @@ def probe(
   half, digits = len(answers) // 2, answers.shape[1]
   fitted, held_out = answers[:half], answers[half:]
   shuffled = jax.random.permutation(key, fitted)
-  # One factorisation serves both: only the labels differ.
+  # The probe and its control differ only in the labels: one factorisation.
   labels = jnp.concatenate([fitted, shuffled], axis=1)
   scored = jnp.concatenate([held_out, held_out], axis=1)
   found = jax.lax.map(

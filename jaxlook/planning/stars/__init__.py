@@ -1,1 +1,1 @@
-"""Path-star graphs: is the first step planned?"""
+"""Path-star graphs: do models plan the first step?"""

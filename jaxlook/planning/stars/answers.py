@@ -1,9 +1,9 @@
-"""How models answer path-star questions, and what their answers hang on.
+"""How models answer path-star questions, and what their answers depend on.
 
 All seeds of a variant are measured in one program, compiled once for all
-variants of one forward pass. Answers are written greedily: each token is read
-with those before it, but where a model was trained without seeing its answer
-(`teacherless`), all of it is read off at once.
+variants with the same forward pass. Answers are written greedily: the model
+reads each token before it writes the next. A model that was trained without
+seeing its answer (`teacherless`) writes the whole answer at once.
 """
 
 import functools
@@ -25,29 +25,29 @@ from jaxlook.tasks.losses import cross_entropy
 
 
 class AnswerResults(NamedTuple):
-  """What the models of E seeds do; l - 1 steps in the order of the answer.
+  """Results of models of E seeds, by the l - 1 steps of the answer in order.
 
   Attributes:
-    losses: given the true steps before, nats per token, [E, l - 1]; without
-      them where the model was trained so.
+    losses: given the true steps before (or none, if the model was trained
+      without them), nats per token, [E, l - 1].
     correct: share of right steps given the same, [E, l - 1].
     paths: share of answers with all steps right given the same, [E].
-    written: share of right steps in free writing, [E, l - 1].
-    whole: share of right answers in free writing, [E].
-    beam_gain: mean nats that the best beam is likelier than the greedy answer,
-      [E]; NaN where an answer is not read token by token.
+    written: share of right steps when the model reads its own, [E, l - 1].
+    whole: share of right answers when the model reads its own steps, [E].
+    beam_gain: log-probability of the best beam minus that of the greedy answer,
+      mean nats, [E]; NaN if the model writes the whole answer at once.
     beamed: share of right answers among the best beams, [E]; NaN likewise.
-    first_probe: accuracy of a linear probe for the first step out of the start,
-      in the stream where the answer starts, before each block and after the
+    first_probe: accuracy of a linear probe for the first step after the start,
+      in the stream where the answer begins, before each block and after the
       last, [E, L + 1].
     first_shuffled: the same, fitted to shuffled first steps.
-    arm_probe: accuracy of a linear probe for the arm, [E, L + 1]; NaN where
-      every arm is asked about once.
+    arm_probe: accuracy of a linear probe for the arm, [E, L + 1]; NaN if there
+      is one question for each arm.
     arm_shuffled: the same, fitted to shuffled arms.
-    moved: with a donor's stream put in at place k before block j, the share of
-      written steps that are the donor's, and last of whole answers,
-      [E, K, L + 1, l].
-    left: the share that are still the own ones.
+    moved: after a swap of the stream with a donor's at place k before block j,
+      the share of written steps that are the donor's, and last the share of
+      whole answers, [E, K, L + 1, l].
+    left: the share that are still the model's own.
   """
 
   losses: Any
@@ -69,7 +69,7 @@ def measure(
   decoder: Decoder,
   params: Any,
   fit: Questions,
-  asked: Questions,
+  test: Questions,
   key: jax.Array,
   *,
   dummy: int | None = None,
@@ -81,29 +81,29 @@ def measure(
   """Measures the models of one variant.
 
   Args:
-    decoder: the model; a cut of gradient is left out.
+    decoder: the model; a gradient cut has no effect.
     params: parameters with a leading seed axis E.
-    fit: questions that probes are fitted to.
-    asked: all else is measured on these, and probes are scored.
-    key: shuffles the labels of the probes' control; consumed.
-    dummy: the token in the place of every answer, for models that were trained
-      so; None for those that read what they write.
-    labels: node labels, as classes of the probe for the first step. None where
-      no label to tell was one to fit: a probe then maps to the model's token
-      embedding, and the nearest one is told.
-    arms: how many arms a prompt shows, as classes; None for no such probe.
+    fit: questions that probes are fitted on.
+    test: questions for everything else, and to score probes on.
+    key: a PRNG key, consumed; shuffles the labels of the probes' control.
+    dummy: the token that stands in for the whole answer, for models that were
+      trained so; None for models that read what they write.
+    labels: number of node labels, the classes of the probe for the first step.
+      None if the labels of `test` do not occur in `fit`: the probe then maps to
+      the model's token embedding and chooses the nearest token.
+    arms: number of arms in a prompt, the classes of the probe for the arm; None
+      for no such probe.
     width: of the beam.
-    alive: by seed, whether it did not diverge; all by default.
+    alive: whether each seed did not diverge; all by default.
 
   Returns:
     Arrays on the host; NaN for seeds that diverged.
 
   Raises:
-    ValueError: as `decoding.generate`, or the width is no width.
+    ValueError: the width is not positive, or see `decoding.generate`.
   """
   found = _measure(
-    *(forward_only(decoder), dummy, labels, arms, width),
-    *(params, fit, asked, key),
+    forward_only(decoder), dummy, labels, arms, width, params, fit, test, key
   )
   return by_seed(found, alive)
 
@@ -111,26 +111,26 @@ def measure(
 def accuracy(
   decoder: Decoder,
   params: Any,
-  asked: Questions,
+  questions: Questions,
   dummy: int | None = None,
 ) -> np.ndarray:
-  """`correct` and, last, `paths` of `AnswerResults` and nothing else, [E, l].
+  """Only `correct` and, last, `paths` of `AnswerResults`, [E, l].
 
   Args:
-    decoder: as of `measure`.
-    params: as of `measure`.
-    asked: as of `measure`.
-    dummy: as of `measure`.
+    decoder: see `measure`.
+    params: see `measure`.
+    questions: what to answer.
+    dummy: see `measure`.
   """
-  found = _accuracy(forward_only(decoder), dummy, params, asked)
+  found = _accuracy(forward_only(decoder), dummy, params, questions)
   return np.array(found, np.float64)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
-def _accuracy(decoder, dummy, params, asked):
-  logits = _forced(decoder, params, asked, dummy)
-  return _agreement(jnp.argmax(logits, axis=-1), asked.answers)
+def _accuracy(decoder, dummy, params, questions):
+  logits = _forced_logits(decoder, params, questions, dummy)
+  return _agreement(jnp.argmax(logits, axis=-1), questions.answers)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
@@ -143,48 +143,64 @@ def _measure(
   width: int,
   params: Any,
   fit: Questions,
-  asked: Questions,
+  test: Questions,
   key: jax.Array,
 ) -> AnswerResults:
-  key_first, key_arm = jax.random.split(key)
-  logits = _forced(decoder, params, asked, dummy)
-  right = jnp.argmax(logits, axis=-1) == asked.answers
-  on, there = (_streams(decoder, params, each.prompts) for each in (fit, asked))
-  codes = params["token_embedding"]["embedding"]
-  if labels is not None:
-    codes = jnp.eye(labels, dtype=codes.dtype)
-  of_streams = functools.partial(probe_accuracy, on, there)
-  nothing = jnp.full(len(on), jnp.nan)
-  arm_probe = arm_shuffled = nothing
-  if arms is not None:
-    arm_probe, arm_shuffled = of_streams(
-      fit.arm, asked.arm, jnp.eye(arms), key_arm
-    )
-  first_probe, first_shuffled = of_streams(
-    fit.first, asked.first, codes, key_first
-  )
+  logits = _forced_logits(decoder, params, test, dummy)
+  right = jnp.argmax(logits, axis=-1) == test.answers
   if dummy is None:
-    own, gain, beamed = _searched(decoder, params, asked, width)
+    written, gain, beamed = _searched(decoder, params, test, width)
   else:
-    # What is read off at once has no search.
-    own = jnp.argmax(logits, axis=-1)
+    # A model that writes the whole answer at once has no search.
+    written = jnp.argmax(logits, axis=-1)
     gain = beamed = jnp.full((), jnp.nan)
-  moved, left = swap_shares(decoder, params, asked, dummy)
+  moved, left = swap_shares(decoder, params, test, dummy)
   return AnswerResults(
-    losses=jnp.mean(cross_entropy(logits, asked.answers), axis=0),
+    losses=jnp.mean(cross_entropy(logits, test.answers), axis=0),
     correct=jnp.mean(right, axis=0),
     paths=jnp.mean(right.all(axis=1)),
-    written=_agreement(own, asked.answers)[:-1],
-    whole=_agreement(own, asked.answers)[-1],
+    written=_agreement(written, test.answers)[:-1],
+    whole=_agreement(written, test.answers)[-1],
     beam_gain=gain,
     beamed=beamed,
-    first_probe=first_probe,
-    first_shuffled=first_shuffled,
-    arm_probe=arm_probe,
-    arm_shuffled=arm_shuffled,
+    **_probes(decoder, labels, arms, params, fit, test, key),
     moved=moved,
     left=left,
   )
+
+
+def _probes(
+  decoder: Decoder,
+  labels: int | None,
+  arms: int | None,
+  params: Any,
+  fit: Questions,
+  test: Questions,
+  key: jax.Array,
+) -> dict[str, jax.Array]:
+  """The four fields of `AnswerResults` on probes, each [L + 1]."""
+  first_key, arm_key = jax.random.split(key)
+  fit_streams, test_streams = (
+    _streams(decoder, params, questions.prompts) for questions in (fit, test)
+  )
+  accuracy_of = functools.partial(probe_accuracy, fit_streams, test_streams)
+  codes = params["token_embedding"]["embedding"]
+  if labels is not None:
+    codes = jnp.eye(labels, dtype=codes.dtype)
+  arm_probe = arm_shuffled = jnp.full(len(fit_streams), jnp.nan)
+  if arms is not None:
+    arm_probe, arm_shuffled = accuracy_of(
+      fit.arm, test.arm, jnp.eye(arms), arm_key
+    )
+  first_probe, first_shuffled = accuracy_of(
+    fit.first, test.first, codes, first_key
+  )
+  return {
+    "first_probe": first_probe,
+    "first_shuffled": first_shuffled,
+    "arm_probe": arm_probe,
+    "arm_shuffled": arm_shuffled,
+  }
 
 
 def write(
@@ -195,80 +211,89 @@ def write(
   edits: Edits = NO_EDITS,
   dummy: int | None = None,
 ) -> jax.Array:
-  """Writes greedily under edits, or reads all off at once.
+  """Writes greedily under edits, or the whole answer at once.
 
   Args:
     decoder: the model.
-    params: of one seed.
+    params: parameters of one seed.
     prompts: int [B, P].
-    steps: tokens to write, S.
-    edits: of activations [B, T, ...], as of `decoding.generate`.
-    dummy: as of `measure`.
+    steps: number of tokens to write, S.
+    edits: of activations [B, T, ...]; see `decoding.generate`.
+    dummy: see `measure`.
 
   Returns:
     Tokens, int32 [B, S].
 
   Raises:
-    ValueError: as `decoding.generate`.
+    ValueError: see `decoding.generate`.
   """
   if dummy is None:
-    made = decoding.generate(decoder, params, prompts, steps, edits=edits)
-    return made.tokens
-  text = _read(prompts, jnp.zeros((len(prompts), steps), jnp.int32), dummy)
+    return decoding.generate(
+      decoder, params, prompts, steps, edits=edits
+    ).tokens
+  text = _inputs(prompts, jnp.zeros((len(prompts), steps), jnp.int32), dummy)
   logits = run(decoder, params, text, edits)[:, prompts.shape[1] - 1 :]
   return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 
 def swap_shares(
-  decoder: Decoder, params: Any, asked: Questions, dummy: int | None = None
+  decoder: Decoder, params: Any, questions: Questions, dummy: int | None = None
 ) -> tuple[jax.Array, jax.Array]:
-  """Writes answers with a donor's residual stream put in, place by place.
+  """Writes answers after swapping the residual stream, place by place.
 
-  The stream into one block is replaced at the masked positions of the prompt,
-  so that all that these positions hand on from that block on is the donor's.
+  At the masked positions of the prompt, the stream into one block is replaced
+  with that of a donor. From that block on, these positions pass on only what
+  they hold of the donor.
 
   Args:
     decoder: the model.
-    params: of one seed.
-    asked: questions with donors and places.
-    dummy: as of `measure`.
+    params: parameters of one seed.
+    questions: questions with donors and places.
+    dummy: see `measure`.
 
   Returns:
     `moved` and `left` of `AnswerResults`, [K, L + 1, l].
 
   Raises:
-    ValueError: as `interventions.capture`.
+    ValueError: see `interventions.capture`.
   """
   sites = residual_sites(decoder.config)
-  steps = asked.answers.shape[1]
-  rest = ((0, 0), (0, steps - 1))
+  steps = questions.answers.shape[1]
+  padding = ((0, 0), (0, steps - 1))
 
-  def place(one):
-    donors, others, mask = one
+  def at_place(place):
+    donors, donor_answers, mask = place
     _, streams = capture(decoder, params, donors, sites)
-    streams = {site: jnp.pad(x, (*rest, (0, 0))) for site, x in streams.items()}
-    here = jnp.pad(mask, rest)[..., None]
+    streams = {
+      site: jnp.pad(x, (*padding, (0, 0))) for site, x in streams.items()
+    }
+    swapped = jnp.pad(mask, padding)[..., None]
 
-    def layer(chosen: jax.Array):
-      def edit(index: int, site: str):
-        def change(x: jax.Array) -> jax.Array:
+    def at_layer(layer: jax.Array):
+      def edit_of(index: int, site: str):
+        def edit(x: jax.Array) -> jax.Array:
           read = slice(0, x.shape[1])
           donor = streams[site][:, read].astype(x.dtype)
-          return jnp.where(here[:, read] & (chosen == index), donor, x)
+          return jnp.where(swapped[:, read] & (layer == index), donor, x)
 
-        return change
+        return edit
 
-      edits = {site: edit(index, site) for index, site in enumerate(sites)}
-      text = write(decoder, params, asked.prompts, steps, edits, dummy)
-      return _agreement(text, others), _agreement(text, asked.answers)
+      edits = {site: edit_of(index, site) for index, site in enumerate(sites)}
+      text = write(decoder, params, questions.prompts, steps, edits, dummy)
+      return (
+        _agreement(text, donor_answers),
+        _agreement(text, questions.answers),
+      )
 
-    return jax.lax.map(layer, jnp.arange(len(sites)))
+    return jax.lax.map(at_layer, jnp.arange(len(sites)))
 
-  return jax.lax.map(place, (asked.donors, asked.others, asked.masks))
+  return jax.lax.map(
+    at_place, (questions.donors, questions.donor_answers, questions.masks)
+  )
 
 
-def _read(prompts: jax.Array, answers: jax.Array, dummy: int | None):
-  """What is read: prompts, and answers but for their last token, or dummies."""
+def _inputs(prompts: jax.Array, answers: jax.Array, dummy: int | None):
+  """Prompts and, behind them, answers without the last token, or dummies."""
   shown = answers[:, :-1]
   if dummy is not None:
     shown = jnp.full_like(shown, dummy)
@@ -276,74 +301,74 @@ def _read(prompts: jax.Array, answers: jax.Array, dummy: int | None):
 
 
 def _agreement(text: jax.Array, answers: jax.Array) -> jax.Array:
-  """The share of equal tokens by step, and last of equal answers, [l]."""
+  """The share of equal tokens by step, and last that of equal answers, [l]."""
   same = text == answers
   whole = same.all(axis=1, keepdims=True)
   return jnp.mean(jnp.concatenate([same, whole], axis=1), axis=0)
 
 
-def _forced(decoder, params, asked: Questions, dummy: int | None):
-  """Logits of every step given the true ones before, [B, l - 1, V]."""
-  text = _read(asked.prompts, asked.answers, dummy)
-  first = asked.prompts.shape[1] - 1
+def _forced_logits(decoder, params, questions: Questions, dummy: int | None):
+  """Logits of every step given the true steps before, [B, l - 1, V]."""
+  text = _inputs(questions.prompts, questions.answers, dummy)
+  first = questions.prompts.shape[1] - 1
   return run(decoder, params, text, NO_EDITS)[:, first:]
 
 
-def _searched(decoder, params, asked: Questions, width: int):
-  """Greedy answers, mean beam gain, and the share of best beams right."""
-  steps = asked.answers.shape[1]
-  greedy = decoding.generate(decoder, params, asked.prompts, steps)
+def _searched(decoder, params, questions: Questions, width: int):
+  """Greedy answers, the mean beam gain, and the share of best beams right."""
+  steps = questions.answers.shape[1]
+  greedy = decoding.generate(decoder, params, questions.prompts, steps)
   beams = decoding.beam_search(
-    decoder, params, asked.prompts, steps, width=width
+    decoder, params, questions.prompts, steps, width=width
   )
-  right = (beams.tokens[:, 0] == asked.answers).all(axis=1)
+  right = (beams.tokens[:, 0] == questions.answers).all(axis=1)
   gain = jnp.mean(decoding.beam_gain(beams, greedy))
   return greedy.tokens, gain, jnp.mean(right)
 
 
 def _streams(decoder, params, prompts) -> jax.Array:
-  """The residual stream where the answer starts, [L + 1, B, D]."""
+  """The residual stream where the answer begins, [L + 1, B, D]."""
   _, seen = capture(decoder, params, prompts, residual_sites(decoder.config))
   return jnp.stack([x[:, -1] for x in seen.values()])
 
 
 def probe_accuracy(
-  on: jax.Array,
-  there: jax.Array,
-  fit: jax.Array,
-  asked: jax.Array,
+  fit_features: jax.Array,
+  test_features: jax.Array,
+  fit_labels: jax.Array,
+  test_labels: jax.Array,
   codes: jax.Array,
   key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-  """Accuracy of linear probes, and of such fitted to shuffled labels.
+  """Accuracy of linear probes, and of probes fitted to shuffled labels.
 
-  Ridge regression to the codes of labels tells the label of the nearest code,
-  so labels that were none to fit can be told; with unit vectors it is the usual
-  ridge classifier.
+  Ridge regression maps features to the codes of labels, and the label of the
+  nearest code is chosen. So a probe can name labels that it was not fitted on.
+  With unit vectors as codes it is the usual ridge classifier.
 
   Args:
-    on: features to fit on at each of several sites, [L, n, D].
-    there: to be scored on, [L, m, D].
-    fit: labels, integer [n].
-    asked: labels, integer [m].
-    codes: of each label, [V, C].
-    key: shuffles the labels to fit; consumed.
+    fit_features: features to fit on, at each of several sites, [L, n, D].
+    test_features: features to score on, [L, m, D].
+    fit_labels: integer [n].
+    test_labels: integer [m].
+    codes: the code of each label, [V, C].
+    key: a PRNG key, consumed; shuffles the labels of the control.
 
   Returns:
-    Both accuracies on the labels asked for, [L].
+    The accuracy of the probe and of the control on the test labels, each [L].
   """
-  both = jnp.stack([fit, jax.random.permutation(key, fit)])
-  half = jnp.sum(codes**2, axis=1)[None] / 2
+  both = jnp.stack([fit_labels, jax.random.permutation(key, fit_labels)])
+  half_norms = jnp.sum(codes**2, axis=1)[None] / 2
 
-  def site(features):
+  def at_site(features):
     fitted, held_out = features
 
-    def one(labels):
+    def score(labels):
       probe = linear.fit_ridge(fitted, codes[labels])
-      scores = linear.predict(probe, held_out) @ codes.T - half
-      return linear.accuracy(scores, asked)
+      scores = linear.predict(probe, held_out) @ codes.T - half_norms
+      return linear.accuracy(scores, test_labels)
 
-    return jax.lax.map(one, both)
+    return jax.lax.map(score, both)
 
-  found = jax.lax.map(site, (on, there))
+  found = jax.lax.map(at_site, (fit_features, test_features))
   return found[:, 0], found[:, 1]

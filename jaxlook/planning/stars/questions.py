@@ -1,15 +1,16 @@
-"""Path-star graphs asked about twice: prompts that differ in the plan alone.
+"""Pairs of path-star questions whose answers take different arms.
 
-A prompt shows or names a goal; its answer is the path of the goal's arm. Beside
-each prompt stand donors, prompts of the same shape whose answer takes another
-arm, and places at which a donor's residual stream may be put in:
+A prompt names a goal, and its answer is the path of the goal's arm. Each prompt
+comes with donors (prompts of the same shape whose answer takes another arm) and
+with places at which its residual stream can be swapped with that of a donor:
 
-- `goal`: the same graph, the leaf of the next arm asked for. The streams of the
-  two prompts are equal before the goal.
-- `leaves`: the same question, the leaves of the two arms exchanged in the
-  graph's edges, so that the same goal lies at the end of the other arm. Only
-  where the graph is in the context.
-- `self`: the prompt itself. Nothing can move.
+- `goal`: the donor has the same graph and asks for the leaf of the next arm.
+The
+  streams of the two prompts are equal before the goal.
+- `leaves`: the donor asks the same question, but the leaves of the two arms are
+  exchanged in the edges of the graph. So the same goal is at the end of the
+  other arm. Only if the graph is in the context.
+- `self`: the donor is the prompt itself. Nothing can move.
 """
 
 import dataclasses
@@ -39,18 +40,18 @@ IN_CONTEXT = (
 
 
 class Questions(NamedTuple):
-  """Prompts, true answers, and what may be put in from where.
+  """Prompts, true answers, and swaps by place.
 
   Attributes:
-    prompts: tokens up to the place where the first step is predicted, int32
+    prompts: tokens up to the position that predicts the first step, int32
       [B, P].
     answers: true paths in the order of the answer, int32 [B, l - 1].
-    first: the node after the start on the way to the goal, int32 [B].
-    arm: which of the start's children that is, in the order of the prompt; in
-      weights the number of the arm. int32 [B].
-    donors: by place, prompts to take the stream from, int32 [K, B, P].
-    others: what the donors' answers are, int32 [K, B, l - 1].
-    masks: positions of the prompt to put it in, bool [K, B, P].
+    first: the node after the start on the path to the goal, int32 [B].
+    arm: which child of the start that node is, in the order of the prompt; the
+      number of the arm if the graph is in the weights. int32 [B].
+    donors: by place, the prompts of the donors, int32 [K, B, P].
+    donor_answers: the answers of the donors, int32 [K, B, l - 1].
+    masks: by place, the positions to swap, bool [K, B, P].
   """
 
   prompts: jax.Array
@@ -58,21 +59,21 @@ class Questions(NamedTuple):
   first: jax.Array
   arm: jax.Array
   donors: jax.Array
-  others: jax.Array
+  donor_answers: jax.Array
   masks: jax.Array
 
 
 def context_questions(task: PathStar, key: jax.Array, count: int) -> Questions:
-  """Draws graphs, each asked about as `IN_CONTEXT` names.
+  """Draws graphs and one question for each, with the places `IN_CONTEXT`.
 
   Args:
-    task: its `teacher` does not matter.
+    task: its `teacher` has no effect.
     key: a PRNG key, consumed.
     count: number of graphs B.
 
   Returns:
-    The questions; the other arm is the one whose first edge comes next in the
-    prompt, after the last one the first.
+    The questions. The other arm is the one whose first edge comes next in the
+    prompt, cyclically.
   """
   size = task.prompt_length
   batch = dataclasses.replace(task, teacher="forced").batch(key, count)
@@ -84,45 +85,55 @@ def context_questions(task: PathStar, key: jax.Array, count: int) -> Questions:
   child = before == start[:, None]
   own = after == path[:, :1]
   arm = jnp.sum(child & (jnp.cumsum(own, axis=1) == 0), axis=1)
-  # Children after the own one in the prompt come first, then those before it.
+  # The other arm starts at the next child in the prompt, cyclically.
   behind = jnp.arange(edges)[None] - jnp.argmax(own, axis=1)[:, None] - 1
-  wait = jnp.where(child, behind % edges, edges)
-  node = _pick(after, jnp.argmin(wait, axis=1))
+  steps_to_child = jnp.where(child, behind % edges, edges)
+  node = _pick(after, jnp.argmin(steps_to_child, axis=1))
   other = [node]
   for _ in range(task.steps - 1):
     node = _pick(after, jnp.argmax(before == node[:, None], axis=1))
     other.append(node)
   other = jnp.stack(other, axis=1)
-  asked = prompts.at[:, size - 2].set(node)
+  other_goal = prompts.at[:, size - 2].set(node)
   graph, leaf = prompts[:, : 3 * edges], node[:, None]
   exchanged = jnp.where(graph == goal[:, None], leaf, graph)
   exchanged = jnp.where(graph == leaf, goal[:, None], exchanged)
   exchanged = prompts.at[:, : 3 * edges].set(exchanged)
   at = jnp.broadcast_to(jnp.arange(size)[None], prompts.shape)
-  mine, theirs = (_along(after, each, size) for each in (path, other))
+  own_arm, other_arm = (_edges_of(after, arm, size) for arm in (path, other))
   of_goal = (at >= 0, at < size - 2, at == size - 2, at == size - 1, at >= 0)
-  of_leaves = (mine, theirs, mine | theirs, at == size - 2, at == size - 1)
-  taken = _turned(task, jnp.concatenate([other[:, :-1], goal[:, None]], axis=1))
+  of_leaves = (
+    own_arm,
+    other_arm,
+    own_arm | other_arm,
+    at == size - 2,
+    at == size - 1,
+  )
+  exchanged_answers = _turned(
+    task, jnp.concatenate([other[:, :-1], goal[:, None]], axis=1)
+  )
   return Questions(
     prompts=prompts,
     answers=answers,
     first=path[:, 0],
     arm=arm,
-    donors=jnp.stack([prompts, *[asked] * 4, *[exchanged] * 5]),
-    others=jnp.stack([answers, *[_turned(task, other)] * 4, *[taken] * 5]),
+    donors=jnp.stack([prompts, *[other_goal] * 4, *[exchanged] * 5]),
+    donor_answers=jnp.stack(
+      [answers, *[_turned(task, other)] * 4, *[exchanged_answers] * 5]
+    ),
     masks=jnp.stack([*of_goal, *of_leaves]),
   )
 
 
 def weight_questions(task: PathStarWeights, split: Split) -> Questions:
-  """Asks for every path of a split once, as `IN_WEIGHTS` names.
+  """Asks for every path of a split once, with the places `IN_WEIGHTS`.
 
   Args:
-    task: the graph; its `split` and `teacher` do not matter.
-    split: whose leaves to ask for.
+    task: the graph; its `split` and `teacher` have no effect.
+    split: the split whose leaves are asked for.
 
   Returns:
-    The questions; the other arm is the next one of the split.
+    The questions. The other arm is the next one of the split, cyclically.
   """
   _, arms = task.graph()
   trained = task.degree - task.test_leaves
@@ -132,21 +143,21 @@ def weight_questions(task: PathStarWeights, split: Split) -> Questions:
   mark = jnp.full((len(path), 1), task.marks[0], jnp.int32)
   prompts = jnp.concatenate([mark, path[:, -1:]], axis=1)
   answers = _turned(task, path)
-  asked, others = jnp.roll(prompts, -1, axis=0), jnp.roll(answers, -1, axis=0)
+  donors, donor_answers = (jnp.roll(x, -1, axis=0) for x in (prompts, answers))
   at = jnp.broadcast_to(jnp.arange(2)[None], prompts.shape)
   return Questions(
     prompts=prompts,
     answers=answers,
     first=path[:, 0],
     arm=ids,
-    donors=jnp.stack([prompts, asked, asked]),
-    others=jnp.stack([answers, others, others]),
+    donors=jnp.stack([prompts, donors, donors]),
+    donor_answers=jnp.stack([answers, donor_answers, donor_answers]),
     masks=jnp.stack([at >= 0, at == 0, at == 1]),
   )
 
 
 def _turned(task: PathStar | PathStarWeights, path: jax.Array) -> jax.Array:
-  """From the order of the path to that of the answer, or back."""
+  """Turns the order of the path into that of the answer, or back."""
   return path if task.direction == "forward" else path[:, ::-1]
 
 
@@ -154,8 +165,8 @@ def _pick(nodes: jax.Array, at: jax.Array) -> jax.Array:
   return jnp.take_along_axis(nodes, at[:, None], axis=1)[:, 0]
 
 
-def _along(after: jax.Array, path: jax.Array, size: int) -> jax.Array:
-  """The positions of a path's edges, with the mark behind each, [B, size]."""
+def _edges_of(after: jax.Array, path: jax.Array, size: int) -> jax.Array:
+  """The positions of a path's edges, each with the mark after it, [B, size]."""
   edge = (after[:, :, None] == path[:, None]).any(axis=2)
   return jnp.pad(
     jnp.repeat(edge, 3, axis=1), ((0, 0), (0, size - 3 * edge.shape[1]))

@@ -1,8 +1,8 @@
-"""The settings of path-star graphs, and the examination of models in each.
+"""The settings of path-star graphs, and the measures of models in each.
 
-In the context: `forward` and `reversed`, with the true path as input, and
-`teacherless` and `masked` forward. In the weights, forward: `weights` and
-`weights teacherless`.
+With the graph in the context: `forward` and `reversed`, with the true path as
+input, and `teacherless` and `masked`, both forward. With the graph in the
+weights, forward: `weights` and `weights teacherless`.
 """
 
 import dataclasses
@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxlook.errors import SettingError
 from jaxlook.models import Decoder
-from jaxlook.planning.stars import questions as stars
+from jaxlook.planning.stars import questions
 from jaxlook.planning.stars.answers import AnswerResults, accuracy, measure
+from jaxlook.planning.stars.questions import context_questions, weight_questions
 from jaxlook.stats.claims import by_seed
 from jaxlook.tasks.path_star import (
   AnswerInputs,
@@ -36,16 +37,18 @@ IN_WEIGHTS = (WEIGHTS, WEIGHTS_TEACHERLESS)
 SETTINGS = (*IN_CONTEXT, *IN_WEIGHTS)
 
 COMPARED = (FORWARD, REVERSED, WEIGHTS)
-"""Where variants that cut gradient are trained; elsewhere causal alone."""
+"""Settings that also train gradient cuts; the others train causal attention
+only."""
 
 FORCED_GRAPHS = 16_384
-"""Fresh graphs for accuracies given the true steps before.
+"""New graphs for accuracies given the true steps before.
 
-With them the 95% interval of a guesser among two arms reaches about 0.01 to
-both sides of a half over three seeds, so that claims of chance can be decided.
+For a model that guesses between two arms, the 95% interval over three seeds
+then extends about 0.01 to either side of a half, so that claims about chance
+can be decided.
 """
 
-_AT_ONCE = 4096
+_BATCH = 4096
 
 StarTask = PathStar | PathStarWeights
 
@@ -99,18 +102,18 @@ class Graphs:
 
 
 class GraphResults(NamedTuple):
-  """What a variant's models of one setting do.
+  """Results of one variant's models in one setting.
 
   Attributes:
     answers: on questions that no training saw.
-    forced: share of right steps and, last, of paths given the true steps
+    forced: share of right steps and, last, of right paths given the true steps
       before, [E, l]; in context on `FORCED_GRAPHS` other graphs.
     untrained: `answers` before training.
-    seen: share of right steps on the paths of training, in weights, given the
+    seen: share of right steps on the training paths in the weights, given the
       true steps before, [E, l - 1]; None in context, where every graph is new.
     first: which step of the answer leaves the start: 0, or -1 if reversed.
-    clever_hans: the loss of who follows edges alone, nats, [l - 1].
-    chance: the accuracy of who guesses an arm.
+    clever_hans: the loss of a reader that only follows edges, nats, [l - 1].
+    chance: the accuracy of guessing an arm.
     places: names of the places of `moved`.
   """
 
@@ -138,47 +141,56 @@ def measure_setting(
   Args:
     task: what they were trained on.
     decoder: the model under its variant.
-    params: after training, with a leading seed axis E.
-    untrained: before.
-    key: draws graphs in context; consumed.
-    count: of graphs, as many again to fit probes to.
-    alive: by seed, whether it did not diverge; all by default.
+    params: parameters after training, with a leading seed axis E.
+    untrained: parameters before training, likewise.
+    key: a PRNG key, consumed; draws graphs in context.
+    count: number of graphs to test on; as many more to fit probes on.
+    alive: whether each seed did not diverge; all by default.
 
   Returns:
-    What was found.
+    The results, on the host.
 
   Raises:
-    ValueError: as `star_answers.measure`.
+    ValueError: see `answers.measure`.
   """
-  key_fit, key_ask, key_forced, key = jax.random.split(key, 4)
+  fit_key, test_key, forced_key, shuffle_key = jax.random.split(key, 4)
   dummy = task.dummy if task.teacher == "teacherless" else None
-  seen = None
   if isinstance(task, PathStar):
-    fit = stars.context_questions(task, key_fit, count)
-    asked = stars.context_questions(task, key_ask, count)
+    fit = context_questions(task, fit_key, count)
+    test = context_questions(task, test_key, count)
     classes = {"labels": task.node_count, "arms": task.degree}
+    places = questions.IN_CONTEXT
   else:
-    fit, asked = (
-      stars.weight_questions(task, split) for split in ("train", "test")
-    )
+    fit, test = (weight_questions(task, split) for split in ("train", "test"))
     classes = {}
+    places = questions.IN_WEIGHTS
 
-  def measured(params):
+  def answers_of(params: Any) -> AnswerResults:
     return measure(
-      decoder, params, fit, asked, key, dummy=dummy, alive=alive, **classes
+      decoder,
+      params,
+      fit,
+      test,
+      shuffle_key,
+      dummy=dummy,
+      alive=alive,
+      **classes,
     )
 
-  answers = measured(params)
-  if isinstance(task, PathStarWeights):
-    seen = by_seed(accuracy(decoder, params, fit, dummy)[:, :-1], alive)
-    # All of the held-out leaves are asked for already.
-    forced = np.concatenate([answers.correct, answers.paths[:, None]], axis=1)
+  answers = answers_of(params)
+  if isinstance(task, PathStar):
+    seen = None
+    forced = by_seed(
+      _forced_accuracy(task, decoder, params, forced_key, dummy), alive
+    )
   else:
-    forced = by_seed(_forced(task, decoder, params, key_forced, dummy), alive)
+    seen = by_seed(accuracy(decoder, params, fit, dummy)[:, :-1], alive)
+    # The test questions already ask for every held-out leaf.
+    forced = np.concatenate([answers.correct, answers.paths[:, None]], axis=1)
   return GraphResults(
     answers=answers,
     forced=forced,
-    untrained=measured(untrained),
+    untrained=answers_of(untrained),
     seen=seen,
     first=0 if task.direction == "forward" else -1,
     clever_hans=clever_hans(
@@ -188,20 +200,24 @@ def measure_setting(
       "teacherless" if dummy is not None else "forced",
     ),
     chance=task.first_step_chance,
-    places=stars.IN_CONTEXT if isinstance(task, PathStar) else stars.IN_WEIGHTS,
+    places=places,
   )
 
 
-_draw_questions = jax.jit(stars.context_questions, static_argnums=(0, 2))
+_draw_questions = jax.jit(context_questions, static_argnums=(0, 2))
 
 
-def _forced(
-  task: PathStar, decoder: Decoder, params: Any, key: jax.Array, dummy
+def _forced_accuracy(
+  task: PathStar,
+  decoder: Decoder,
+  params: Any,
+  key: jax.Array,
+  dummy: int | None,
 ) -> np.ndarray:
-  """`accuracy` on `FORCED_GRAPHS` graphs, a part of them at a time, [E, l]."""
-  keys = jax.random.split(key, FORCED_GRAPHS // _AT_ONCE)
-  parts = [
-    accuracy(decoder, params, _draw_questions(task, each, _AT_ONCE), dummy)
-    for each in keys
+  """`accuracy` on `FORCED_GRAPHS` graphs, in several batches, [E, l]."""
+  keys = jax.random.split(key, FORCED_GRAPHS // _BATCH)
+  batches = [
+    accuracy(decoder, params, _draw_questions(task, batch_key, _BATCH), dummy)
+    for batch_key in keys
   ]
-  return np.mean(parts, axis=0)
+  return np.mean(batches, axis=0)

@@ -29,29 +29,33 @@ class StarAnswersTest(base.Float64TestCase):
     self.fit = stars.context_questions(TASK, jax.random.key(2), 8)
 
   def answered(self):
-    """Questions whose answers are the model's own, but for the first one."""
-    asked = stars.context_questions(TASK, jax.random.key(3), 32)
+    """Questions whose answers are the model's own, except for the first one."""
+    questions = stars.context_questions(TASK, jax.random.key(3), 32)
     one = jax.tree.map(lambda x: x[0], self.params)
     write = functools.partial(
       star_answers.write, self.decoder, one, steps=TASK.steps
     )
     texts = jax.jit(jax.vmap(write))(
-      jnp.concatenate([asked.prompts[None], asked.donors])
+      jnp.concatenate([questions.prompts[None], questions.donors])
     )
     own, others = texts[0], texts[1:]
     wrong = own.at[0, 0].set((own[0, 0] + 1) % TASK.vocab_size)
-    return asked._replace(answers=wrong, others=others), own
+    return questions._replace(answers=wrong, donor_answers=others), own
 
   def test_laws(self):
-    """Free writing, forcing and swaps agree where they must."""
-    asked, own = self.answered()
+    """Writing, forced answers and swaps agree where they must."""
+    questions, own = self.answered()
     found = star_answers.measure(
-      *(self.decoder, self.params, self.fit, asked, jax.random.key(0)),
+      self.decoder,
+      self.params,
+      self.fit,
+      questions,
+      jax.random.key(0),
       labels=5,
       arms=2,
       width=TASK.vocab_size**TASK.steps,
     )
-    alone = star_answers.accuracy(self.decoder, self.params, asked)
+    alone = star_answers.accuracy(self.decoder, self.params, questions)
     np.testing.assert_array_equal(alone[:, :-1], found.correct)
     np.testing.assert_array_equal(alone[:, -1], found.paths)
     self.assertEqual(found.whole[0], 31 / 32)
@@ -59,30 +63,30 @@ class StarAnswersTest(base.Float64TestCase):
     self.assertEqual(found.written[0, 0], 31 / 32)
     self.assertGreaterEqual(found.beam_gain[0], -base.EXACT)
     moved, left = found.moved[0], found.left[0]
-    # Nothing moves where the streams are equal ...
+    # Nothing moves where the streams are equal,
     for place in (stars.SELF, stars.BEFORE):
       self.assertTrue((left[PLACE[place], :, -1] == 31 / 32).all())
     self.assertTrue((moved[PLACE[stars.SELF], :, -1] == 1.0).all())
-    # ... and all of the donor's prompt in gives the donor's answer.
+    # and the whole prompt of the donor gives the answer of the donor.
     self.assertEqual(moved[PLACE[stars.EVERYWHERE], 0, -1], 1.0)
-    # The first step is read off the answer mark's stream, so there the last
-    # edit decides it; at the goal it comes too late to reach any answer.
+    # The first step is predicted at the answer mark, so the last edit there
+    # decides it. At the goal the last edit is too late to reach any answer.
     self.assertEqual(moved[PLACE[stars.ANSWER], -1, 0], 1.0)
     self.assertEqual(left[PLACE[stars.GOAL], -1, -1], 31 / 32)
-    # Some donors' answers are others, so that none of this is for nothing.
+    # Some donors have other answers, so the checks above are not empty.
     for place in (stars.EVERYWHERE, "leaves: edges of both"):
-      same = (asked.others[PLACE[place]] == own).all(axis=1)
+      same = (questions.donor_answers[PLACE[place]] == own).all(axis=1)
       self.assertFalse(same.all())
     self.assertLess(moved[PLACE[stars.GOAL], -1, -1], 1.0)
 
   def test_probe_of_unseen_labels(self):
-    """A linear map to codes tells labels that it was never fitted to."""
+    """A linear map to codes names labels that it was never fitted on."""
     key_codes, key_map, key = jax.random.split(jax.random.key(0), 3)
     codes = jax.random.normal(key_codes, (40, 3))
     features = codes @ jax.random.normal(key_map, (3, 6))
-    fit, asked = jnp.arange(30), jnp.arange(30, 40)
+    fit, test = jnp.arange(30), jnp.arange(30, 40)
     true, shuffled = star_answers.probe_accuracy(
-      features[None, fit], features[None, asked], fit, asked, codes, key
+      features[None, fit], features[None, test], fit, test, codes, key
     )
     self.assertEqual(true[0], 1.0)
     self.assertLess(shuffled[0], 0.5)

@@ -31,21 +31,21 @@ class StarsTest(base.TestCase):
   def test_in_context(self, direction):
     """Every donor's answer is the path of its own prompt, of another arm."""
     task = PathStar(3, 4, 14, direction=direction)
-    asked = stars.context_questions(task, jax.random.key(0), 6)
-    asked = jax.tree.map(np.asarray, asked)
+    questions = stars.context_questions(task, jax.random.key(0), 6)
+    questions = jax.tree.map(np.asarray, questions)
     turn = 1 if direction == "forward" else -1
-    for b, prompt in enumerate(asked.prompts):
+    for b, prompt in enumerate(questions.prompts):
       path = path_of(task, prompt)
-      self.assertEqual(asked.answers[b].tolist(), path[::turn])
-      self.assertEqual(asked.first[b], path[0])
+      self.assertEqual(questions.answers[b].tolist(), path[::turn])
+      self.assertEqual(questions.first[b], path[0])
       edges = edges_of(task, prompt)
       children = [v for u, v in edges if u == prompt[-3]]
-      self.assertEqual(children[asked.arm[b]], path[0])
+      self.assertEqual(children[questions.arm[b]], path[0])
       following = children[(children.index(path[0]) + 1) % 3]
       for k, place in enumerate(stars.IN_CONTEXT):
-        donor, mask = asked.donors[k, b], asked.masks[k, b]
+        donor, mask = questions.donors[k, b], questions.masks[k, b]
         other = path_of(task, donor)
-        self.assertEqual(asked.others[k, b].tolist(), other[::turn])
+        self.assertEqual(questions.donor_answers[k, b].tolist(), other[::turn])
         changed = set(np.flatnonzero(donor != prompt))
         if place.startswith("self"):
           self.assertEmpty(changed)
@@ -59,7 +59,7 @@ class StarsTest(base.TestCase):
         arms = {
           "leaves: edges of the goal's arm": path,
           "leaves: edges of the other arm": other[:-1]
-          + path_of(task, asked.donors[2, b])[-1:],
+          + path_of(task, questions.donors[2, b])[-1:],
         }
         if place in arms:
           at = [k for k, (_, v) in enumerate(edges) if v in arms[place]]
@@ -72,11 +72,15 @@ class StarsTest(base.TestCase):
     _, arms = task.graph()
     splits: dict[Split, range] = {"train": range(6), "test": range(6, 8)}
     for split, ids in splits.items():
-      asked = stars.weight_questions(task, split)
-      np.testing.assert_array_equal(asked.answers, arms[list(ids)])
-      np.testing.assert_array_equal(asked.prompts[:, 1], arms[list(ids), -1])
-      self.assertLen(asked.donors, len(stars.IN_WEIGHTS))
+      questions = stars.weight_questions(task, split)
+      np.testing.assert_array_equal(questions.answers, arms[list(ids)])
+      np.testing.assert_array_equal(
+        questions.prompts[:, 1], arms[list(ids), -1]
+      )
+      self.assertLen(questions.donors, len(stars.IN_WEIGHTS))
       following = np.roll(arms[list(ids)], -1, axis=0)
       goal = stars.IN_WEIGHTS.index(stars.GOAL)
-      np.testing.assert_array_equal(asked.others[goal], following)
-      np.testing.assert_array_equal(asked.donors[goal][:, 1], following[:, -1])
+      np.testing.assert_array_equal(questions.donor_answers[goal], following)
+      np.testing.assert_array_equal(
+        questions.donors[goal][:, 1], following[:, -1]
+      )
