@@ -43,7 +43,7 @@ def main() -> None:
   shallow, deep = induction_setup.problems(config)
   horizons = [f"horizon:{h}" for h in config.horizons]
   variants = train_arms.chosen_variants(
-    [myopia_gap.RESIDUAL, myopia_gap.KV, *horizons], deep.model
+    [*myopia_gap.CUTS, *horizons], deep.model
   )
   (causal,) = train_arms.named_variants([myopia_gap.CAUSAL], shallow.model)
   todo = [(shallow, causal), *((deep, variant) for variant in variants)]

@@ -42,8 +42,6 @@ from jaxlook.training import FinishedArm, held_out_key, read_arm
 
 shared_flags.adopt(__name__, *shared_flags.TRAIN, but=("length",))
 
-CUTS = (myopia_gap.RESIDUAL, myopia_gap.KV)
-
 DIGITS = flags.DEFINE_integer("digits", None, "Most digits of an operand.")
 PAD = flags.DEFINE_multi_integer(
   "pad",
@@ -76,7 +74,9 @@ def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = multiplication_setup.build_config(DIGITS.value, PAD.value)
   problems = multiplication_setup.problems(config)
-  variants = train_arms.variants_that_only_cut(CUTS, problems[0].model)
+  variants = train_arms.variants_that_only_cut(
+    myopia_gap.CUTS, problems[0].model
+  )
   with train_arms.open_experiment("multiplication", variants, config) as store:
     trained = train_arms.train_all(
       store, list(itertools.product(problems, variants))
@@ -102,5 +102,8 @@ def main() -> None:
 
 if __name__ == "__main__":
   app.run(
-    main, lambda: presets.values(multiplication_setup.PRESETS, attention=CUTS)
+    main,
+    lambda: presets.values(
+      multiplication_setup.PRESETS, attention=myopia_gap.CUTS
+    ),
   )

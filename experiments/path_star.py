@@ -47,8 +47,6 @@ from jaxlook.training import FinishedArm, Problem, held_out_key, read_arm
 
 shared_flags.adopt(__name__, *shared_flags.TRAIN, but=("length",))
 
-CUTS = (myopia_gap.RESIDUAL, myopia_gap.KV)
-
 _SETTING = flags.DEFINE_multi_enum(
   "setting",
   None,
@@ -75,7 +73,9 @@ def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
   config = path_star_setup.build_config(_SETTING.value)
   problems = [path_star_setup.problem(config, s) for s in config.settings]
-  variants = train_arms.variants_that_only_cut(CUTS, problems[0].model)
+  variants = train_arms.variants_that_only_cut(
+    myopia_gap.CUTS, problems[0].model
+  )
   todo = path_star_setup.arms_to_train(
     problems,
     variants,
@@ -97,7 +97,7 @@ if __name__ == "__main__":
     main,
     lambda: presets.values(
       path_star_setup.PRESETS,
-      attention=CUTS,
+      attention=myopia_gap.CUTS,
       setting=presets.chosen(path_star_setup.PRESETS).settings,
     ),
   )

@@ -22,8 +22,8 @@ what is lost when line 2 may not look at a place.
 `--key=lookup` (default; 19 minutes on two cores): the class of e1 is the key.
 Three languages: with an open route, with a bottleneck at the line break, and
 end-only. `--language=bottleneck/late_genre --p=0.25,0.75` puts the genre after
-the line break. `--key=tally` (30 minutes) spreads the key over K pairs of line
-1. An interrupted run goes on with the same command.
+the line break. `--key=tally` (30 minutes): the pairs of line 1 give the key.
+An interrupted run continues with the same command.
 """
 
 import jax
@@ -51,8 +51,6 @@ from jaxlook.training import FinishedArm, read_arm
 
 shared_flags.adopt(__name__, *shared_flags.TRAIN, "p", but=("length",))
 
-CUTS = (myopia_gap.RESIDUAL, myopia_gap.KV)
-
 _KEY = flags.DEFINE_enum(
   "key",
   "lookup",
@@ -75,13 +73,9 @@ def measure(
 ) -> NamedValues:
   """Measures an arm's models after training."""
   saved = read_arm(arm.root)
+  key = jax.random.key(0)
   found = measure_all(
-    saved.decoder,
-    task,
-    saved.params(),
-    held_out,
-    alive=arm.alive,
-    key=jax.random.key(0),
+    saved.decoder, task, saved.params(), held_out, arm.alive, key
   )
   return named_values(task, found)
 
@@ -95,7 +89,9 @@ def main() -> None:
     shares=shared_flags.P.value,
   )
   problems = couplets_setup.problems(config)
-  variants = train_arms.variants_that_only_cut(CUTS, problems[0].model)
+  variants = train_arms.variants_that_only_cut(
+    myopia_gap.CUTS, problems[0].model
+  )
   todo = couplets_setup.arms_to_train(
     problems,
     variants,
@@ -119,6 +115,6 @@ def main() -> None:
 if __name__ == "__main__":
   app.run(
     main,
-    lambda: couplets_setup.values(_KEY.value, attention=CUTS),
+    lambda: couplets_setup.values(_KEY.value, attention=myopia_gap.CUTS),
     says={"p": "Share of couplets that must rhyme, or several: 0.5,0.9."},
   )

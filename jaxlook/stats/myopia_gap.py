@@ -21,7 +21,8 @@ CAUSAL = "causal"
 RESIDUAL = "myopic/residual"
 KV = "myopic/kv"
 SELF_ONLY = "self_only"
-LADDER = (CAUSAL, RESIDUAL, KV, SELF_ONLY)
+CUTS = (RESIDUAL, KV)
+LADDER = (CAUSAL, *CUTS, SELF_ONLY)
 
 PARTS = {
   (RESIDUAL, CAUSAL): "upstream part",
