@@ -23,7 +23,6 @@ what is lost when line 2 may not look at a place.
 Three languages: with an open route, with a bottleneck at the line break, and
 end-only. `--language=bottleneck/late_genre --p=0.25,0.75` puts the genre after
 the line break. `--key=tally` (30 minutes): the pairs of line 1 give the key.
-An interrupted run continues with the same command.
 """
 
 import jax
