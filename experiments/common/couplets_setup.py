@@ -26,7 +26,7 @@ class CoupletsConfig:
   """A scale of the experiment.
 
   Attributes:
-    languages: what is trained on, each by itself.
+    languages: what is trained on, one after the other.
     layers: layers of the model.
     width: width of its residual stream.
     heads: attention heads a layer.

@@ -60,32 +60,16 @@ def results(
   Raises:
     OSError: a figure cannot be written.
   """
-  task = config.task()
-  low, high = task.distances
-  setup = induction_setup.setup(config)
-  of_figures = f"{setup}; {config.seeds} seeds"
+  low, high = config.task().distances
   by_arm = {
     arm.setting or arm.variant: course
     for arm, course in zip(arms, courses, strict=True)
   }
-  figure(
-    folder / "heads.png",
-    by_arm,
-    chance=task.chance,
-    by_distance=1 / (config.max_gap + 1),
-    setup=of_figures,
-  )
-  draw_positions(
-    folder / "positions.png",
-    by_arm,
-    chance=task.chance,
-    setup=of_figures,
-  )
   shallow, *deep = by_arm
   return results_writer.Results(
     name="induction",
     title="Induction heads with and without the future's gradient",
-    setup=setup,
+    setup=induction_setup.setup(config),
     notes=(
       f"A token of the first segment is needed {low} to {high} positions"
       " later. With a shorter horizon no query sends gradient to the token"
@@ -93,12 +77,7 @@ def results(
       " gradient from one position on.",
       *NOTES,
     ),
-    figures={
-      "heads.png": "The best head of each model along training, and what it"
-      " buys; mean and 95% t band over seeds. Step 0 is before training.",
-      "positions.png": "After training: accuracy where the past decides the"
-      " token, and loss everywhere; mean and 95% t band over seeds.",
-    },
+    figures=_draw(folder, config, by_arm),
     tables=tables(by_arm),
     claims=claims(
       {name: by_arm[name] for name in deep},
@@ -113,6 +92,28 @@ def results(
       )
     ],
   )
+
+
+def _draw(
+  folder: Path, config: InductionConfig, courses: Mapping[str, Course]
+) -> dict[str, str]:
+  """Draws the figures; returns captions by file name."""
+  chance = config.task().chance
+  setup = f"{induction_setup.setup(config)}; {config.seeds} seeds"
+  figure(
+    folder / "heads.png",
+    courses,
+    chance=chance,
+    by_distance=1 / (config.max_gap + 1),
+    setup=setup,
+  )
+  draw_positions(folder / "positions.png", courses, chance=chance, setup=setup)
+  return {
+    "heads.png": "The best head of each model along training, and what it"
+    " buys; mean and 95% t band over seeds. Step 0 is before training.",
+    "positions.png": "After training: accuracy where the past decides the"
+    " token, and loss everywhere; mean and 95% t band over seeds.",
+  }
 
 
 def tables(courses: Mapping[str, Course]) -> dict[str, reporting.Rows]:
@@ -160,7 +161,7 @@ def figure(
   Args:
     path: the PNG to write.
     courses: measured along training, by arm; all at the same steps.
-    chance: the loss of who copies nothing, nats per token.
+    chance: the loss of a model that copies nothing, nats per token.
     by_distance: prefix matching of a head that knows only how far back the
       answer may lie.
     setup: task, model, training and seeds, in a line or two.

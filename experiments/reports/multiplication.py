@@ -222,15 +222,9 @@ def measurements(
       for measure in ("moved", "left", "probe", "shuffled"):
         values = getattr(each, measure)
         for (e, layer, s, digit), value in np.ndenumerate(values):
-          place = where[s]
-          yield (
-            *(setting, variant, seeds[e], measure, layer, place, digit),
-            float(value),
-          )
+          which = (setting, variant, seeds[e], measure, layer)
+          yield (*which, where[s], digit, float(value))
 
-  names = (
-    *("setting", "variant", "seed", "measure", "layer", "place", "digit"),
-    "value",
-  )
+  names = "setting variant seed measure layer place digit value".split()
   columns = zip(*rows(), strict=True)
   return pa.table(dict(zip(names, map(list, columns), strict=True)))

@@ -106,8 +106,10 @@ def claims(
     )
   for variant in cuts:
     made += _less(
-      *(tasks[padded], found[padded, variant]),
-      *(found[padded, myopia_gap.CAUSAL], variant),
+      tasks[padded],
+      found[padded, variant],
+      found[padded, myopia_gap.CAUSAL],
+      variant,
     )
   return judged(made)
 

@@ -29,7 +29,8 @@ def draw(
     folder: where to.
     tasks: by setting.
     found: measured models by arm.
-    frequency: loss of who knows each digit's frequencies only, nats, [K].
+    frequency: loss of a model that knows only how often each digit occurs
+      where, nats, [K].
     setup: task, model, training and seeds, in a line or two.
 
   Returns:
@@ -69,11 +70,16 @@ def draw(
     title="What is ready before it is asked for, and what hangs on it",
     setup=setup,
   )
+  return _captions(frequency)
+
+
+def _captions(frequency: np.ndarray) -> dict[str, str]:
+  """Captions by file name."""
   mean = "mean and 95% t interval over seeds"
   return {
     "digits.png": f"Accuracy on operands of full length, and loss over all"
-    f" lengths, by digit of the answer, the lowest first; {mean}. Who knows"
-    " only how often each digit stands where has losses of "
+    f" lengths, by digit of the answer, the lowest first; {mean}. A model"
+    " that knows only how often each digit occurs where has losses of "
     + ", ".join(reporting.number(float(each)) for each in frequency)
     + " nats.",
     "lengths.png": "Share of whole products right, mean over seeds.",

@@ -87,7 +87,9 @@ def _edges(setting: str, found: GraphResults) -> Statement:
     f"{setting}: the first step is right in at least 1/d - {MARGIN}, as for who"
     " knows the edges and guesses the arm; where ordinary training has not come"
     " that far, nothing is claimed of plans",
-    *(_OURS, _UNIT, numbers(found)["first_step"]),
+    _OURS,
+    _UNIT,
+    numbers(found)["first_step"],
     {"low": found.chance - MARGIN},
   )
 
@@ -147,7 +149,11 @@ def _of_cut(
   yield Statement(
     f"{setting}/{cut}/less",
     f"{setting}: {cut} minus {CAUSAL}, {said_of(name)}: is below 0",
-    *(_OURS, _UNIT, less, BELOW_0, PAIRED),
+    _OURS,
+    _UNIT,
+    less,
+    BELOW_0,
+    PAIRED,
   )
 
 
@@ -163,15 +169,21 @@ def _not_lost(
       f"B4/{setting}/{cut}/above_chance{end}",
       f"{setting}: {cut}, {said_of(name)} for held-out leaves: is at least"
       f" {MARGIN} above 1/d = {by[cut].chance:.3g}",
-      *(source, _UNIT, mine, {"low": least}),
+      source,
+      _UNIT,
+      mine,
+      {"low": least},
     )
     if learned(by[CAUSAL], name):
       yield Statement(
         f"B4/{setting}/{cut}/no_loss{end}",
         f"{setting}: {cut} minus {CAUSAL}, {said_of(name)}: is no more than"
         f" {MARGIN} below 0",
-        *(source, _UNIT, mine - numbers(by[CAUSAL])[name]),
-        *({"low": -MARGIN}, PAIRED),
+        source,
+        _UNIT,
+        mine - numbers(by[CAUSAL])[name],
+        {"low": -MARGIN},
+        PAIRED,
       )
 
 
@@ -220,5 +232,9 @@ def _swaps(
     " starts, into the last block, turns to that goal's arm more often than"
     " with it put in before the goal, where nothing can change; the estimate is"
     " the difference of the shares of first steps, above 0",
-    *(_OURS, _UNIT, more, ABOVE_0, PAIRED),
+    _OURS,
+    _UNIT,
+    more,
+    ABOVE_0,
+    PAIRED,
   )

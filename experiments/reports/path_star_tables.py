@@ -68,8 +68,12 @@ def each_arm(every: Every) -> Iterator[tuple[str, str, GraphResults]]:
 
 def _accuracy(every: Every) -> reporting.Rows:
   names = (
-    *("first_step", "later_steps", "path_forced", "path_written"),
-    *("path_beamed", "beam_gain"),
+    "first_step",
+    "later_steps",
+    "path_forced",
+    "path_written",
+    "path_beamed",
+    "beam_gain",
   )
   head = ["first step", "later steps", "path, forced", "path, written"]
   head += ["path, best beam", "beam gain, nats", "first step, trained leaves"]

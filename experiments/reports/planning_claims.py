@@ -307,27 +307,34 @@ def _routes(
       "within a seed",
     )
   if task.route == "open":
-    name = f"probe/NL/{layer}/accuracy"
-    yield Statement(
-      "trap",
-      f"a linear probe at NL into {layer}, where a swap moves nothing, tells"
-      " the class all the same, twice as often as chance or more; what an"
-      " untrained model lets it tell stands in the tables",
-      _MA,
-      "accuracy",
-      plain[name],
-      {"low": 2 / 16},
-    )
-    yield Statement(
-      "trap/trained",
-      "and training has to do with that: the accuracy is above that of the same"
-      " probe before training",
-      _OURS,
-      "accuracy",
-      plain[name] - untrained[name],
-      ABOVE_0,
-      PAIRED,
-    )
+    yield from _traps(plain, untrained, layer)
+
+
+def _traps(
+  plain: NamedValues, untrained: NamedValues, layer: str
+) -> Iterator[Statement]:
+  """What a probe reads at a place that the model does not use."""
+  name = f"probe/NL/{layer}/accuracy"
+  yield Statement(
+    "trap",
+    f"a linear probe at NL into {layer}, where a swap moves nothing, tells"
+    " the class all the same, twice as often as chance or more; what an"
+    " untrained model lets it tell stands in the tables",
+    _MA,
+    "accuracy",
+    plain[name],
+    {"low": 2 / 16},
+  )
+  yield Statement(
+    "trap/trained",
+    "and training has to do with that: the accuracy is above that of the same"
+    " probe before training",
+    _OURS,
+    "accuracy",
+    plain[name] - untrained[name],
+    ABOVE_0,
+    PAIRED,
+  )
 
 
 def _of_cut(
