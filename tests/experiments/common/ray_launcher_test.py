@@ -242,7 +242,7 @@ class SweepTest(base.TestCase):
     problems = [self.fed(seed, Waiting, together=3) for seed in range(ARMS)]
     self.signalled(problems, 3)
     self.assertStartsWith(
-      self.refused.getvalue(), f"stopped with 0 of {ARMS} arms finished; the"
+      self.refused.getvalue(), f"stopped with 0 of {ARMS} arms finished;"
     )
     arms = self.root / "run/arms"
     self.assertLen(list(self.folder.iterdir()), 3)
@@ -259,7 +259,7 @@ class SweepTest(base.TestCase):
     problems = [dataclasses.replace(plain, train=train)]
     self.signalled(problems, 1, later=[(problem(1), VARIANT)])
     self.assertStartsWith(
-      self.refused.getvalue(), "stopped with 1 of 2 arms finished; the same"
+      self.refused.getvalue(), "stopped with 1 of 2 arms finished; continue"
     )
     self.assertTrue(Arm(self.root / f"run/arms/seed~0~{VARIANT}").finished)
 
