@@ -1,7 +1,7 @@
-"""Variants side by side: trained, then compared by held-out loss.
+"""Trains variants and compares them by held-out loss.
 
-Not a binary: `experiments.precache` and `experiments.language` say what to
-train on and what to claim, this says in which order things happen.
+Not a binary. `experiments.precache` and `experiments.language` define the tasks
+and the claims; this module trains, evaluates, draws and reports.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from jaxlook.training import (
 
 @dataclasses.dataclass(frozen=True)
 class Ablation:
-  """What an experiment hands over to be run and reported.
+  """An experiment that trains the same variants in one or more settings.
 
   Attributes:
     name: the experiment's.
@@ -36,13 +36,15 @@ class Ablation:
     variants: the arms of every problem.
     unit: of the loss.
     setup: one line for figures: task, model, training.
-    baselines: by problem, the metrics of what is not trained.
-    claims: what the held-out losses of a problem say, by variant and seed.
+    baselines: for a problem, the metrics of its untrained baselines by name.
+    claims: for a problem and its held-out losses by variant and seed, the
+      claims with their verdicts.
     notes: paragraphs for the report.
-    across: claims about several settings, of the held-out losses by setting,
-      variant and seed.
-    elsewhere: by name, the problem with other held-out data, to evaluate on as
-      well; for experiments of one problem. Its baselines must be there.
+    across: for the held-out losses by setting, variant and seed, claims about
+      several settings.
+    elsewhere: by name, the problem with other held-out data, on which the
+      models are evaluated as well; for experiments of one problem. Its
+      baselines must have metrics for each name.
   """
 
   name: str
@@ -62,14 +64,14 @@ class Ablation:
 
 
 def run(plan: Ablation) -> None:
-  """Trains what is not trained yet, writes the results and prints the tables.
+  """Trains arms that are not finished, writes the results, prints the tables.
 
   Args:
     plan: the experiment.
 
   Raises:
     UsageError: `--out` cannot hold this run.
-    SystemExit: the run was asked to stop; the same command goes on from there.
+    SystemExit: the run was asked to stop; the same command continues it.
   """
   config = {
     "variants": [variant.name for variant in plan.variants],
@@ -89,7 +91,7 @@ def _evaluated(
   causal: Mapping[str, SavedArm],
   elsewhere: Mapping[str, Problem],
 ) -> FinishedArm:
-  """The arm with its loss on other held-out data among its metrics."""
+  """Adds the losses on other held-out data to the metrics of an arm."""
   saved = read_arm(arm.root)
   teacher = causal[arm.setting] if arm.attention.needs_teacher else None
   cells = [dict(cell) for cell in arm.cells]
@@ -102,7 +104,7 @@ def _evaluated(
 
 
 def named(metrics: Mapping[str, float], text: str) -> dict[str, float]:
-  """Metrics under names that say on which held-out data they were taken."""
+  """Metrics with the name of the held-out text added to each name."""
   return {f"{metric} on {text}": value for metric, value in metrics.items()}
 
 

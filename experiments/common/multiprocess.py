@@ -1,8 +1,9 @@
-"""`--distributed`: a binary in several processes, of which one speaks.
+"""`--distributed`: a binary in several processes, of which one reports.
 
-The same command is started once for each process, with the same flags but for
-the process's index. All train; process 0 alone writes the run folder, which
-they share, and goes on to measure and report when the others have ended.
+The same command is started once for each process, with the same flags except
+for the index of the process. All processes train and share the run folder. Only
+process 0 writes it and prints. When training is finished, the others end and
+process 0 measures and reports.
 """
 
 import os
@@ -13,14 +14,14 @@ from experiments.common import stderr_filter
 from experiments.common.shared_flags import DISTRIBUTED
 from jaxlook.training import multihost
 
-GONE = (
+OTHER_IS_GONE = (
   "--distributed: another process ended or cannot be reached, so this one ends;"
   " start all of them again to continue from the last checkpoint"
 )
 
 
 def join() -> None:
-  """Joins the other processes, if `--distributed` says so.
+  """Joins the other processes where `--distributed` is given.
 
   Raises:
     SettingError: the flag's value cannot be used.
@@ -28,7 +29,7 @@ def join() -> None:
   if DISTRIBUTED.value is None:
     return
   place = multihost.parse_place(DISTRIBUTED.value)
-  stderr_filter.through(GONE)
+  stderr_filter.filter_stderr(OTHER_IS_GONE)
   multihost.join(place)
   if not multihost.is_leader():
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -36,8 +37,8 @@ def join() -> None:
     os.close(silence)
 
 
-def go_alone() -> None:
-  """Ends the other processes, their work being done; process 0 goes on."""
+def end_others() -> None:
+  """Ends all processes but process 0, once training is finished."""
   if multihost.joined():
     leads = multihost.is_leader()
     multihost.leave()
@@ -46,18 +47,19 @@ def go_alone() -> None:
 
 
 def end(error: Exception) -> None:
-  """Ends a joined process at once: the others wait for it no longer.
+  """Ends a joined process at once, so that the others do not wait for it.
 
   Args:
-    error: what ended it; said in one line if it is that another is gone.
+    error: what ended it. Its traceback is printed; if it says that another
+      process is gone, one line is printed instead.
   """
   if not multihost.joined():
     return
   if multihost.is_lost_process(error):
-    print(GONE, file=sys.stderr)
+    print(OTHER_IS_GONE, file=sys.stderr)
   else:
     traceback.print_exception(error)
   sys.stdout.flush()
   sys.stderr.flush()
-  # Without what is done at exit, which would wait for the others.
+  # Skips exit handlers, which would wait for the others.
   os._exit(1)

@@ -84,7 +84,7 @@ class Study:
         there.
     """
     if self.pretrained is not None or self.saved:
-      multiprocess.go_alone()
+      multiprocess.end_others()
     if self.pretrained is not None:
       return [self.pretrained]
     saved = self.saved

@@ -301,5 +301,5 @@ def _in_turn(
       # The next call reinstalls the signal handlers.
       halt(f"stopped after {len(trained)} arms")
   if not later:
-    multiprocess.go_alone()
+    multiprocess.end_others()
   return trained

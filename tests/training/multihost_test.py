@@ -70,7 +70,9 @@ class TwoProcessesTest(base.TestCase):
       time.sleep(0.1)
     killed.send_signal(signal.SIGKILL)
     _, errors = left.communicate(timeout=2 * multihost.HEARTBEAT_SECONDS)
-    self.assertEqual((left.returncode, errors), (1, f"{multiprocess.GONE}\n"))
+    self.assertEqual(
+      (left.returncode, errors), (1, f"{multiprocess.OTHER_IS_GONE}\n")
+    )
     self.assertEqual(killed.communicate(timeout=_SECONDS)[1], "")
 
     leader, other = self.start()

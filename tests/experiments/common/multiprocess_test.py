@@ -60,9 +60,9 @@ class FlagTest(base.TestCase):
     )
 
 
-class LastWordsTest(base.TestCase):
+class StderrFilterTest(base.TestCase):
   def passed_on(self, said: bytes) -> bytes:
-    """What comes through of a process's stderr."""
+    """The part of a process's stderr that the child passes on."""
     return subprocess.run(
       [sys.executable, "-S", stderr_filter.__file__, "gone"],
       input=said,
@@ -73,12 +73,12 @@ class LastWordsTest(base.TestCase):
   @parameterized.parameters(
     (b"one\ntwo", b"one\ntwo"),
     (b"one\n" + _RUNTIME, b"one\ngone\n"),
-    # The process was quick enough to say it itself, before or in between.
+    # The process printed the line itself, before the log or within it.
     (b"gone\n" + _RUNTIME, b"gone\n"),
     (_RUNTIME[:81] + b"gone\n" + _RUNTIME[81:], b"gone\n"),
-    # An error that the process outlives is passed on in the end.
+    # An error that does not end the process is passed on at the end.
     (_RUNTIME[:81] + b"more\n", _RUNTIME[:81] + b"more\n"),
   )
-  def test_one_line(self, said, heard):
-    """The runtime's last page becomes one line; all else is passed on."""
+  def test_a_crash_log_becomes_one_line(self, said, heard):
+    """Everything else is passed on."""
     self.assertEqual(self.passed_on(said), heard)
