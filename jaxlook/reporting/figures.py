@@ -43,10 +43,10 @@ class Curves:
 
   Attributes:
     title: of the panel.
-    x: where the points lie, [R]; names for scale "steps", too.
+    x: positions of the points, [R]; names are possible with scale "steps".
     xlabel: what x is, with its unit.
     ylabel: what the values are, with their unit.
-    curves: by label, values [R, E] for every seed; NaN where there is none.
+    curves: by label, values [R, E], one per seed; NaN where there is none.
     levels: by label, values to draw as horizontal lines.
     scale: of x: "linear", "log" (to base 2, from 0 on), "log2" (powers of two,
       each with its label), "log10" (sizes, each with its label) or "steps" (x
@@ -73,11 +73,11 @@ class Map:
 
   Attributes:
     title: of the panel.
-    values: [Y, X]; NaN is left blank.
+    values: [Y, X]; NaN stays blank.
     xlabel: what the columns are.
     ylabel: what the rows are.
-    unit: what the colours are, with their unit.
-    signed: whether zero is the middle of the colours.
+    unit: what the colours show, with its unit.
+    signed: whether zero is the middle of the colour range.
     xticks: labels of the columns; their indices by default.
     yticks: labels of the rows; their indices by default.
   """
@@ -94,16 +94,16 @@ class Map:
 
 @dataclasses.dataclass(frozen=True)
 class Scatter:
-  """A panel of points, coloured by a value that has a sign.
+  """A panel of points, coloured by a signed value.
 
   Attributes:
     title: of the panel.
-    x: where the points lie, [P].
-    y: where the points lie, [P].
-    values: the colours, [P]; zero is the middle.
+    x: positions of the points, [P].
+    y: positions of the points, [P].
+    values: the colours, [P]; zero is the middle of their range.
     xlabel: what x is, with its unit.
     ylabel: what y is, with its unit.
-    unit: what the colours are, with their unit.
+    unit: what the colours show, with its unit.
   """
 
   title: str
@@ -126,7 +126,7 @@ def panels_figure(
 
   Args:
     path: the PNG to write.
-    rows: the panels of each row; all rows are of one length.
+    rows: the panels of each row; all rows have the same length.
     title: what is shown.
     setup: task, model, training and seeds, in a line or two.
 
@@ -185,7 +185,7 @@ def _add_legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
 
 
 def _draw_curves(axes: Axes, panel: Curves, labels: dict[str, int]) -> None:
-  """Draws curves; a label looks the same in all panels of a figure."""
+  """Draws curves; a label has the same look in all panels of a figure."""
   at = np.arange(len(panel.x)) if panel.scale == "steps" else panel.x
   at = np.asarray(at)
   named = isinstance(panel.x[0], str)
@@ -300,7 +300,7 @@ def _band(
 
 
 def band(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Mean and 95% t band over the seeds [R, E] that are finite at each row."""
+  """Mean and 95% t band of losses [R, E], over the finite seeds of each row."""
   finite = np.isfinite(losses)
   n = finite.sum(axis=1)
   filled = np.where(finite, losses, 0.0)

@@ -1,7 +1,7 @@
 """Tables and the report of an experiment, as Markdown.
 
-Every number carries its n, its 95% interval and what it was paired with.
-Nothing is computed here but intervals for display.
+Every number is shown with its n, its 95% interval and what it was paired with.
+Only intervals for display are computed here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def mean(values: np.ndarray) -> str:
   """The mean over seeds with its 95% t interval; "-" below two seeds.
 
   Args:
-    values: one a seed, [E]; those that are not finite are left out.
+    values: one per seed, [E]; values that are not finite are left out.
   """
   alive = values[np.isfinite(values)]
   if len(alive) < 2:
@@ -50,12 +50,12 @@ def variant_table(
   diverged: Mapping[str, Sequence[int]],
   baselines: Mapping[str, float],
 ) -> Rows:
-  """One row a variant: mean over seeds with interval, n, and every seed.
+  """One row per variant: mean over seeds with interval, n, and every seed.
 
   Args:
     values: the metric by variant and seed.
     diverged: the seeds that diverged, by variant.
-    baselines: values that were not trained and have no seeds.
+    baselines: values of untrained baselines, which have no seeds.
 
   Returns:
     A header and the rows.
@@ -92,13 +92,13 @@ def variant_table(
 def measure_table(
   measures: Mapping[str, Mapping[str, Mapping[int, float]]],
 ) -> Rows:
-  """One row a measure and variant: mean over seeds with interval, every seed.
+  """One row per measure and variant: mean with interval, every seed.
 
   Args:
     measures: by measure, variant and seed.
 
   Returns:
-    A header and the rows; no interval from fewer than two seeds.
+    A header and the rows; fewer than two seeds have no interval.
   """
   rows = [["measure", "variant", "mean", "95% t interval", "n", "each seed"]]
   for measure, by_variant in measures.items():
@@ -116,7 +116,7 @@ def measure_table(
 def comparison_table(
   comparisons: Mapping[str, stats.Comparison],
 ) -> Rows:
-  """One row a paired difference, with Holm's correction over the table."""
+  """One row per paired difference, with Holm's correction over the table."""
   rows = [
     [
       "difference",
@@ -146,7 +146,7 @@ def comparison_table(
 
 
 def claim_table(claims: Sequence[stats.Claim]) -> Rows:
-  """One row a claim, with its evidence and verdict."""
+  """One row per claim, with its evidence and verdict."""
   rows = [
     ["claim", "statement", "estimate", "95% interval", "n", "verdict", "source"]
   ]
@@ -166,11 +166,11 @@ def claim_table(claims: Sequence[stats.Claim]) -> Rows:
 
 
 def code(text: str, tail: int | None = None) -> str:
-  """A text as Markdown code in a table's cell, with its spaces visible.
+  """Text as Markdown code for a table's cell, with visible spaces.
 
   Args:
     text: the text.
-    tail: how many characters of its end to show; all by default.
+    tail: show only this many characters, the last ones; all by default.
   """
   text = "".join(
     c if c.isprintable() else _VISIBLE.get(c, f"<{ord(c):02X}>") for c in text
@@ -180,13 +180,13 @@ def code(text: str, tail: int | None = None) -> str:
   inner = text.strip(" ")
   start = len(text) - len(text.lstrip(" "))
   text = "␣" * start + inner + "␣" * (len(text) - start - len(inner))
-  # A bar would end the cell, a backtick the code.
+  # A bar would end the cell, and a backtick the code.
   text = text.replace("|", "\\|")
   return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def markdown(rows: Rows) -> str:
-  """A Markdown table of a header and rows."""
+  """A Markdown table; the first row is the header."""
   head, *body = rows
   lines = [head, ["---"] * len(head), *body]
   return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
@@ -195,14 +195,20 @@ def markdown(rows: Rows) -> str:
 def write_report(
   path: Path, title: str, sections: Sequence[tuple[str, str]]
 ) -> None:
-  """Writes a Markdown report of titled sections, whole or not at all."""
+  """Writes a Markdown report, whole or not at all.
+
+  Args:
+    path: the file.
+    title: of the report.
+    sections: headings, empty for none, and their Markdown.
+  """
   parts = [f"# {title}\n"]
   parts += [f"## {head}\n\n{body}" if head else body for head, body in sections]
   write_bytes(path, "\n".join(parts).encode())
 
 
 def environment_line(environment: Mapping[str, Any]) -> str:
-  """Device, versions and commit of a run, in one line."""
+  """Device, JAX version and commit of a run, in one line."""
   return (
     f"{environment['device']}, jax {environment['jax']}, commit"
     f" {environment['commit'] or 'unknown'}"

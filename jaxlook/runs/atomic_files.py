@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from jaxlook.runs import result_schema
 
 TEMPORARY_SUFFIX = ".jaxlook-tmp"
-"""How the hidden files end that a killed write leaves behind."""
+"""The end of the names of hidden files that a killed write leaves behind."""
 
-# What a slug writes for characters that are awkward in a path. The images are
-# not allowed as themselves, which keeps the map injective; see `slug`.
+# What a slug writes for characters that cause trouble in a path. The images are
+# escaped where they occur themselves, so different texts have different slugs.
 _SLUG_IMAGES = {"/": "+", ":": "@", " ": "~"}
 _SLUG_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-=,")
 _SLUG_MAX = 120
@@ -31,11 +31,11 @@ def write_bytes(
   """Writes a file whole or not at all, making its folder where needed.
 
   The data goes to a hidden file beside the target, is synced to disk and then
-  renamed over it, so that neither a crash nor a reader finds half a file.
+  renamed to the target. So neither a crash nor a reader can see half a file.
 
   Args:
     path: the file, replaced if it exists.
-    data: its new content, at once or in parts made as they are written.
+    data: its new content, whole or in parts that are written one by one.
 
   Raises:
     OSError: the file cannot be written; what was there before is unchanged.
@@ -47,7 +47,7 @@ def write_bytes(
     f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
   )
   try:
-    # Not mkstemp, whose files nobody else may read. "x" refuses a clash.
+    # Other users may read it, unlike a file of mkstemp. "x" refuses a clash.
     with open(temporary, "xb") as file:
       for part in parts:
         file.write(part)
@@ -66,9 +66,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
   Args:
     path: the file, replaced if it exists.
-    value: what `jaxlook.runs.result_schema.plain` takes. By its rule a float
-    that is not
-      finite is written as null, since JSON has neither NaN nor infinity.
+    value: anything that `jaxlook.runs.result_schema.plain` accepts. A float
+      that is not finite is written as null, since JSON has neither NaN nor
+      infinity.
 
   Raises:
     ValueError: the value holds something JSON cannot; nothing is written.
@@ -96,11 +96,12 @@ def write_table(path: str | os.PathLike[str], table: pa.Table) -> None:
 def slug(text: str) -> str:
   """Returns a folder name for a variant or setting, different for each text.
 
-  Lower-case letters, digits and `. _ - = ,` stand for themselves; slash,
-  colon and space become `+`, `@` and `~`; upper-case letters become `^` and
-  the lower-case letter, for file systems that ignore case; a leading dot or
-  dash and all else become `%` and two hex digits per UTF-8 byte. Long texts
-  end in a SHA-256 digest, so there "different" means up to a collision.
+  Lower-case letters, digits and `. _ - = ,` stay as they are. Slash, colon and
+  space become `+`, `@` and `~`. Upper-case letters become `^` and the
+  lower-case letter, since some file systems ignore case. A leading dot or dash
+  and all other characters become `%` and two hex digits per UTF-8 byte. The
+  name of a long text ends in a SHA-256 digest, which makes it different up to
+  a collision.
 
   Args:
     text: for instance "leak:0.3/kv/values", which gives "leak@0.3+kv+values".
@@ -126,12 +127,12 @@ def slug(text: str) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-  """Makes a rename in the folder survive a power cut, where it can be had."""
+  """Makes a rename in the folder survive a power cut, where possible."""
   descriptor = os.open(folder, os.O_RDONLY)
   try:
     os.fsync(descriptor)
   except OSError as error:
-    # Some network file systems cannot sync a folder. The rename stands.
+    # Some network file systems cannot sync a folder. The rename remains.
     if error.errno not in (errno.EINVAL, errno.ENOTSUP):
       raise
   finally:

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, devices, commit."""
+"""Versions, devices and commit of a run."""
 
 import importlib.metadata
 import os
@@ -13,16 +13,16 @@ import jaxlook
 
 
 def environment() -> dict[str, Any]:
-  """Returns what this process runs on, as environment.json holds it.
+  """Returns the environment of this process, as environment.json holds it.
 
-  Cannot raise: what cannot be found out is None, or "unavailable" for an
-  accelerator that does not start.
+  Cannot raise: a value that cannot be determined is None, or "unavailable" for
+  an accelerator that does not start.
 
   Returns:
-    Versions of jaxlook, python and the packages that results depend on; os;
-    platform ("cpu", "gpu"), device (its kind) and device_count; cpu_count;
-    and commit: that of the checkout this code lies in, with "+dirty" where
-    files of the checkout differ from it, or None outside of one.
+    Versions of jaxlook, Python and the packages that results depend on; os;
+    platform ("cpu", "gpu"), device (its kind) and device_count; cpu_count; and
+    commit, of the checkout that holds this code. It ends in "+dirty" where
+    files of the checkout differ, and is None outside a checkout.
   """
   names = (
     "jax",
@@ -65,8 +65,8 @@ def _commit(file: Path) -> str | None:
   """Returns the commit of the checkout that tracks this file, or None."""
 
   def git(*arguments: str) -> str:
-    # A hook's GIT_DIR would point elsewhere; "no optional locks" because
-    # looking must not disturb someone at work in the checkout.
+    # A hook's GIT_DIR would point to another checkout. Without optional locks,
+    # since a read must not disturb other git commands there.
     clean = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     return subprocess.run(
       ["git", "--no-optional-locks", *arguments],
@@ -79,7 +79,7 @@ def _commit(file: Path) -> str | None:
     ).stdout.strip()
 
   try:
-    # A virtual environment inside somebody's checkout is not its code.
+    # A package installed inside another checkout is not part of that checkout.
     git("ls-files", "--error-unmatch", "--", file.name)
     commit = git("rev-parse", "--verify", "HEAD")
     return f"{commit}+dirty" if git("status", "--porcelain") else commit

@@ -1,4 +1,4 @@
-"""What result.json holds: plain data, the contract, the table of cells.
+"""The contract of result.json, its plain data, and the table of cells.
 
 Every binary writes the same `result.json` (DESIGN.md, section 6):
 
@@ -10,13 +10,12 @@ Every binary writes the same `result.json` (DESIGN.md, section 6):
                  "estimate": number, "unit": str, "ci95": [lo, hi], "n": int,
                  "verdict": str}]}
 
-JSON has no NaN and no infinity, so there is one rule, `plain`'s: a float that
-is not finite is written as null. A number may therefore be null: a metric
-that a diverged or unsuitable cell does not have, or an estimate or interval
-end, and then the claim's verdict is "inconclusive".
+JSON has neither NaN nor infinity, so `plain` writes a float that is not finite
+as null. A number may therefore be null: a metric that a cell lacks, or an
+estimate or interval end of a claim, whose verdict is then "inconclusive".
 
-Keys outside the contract are refused, so that files of all experiments read
-alike. Writing the file is `jaxlook.runs`'s work.
+Keys outside the contract are refused, so that the files of all experiments have
+the same form. `jaxlook.runs.store` writes the file.
 """
 
 import math
@@ -55,7 +54,7 @@ _CELL_NAMES = ("setting", "variant", "seed", "status")
 
 
 def plain(value: Any, name: str = "value", *, finite: bool = False) -> Any:
-  """Returns the value as what JSON can hold, exactly as a reader gets it back.
+  """Returns the value in the form in which a reader of JSON gets it back.
 
   Mappings become dicts, sequences lists (a tuple compares equal to the list
   that JSON turns it into), NumPy and JAX arrays and scalars Python numbers.
@@ -63,16 +62,16 @@ def plain(value: Any, name: str = "value", *, finite: bool = False) -> Any:
 
   Args:
     value: mappings with string keys, sequences, arrays, str, int, float,
-      bool or None, nested at will.
-    name: what the value is called in messages.
-    finite: refuse NaN and infinity, where losing their difference would hurt.
+      bool or None, nested to any depth.
+    name: of the value, for messages.
+    finite: whether NaN and infinity are refused.
 
   Returns:
-    A fresh structure of dict, list, str, int, float, bool and None.
+    A new structure of dict, list, str, int, float, bool and None.
 
   Raises:
-    ValueError: a key or a value is of another kind, or not finite where
-      `finite` asks for it; the message names its path.
+    ValueError: a key or a value has another type, or is not finite although
+      `finite` is set; the message names its path.
   """
   if value is None or isinstance(value, str | bool | int):
     return value
@@ -106,11 +105,11 @@ def validate_result(result: Mapping[str, Any]) -> None:
   """Checks a result against the contract in this module's docstring.
 
   Args:
-    result: the content of a result.json, before writing or after reading.
+    result: the content of result.json, before writing or after reading.
 
   Raises:
-    ValueError: the result does not follow the contract; the message names the
-      path of the first fault, as in "result.cells[3].metrics.loss".
+    ValueError: the result breaks the contract; the message names the path of
+      the first fault, as in "result.cells[3].metrics.loss".
   """
   tree = plain(result, "result")
   _check_keys(tree, "result", _RESULT_KEYS)
@@ -120,7 +119,7 @@ def validate_result(result: Mapping[str, Any]) -> None:
     _check_type(tree[key], f"result.{key}", dict)
   for key in ("cells", "claims"):
     _check_type(tree[key], f"result.{key}", list)
-  # A commit is unknown outside a checkout; the other two are always known.
+  # The commit is unknown outside a checkout; the other two are always known.
   environment = tree["environment"]
   for key in ("jax", "device", "commit"):
     if key not in environment:
@@ -138,13 +137,12 @@ def cells_table(cells: Sequence[Mapping[str, Any]]) -> pa.Table:
     cells: the `cells` of a result.
 
   Returns:
-    Columns variant, seed and status, led by setting where any cell has one,
-    then one float64 column per metric in order of first appearance. A metric
-    that a cell lacks, or whose value is not finite, is null there.
+    Columns setting (where any cell has one), variant, seed and status, then one
+    float64 column per metric, in order of first appearance. A metric that a
+    cell lacks, or that is not finite, is null there.
 
   Raises:
-    ValueError: the cells do not follow the contract; the message names the
-      path.
+    ValueError: the cells break the contract; the message names the path.
   """
   rows = plain(cells, "cells")
   _check_type(rows, "cells", list)

@@ -1,4 +1,4 @@
-"""The run store: a folder that a killed run can be picked up from.
+"""The run store: a folder from which a killed run can continue.
 
     ROOT/config.json        the resolved config; a folder belongs to one config
     ROOT/.lock              held by the process that uses the folder
@@ -6,21 +6,22 @@
       config.json           the arm's own config
       .lock                 held by a worker that uses the arm; see `Arm.hold`
       checkpoints/          written by the training code (orbax), not here
-      environment.json      where it was finished
+      environment.json      of the process that finished the arm
       metrics.parquet       the training curves
-      result.json           last of all: its presence marks the arm finished
-    ROOT/cells.parquet, figures/, report.md, result.json    once all arms are
+      result.json           written last: the arm is finished once it exists
+    ROOT/cells.parquet, figures/, report.md, result.json
+                            written once all arms are finished
 
 Every file is written aside, synced and renamed, so a reader finds it whole or
-not at all; a rerun skips the finished arms and resumes the others. Refusals
-are `ValueError`s of one line, for a binary to print as they are.
+not at all. A rerun skips the finished arms and resumes the others. A refusal is
+a `ValueError` of one line, which a binary can print as it is.
 
-The lock is `flock`'s, which the system drops with the process: a killed run
-leaves none behind. This makes the module one for POSIX systems.
+The lock is that of `flock`. The system releases it when the process ends, so a
+killed run leaves no lock behind. The module therefore needs a POSIX system.
 
-The library only returns and stores; what a reader sees of it is up to the
-binaries. Writers of single files are in `jaxlook.runs.atomic_files`, the
-contract of the top result.json in `jaxlook.runs.result_schema`.
+The library only returns and stores values; the binaries print. Writers of
+single files are in `jaxlook.runs.atomic_files`, and the contract of
+ROOT/result.json is in `jaxlook.runs.result_schema`.
 """
 
 import contextlib
@@ -53,8 +54,8 @@ _LOCK = ".lock"
 _PROBE = f".probe{TEMPORARY_SUFFIX}"
 
 
-class Unseen(ValueError):  # noqa: N818 - it may yet appear.
-  """Another process has written a result, and this one does not see it."""
+class Unseen(ValueError):  # noqa: N818 - the result may appear later.
+  """Another process has written a result that this process cannot see."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Arm:
 
   Attributes:
     root: the arm's folder.
-    follows: whether another process of this run writes it, this one nothing.
+    follows: whether another process of this run writes it; then this one
+      writes nothing.
   """
 
   root: Path
@@ -71,12 +73,12 @@ class Arm:
 
   @property
   def checkpoints(self) -> Path:
-    """The folder for checkpoints; made by whoever writes the first one."""
+    """The folder for checkpoints; the first checkpoint creates it."""
     return self.root / "checkpoints"
 
   @property
   def finished(self) -> bool:
-    """Whether a whole result is there; then there is nothing left to train."""
+    """Whether a complete result exists; then the arm needs no training."""
     try:
       self.result()
     except (OSError, ValueError):
@@ -84,7 +86,7 @@ class Arm:
     return True
 
   def config(self) -> dict[str, Any]:
-    """Returns the config that the arm was begun with.
+    """Returns the config with which the arm began.
 
     Raises:
       OSError: the folder holds no arm.
@@ -93,7 +95,7 @@ class Arm:
     return _read_object(self.root / _CONFIG)
 
   def result(self) -> dict[str, Any]:
-    """Returns what `write_result` was given.
+    """Returns the result that `write_result` wrote.
 
     Raises:
       OSError: the arm is not finished.
@@ -104,20 +106,23 @@ class Arm:
   def await_result(self, seconds: float = 60.0) -> None:
     """Waits until this process sees the result that another one has written.
 
-    Network file systems may go on for a while to show what was there before.
+    Network file systems may show an old state for a while.
 
     Args:
-      seconds: for how long.
+      seconds: how long to wait.
 
     Raises:
-      Unseen: it is not to be seen.
+      Unseen: the result did not appear in that time.
     """
     deadline = time.monotonic() + seconds
     while not self.finished:
       if time.monotonic() > deadline:
-        raise Unseen(f"{self.root} holds no result that can be seen here")
+        raise Unseen(
+          f"{self.root} shows no result here; all processes must share the"
+          " folder"
+        )
       time.sleep(0.2)
-      # Asks the file system for what is there now.
+      # Makes the file system look again.
       with contextlib.suppress(OSError):
         os.listdir(self.root)
 
@@ -133,11 +138,11 @@ class Arm:
   def hold(self) -> Iterator[None]:
     """Holds the arm for this process alone while the body runs.
 
-    Who has the store needs none of this. Processes that work for it do: one
-    that is believed lost, and replaced, may still be writing.
+    The process that holds the store does not need this. Its worker processes
+    do: a worker that is believed lost, and was replaced, may still write.
 
     Yields:
-      Nothing; what a killed process left half-written is gone.
+      Nothing; unfinished writes of killed processes are removed.
 
     Raises:
       ValueError: another process holds the arm.
@@ -156,12 +161,12 @@ class Arm:
     """Writes environment, metrics and, last, the result: the arm is finished.
 
     Args:
-      result: whatever the arm found, as JSON holds it; see `results.plain`.
+      result: anything that `jaxlook.runs.result_schema.plain` accepts.
       metrics: the training curves.
 
     Returns:
-      The result as a rerun will read it back, so that a first run can go on
-      with exactly the same.
+      The result as a rerun will read it, so that a first run continues with
+      exactly the same values.
 
     Raises:
       ValueError: the result holds something JSON cannot.
@@ -178,9 +183,10 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Arms:
-  """The arms of a run folder, for processes that work for its holder.
+  """The arms of a run folder, for worker processes.
 
-  It holds no lock, so it can be sent to them; `Store` is who holds the folder.
+  It holds no lock, so it can be sent to other processes. `Store` holds the
+  folder.
 
   Attributes:
     root: the run folder.
@@ -190,23 +196,23 @@ class Arms:
 
   @property
   def follows(self) -> bool:
-    """Whether another process of this run writes, and this one nothing."""
+    """Whether another process of this run writes; then this one does not."""
     return False
 
   def arm(self, name: str, config: Mapping[str, Any]) -> Arm:
-    """Returns the arm of this name, made with its config.json if it is new.
+    """Returns the arm of this name; a new arm gets its config.json.
 
     Args:
-      name: what tells the arm from the others of this store, such as
-        "leak:0.3/kv"; its folder is `arms/` and `slug(name)`.
+      name: unique in this store, such as "leak:0.3/kv"; the arm's folder is
+        `arms/` and `slug(name)`.
       config: the arm's resolved config, with finite numbers only.
 
     Returns:
-      The arm, finished or to be trained or resumed.
+      The arm: finished, or to be trained or resumed.
 
     Raises:
       ValueError: the name is empty, the config is not plain data, or the arm
-        was begun with another config; then resuming would mix the two.
+        began with another config; resuming would mix the two.
       OSError: the folder cannot be written.
     """
     tree = result_schema.plain(config, "config", finite=True)
@@ -222,14 +228,14 @@ class Arms:
 class Store(Arms):
   """A run folder held by this process until `close`; see `open_store`.
 
-  Of processes that train together one holds the folder; the others have a store
-  without a lock, which writes nothing; see `follow_store`.
+  Of several processes that train together one holds the folder. The others have
+  a store without a lock, which writes nothing; see `follow_store`.
 
   Used as `with open_store(root, config) as store:`.
 
   Attributes:
     root: the folder.
-    config: the config as its config.json holds it.
+    config: the config as config.json holds it.
   """
 
   config: dict[str, Any]
@@ -237,7 +243,7 @@ class Store(Arms):
   lock: dataclasses.InitVar[int | None]
 
   def __post_init__(self, lock: int | None):
-    """Ties the lock's file descriptor to the life of the store."""
+    """Releases the lock when the store is closed or deleted."""
     release = None
     if lock is not None:
       release = weakref.finalize(self, os.close, lock)
@@ -252,7 +258,7 @@ class Store(Arms):
     self.close()
 
   def close(self) -> None:
-    """Gives the folder free for another run; closing twice does no harm."""
+    """Releases the folder for another run; closing twice is harmless."""
     if self._release is not None:
       self._release()
 
@@ -263,7 +269,7 @@ class Store(Arms):
 
   @property
   def figures(self) -> Path:
-    """The folder for figures; made by whoever writes the first one."""
+    """The folder for figures; the first figure creates it."""
     return self.root / "figures"
 
   def write_result(self, result: Mapping[str, Any]) -> None:
@@ -271,8 +277,7 @@ class Store(Arms):
 
     Args:
       result: follows the contract in `jaxlook.runs.result_schema`; its config
-      is the
-        store's.
+        is the store's.
 
     Raises:
       ValueError: the result breaks the contract or has another config;
@@ -291,21 +296,21 @@ class Store(Arms):
 def open_store(
   root: str | os.PathLike[str], config: Mapping[str, Any]
 ) -> Store:
-  """Opens a run folder for this process alone, and makes it if it is new.
+  """Opens a run folder for this process alone; creates a new one.
 
   Args:
-    root: the folder: absent, empty, or a store of the same config.
-    config: the resolved config, plain data with finite numbers only. Tuples
-      count as the lists that JSON turns them into.
+    root: the folder: absent, empty, or a store with the same config.
+    config: the resolved config, plain data with finite numbers only. A tuple
+      equals the list that JSON turns it into.
 
   Returns:
     The store, locked until it is closed or the process ends.
 
   Raises:
     ValueError: the config is not plain data; or the folder has another config
-      (the message names the first differences), is in use by another run, is
-      no store but holds files, is no folder, or cannot be written. Always one
-      line, and a folder that is not ours is left as it was.
+      (the message names the first differences), is in use by another run,
+      holds files but is not a store, is not a folder, or cannot be written.
+      The message is one line. A folder that is not a store is left unchanged.
   """
   root = Path(root)
   tree = result_schema.plain(config, "config", finite=True)
@@ -317,12 +322,13 @@ def open_store(
     foreign = [name for name in names if not _is_ours_before_config(name)]
     if foreign and _CONFIG not in names:
       raise ValueError(
-        f"{root} is not empty and holds no {_CONFIG}: not a run folder"
+        f"{root} holds files but no {_CONFIG}; choose a run folder or a new one"
       )
     lock = _lock(root)
     try:
-      # Again, now that no one else can write it. Writing proves that we can:
-      # permission bits say nothing to a superuser or on a full disk.
+      # Checked again, now that no other process can write it. The probe proves
+      # that this one can: permission bits do not tell for a superuser or a full
+      # disk.
       if (root / _CONFIG).exists():
         _refuse_other_config(root, tree)
         write_bytes(root / _PROBE, b"")
@@ -334,7 +340,9 @@ def open_store(
       os.close(lock)
       raise
   except (FileExistsError, NotADirectoryError) as error:
-    raise ValueError(f"{root} is no folder and cannot become one") from error
+    raise ValueError(
+      f"{root} is a file or lies in one; choose a folder"
+    ) from error
   except OSError as error:
     raise ValueError(
       f"cannot write to the folder {root}: {error.strerror or error}"
@@ -356,7 +364,7 @@ def follow_store(
 
   Raises:
     ValueError: the config is not plain data, or the folder cannot be read or
-      has another config, as when this process was started otherwise.
+      has another config, for instance since this process got other flags.
   """
   root, tree = Path(root), result_schema.plain(config, "config", finite=True)
   try:
@@ -370,18 +378,19 @@ def follow_store(
 
 
 def _lock(root: Path) -> int:
-  """Returns the descriptor that holds the folder's lock while it is open."""
+  """Returns a descriptor that holds the folder's lock while it is open."""
   descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
   try:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    # Only for the message below, so it need not be whole.
+    # Only for the message below, so it need not be written atomically.
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
   except BlockingIOError as error:
     owner = os.read(descriptor, 20).decode(errors="replace")
     os.close(descriptor)
     raise ValueError(
-      f"{root} is in use by another run (process {owner or 'unknown'})"
+      f"{root} is in use by another run (process {owner or 'unknown'}); wait"
+      " for it or choose another folder"
     ) from error
   except BaseException:
     os.close(descriptor)
@@ -390,12 +399,12 @@ def _lock(root: Path) -> int:
 
 
 def _is_ours_before_config(name: str) -> bool:
-  """Whether a store that was killed before it had a config may hold this."""
+  """Whether a store may have this file before it has a config."""
   return name == _LOCK or name.endswith(TEMPORARY_SUFFIX)
 
 
 def _sweep(folder: Path) -> None:
-  """Removes the probe, and what killed processes left of their writes."""
+  """Removes the probe and the unfinished writes of killed processes."""
   for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
     leftover.unlink(missing_ok=True)
 
@@ -430,7 +439,7 @@ def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
       if key not in new:
         yield f"{here} is {_short(old[key])} there, absent here"
       elif key not in old:
-        # What an earlier version did not know, and what is not asked for now.
+        # A setting that an earlier version did not have, and that is off now.
         if new[key] is not None and new[key] is not False:
           yield f"{here} is absent there, {_short(new[key])} here"
       else:

@@ -49,7 +49,7 @@ class RefusalTest(binaries.RefusalTestCase):
     ({"p": ["1.5"]}, r"^--p: must lie in \[0, 1\]"),
     ({"p": ["often"]}, "^--p: must be numbers, not 'often'"),
     ({"p": []}, "^--p: must be at least one probability"),
-    ({"out": "/dev/null/run"}, "^--out: .* no folder"),
+    ({"out": "/dev/null/run"}, "^--out: .* is a file or lies in one"),
     ({"out": "/proc/run"}, "^--out: cannot write"),
   )
   def test_precache(self, values, message):

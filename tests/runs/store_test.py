@@ -120,7 +120,10 @@ class OpenStoreTest(StoreTestCase):
   def test_refuses_someone_elses_folder(self):
     """A folder with files and no config is left as it was."""
     (self.folder / "thesis.tex").write_text("\\begin")
-    self._refused("holds no config.json: not a run folder$", self.folder)
+    self._refused(
+      "holds files but no config.json; choose a run folder or a new one$",
+      self.folder,
+    )
     self.assertEqual(list(self._everything()), ["thesis.tex"])
 
   def test_refuses_someone_elses_config(self):
@@ -138,9 +141,11 @@ class OpenStoreTest(StoreTestCase):
     """A file, or a path through one, is refused."""
     file = self.folder / "file"
     file.touch()
-    self._refused("file is no folder and cannot become one$", file)
-    self._refused("file/x is no folder and cannot become one$", file / "x")
-    self._refused("is no folder and cannot become one$", "/dev/null/x")
+    self._refused("file is a file or lies in one; choose a folder$", file)
+    self._refused(
+      "file/x is a file or lies in one; choose a folder$", file / "x"
+    )
+    self._refused("is a file or lies in one; choose a folder$", "/dev/null/x")
 
   def test_refuses_what_cannot_be_written(self):
     """So is a folder that cannot be made or written, whoever we are."""
@@ -198,7 +203,8 @@ class LockTest(StoreTestCase):
     assert holder.stdout is not None
     self.assertEqual(holder.stdout.readline(), "held\n")
     self._refused(
-      rf"^{self.root} is in use by another run \(process {holder.pid}\)$"
+      rf"^{self.root} is in use by another run \(process {holder.pid}\); wait"
+      " for it or choose another folder$"
     )
     # Killed, not asked: a dead process leaves no lock behind.
     holder.kill()
@@ -214,7 +220,7 @@ class LockTest(StoreTestCase):
   def test_released_by_close_and_by_loss(self):
     """A store that is closed, twice even, or lost is free for the next."""
     store = runs.open_store(self.root, _CONFIG)
-    self._refused(rf"in use by another run \(process {os.getpid()}\)$")
+    self._refused(rf"in use by another run \(process {os.getpid()}\);")
     store.close()
     store.close()
     store = runs.open_store(self.root, _CONFIG)
@@ -279,7 +285,7 @@ class ArmTest(StoreTestCase):
     arm = self.store.arm("causal", {})
     hidden = runs.Arm(self.root / "not seen yet", follows=True)
     for each in (arm, hidden):
-      with self.assertRaisesRegex(runs.Unseen, "no result that can be seen"):
+      with self.assertRaisesRegex(runs.Unseen, "shows no result here"):
         each.await_result(0.3)
     late = threading.Timer(0.3, arm.write_result, ({"loss": 1}, _METRICS))
     late.start()

@@ -30,7 +30,7 @@ class TrainStepTest(BenchmarkTestCase):
   @parameterized.parameters(
     ({"seed_counts": ["0"]}, "^--seed_counts: must be numbers"),
     ({"seed_counts": ["few"]}, "^--seed_counts: must be whole"),
-    ({"out": "/dev/null/run"}, "^--out: .* no folder"),
+    ({"out": "/dev/null/run"}, "^--out: .* is a file or lies in one"),
   )
   def test_refusals(self, values, message):
     """Bad numbers of seeds and folders are refused by the flag's name."""
