@@ -133,7 +133,7 @@ def measure_all(config: StepMemoryConfig, limit: float) -> StepPeaks:
 
   Args:
     config: what to measure.
-    limit: as of `measure`.
+    limit: as in `measure`.
 
   Returns:
     What was found.

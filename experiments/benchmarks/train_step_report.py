@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from experiments.benchmarks import (
   timing,
@@ -73,7 +74,7 @@ def results(
   Returns:
     The results, to be written.
   """
-  tables, cells, claims, samples = {}, [], [], {}
+  tables, cells, claims = {}, [], []
   for each in steps:
     setting, times = each.setting, each.times
     args = setting, each.pieces, times
@@ -82,14 +83,9 @@ def results(
     tables[f"Rates, {setting.name}"] = rates_table(*args)
     cells += step_cells(*args)
     claims += train_step_targets.step_claims(setting, times, platform)
-    samples |= {(str(setting), key): mine for key, mine in times.items()}
   tables[f"Seeds at once, {seeded}"] = seeds_table(seeded, seeds)
   cells += seed_cells(seeded, seeds)
   claims += train_step_targets.seeds_claims(seeds, platform)
-  samples |= {
-    (seeds_setting(seeded, count), variant): mine
-    for (variant, count), mine in seeds.items()
-  }
   setup_of_seeds = f"{seeded}; {setup}"
   figures.panels_figure(
     store.figures / FIGURE,
@@ -109,8 +105,23 @@ def results(
     cells=cells,
     claims=claims,
     claim_tables=timing_tables.target_tables(claims),
-    measurements=timing_tables.samples_table(samples),
+    measurements=_samples_table(steps, seeded, seeds),
   )
+
+
+def _samples_table(
+  steps: Sequence[StepTimes], seeded: StepSetting, seeds: SeedTimes
+) -> pa.Table:
+  """All samples, one a row."""
+  samples = {
+    (str(each.setting), name): times
+    for each in steps
+    for name, times in each.times.items()
+  } | {
+    (seeds_setting(seeded, count), variant): times
+    for (variant, count), times in seeds.items()
+  }
+  return timing_tables.samples_table(samples)
 
 
 def gflops(flops: float, found: Samples) -> float:

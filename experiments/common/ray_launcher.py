@@ -109,20 +109,11 @@ def train_on_ray(
     # After Ray has started, since Ray installs a handler for SIGTERM, too.
     stop = app.Stop()
     meter = progress.over_arms(todo, later)
-    jobs = []
     given = teachers or [None] * len(todo)
-    for (problem, variant), teacher in zip(todo, given, strict=True):
-      name = arm_name(problem, variant)
-      jobs.append(
-        _ArmJob(
-          problem=problem,
-          variant=variant,
-          name=name,
-          arm=begin_arm(store, problem, variant, teacher),
-          teacher=teacher,
-          report=meter.arm(name, progress.step_cost(problem)),
-        )
-      )
+    jobs = [
+      _begin_job(store, problem, variant, teacher, meter)
+      for (problem, variant), teacher in zip(todo, given, strict=True)
+    ]
     context = ray_worker.context(store.root, mesh)
     try:
       with contextlib.closing(meter):
@@ -143,6 +134,25 @@ def train_on_ray(
     )
     sys.exit(stop.status)
   return finished
+
+
+def _begin_job(
+  store: Arms,
+  problem: Problem,
+  variant: Variant,
+  teacher: SavedArm | None,
+  meter: progress.ArmProgress,
+) -> _ArmJob:
+  """Begins an arm in the run store, and its line of progress."""
+  name = arm_name(problem, variant)
+  return _ArmJob(
+    problem=problem,
+    variant=variant,
+    name=name,
+    arm=begin_arm(store, problem, variant, teacher),
+    teacher=teacher,
+    report=meter.arm(name, progress.step_cost(problem)),
+  )
 
 
 def _finish_all(

@@ -357,7 +357,7 @@ def follow_store(
 
   Args:
     root: the folder, shared by the processes.
-    config: as of `open_store`.
+    config: as in `open_store`.
 
   Returns:
     The store; its arms write nothing.
