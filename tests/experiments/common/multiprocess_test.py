@@ -56,7 +56,7 @@ class FlagTest(base.TestCase):
     )
     self.assertEqual((done.returncode, done.stdout), (app.BAD_INPUT, ""))
     self.assertRegex(
-      done.stderr, "^--distributed: finds no cluster.*instead of auto, .*\n$"
+      done.stderr, "^--distributed: must be HOST:PORT.* detects no cluster.*\n$"
     )
 
 
