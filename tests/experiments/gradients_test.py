@@ -255,7 +255,7 @@ class GradientsTest(base.TestCase):
       np.array([[0, 17]]),
       r"tokens must lie in 0\.\.16, not in 0\.\.17",
     ),
-    ("one", np.array([[1], [2]]), "at least 2 tokens is needed, not 2 of 1"),
+    ("one", np.array([[1], [2]]), "at least 2 tokens, not 2 of 1"),
     ("none", np.zeros((0, 3), int), "at least 1 sequence .* not 0 of 3"),
     ("pickle", np.array([[{}, 1]]), "is not a .npy file of numbers: .*objects"),
     ("text", b"1 2 3", "is not a .npy file of numbers: "),

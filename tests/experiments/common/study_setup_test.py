@@ -118,7 +118,10 @@ class StudySetupTest(base.TestCase):
   @parameterized.parameters(
     ({"step": 5}, "^--step: needs --model, a run folder"),
     ({"model": "/nowhere"}, "^--model: /nowhere is not a folder"),
-    ({"model": "{run}", "step": 7}, "^--step: must be 0 or one of"),
+    (
+      {"model": "{run}", "step": 7},
+      "^--step: must be 0 or a step with a checkpoint",
+    ),
     (
       {"model": "{run}", "layers": 2},
       "^--layers: cannot be combined with --model",

@@ -96,7 +96,9 @@ class TrainedModelsTest(base.TestCase):
     self.assertEqual(first.variant, trained_models.UNTRAINED)
     self.assert_close(first.params, fresh.params, atol=0.0)
     with flagsaver.flagsaver(step=5):
-      with self.assertRaisesRegex(SettingError, "^step must be 0 or one of"):
+      with self.assertRaisesRegex(
+        SettingError, "^step must be 0 or a step with a checkpoint"
+      ):
         trained_models.trained(arm)
 
   def test_a_pretrained_model_is_one_seed(self):
