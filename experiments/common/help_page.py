@@ -85,8 +85,8 @@ def _shown(value: Any, flag: flags.Flag) -> str:
   """A default as it is written on the command line."""
   if isinstance(value, (tuple, list)):
     # A comma within a value of a repeated flag has a meaning of its own.
-    comma = ", " if isinstance(flag, flags.MultiFlag) else ","
-    return comma.join(_shown(each, flag) for each in value)
+    between = "; " if isinstance(flag, flags.MultiFlag) else ","
+    return between.join(_shown(each, flag) for each in value)
   if isinstance(value, bool):
     return str(value).lower()
   return f"{value:g}" if isinstance(value, float) else str(value)

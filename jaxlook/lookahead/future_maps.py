@@ -41,7 +41,7 @@ def hidden_guesses(
     fitted: n pairs to fit on.
     others: m pairs to decode.
     layer: of the states, in 0..L; may be traced.
-    penalty: of `probes.fit_ridge`.
+    penalty: of `jaxlook.probing.linear.fit_ridge`.
 
   Returns:
     The most likely tokens, integer [m, K].

@@ -39,7 +39,7 @@ class LensSetup:
     map_steps: of Adam, for the map to logits.
     map_batch: pairs a step.
     map_rate: the first learning rate of that map, per step.
-    penalty: of the ridge regression; see `probes.fit_ridge`.
+    penalty: of the ridge regression; see `jaxlook.probing.linear.fit_ridge`.
 
   Raises:
     SettingError: a field is out of range; the message names it.

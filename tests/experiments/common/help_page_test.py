@@ -42,7 +42,7 @@ class PageTest(base.TestCase):
     self.assertEndsWith(self.entry("fast", {"fast": True}), "[true]")
     self.assertEndsWith(self.entry("word"), "for several. [none]")
     self.assertEndsWith(
-      self.entry("word", {"word": ("a,b", "c")}), "for several. [a,b, c]"
+      self.entry("word", {"word": ("a,b", "c")}), "for several. [a,b; c]"
     )
 
   def test_values_read_as_on_the_command_line(self):

@@ -141,7 +141,7 @@ class SweepTest(base.TestCase):
     cls.addClassCleanup(signal.signal, signal.SIGINT, old[1])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with warnings.catch_warnings():
-      # As in `clusters.connected`.
+      # As in `ray_cluster.connected`.
       warnings.filterwarnings("ignore", r"os\.fork\(\)", RuntimeWarning)
       ray.init(
         "local",
