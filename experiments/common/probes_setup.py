@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.common import study_setup
 from experiments.common.study import Study
-from jaxlook.probing import targets
+from jaxlook.probing import probe_plans
 from jaxlook.probing.probe_models import ProbePlan
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
@@ -64,8 +64,8 @@ def plan(study: Study, scale: ProbeScale) -> ProbePlan:
   count = scale.text if study.on_text else scale.precache
   batch = held_out_batch(study.problem, count)
   if isinstance(task, Precache):
-    return targets.precache_plan(task, batch.inputs)
-  return targets.text_plan(
+    return probe_plans.precache_plan(task, batch.inputs)
+  return probe_plans.text_plan(
     cast(Text, task),
     np.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1),
     top=scale.top,

@@ -15,7 +15,7 @@ from experiments.reports.probes_claims import claims
 from jaxlook import stats
 from jaxlook.models import DecoderConfig
 from jaxlook.models.sites import residual_sites
-from jaxlook.probing import targets
+from jaxlook.probing import probe_plans, targets
 from jaxlook.probing.probe_models import (
   ACCURACY,
   BASELINE,
@@ -28,7 +28,7 @@ from jaxlook.probing.probe_models import (
   ProbeResults,
   site_groups,
 )
-from jaxlook.probing.targets import Baselines
+from jaxlook.probing.probe_plans import Baselines
 from jaxlook.reporting import figures
 from jaxlook.reporting.figures import Curves
 from jaxlook.reporting.tables import Rows, comparison_table, interval, number
@@ -211,7 +211,7 @@ def _note(plan: ProbePlan) -> str:
     f" other held-out sequences, at {places} positions of each,"
     f" {plan.positions[0]}..{plan.positions[-1]}. Shuffled targets are in"
     " random order over sequences and positions, so a probe that scores on them"
-    f" fits noise. The {targets.OBSERVED} shows what can be known without a"
+    f" fits noise. The {probe_plans.OBSERVED} shows what can be known without a"
     " model."
   )
 

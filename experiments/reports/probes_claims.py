@@ -11,7 +11,7 @@ from jaxlook.models.config import DecoderConfig
 from jaxlook.models.sites import residual_site
 from jaxlook.probing import targets
 from jaxlook.probing.probe_models import ProbeResults
-from jaxlook.probing.targets import ACCURACY, OBSERVED, R2, Baselines
+from jaxlook.probing.probe_plans import ACCURACY, OBSERVED, R2, Baselines
 from jaxlook.stats.claims import ABOVE_0
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL, source_of
 

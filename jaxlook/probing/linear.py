@@ -1,10 +1,10 @@
 """Linear probes: ridge regression and multinomial logistic regression.
 
-A probe is fitted on some sequences and scored on others. It sees features in
-units of their standard deviation over the first, so that one penalty means the
-same at every site. All functions take one set of features; layers, sites and
-seeds are `jax.vmap`'s or `jax.lax.map`'s work. What is probed for and what a
-score is held against are in `targets` and `probing`.
+A probe is fitted on some sequences and scored on others. Features are divided
+by their standard deviation over the first, so that one penalty means the same
+at every site. All functions take one set of features; use `jax.vmap` or
+`jax.lax.map` for layers, sites and seeds. `targets` and `probe_plans` hold what
+is probed for and the baselines.
 
 Source: Alain and Bengio (2016), arXiv 1610.01644, for linear probes of hidden
 layers.
@@ -19,23 +19,24 @@ import jax.numpy as jnp
 import optax
 
 PENALTY = 1e-4
-"""Of ridge probes, as in Wu et al. (2024)."""
+"""The penalty of ridge probes, as in Wu et al. (2024)."""
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-# Below this share of a feature's size its spread is rounding of a constant.
+# A feature whose deviation is below this share of its size is a constant plus
+# rounding.
 _CONSTANT = 1e-5
-# A neuron that fires in fewer than one of 100 rows deviates by more than this
-# where it does; on other rows it may deviate by hundreds.
+# A neuron that fires in fewer than one of 100 rows lies more than this many
+# deviations from its mean there. On held-out rows it may lie hundreds away.
 _RARE = 10.0
 
 
 class Scaling(NamedTuple):
-  """What features are standardised by.
+  """Standardises features.
 
   Attributes:
     mean: of each feature, [D].
     inverse: one over its standard deviation; 0 for a feature that is constant
-      but for fewer than one of 100 rows, [D].
+      in more than 99 of 100 rows, [D].
   """
 
   mean: jax.Array
@@ -43,7 +44,7 @@ class Scaling(NamedTuple):
 
   def __call__(self, features: jax.Array) -> jax.Array:
     """Features [..., D] in standard deviations from their mean."""
-    # Written out, as strict rank promotion asks.
+    # Reshaped by hand, because rank promotion may be forbidden.
     shape = (1,) * (features.ndim - 1) + self.mean.shape
     return (features - self.mean.reshape(shape)) * self.inverse.reshape(shape)
 
@@ -54,7 +55,7 @@ class Ridge(NamedTuple):
   Attributes:
     scaling: of the features.
     weights: per standard deviation of a feature, [D, K].
-    mean: of the targets, which the probe gives at the mean features, [K].
+    mean: of the targets; the prediction at the mean features, [K].
   """
 
   scaling: Scaling
@@ -63,10 +64,10 @@ class Ridge(NamedTuple):
 
 
 class ClassScores(NamedTuple):
-  """How well labels are told.
+  """How well a probe predicts labels.
 
   Attributes:
-    accuracy: share of labels that get the largest logit.
+    accuracy: share of labels with the largest logit.
     nats: mean cross-entropy, nats per label.
   """
 
@@ -91,9 +92,9 @@ def fit_ridge(
   """Fits all targets with one Cholesky factor.
 
   Minimises mean |z w + mean - y|^2 + penalty |w|^2 for standardised features z;
-  the mean is not penalised. The penalty is at least D times the dtype's
-  rounding, which the Gram matrix of collinear features may be wrong by: in
-  float32 that raises 1e-4 for more than 800 features.
+  the mean is not penalised. The penalty is at least D times the rounding error
+  of the dtype, by which the Gram matrix of collinear features may be wrong. In
+  float32 this raises 1e-4 if there are more than 800 features.
 
   Args:
     features: float [n, D].
@@ -133,16 +134,16 @@ def predict(probe: Ridge, features: jax.Array) -> jax.Array:
 def r_squared(
   predictions: jax.Array, targets: jax.Array, axis: int | tuple[int, ...] = 0
 ) -> jax.Array:
-  """The explained share of the variance around the targets' own mean.
+  """The explained share of the variance around the mean of the targets.
 
   Args:
     predictions: float, of the shape of `targets`.
     targets: float.
-    axis: the axes over which to score; the others are kept.
+    axis: the axes to score over; the others are kept.
 
   Returns:
-    1 - residual / variance: at most 1, and negative where the mean would have
-    been the better prediction. 0 for constant targets.
+    1 - residual / variance: at most 1, and negative where the mean would be a
+    better prediction. 0 for constant targets.
   """
   chex.assert_equal_shape([predictions, targets])
   centred = targets - jnp.mean(targets, axis=axis, keepdims=True)
@@ -160,14 +161,14 @@ def ridge(
   *,
   penalty: float = PENALTY,
 ) -> jax.Array:
-  """Fits a ridge probe and scores it on what it has not seen.
+  """Fits a ridge probe and scores it on held-out rows.
 
   Args:
     features: to fit on, float [n, D].
-    targets: to fit to, float [n, K].
+    targets: to fit, float [n, K].
     held_out_features: float [m, D].
     held_out_targets: float [m, K].
-    penalty: as of `fit_ridge`.
+    penalty: see `fit_ridge`.
 
   Returns:
     Centred R^2 of each target on the held-out rows, [K]; see `r_squared`.
@@ -176,8 +177,8 @@ def ridge(
     ValueError: `penalty` is not positive and finite.
     AssertionError: the shapes do not fit.
 
-  Source: Wu, Morris and Levine (2024), arXiv 2404.00859, section 4. Differs
-  from it in the centring and in scoring on other sequences.
+  Source: Wu, Morris and Levine (2024), arXiv 2404.00859, section 4. We centre
+  the targets and score on other sequences; the paper does neither.
   """
   probe = fit_ridge(features, targets, penalty=penalty)
   return r_squared(predict(probe, held_out_features), held_out_targets)
@@ -194,20 +195,20 @@ def logistic(
   learning_rate: float = 0.1,
   penalty: float = 1e-3,
 ) -> ClassScores:
-  """Fits a multinomial logistic probe and scores it on what it has not seen.
+  """Fits a multinomial logistic probe and scores it on held-out rows.
 
   Minimises the mean cross-entropy + penalty / 2 |w|^2 (not on the bias) over
-  standardised features from zero weights, with full batches and Adam; the
+  standardised features from zero weights, with full batches and Adam. The
   learning rate falls to 0 along a cosine.
 
   Args:
     features: to fit on, float [n, D].
-    labels: to fit to, integer [n], below `classes`.
+    labels: to fit, integer [n], below `classes`.
     held_out_features: float [m, D].
     held_out_labels: integer [m].
     classes: number of classes C.
     steps: of the optimiser.
-    learning_rate: the first one, per step.
+    learning_rate: at the first step, per step.
     penalty: positive.
 
   Returns:
@@ -226,7 +227,25 @@ def logistic(
   chex.assert_equal_shape_prefix([features, labels], 1)
   chex.assert_type([features, labels], [float, int])
   scale = scaling(features)
-  z_nxD, held_out_mxD = scale(features), scale(held_out_features)
+  params = _fit_logistic(
+    scale(features), labels, classes, steps, learning_rate, penalty
+  )
+  logits_mxC = _logits(params, scale(held_out_features))
+  return ClassScores(
+    accuracy=accuracy(logits_mxC, held_out_labels),
+    nats=_cross_entropy(logits_mxC, held_out_labels),
+  )
+
+
+def _fit_logistic(
+  z_nxD: jax.Array,
+  labels: jax.Array,
+  classes: int,
+  steps: int,
+  learning_rate: float,
+  penalty: float,
+) -> Any:
+  """Weights [D, C] and biases [C] for standardised features; see `logistic`."""
   params = (
     jnp.zeros((z_nxD.shape[1], classes), z_nxD.dtype),
     jnp.zeros((classes,), z_nxD.dtype),
@@ -243,11 +262,7 @@ def logistic(
     return (optax.apply_updates(params, updates), moments), None
 
   (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), length=steps)
-  logits_mxC = _logits(params, held_out_mxD)
-  return ClassScores(
-    accuracy=accuracy(logits_mxC, held_out_labels),
-    nats=_cross_entropy(logits_mxC, held_out_labels),
-  )
+  return params
 
 
 def ridge_classes(
@@ -259,15 +274,15 @@ def ridge_classes(
   classes: int,
   penalty: float = PENALTY,
 ) -> jax.Array:
-  """Classifies by ridge regression on indicators: cheap, and no probabilities.
+  """Classifies by ridge regression on one-hot labels: cheap, no probabilities.
 
   Args:
     features: to fit on, float [n, D].
-    labels: to fit to, integer [n, K], below `classes`.
+    labels: to fit, integer [n, K], below `classes`.
     held_out_features: float [m, D].
     held_out_labels: integer [m, K].
-    classes: number of classes C, of every target.
-    penalty: as of `fit_ridge`.
+    classes: number of classes of every target, C.
+    penalty: see `fit_ridge`.
 
   Returns:
     Accuracy of each target on the held-out rows, [K].

@@ -1,9 +1,9 @@
-"""Probing models: all sites, targets, positions and seeds in one program.
+"""Probes models: all sites, targets, positions and seeds in one program.
 
-A program runs the models of all seeds, reads their activations at the targets'
-positions, fits a probe at every site on the first half of the sequences and
-scores it on the second half. Beside every score stand those with shuffled
-targets, of untrained models, and of what the inputs alone say.
+The program runs the models of all seeds, reads their activations at the
+positions of the targets, fits a probe at every site on the first half of the
+sequences and scores it on the second half. Every score has three controls:
+shuffled targets, untrained models, and the same probe on the inputs alone.
 """
 
 import dataclasses
@@ -18,16 +18,14 @@ import numpy as np
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.sites import residual_sites, sown
 from jaxlook.probing import linear
-from jaxlook.probing.targets import (
+from jaxlook.probing.probe_plans import (
   ACCURACY,
   LEAST_SQUARES,
   NATS,
   R2,
   ProbePlan,
-  Targets,
-  halves,
-  rows,
 )
+from jaxlook.probing.targets import Targets, halves, rows
 
 PROBE = "probe"
 SHUFFLED = "shuffled"
@@ -39,11 +37,11 @@ class ProbeScores:
   """Held-out scores of one kind.
 
   Attributes:
-    sites: the L sites, see `jaxlook.models.site_names`.
+    sites: the L sites; see `jaxlook.models.site_names`.
     targets: what was probed for, K of them.
     probe: [E, L, K].
     shuffled: the same with shuffled targets, [E, L, K].
-    by_position: of the same probes at each position, [E, L, P, K]; or None.
+    by_position: of the same probes, at each position, [E, L, P, K]; or None.
   """
 
   sites: tuple[str, ...]
@@ -55,13 +53,13 @@ class ProbeScores:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeResults:
-  """What probes found in the models of a variant.
+  """The scores of probes in the models of a variant.
 
   Attributes:
-    variant: the attention's flag form, or what the models are called.
+    variant: the attention as flags write it, or another name of the models.
     seeds: one for each model, [E].
     scores: by kind: `R2`, `ACCURACY`, `NATS`, `LEAST_SQUARES`.
-    control: the untrained models of the same forward; None for those.
+    control: untrained models with the same forward pass; None for these.
   """
 
   variant: str
@@ -73,14 +71,14 @@ class ProbeResults:
     self, score: str, site: str, target: str, kind: str = PROBE
   ) -> dict[int, float]:
     """One score by seed; `kind` is `PROBE` or `SHUFFLED`."""
-    found = self.scores[score]
-    array = found.probe if kind == PROBE else found.shuffled
-    place = (found.sites.index(site), found.targets.names.index(target))
-    return dict(zip(self.seeds, map(float, array[:, *place]), strict=True))
+    scores = self.scores[score]
+    array = scores.probe if kind == PROBE else scores.shuffled
+    index = (scores.sites.index(site), scores.targets.names.index(target))
+    return dict(zip(self.seeds, map(float, array[:, *index]), strict=True))
 
 
 def site_groups(config: DecoderConfig) -> tuple[tuple[str, ...], ...]:
-  """The sites to probe, by width: stream, keys and values; neurons."""
+  """The sites to probe, grouped by width: stream, keys and values; neurons."""
   blocks = [f"block_{layer}" for layer in range(config.layers)]
   wide = residual_sites(config) + tuple(
     f"{block}/attention/{name}" for name in ("key", "value") for block in blocks
@@ -100,13 +98,13 @@ def read_sites(
 
   Args:
     decoder: the model.
-    params: of one seed.
-    inputs: as of `Decoder`, [B, T, ...].
-    groups: names of sites; those of a group hold equally many numbers.
+    params: parameters of one seed.
+    inputs: see `Decoder`, [B, T, ...].
+    groups: names of sites; those of a group have the same width.
     positions: the positions to read, P of them.
 
   Returns:
-    [L, B, P, D] for each group, heads laid end to end.
+    [L, B, P, D] for each group, with the heads end to end.
   """
   _, state = decoder.apply({"params": params}, inputs, mutable="intermediates")
   seen = sown(cast(Mapping[str, Any], state["intermediates"]))
@@ -127,18 +125,18 @@ def probe_models(
   Args:
     plan: what to probe for.
     decoder: the model.
-    params: with a leading seed axis E.
-    key: shuffles the targets of the control, for all seeds alike; consumed.
+    params: parameters with a leading seed axis E.
+    key: a PRNG key, consumed; shuffles the targets of the control in the same
+      way for all seeds.
 
   Returns:
-    By kind of score: `R2` of real-valued targets; `ACCURACY` and `NATS` of
-    logistic probes and `LEAST_SQUARES` of ridge probes of labels.
+    By kind of score: `R2` for real-valued targets; `ACCURACY` and `NATS` of
+    logistic probes and `LEAST_SQUARES` of ridge probes for labels.
   """
-  asked = {R2: plan.values, ACCURACY: plan.labels}
   both = {
-    score: jnp.concatenate([wanted.values, wanted.shuffled(key)], axis=-1)
-    for score, wanted in asked.items()
-    if wanted is not None
+    score: jnp.concatenate([targets.values, targets.shuffled(key)], axis=-1)
+    for score, targets in ((R2, plan.values), (ACCURACY, plan.labels))
+    if targets is not None
   }
   found = _program(
     decoder,
@@ -181,10 +179,10 @@ def _program(
     features = read_sites(decoder, params, inputs, groups, positions)
     found = {}
 
-    def at_all(one, features):
-      # In turns, so that the predictions of one site are held at a time.
-      parts = [jax.lax.map(one, group) for group in features]
-      return jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
+    def at_all(probe, features):
+      # One site after the other, so that only its predictions are in memory.
+      parts = [jax.lax.map(probe, group) for group in features]
+      return jax.tree.map(lambda *groups: jnp.concatenate(groups), *parts)
 
     if values is not None:
       found[R2] = at_all(functools.partial(_values, values), features)
@@ -192,34 +190,47 @@ def _program(
       classified = functools.partial(_labels, labels, classes)
       found[LEAST_SQUARES] = at_all(functools.partial(classified, 0), features)
       stream = features[0][: decoder.config.layers + 1]
-      told = at_all(functools.partial(classified, steps), [stream])
-      found[ACCURACY], found[NATS] = [(array,) for array in told]
+      logistic = at_all(functools.partial(classified, steps), [stream])
+      found[ACCURACY], found[NATS] = [(array,) for array in logistic]
     return found
 
   return jax.vmap(seed)(params)
 
 
 def _values(both_BxPxK, features_BxPxD):
-  """R^2 of ridge probes at one site: of all together, and by position."""
-  (on, other), (fit, held_out) = halves(features_BxPxD), halves(both_BxPxK)
-  told = linear.predict(linear.fit_ridge(rows(on), rows(fit)), other)
+  """R^2 of ridge probes at one site: over all positions, and by position."""
+  features, held_out_features = halves(features_BxPxD)
+  values, held_out_values = halves(both_BxPxK)
+  predicted = linear.predict(
+    linear.fit_ridge(rows(features), rows(values)), held_out_features
+  )
   count = both_BxPxK.shape[-1] // 2
-  return linear.r_squared(told, held_out, axis=(0, 1)), linear.r_squared(
-    told[..., :count], held_out[..., :count]
+  return (
+    linear.r_squared(predicted, held_out_values, axis=(0, 1)),
+    linear.r_squared(predicted[..., :count], held_out_values[..., :count]),
   )
 
 
 def _labels(both_BxPxK, classes, steps, features_BxPxD):
-  """Accuracy and nats of logistic probes; with no steps accuracy of ridge."""
-  fit, held_out = map(rows, halves(both_BxPxK))
-  on, other = map(rows, halves(features_BxPxD))
+  """Accuracy and nats of logistic probes; with 0 steps, accuracy of ridge."""
+  labels, held_out_labels = map(rows, halves(both_BxPxK))
+  features, held_out_features = map(rows, halves(features_BxPxD))
   if not steps:
-    return (linear.ridge_classes(on, fit, other, held_out, classes=classes),)
+    return (
+      linear.ridge_classes(
+        features, labels, held_out_features, held_out_labels, classes=classes
+      ),
+    )
   return tuple(
     jax.vmap(
-      lambda here, there: linear.logistic(
-        on, here, other, there, classes=classes, steps=steps
+      lambda fit, held_out: linear.logistic(
+        features,
+        fit,
+        held_out_features,
+        held_out,
+        classes=classes,
+        steps=steps,
       ),
       in_axes=1,
-    )(fit, held_out)
+    )(labels, held_out_labels)
   )

@@ -1,16 +1,12 @@
-"""What hidden states are probed for, and what the inputs alone say about it.
+"""What hidden states are probed for.
 
-On the pre-caching task: the input, its sine, the sines of earlier inputs, the
-partial sums and the sums that would be asked for at later positions. On text:
-the tokens from n to n + tau, and, where tokens are bytes, where words begin and
+On the pre-caching task: the input, its sine, the sines of earlier inputs,
+partial sums, and the sums that may be asked for at later positions. On text:
+the tokens from n to n + tau, and, if tokens are bytes, where words begin and
 end. `Targets.positions` are the positions n at which all targets exist.
-
-A `ProbePlan` has them beside the scores that need no model. Running models is
-left to `probing`.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import chex
 import jax
@@ -18,21 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.errors import SettingError
-from jaxlook.probing import linear
 from jaxlook.tasks.precache import Precache
-from jaxlook.tasks.text import Text
-
-R2 = "R2"
-ACCURACY = "accuracy"
-NATS = "nats"
-LEAST_SQUARES = "accuracy by least squares"
-
-OBSERVED = "same probe on the inputs"
-"""The baseline that is fitted as the probes are, on the inputs themselves: z_n
-and x_n, x_{n-1} .. on the pre-caching task, the tokens n - 1 and n on text."""
-
-Baselines = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""By score and name of the baseline, the score of every target."""
 
 BEYOND = 2
 """Positions after n up to which sums are probed for, and lags after a."""
@@ -47,7 +29,6 @@ WORD_TARGETS = (
   "letters left in the word",
 )
 _LONGEST = 8
-_COUNTED = 2_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,40 +48,16 @@ class Targets:
   def shuffled(self, key: jax.Array) -> jax.Array:
     """The values [B, P, K] in random order over sequences and positions.
 
-    A probe scores on these by chance alone, less what it fits too closely; the
-    score minus this one is its selectivity. `key` is consumed.
+    A probe for these scores at chance, or below if it overfits. The score of
+    the true targets minus this score is the selectivity. `key` is consumed.
 
-    Source: Hewitt and Liang (2019), arXiv 1909.03368. Differs from their
-    control tasks, where every word type keeps one random label, so that a probe
-    can learn the types by heart; here nothing can be learned.
+    Source: Hewitt and Liang (2019), arXiv 1909.03368. In their control tasks
+    every word type keeps one random label, which a probe can learn by heart;
+    here there is nothing to learn.
     """
     *rows, names = self.values.shape
     order = jax.random.permutation(key, rows[0] * rows[1])
     return self.values.reshape(-1, names)[order].reshape(*rows, names)
-
-
-@dataclasses.dataclass(frozen=True)
-class ProbePlan:
-  """What is asked of models, and what is known without them.
-
-  Attributes:
-    inputs: as of `Decoder`, [B, T, ...]; the same for all seeds.
-    positions: of all targets.
-    values: real-valued targets, for ridge probes at all sites; or None.
-    labels: targets in classes, for logistic probes of the residual stream and
-      ridge probes at all sites; or None.
-    classes: number of classes of the labels, C.
-    steps: of the logistic probes.
-    baselines: by score and name, the score of every target.
-  """
-
-  inputs: jax.Array
-  positions: range
-  values: Targets | None
-  labels: Targets | None
-  classes: int
-  steps: int
-  baselines: Baselines
 
 
 def sine_name(lag: int) -> str:
@@ -109,7 +66,7 @@ def sine_name(lag: int) -> str:
 
 
 def sum_name(ahead: int) -> str:
-  """The name of the sum that would be asked for `ahead` positions after n."""
+  """The name of the sum that may be asked for `ahead` positions after n."""
   return f"sum asked at n+{ahead}" if ahead else "sum asked at n"
 
 
@@ -119,10 +76,10 @@ def token_name(ahead: int) -> str:
 
 
 def precache_targets(task: Precache, inputs: jax.Array) -> Targets:
-  """The quantities that a model of the pre-caching task may hold.
+  """The quantities that a model of the pre-caching task may store.
 
-  The sum at n + 2 and later holds sines of inputs after n, which no state at n
-  can know: with first = 1 its R^2 is at most (terms - 1) / terms.
+  The sum at n + 2 and later contains sines of inputs after n, which no state at
+  n can know: with first = 1 its R^2 is at most (terms - 1) / terms.
 
   Args:
     task: gives b, the first lag c and the last lag a.
@@ -182,14 +139,14 @@ def most_frequent(tokens: np.ndarray, top: int) -> np.ndarray:
 
 
 def to_classes(tokens: np.ndarray, ids: np.ndarray) -> np.ndarray:
-  """The place of each token in `ids`, or `len(ids)` for every other token.
+  """The index of each token in `ids`, or `len(ids)` for any other token.
 
-  A probe over a whole vocabulary would be mostly weights for tokens seen once.
-  "Any other token" is a class like the rest, for probes and counts alike.
+  A probe over the whole vocabulary would mostly have weights for tokens seen
+  once. "Any other token" is one class, for probes and for counts.
 
   Args:
     tokens: integer, of any shape.
-    ids: distinct token ids, as of `most_frequent`.
+    ids: distinct token ids, from `most_frequent`.
 
   Returns:
     int32, of the shape of `tokens`.
@@ -207,7 +164,7 @@ def token_targets(
 
   Args:
     windows: token ids, integer [B, N + 1].
-    ids: the tokens that are told apart; see `to_classes`.
+    ids: the tokens that have a class of their own; see `to_classes`.
     positions: the positions n; see `token_positions`.
 
   Returns:
@@ -226,9 +183,9 @@ def token_positions(length: int, *, start: int = 8, stride: int = 1) -> range:
   """Every `stride`-th position with `start` tokens before and AHEAD after it.
 
   Args:
-    length: positions a sequence, N; a window has N + 1 tokens.
+    length: positions of a sequence, N; a window has N + 1 tokens.
     start: the first position.
-    stride: between positions; neighbours say nearly the same.
+    stride: between positions; neighbouring positions are nearly redundant.
 
   Raises:
     SettingError: there is none; the message names `length`.
@@ -246,8 +203,8 @@ def token_positions(length: int, *, start: int = 8, stride: int = 1) -> range:
 def word_targets(windows: np.ndarray, positions: range) -> Targets:
   """Where words begin and end, for windows whose tokens are bytes.
 
-  A word is a run of ASCII letters. How many letters are left is counted up to
-  8 or the window's end, and is 0 outside words and at a word's last letter.
+  A word is a run of ASCII letters. The number of letters left is counted up to
+  8 or the end of the window. It is 0 outside words and at the last letter.
 
   Args:
     windows: bytes, integer [B, N + 1].
@@ -279,165 +236,11 @@ def token_window(windows: np.ndarray, ids: np.ndarray, at: range) -> jax.Array:
   return jax.nn.one_hot(classes, len(ids) + 1).reshape(*classes.shape[:2], -1)
 
 
-def count_accuracy(
-  tokens: np.ndarray,
-  windows: np.ndarray,
-  ids: np.ndarray,
-  positions: range,
-  *,
-  context: int,
-) -> np.ndarray:
-  """How often counts tell the token n + tau from the last tokens up to n.
-
-  The prediction is the class most often seen tau after the same last tokens in
-  the training text; where they were not seen, it is that of one token fewer,
-  and of none in the end. tau = 0 is told always, but for tokens not seen.
-
-  Args:
-    tokens: the training text, integer [n]; the first 2 million are counted.
-    windows: held-out token ids, integer [B, N + 1].
-    ids: the tokens that are told apart.
-    positions: the positions n, at least `context` - 1.
-    context: how many last tokens are known, at least 0; 2 are n - 1 and n.
-
-  Returns:
-    Accuracy for tau = 0 .. AHEAD, float64 [AHEAD + 1].
-  """
-  tokens = np.asarray(tokens[:_COUNTED], np.int64)
-  windows = np.asarray(windows, np.int64)
-  size = max(tokens.max(), windows.max()) + 1
-  labels, wanted = to_classes(tokens, ids), to_classes(windows, ids)
-  at = np.asarray(positions)
-  found = []
-  for tau in range(AHEAD + 1):
-    end = len(tokens) - tau
-    # From no context to the longest, so that the longest seen one decides.
-    told = np.full((len(windows), len(at)), np.bincount(labels).argmax())
-    for known in range(1, context + 1):
-      codes, best = _most_often(
-        _codes(tokens, np.arange(known - 1, end), known, size),
-        labels[known - 1 + tau :],
-        len(ids) + 1,
-      )
-      asked_for = _codes(windows, at, known, size)
-      place = np.minimum(np.searchsorted(codes, asked_for), len(codes) - 1)
-      told = np.where(codes[place] == asked_for, best[place], told)
-    found.append(np.mean(told == wanted[:, at + tau]))
-  return np.array(found)
-
-
-def _codes(
-  tokens: np.ndarray, at: np.ndarray, known: int, size: int
-) -> np.ndarray:
-  """One number for the `known` tokens up to each place of the last axis."""
-  each = [tokens[..., at - lag] * size**lag for lag in range(known)]
-  return np.sum(each, axis=0)
-
-
-def _most_often(
-  codes: np.ndarray, labels: np.ndarray, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """The codes seen, sorted, and the label seen most often with each."""
-  pairs, counts = np.unique(codes * classes + labels, return_counts=True)
-  seen, label = np.divmod(pairs, classes)
-  order = np.lexsort((counts, seen))
-  last = np.flatnonzero(np.diff(seen[order], append=-1))
-  return seen[order][last], label[order][last]
-
-
-def precache_plan(task: Precache, inputs: jax.Array) -> ProbePlan:
-  """`precache_targets` beside a ridge on all inputs that they are made of.
-
-  Args:
-    task: what the models were trained on.
-    inputs: held-out x and z, float [B, T, 2].
-
-  Raises:
-    ValueError: as `precache_targets`.
-  """
-  values = precache_targets(task, inputs)
-  window = precache_window(inputs, values.positions)
-  baseline = {OBSERVED: _ridge_baseline(window, values)}
-  return ProbePlan(inputs, values.positions, values, None, 0, 0, {R2: baseline})
-
-
-def text_plan(
-  text: Text, windows: np.ndarray, *, top: int, stride: int, steps: int
-) -> ProbePlan:
-  """The tokens to come, and words where tokens are bytes, beside counts.
-
-  Args:
-    text: what the models were trained on.
-    windows: held-out token ids, integer [B, N + 1].
-    top: how many of the most frequent tokens are told apart.
-    stride: between positions; see `token_positions`.
-    steps: of the logistic probes.
-
-  Raises:
-    ValueError: as `token_positions`.
-  """
-  at = token_positions(windows.shape[1] - 1, stride=stride)
-  ids = most_frequent(text.train_tokens(), top)
-  labels = token_targets(windows, ids, at)
-  scored = windows[len(windows) // 2 :]
-  counts = {}
-  for context, name in enumerate(("no token", "token n", "tokens n-1, n")):
-    told = count_accuracy(text.train_tokens(), scored, ids, at, context=context)
-    counts[f"counts, {name}"] = dict(
-      zip(labels.names, map(float, told), strict=True)
-    )
-  told, nats = _logistic_baseline(
-    token_window(windows, ids, at), labels, len(ids), steps
-  )
-  baselines = {
-    ACCURACY: {OBSERVED: told, **counts},
-    NATS: {OBSERVED: nats},
-    LEAST_SQUARES: counts,
-  }
-  values = None
-  if text.train.tokenizer == "bytes":
-    values = word_targets(windows, at)
-    observed = _ridge_baseline(token_window(windows, ids, at), values)
-    baselines[R2] = {OBSERVED: observed}
-  inputs = jnp.asarray(windows[:, :-1])
-  return ProbePlan(inputs, at, values, labels, len(ids) + 1, steps, baselines)
-
-
-def _logistic_baseline(
-  window_BxPxF: jax.Array, labels: Targets, top: int, steps: int
-) -> tuple[dict[str, float], dict[str, float]]:
-  """Accuracy and nats of logistic probes that see tokens n - 1 and n."""
-  on, other = map(rows, halves(window_BxPxF))
-  fit, held_out = map(rows, halves(labels.values))
-  found = jax.jit(
-    jax.vmap(
-      lambda here, there: linear.logistic(
-        on, here, other, there, classes=top + 1, steps=steps
-      ),
-      in_axes=1,
-    )
-  )(fit, held_out)
-  accuracy, nats = (
-    dict(zip(labels.names, map(float, scores), strict=True)) for scores in found
-  )
-  return accuracy, nats
-
-
-def _ridge_baseline(
-  window_BxPxF: jax.Array, values: Targets
-) -> dict[str, float]:
-  """R^2 of ridge probes that see a window of the inputs and no model."""
-  on, other = map(rows, halves(window_BxPxF))
-  fit, held_out = map(rows, halves(values.values))
-  found = jax.jit(linear.ridge)(on, fit, other, held_out)
-  return dict(zip(values.names, map(float, found), strict=True))
-
-
 def halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   """The first half of the sequences, to fit on, and the rest, to score on."""
   return x[: len(x) // 2], x[len(x) // 2 :]
 
 
 def rows(x: jax.Array) -> jax.Array:
-  """All sequences and positions of [B, P, K] below each other."""
+  """All sequences and positions of [B, P, K] as rows, [B P, K]."""
   return x.reshape(-1, x.shape[-1])

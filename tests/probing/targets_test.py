@@ -11,7 +11,7 @@ from absl.testing import parameterized
 
 from experiments.reports import probes
 from jaxlook.models import Decoder, DecoderConfig, init
-from jaxlook.probing import linear, probe_models, targets
+from jaxlook.probing import linear, probe_models, probe_plans, targets
 from jaxlook.tasks.precache import Precache
 from tests.fixtures import base
 
@@ -109,7 +109,9 @@ class TokenTargetsTest(base.TestCase):
     tokens, windows = _text(1, 60), _text(2, 90, "ab cd").reshape(6, 15)
     ids = targets.most_frequent(tokens, 3)
     at = range(3, 8)
-    found = targets.count_accuracy(tokens, windows, ids, at, context=context)
+    found = probe_plans.count_accuracy(
+      tokens, windows, ids, at, context=context
+    )
     self.assertLen(found, targets.AHEAD + 1)
     after = targets.to_classes(tokens, ids)
     wanted = targets.to_classes(windows, ids)
@@ -168,7 +170,7 @@ class ProbingTest(base.Float64TestCase):
       output_features=1,
     )
     inputs = task.sample(jax.random.key(2), 40).inputs.astype(jnp.float64)
-    plan = targets.precache_plan(task, inputs)
+    plan = probe_plans.precache_plan(task, inputs)
     by_seed = [
       jax.tree.map(np.float64, init(config, jax.random.key(seed)))
       for seed in (0, 1)
@@ -213,7 +215,7 @@ class ProbingTest(base.Float64TestCase):
       ),
     )
     windows = _text(4, 40 * 15, "ab ").reshape(40, 15).astype(np.int32)
-    plan = targets.text_plan(text, windows, top=2, stride=1, steps=3)
+    plan = probe_plans.text_plan(text, windows, top=2, stride=1, steps=3)
     counts = plan.baselines[probe_models.ACCURACY]["counts, token n"]
     # The third letter is the class of all others.
     self.assertEqual(counts["token n"], 1.0)
