@@ -90,8 +90,8 @@ def precache_targets(task: Precache, inputs: jax.Array) -> Targets:
     a; and the whole sums at n .. n + BEYOND.
 
   Raises:
-    SettingError: there is no position with all lags behind it and the sums
-      before it; the message names `length`.
+    SettingError: `length` leaves no position with all lags before it and all
+      sums after it.
   """
   chex.assert_shape(inputs, (None, None, 2))
   length, last = inputs.shape[1], task.terms + BEYOND
@@ -188,7 +188,7 @@ def token_positions(length: int, *, start: int = 8, stride: int = 1) -> range:
     stride: between positions; neighbouring positions are nearly redundant.
 
   Raises:
-    SettingError: there is none; the message names `length`.
+    SettingError: `length` leaves no such position.
   """
   positions = range(start, length + 1 - AHEAD, stride)
   if not positions:
