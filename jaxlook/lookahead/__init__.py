@@ -1,4 +1,4 @@
-"""Lookahead: where gradient comes from, and what it buys.
+"""Lookahead: where gradient comes from, and what a model gains from it.
 
 Each module is one measure.
 """

@@ -1,7 +1,7 @@
 """The future lens: tokens beyond the next, decoded from one hidden state.
 
 Token n + tau (tau = 1 is the next; Pal et al. write N = tau - 1) is decoded
-from the residual stream at position n and layer l alone, by three methods:
+from the residual stream at position n and layer l only, by three methods:
 
 | method | how |
 | --- | --- |
@@ -11,38 +11,39 @@ the model's own final norm and head read |
 | `LEARNED` | a soft prompt, trained for one tau, that ends in the state; see \
 `soft_prompt` |
 
-What they score must be held against what needs no state, or not this one:
+Compare their scores with controls that need no state, or another one:
 
 | control | what it is |
 | --- | --- |
-| `FIXED` | a piece of text for a prompt, not trained, that ends in the state |
+| `FIXED` | a piece of text as the prompt, not trained, that ends in the state |
 | `SHUFFLED` | the learned prompt, ending in a state of another sequence |
 | `NO_STATE` | a prompt trained without any state |
 | `FED`, `FED_NO_STATE` | `LEARNED` and `NO_STATE`, fed the text's tokens |
-| `COMMONEST` | the token most often met tau later, whatever the state |
-| `COUNTED` | the token most often tau after token n in the training text |
-| `ON_TEXT` | the model itself, which reads the whole text: a ceiling |
+| `COMMONEST` | the commonest token tau later, for any state |
+| `COUNTED` | the commonest token tau after token n in the training text |
+| `ON_TEXT` | the model itself, which reads the whole text: an upper bound |
 
-and against the linear methods on a model that was not trained.
+and with the linear methods on an untrained model.
 
-A score is a share of pairs (sequence, position). `accuracy` asks for the text's
-token n + tau. `agreement` asks for the model's own most likely token at
-n + tau - 1 of the real text. Pal et al. score against the continuation that the
-model generates by itself from n on, which leaves the text for tau > 1 and is
-easier to guess. Their published code (causal_methods/module.py) feeds the
-tokens that it scores against behind the prompt. `FED` does so with the text,
-and so knows the tokens n + 1 .. n + tau - 1, which the linear maps do not; it
-is to be held against `FED_NO_STATE`. All other prompts are fed what they
-decode. At the last layer the state in a prompt settles token n + 1 and nothing
-more, for no later position reads it.
+A score is a share of pairs (sequence, position). `accuracy` is the share that
+gives the text's token n + tau. `agreement` is the share that gives the token
+that the model itself predicts at n + tau - 1 of the real text. Pal et al. score
+against the continuation that the model generates from n on. For tau > 1 that
+continuation differs from the text and is easier to guess. Their published code
+(causal_methods/module.py) feeds the tokens that it scores against after the
+prompt. `FED` does the same with the text, so it knows the tokens n + 1 ..
+n + tau - 1, which the linear maps do not know; compare it with `FED_NO_STATE`.
+All other prompts are fed the tokens that they decode. At the last layer, the
+state in a prompt decides token n + 1 only, because no later position reads it.
 
-Everything is fitted on one set of sequences and scored on another. Functions
-take one seed; seeds are `jax.vmap`'s work. Left out are scores by entropy or
+All methods are fitted on one set of sequences and scored on another. Functions
+take one seed; use `jax.vmap` for several. Not included: scores by entropy or
 top-k, and named entities.
 
 Source: Pal et al. (2023), arXiv 2311.04897, sections 3 and 4.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -90,17 +91,17 @@ METHODS = (
   COMMONEST,
   ON_TEXT,
 )
-"""All of them, in the order of the tables."""
+"""All methods and controls, in the order of the tables."""
 
 
 class MethodScores(NamedTuple):
   """Shares of pairs, [L + 1, K]: by layer and tau - 1.
 
-  What reads no layer has the same score in all of them.
+  A method that reads no layer has the same score for all layers.
 
   Attributes:
     accuracy: against the text's tokens.
-    agreement: with the model's most likely tokens on the text.
+    agreement: with the tokens that the model predicts on the text.
   """
 
   accuracy: jax.Array
@@ -108,11 +109,12 @@ class MethodScores(NamedTuple):
 
 
 class LensResults(NamedTuple):
-  """Scores by method on the sequences fitted on, and on the others.
+  """Scores by method.
 
   Attributes:
-    fitted: of `HIDDEN`, `LOGITS` and `LEARNED`; to choose a layer by.
-    scored: of all methods and controls.
+    fitted: on the sequences fitted on, for `HIDDEN`, `LOGITS` and `LEARNED`; to
+      choose a layer by.
+    scored: on other sequences, for all methods and controls.
   """
 
   fitted: dict[str, MethodScores]
@@ -123,7 +125,7 @@ class LayerScores(NamedTuple):
   """A method's scores at one layer, by seed; see `at_best_layer`.
 
   Attributes:
-    layer: the layer; None where the method reads none.
+    layer: the layer; None if the method reads no layer.
     accuracy: [E].
     agreement: [E].
   """
@@ -141,18 +143,18 @@ def measure_linear(
   counted: jax.Array,
   setup: LensSetup,
 ) -> LensResults:
-  """Fits and scores `HIDDEN` and `LOGITS`, beside what needs none.
+  """Fits and scores `HIDDEN` and `LOGITS`, and controls without a prompt.
 
   Args:
     key: a PRNG key, consumed.
     decoder: the model.
-    params: its parameters, of one seed.
+    params: parameters of one seed.
     data: from `prepare`.
     counted: by tau - 1, the table of `skip_bigram`, integer [K, V].
     setup: how to fit.
 
   Returns:
-    Scores by method. The agreement is with this model, trained or not.
+    Scores by method. The agreement is with this model, trained or untrained.
   """
   fitted, chosen, scored = data
   both = jax.tree.map(lambda *x: jnp.concatenate(x), chosen, scored)
@@ -200,75 +202,133 @@ def measure_prompts(
   Args:
     key: a PRNG key, consumed.
     decoder: the model.
-    params: its parameters, of one seed.
-    data: from `prepare`.
-    tokens: the text that the fixed prompt stands for, integer [M]; training
-      begins there.
+    params: parameters of one seed.
+    data: from `prepare_pairs`.
+    tokens: the text of the fixed prompt, integer [M]; training starts from it.
     setup: how to fit.
 
   Returns:
     Scores by method.
 
   Raises:
-    ValueError: as `train_prompt` and `other_states`.
+    ValueError: see `train_prompt` and `other_states`.
   """
-  fitted, chosen, scored = data
   learned_key, alone_key = jax.random.split(key)
   fixed = prompt_from_text(decoder, params, tokens)
-  # In one array, for one prompt decodes them all.
-  rows = jnp.concatenate(
+  prompts = _Prompts(decoder, params, data.fitted, fixed, setup)
+  layers = decoder.config.layers + 1
+  choosing, found = jax.lax.map(
+    lambda layer: _guesses_at_layer(learned_key, prompts, data, layer),
+    jnp.arange(layers),
+  )
+  scored = data.scored
+  return LensResults(
+    _scores({LEARNED: choosing}, data.chosen),
+    _scores(found, scored)
+    | _scores(
+      _everywhere(_stateless_guesses(alone_key, prompts, scored), layers),
+      scored,
+    ),
+  )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Prompts:
+  """Prompts of one model: training them, and decoding with them.
+
+  Attributes:
+    decoder: the model.
+    params: parameters of one seed.
+    fitted: the pairs to train on.
+    fixed: the prompt that training starts from.
+    setup: how to train.
+  """
+
+  decoder: Decoder
+  params: Params
+  fitted: StatePairs
+  fixed: jax.Array
+  setup: LensSetup
+
+  def train(
+    self, key: jax.Array, layer: jax.Array | int, row: jax.Array | int
+  ) -> jax.Array:
+    """A prompt for the states of layer `row`, transplanted at `layer`."""
+    return train_prompt(
+      key,
+      self.decoder,
+      self.params,
+      self.fixed,
+      layer,
+      self.fitted.states[:, row],
+      self.fitted.tokens,
+      offsets=self.setup.offsets,
+      adam=self.setup.prompt_adam,
+    )
+
+  def decode(
+    self,
+    prompt: jax.Array,
+    layer: jax.Array | int,
+    states: jax.Array,
+    fed: jax.Array | None = None,
+  ) -> jax.Array:
+    """The tokens that the model predicts; see `soft_prompt.decode`."""
+    return decode(
+      self.decoder,
+      self.params,
+      prompt,
+      layer,
+      states,
+      self.setup.horizon,
+      fed,
+    )
+
+
+def _guesses_at_layer(
+  key: jax.Array, prompts: _Prompts, data: LensPairs, layer: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """What prompts predict from the states of one layer.
+
+  Returns:
+    The guesses of `LEARNED` for `data.chosen`, and for `data.scored` those of
+    all prompts with a state.
+  """
+  chosen, scored = data.chosen, data.scored
+  # In one array, as one prompt decodes all of them.
+  states = jnp.concatenate(
     [
       chosen.states,
       scored.states,
-      other_states(scored.states, setup.score_positions),
+      other_states(scored.states, prompts.setup.score_positions),
     ]
   )
   ends = np.cumsum([len(chosen.current), len(scored.current)])
-
-  def train(key: jax.Array, layer: jax.Array | int, states: jax.Array):
-    return train_prompt(
-      key,
-      decoder,
-      params,
-      fixed,
-      layer,
-      states,
-      fitted.tokens,
-      offsets=setup.offsets,
-      steps=setup.prompt_steps,
-      batch_size=setup.prompt_batch,
-      learning_rate=setup.prompt_rate,
-    )
-
-  def say(prompt, layer, states, fed=None) -> jax.Array:
-    return decode(decoder, params, prompt, layer, states, setup.horizon, fed)
-
-  def at_layer(layer: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    states = scored.states[:, layer]
-    learned = train(learned_key, layer, fitted.states[:, layer])
-    choosing, scoring, shuffled = jnp.split(
-      say(learned, layer, rows[:, layer]), ends
-    )
-    return choosing, {
-      LEARNED: scoring,
-      SHUFFLED: shuffled,
-      FIXED: say(fixed, layer, states),
-      FED: say(learned, layer, states, scored.tokens),
-    }
-
-  layers = decoder.config.layers + 1
-  choosing, found = jax.lax.map(at_layer, jnp.arange(layers))
-  unused = scored.states[:, 0]
-  alone = train(alone_key, NO_LAYER, fitted.states[:, 0])
-  said = say(alone, NO_LAYER, unused[:1])
-  stateless = {
-    NO_STATE: jnp.broadcast_to(said, scored.tokens.shape),
-    FED_NO_STATE: say(alone, NO_LAYER, unused, scored.tokens),
-  }
-  return LensResults(
-    _scores({LEARNED: choosing}, chosen),
-    _scores(found, scored) | _scores(_everywhere(stateless, layers), scored),
+  learned = prompts.train(key, layer, layer)
+  choosing, scoring, shuffled = jnp.split(
+    prompts.decode(learned, layer, states[:, layer]), ends
   )
+  own = scored.states[:, layer]
+  return choosing, {
+    LEARNED: scoring,
+    SHUFFLED: shuffled,
+    FIXED: prompts.decode(prompts.fixed, layer, own),
+    FED: prompts.decode(learned, layer, own, scored.tokens),
+  }
+
+
+def _stateless_guesses(
+  key: jax.Array, prompts: _Prompts, scored: StatePairs
+) -> dict[str, jax.Array]:
+  """What a prompt that was trained without a state predicts."""
+  unused = scored.states[:, 0]
+  alone = prompts.train(key, NO_LAYER, 0)
+  # Without a state, the guesses are the same for all pairs.
+  guesses = prompts.decode(alone, NO_LAYER, unused[:1])
+  return {
+    NO_STATE: jnp.broadcast_to(guesses, scored.tokens.shape),
+    FED_NO_STATE: prompts.decode(alone, NO_LAYER, unused, scored.tokens),
+  }
 
 
 def _everywhere(
@@ -295,19 +355,17 @@ def _scores(
 
 
 def at_best_layer(measured: LensResults, method: str, tau: int) -> LayerScores:
-  """The scores of a method at the layer that is best where it was fitted.
+  """The scores of a method at the layer that is best on the fitted sequences.
 
-  Choosing by what is scored would make it look better than it is.
+  A choice by the scored sequences would bias the score upwards.
 
   Args:
     measured: scores of all seeds, arrays [E, L + 1, K].
-    method: one of `LensResults.scored`; the controls of `LEARNED` are taken at
-    its
-      layer.
+    method: one of `LensResults.scored`. Controls of `LEARNED` use its layer.
     tau: how far ahead.
 
   Returns:
-    The layer of the highest accuracy averaged over seeds, the lowest on ties,
+    The layer with the highest mean accuracy over seeds (the lowest on ties),
     and the scores [E] there.
   """
   chooser = LEARNED if method in (FED, SHUFFLED, FIXED) else method

@@ -14,11 +14,11 @@ from jaxlook.models import Decoder, residual_site
 from jaxlook.models.decoder import Params
 from jaxlook.probing import linear
 
-_ROWS = 256  # Read at a time; bounds the memory for the logits.
+_ROWS = 256  # States decoded at a time; bounds the memory for the logits.
 
 
 def read_out(decoder: Decoder, params: Params, states: jax.Array) -> jax.Array:
-  """What the model's final norm and head make of states [n, D]; [n, V]."""
+  """The logits [n, V] of states [n, D], by the model's final norm and head."""
   site = residual_site(decoder.config, decoder.config.layers)
   inputs = jnp.zeros((states.shape[0], 1), jnp.int32)
   edits = {site: lambda _: states[:, None]}
@@ -33,21 +33,21 @@ def hidden_guesses(
   layer: jax.Array | int,
   penalty: float = linear.PENALTY,
 ) -> jax.Array:
-  """The linear map to the later state: fits on some pairs and decodes others.
+  """The linear map to the later state: fits on some pairs, decodes others.
 
   Args:
-    decoder: the model, whose final norm and head read the result.
+    decoder: the model; its final norm and head read the result.
     params: its parameters.
     fitted: n pairs to fit on.
     others: m pairs to decode.
     layer: of the states, in 0..L; may be traced.
-    penalty: of `jaxlook.probing.linear.fit_ridge`.
+    penalty: see `linear.fit_ridge`.
 
   Returns:
     The most likely tokens, integer [m, K].
 
-  Source: Pal et al. (2023), section 3.2. Differs from it in the fit, which is
-  ridge regression in closed form.
+  Source: Pal et al. (2023), section 3.2. We fit by ridge regression in closed
+  form.
   """
   later_shape = fitted.later.shape[1:]
   probe = linear.fit_ridge(
@@ -71,17 +71,17 @@ def logits_guesses(
   layer: jax.Array | int,
   setup: LensSetup,
 ) -> jax.Array:
-  """The linear map to logits: fits on some pairs and decodes others.
+  """The linear map to logits: fits on some pairs, decodes others.
 
   Softmax regression on standardised states from zero weights, by `minimise`.
 
   Args:
-    key: a PRNG key, consumed; decides the batches.
+    key: a PRNG key, consumed; draws the batches.
     vocab_size: number of tokens, V.
     fitted: n pairs to fit on.
     others: m pairs to decode.
     layer: of the states, in 0..L; may be traced.
-    setup: gives steps, batch size and learning rate.
+    setup: gives the settings of the optimiser.
 
   Returns:
     The most likely tokens, integer [m, K].
@@ -100,7 +100,7 @@ def logits_guesses(
     losses_BxK = optax.softmax_cross_entropy_with_integer_labels(
       logits(weights, z_nxD[picks]), fitted.tokens[picks]
     )
-    # A sum over tau, for these are separate maps fitted side by side.
+    # The maps of different tau are separate, so the sum fits each of them.
     return jnp.sum(jnp.mean(losses_BxK, axis=0))
 
   weights = minimise(
@@ -111,9 +111,7 @@ def logits_guesses(
     ),
     key,
     rows=len(z_nxD),
-    steps=setup.map_steps,
-    batch_size=setup.map_batch,
-    learning_rate=setup.map_rate,
+    adam=setup.map_adam,
   )
   return jax.lax.map(
     lambda state: jnp.argmax(logits(weights, scale(state[None]))[0], axis=-1),

@@ -1,8 +1,8 @@
 """What the future lens decodes: pairs of a state and the tokens after it.
 
-A pair is a sequence and a position n of it: the residual stream there at every
+A pair is a sequence and a position n in it: the residual stream there at every
 layer, and the tokens n + 1 .. n + K. `prepare_pairs` runs a model and collects
-them; `skip_bigram` says what is known of the tokens without a model.
+them. `skip_bigram` predicts the tokens without a model.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxlook.errors import SettingError
 from jaxlook.interventions.forward import capture
+from jaxlook.lookahead.soft_prompt import AdamSettings
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.decoder import Params
 from jaxlook.probing import linear
@@ -27,19 +28,20 @@ class LensSetup:
   """How the lens is fitted.
 
   Attributes:
-    sequences: at most so many to fit on, and as many to score on.
-    fit_positions: pairs taken from each sequence to fit on.
-    score_positions: pairs taken from each to score on; divides the former.
+    sequences: the most sequences to fit on, and to score on.
+    fit_positions: pairs from each sequence to fit on.
+    score_positions: pairs from each sequence to score on; divides
+      `fit_positions`.
     horizon: the largest tau, K.
-    prompt_length: M.
+    prompt_length: vectors of a prompt, M.
     offsets: the tau that prompts are trained for.
-    prompt_steps: of Adam, for a prompt.
-    prompt_batch: pairs a step.
-    prompt_rate: the first learning rate of a prompt, per step.
-    map_steps: of Adam, for the map to logits.
-    map_batch: pairs a step.
-    map_rate: the first learning rate of that map, per step.
-    penalty: of the ridge regression; see `jaxlook.probing.linear.fit_ridge`.
+    prompt_steps: steps of Adam for a prompt.
+    prompt_batch: pairs of each of these steps.
+    prompt_rate: learning rate of the first of these steps.
+    map_steps: steps of Adam for the map to logits.
+    map_batch: pairs of each of these steps.
+    map_rate: learning rate of the first of these steps.
+    penalty: of the ridge regression; see `linear.fit_ridge`.
 
   Raises:
     SettingError: a field is out of range; the message names it.
@@ -60,7 +62,7 @@ class LensSetup:
   penalty: float = linear.PENALTY
 
   def __post_init__(self):
-    """Refuses what cannot be fitted; the rest is refused where it is used."""
+    """Refuses what cannot be fitted; other fields are checked in use."""
     if self.sequences < 2:
       raise SettingError(
         "sequences", f"must be at least 2, not {self.sequences}"
@@ -84,21 +86,32 @@ class LensSetup:
       )
 
   @property
+  def prompt_adam(self) -> AdamSettings:
+    """How prompts are trained."""
+    return AdamSettings(self.prompt_steps, self.prompt_batch, self.prompt_rate)
+
+  @property
+  def map_adam(self) -> AdamSettings:
+    """How the map to logits is fitted."""
+    return AdamSettings(self.map_steps, self.map_batch, self.map_rate)
+
+  @property
   def least_length(self) -> int:
-    """The shortest sequences, N, that hold the pairs, and prompt and tokens."""
+    """The shortest sequence length N with room for pairs, prompt and tokens."""
     longest = max(self.fit_positions, self.prompt_length)
     return longest + self.horizon - 1
 
 
 class StatePairs(NamedTuple):
-  """What a model makes of n pairs (sequence, position), K = horizon.
+  """States and tokens of n pairs (sequence, position), with K = horizon.
 
   Attributes:
     states: the residual stream at the position, by layer, [n, L + 1, D].
-    later: the last layer's, tau - 1 positions later, [n, K, D].
+    later: the stream after the last layer, tau - 1 positions later, [n, K, D].
     current: the token at the position, [n].
-    tokens: the text's token tau later, [n, K].
-    predicted: the model's most likely one, on the real text, [n, K].
+    tokens: the text's token tau positions later, [n, K].
+    predicted: the token that the model predicts there, reading the text, [n,
+      K].
   """
 
   states: jax.Array
@@ -109,12 +122,12 @@ class StatePairs(NamedTuple):
 
 
 class LensPairs(NamedTuple):
-  """Pairs of a model; see `prepare_pairs`.
+  """The pairs of one model; see `prepare_pairs`.
 
   Attributes:
-    fitted: to fit on.
+    fitted: pairs to fit on.
     chosen: some of these, to choose a layer by.
-    scored: of other sequences, to score on.
+    scored: pairs of other sequences, to score on.
   """
 
   fitted: StatePairs
@@ -133,18 +146,18 @@ def collect_pairs(
   """Runs the model on sequences and keeps some positions of each.
 
   Args:
-    key: a PRNG key, consumed; decides the positions.
+    key: a PRNG key, consumed; draws the positions.
     decoder: the model.
     params: its parameters.
     windows: integer [W, N + 1].
-    positions: how many of each sequence, without replacement.
+    positions: how many positions of each sequence, without replacement.
     horizon: the largest tau, K.
 
   Returns:
     The pairs, sequence after sequence; n = W * positions.
 
   Raises:
-    ValueError: there are not so many positions with K tokens after them.
+    ValueError: too few positions have K tokens after them.
   """
   chex.assert_rank(windows, 2)
   room = windows.shape[1] - horizon
@@ -186,21 +199,21 @@ def prepare_pairs(
   score_on: jax.Array,
   setup: LensSetup,
 ) -> LensPairs:
-  """Collects the pairs that everything is fitted and scored on.
+  """Collects the pairs that all methods are fitted and scored on.
 
   Args:
-    key: a PRNG key, consumed; the same one gives all seeds the same pairs.
+    key: a PRNG key, consumed. With the same key all seeds have the same pairs.
     decoder: the model.
-    params: its parameters, of one seed.
+    params: parameters of one seed.
     fit_on: sequences to fit on, integer [W, N + 1].
-    score_on: other sequences, integer [W, N + 1].
-    setup: gives the positions a sequence and the horizon.
+    score_on: other sequences, to score on, integer [W, N + 1].
+    setup: gives the positions of a sequence and the horizon.
 
   Returns:
     The pairs.
 
   Raises:
-    ValueError: as `collect_pairs`.
+    ValueError: see `collect_pairs`.
   """
   fit_key, score_key = jax.random.split(key)
   horizon = setup.horizon
@@ -222,13 +235,13 @@ def other_states(states: jax.Array, positions: int) -> jax.Array:
 
   Args:
     states: of n pairs, sequence after sequence, [n, ...].
-    positions: pairs a sequence, of which there are at least 2.
+    positions: pairs of each sequence; there must be at least 2 sequences.
 
   Returns:
-    The states of the sequence half of all sequences away.
+    For each pair, the state of the sequence that is half of all sequences away.
 
   Raises:
-    ValueError: there is one sequence only.
+    ValueError: there is only one sequence.
   """
   half = len(states) // positions // 2
   if half < 1:
@@ -239,16 +252,16 @@ def other_states(states: jax.Array, positions: int) -> jax.Array:
 
 
 def skip_bigram(tokens: np.ndarray, offset: int, vocab_size: int) -> np.ndarray:
-  """The token that is most often found some way after each token.
+  """The token that most often stands `offset` tokens after each token.
 
   Args:
     tokens: token ids below V, integer [n].
-    offset: how far after, tau, at least 1; smaller than n.
+    offset: the distance tau, at least 1 and smaller than n.
     vocab_size: V.
 
   Returns:
-    Integer [V]: by token, the commonest one `offset` later, the smaller id on
-    ties; the commonest of all for a token that nothing comes after.
+    Integer [V]: for each token, the commonest one `offset` later (the smaller
+    id on ties); the commonest token of all if no token follows.
 
   Raises:
     ValueError: `offset` is out of range.
@@ -260,7 +273,7 @@ def skip_bigram(tokens: np.ndarray, offset: int, vocab_size: int) -> np.ndarray:
     ids[:-offset] * vocab_size + ids[offset:], return_counts=True
   )
   found = np.full(vocab_size, np.bincount(ids).argmax(), np.int32)
-  # The last one written stays: the highest count, then the smallest token.
+  # Later writes win: the highest count, then the smallest token.
   codes = codes[np.lexsort((-codes, counts))]
   found[codes // vocab_size] = codes % vocab_size
   return found

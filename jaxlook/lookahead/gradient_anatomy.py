@@ -27,19 +27,19 @@ from jaxlook.tasks.task import Batch, Task
 KINDS = gradient_by_distance.InnerProducts._fields
 CUT_METHODS = ("renormalise", "mean")
 MOST_COPIED = 10**8
-"""Numbers in the copies of a model's parameters, one for each position."""
+"""The most numbers that the T copies of a model's parameters may hold."""
 
 
 class AnatomyResults(NamedTuple):
-  """What is found on a batch; a leading seed axis E on every array.
+  """Results on a batch; every array has a leading seed axis E.
 
   Attributes:
     grams: inner products <g_d, g_d'> by kind (`KINDS`), [E, L, N, T, T].
     influence: |dL_i/dx_j| by layer, [E, L + 1, T, T].
     parameter_influence: |dL_i/dtheta_j| over all parameters, [E, T, T]; NaN for
       models whose T copies of the parameters exceed `MOST_COPIED` numbers.
-    rises: the rise of the loss when the edges of a distance are cut, by way of
-      cutting (`CUT_METHODS`), layer, distance and query, [E, L, T, T].
+    rises: the rise of the loss when the edges of a distance are cut, by cut
+      method (`CUT_METHODS`), layer, distance and query, [E, L, T, T].
   """
 
   grams: Mapping[str, Any]
@@ -51,31 +51,31 @@ class AnatomyResults(NamedTuple):
 def measure_anatomy(
   decoder: Decoder, task: Task, params: Any, batch: Batch
 ) -> AnatomyResults:
-  """Takes the models of one variant apart on a batch.
+  """Measures the gradients of the models of one variant on a batch.
 
   Args:
-    decoder: the model; a variant that only cuts gradient is taken uncut.
+    decoder: the model. Gradient cuts are removed.
     task: gives the loss.
     params: parameters with a leading seed axis E.
     batch: the sequences.
 
   Returns:
-    The findings.
+    The results, as NumPy arrays.
 
   Raises:
     ValueError: the variant changes the forward pass.
   """
   plain = gradient_directions.without_cuts(decoder, "auto")
-  return jax.tree.map(np.asarray, _examine(plain, task, params, batch))
+  return jax.tree.map(np.asarray, _measure_anatomy(plain, task, params, batch))
 
 
-# Compiled once for all variants, which are examined without their cuts.
+# Compiled once for all variants, as cuts are removed.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
-def _examine(
+def _measure_anatomy(
   decoder: Decoder, task: Task, params: Any, batch: Batch
 ) -> AnatomyResults:
-  """What is found with the parameters of one seed."""
+  """The results for the parameters of one seed."""
   losses = functools.partial(task.loss, batch=batch)
   layers = gradient_by_distance.inner_products(
     decoder, params, batch.inputs, lambda outputs: jnp.mean(losses(outputs))
@@ -116,7 +116,7 @@ def distance_shares(gram: np.ndarray) -> dict[str, np.ndarray]:
   Returns:
     "norm" and "signed", each [E, L, T] and summing to one over distances.
   """
-  # In NumPy, for JAX would round to float32 what must sum to one.
+  # In NumPy: JAX would round to float32, and the shares must sum to one.
   together: Any = gram.astype(np.float64).sum(axis=2)
   return {
     "norm": np.asarray(gradient_by_distance.norm_share(together)),
@@ -130,22 +130,22 @@ def measure_directions(
   """`gradient_directions.compare_gradients` of all seeds, each [E].
 
   Args:
-    decoder: as of `measure_anatomy`.
-    task: as of `measure_anatomy`.
-    params: as of `measure_anatomy`.
-    batch: as of `measure_anatomy`.
+    decoder: see `measure_anatomy`.
+    task: see `measure_anatomy`.
+    params: see `measure_anatomy`.
+    batch: see `measure_anatomy`.
 
   Raises:
-    ValueError: as `measure_anatomy`.
+    ValueError: see `measure_anatomy`.
   """
   plain = gradient_directions.without_cuts(decoder, "auto")
-  found = _directions(plain, task, params, batch)
+  found = _measure_directions(plain, task, params, batch)
   return {name: np.asarray(values) for name, values in found.items()}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
-def _directions(
+def _measure_directions(
   decoder: Decoder, task: Task, params: Any, batch: Batch
 ) -> dict[str, jax.Array]:
   return gradient_directions.compare_gradients(
@@ -158,5 +158,5 @@ def _directions(
 
 def edge_usefulness(rises: np.ndarray) -> Any:
   """`attention_edges.usefulness` of every seed and layer of [E, L, T, T]."""
-  each = jax.vmap(jax.vmap(attention_edges.usefulness))(jnp.asarray(rises))
-  return jax.tree.map(np.asarray, each)
+  found = jax.vmap(jax.vmap(attention_edges.usefulness))(jnp.asarray(rises))
+  return jax.tree.map(np.asarray, found)

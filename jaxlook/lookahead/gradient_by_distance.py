@@ -1,20 +1,21 @@
-"""Who asks for what: the gradient to keys and values, split by distance.
+"""The gradient to keys and values, split by distance.
 
-The key and value at position j get gradient from every query i >= j. With z_i
-what a head reads at i, dz_i the gradient to it and p_ij the pattern, the pair
-(i, j) adds p_ij dz_i to the gradient of v_j, and ds_ij scale q_i to that of
-k_j, where ds_ij = p_ij dz_i . (v_j - z_i). One forward and one backward pass
-under ordinary attention give all of these. Summed over the pairs at distance
-d = i - j they are g_d, d = 0 .. T - 1, of one layer's keys, values, W_K and
-W_V, and their sum is the whole gradient. A layer's g_d is the gradient that it
-gets under `offset:d` while all other layers are `causal`.
+The key and value at position j receive gradient from every query i >= j. Let
+z_i be the output of a head at i, dz_i the gradient to it and p_ij the attention
+pattern. The pair (i, j) adds p_ij dz_i to the gradient of v_j, and ds_ij scale
+q_i to that of k_j, where ds_ij = p_ij dz_i . (v_j - z_i). One forward and one
+backward pass under ordinary attention give all of these. Their sums over the
+pairs at distance d = i - j are g_d, d = 0 .. T - 1, for the keys, values, W_K
+and W_V of one layer. The sum of g_d over d is the whole gradient. The g_d of a
+layer is the gradient that it gets under `offset:d` if all other layers are
+`causal`.
 
-`inner_products` returns the Gram matrices <g_d, g_d'> of every head, from which
-norms, shares and cosines follow. Grams of disjoint parameters add: sum them
-over heads (and layers) before taking shares. Left out: the biases of W_K and
-W_V, and what reaches the layers below through keys and values.
+`inner_products` returns the Gram matrices <g_d, g_d'> of every head. Norms,
+shares and cosines follow from them. The Gram matrices of disjoint parameters
+add: sum them over heads (and layers) before you take shares. Not included: the
+biases of W_K and W_V, and what reaches lower layers through keys and values.
 
-Source of the question, whether the many future terms outvote the one own term:
+Source of the question, whether the many future terms outweigh the one own term:
 nostalgebraist, greaterwrong.com/posts/A5PJYKw8tw38JpbJC (the comments).
 """
 
@@ -33,12 +34,12 @@ from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.attention_layer import rotate
 from jaxlook.models.decoder import Params
 
-# Shares are exact sums: reduced precision would blur what cancels.
+# Shares are exact sums; reduced precision would spoil the cancellation.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 class ByDistance(NamedTuple):
-  """One layer's gradients by distance d, the leading axis T of each.
+  """One layer's gradients by distance d, which is the first axis T of each.
 
   Attributes:
     key: to the keys as the scores read them (rotated if rotary), [T, B, S, N,
@@ -71,7 +72,7 @@ class InnerProducts(NamedTuple):
 
 
 class _Layer(NamedTuple):
-  """What the split of one layer is computed from; sequences lead."""
+  """The activations that one layer's split needs; the first axis is B."""
 
   input: jax.Array
   query: jax.Array
@@ -85,13 +86,13 @@ class _Layer(NamedTuple):
 def inner_products(
   decoder: Decoder, params: Params, inputs: jax.Array, loss: Loss
 ) -> tuple[InnerProducts, ...]:
-  """Splits the gradient to every layer's keys and values by distance.
+  """Inner products of every layer's gradients to keys and values by distance.
 
-  Needs memory for T copies of one sequence's keys and of W_K, whatever the
-  number of sequences.
+  Needs memory for T copies of one sequence's keys and of W_K, for any number of
+  sequences.
 
   Args:
-    decoder: the model; a variant that only cuts gradient is taken uncut.
+    decoder: the model. Gradient cuts are removed.
     params: its parameters.
     inputs: tokens [B, T] or features [B, T, F].
     loss: maps the outputs to a floating scalar.
@@ -132,22 +133,22 @@ def inner_products(
 def by_distance(
   decoder: Decoder, params: Params, inputs: jax.Array, loss: Loss, layer: int
 ) -> ByDistance:
-  """The gradients themselves that `inner_products` summarises, for one layer.
+  """The gradients that `inner_products` summarises, for one layer.
 
   Needs memory for T copies of all keys, and B T copies of W_K.
 
   Args:
-    decoder: as of `inner_products`.
-    params: as of `inner_products`.
-    inputs: as of `inner_products`.
-    loss: as of `inner_products`.
+    decoder: see `inner_products`.
+    params: see `inner_products`.
+    inputs: see `inner_products`.
+    loss: see `inner_products`.
     layer: 0 .. layers - 1.
 
   Returns:
     The gradients by distance.
 
   Raises:
-    ValueError: the layer is out of range, or as `inner_products`.
+    ValueError: the layer is out of range, or see `inner_products`.
   """
   config = decoder.config
   if not 0 <= layer < config.layers:
@@ -167,14 +168,14 @@ def by_distance(
 
 
 def signed_share(gram: jax.Array) -> jax.Array:
-  """What each distance adds to the whole gradient, along the whole gradient.
+  """The contribution of each distance in the direction of the whole gradient.
 
   Args:
     gram: [..., T, T].
 
   Returns:
     <g_d, g> / |g|^2 with g the sum over d, [..., T]. Sums to one; negative
-    where a distance asks against the rest; NaN where g is zero.
+    where a distance opposes the rest; NaN where g is zero.
   """
   chex.assert_equal(gram.shape[-2], gram.shape[-1])
   along = gram.sum(axis=-1)
@@ -182,7 +183,7 @@ def signed_share(gram: jax.Array) -> jax.Array:
 
 
 def norm_share(gram: jax.Array) -> jax.Array:
-  """How much of the squared norms lies at each distance.
+  """The share of the squared norms at each distance.
 
   Args:
     gram: [..., T, T].
@@ -196,7 +197,7 @@ def norm_share(gram: jax.Array) -> jax.Array:
 
 
 def future_share(share: jax.Array) -> jax.Array:
-  """The share of all distances but 0.
+  """The share of all distances except 0.
 
   Args:
     share: from `signed_share` or `norm_share`, [..., T].
@@ -214,25 +215,25 @@ def distance_norms(gram: jax.Array) -> jax.Array:
     gram: [..., T, T].
 
   Returns:
-    |g_d|, [..., T], in units of loss per unit of what g is the gradient to.
+    |g_d|, [..., T], in units of loss per unit of the activation or parameter.
   """
   chex.assert_equal(gram.shape[-2], gram.shape[-1])
   return jnp.sqrt(jnp.diagonal(gram, axis1=-2, axis2=-1))
 
 
 def self_future_cosine(gram: jax.Array) -> jax.Array:
-  """Whether the present and the future ask for the same.
+  """The cosine between the gradients of the present and of the future.
 
   Args:
     gram: [..., T, T].
 
   Returns:
-    The cosine of g_0 and the sum of g_d over d >= 1, [...]; NaN where one of
-    them is zero.
+    The cosine of g_0 and the sum of g_d over d >= 1, [...]; NaN where either is
+    zero.
   """
   chex.assert_equal(gram.shape[-2], gram.shape[-1])
   between = gram[..., 0, 1:].sum(axis=-1)
-  # Rounding may leave the square of a norm that vanishes below zero.
+  # Rounding may make the square of a vanishing norm negative.
   future = jnp.maximum(gram[..., 1:, 1:].sum(axis=(-2, -1)), 0.0)
   return between / (jnp.sqrt(gram[..., 0, 0]) * jnp.sqrt(future))
 
@@ -257,7 +258,7 @@ def pair_counts(length: int) -> np.ndarray:
 def _layers(
   decoder: Decoder, params: Params, inputs: jax.Array, loss: Loss
 ) -> list[_Layer]:
-  """Everything that the splits need, by one forward and one backward pass."""
+  """The activations of all layers, from one forward and one backward pass."""
   at = [f"block_{n}/attention" for n in range(decoder.config.layers)]
   zeros, run = perturbable(
     without_cuts(decoder, "reference"),
@@ -294,9 +295,9 @@ def _activations(
 
 
 def _shifted(pair_NxTxS: jax.Array, at_TxNxH: jax.Array) -> jax.Array:
-  """pair[j + d, j] at[j + d] for distance d and key j, 0 beyond the end."""
+  """pair[j + d, j] at[j + d] by distance d and key j; 0 beyond the end."""
   length = at_TxNxH.shape[0]
-  # Queries are counted from their key here: the first axis is a distance.
+  # The first axis is the distance of the query from its key.
   distance, key = np.ogrid[:length, :length]
   there_TxS = distance + key < length
   query_TxS = np.minimum(distance + key, length - 1)
@@ -321,5 +322,5 @@ def _kernels(
 
 
 def _gram(x_TxSxNxH: jax.Array) -> jax.Array:
-  """Inner products over all but distances and heads: [N, T, T]."""
+  """Inner products over all axes except distance and head: [N, T, T]."""
   return _einsum("dsnh,esnh->nde", x_TxSxNxH, x_TxSxNxH)

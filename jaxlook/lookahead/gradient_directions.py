@@ -1,22 +1,24 @@
-"""Do the present and the future pull parameters the same way?
+"""Do the present and the future push parameters in the same direction?
 
 A path from the loss to a parameter passes through keys and values of the own
 position, of earlier positions, of both (in different layers) or of neither.
-Four gradients tell them apart: vanilla g (all paths), myopic g_m (none through
-earlier positions), `future_only` g_f (none through the own) and g_0, where no
-key or value passes gradient, which g_m and g_f both contain. So
+Four gradients separate these: vanilla g (all paths), myopic g_m (no path
+through earlier positions), `future_only` g_f (no path through the own
+position), and g_0, in which no key or value passes gradient. Both g_m and g_f
+contain g_0. So
 
     g = g_m + strict + mixed,  strict = g_f - g_0,  future = strict + mixed,
 
-where strict takes earlier positions' keys and values alone and mixed takes
-both kinds. One layer has no mixed paths. The published "future" gradient is
-g - g_m. Adding up the two cuts, g_m + g_f, counts g_0 twice, so that it misses
-g in one layer, too. Under stop point `residual` a path that ends in W_K or W_V
-does so freely: only what passes below them counts.
+where strict paths use keys and values of earlier positions only, and mixed
+paths use both kinds. A model of one layer has no mixed paths. The published
+"future" gradient is g - g_m. The sum of the two cuts, g_m + g_f, counts g_0
+twice, so it differs from g even in one layer. Under the stop point `residual`,
+a path may end in W_K or W_V of any position; only paths that go below them are
+sorted.
 
 Source: Wu, Morris and Levine (2024), arXiv 2404.00859, code, grad_angle
-notebook, which stops at `residual`. It differs by leaving out the untied output
-embedding, too: give `excluded=(*EMBEDDINGS, "head")` for that.
+notebook, with the stop point `residual`. The notebook also excludes the untied
+output embedding: pass `excluded=(*EMBEDDINGS, "head")` for that.
 """
 
 from collections.abc import Callable, Collection
@@ -44,19 +46,20 @@ def compare_gradients(
   """Norms and cosines of the vanilla, myopic, future and mixed gradients.
 
   Args:
-    decoder: the model; a variant that only cuts gradient is taken uncut.
+    decoder: the model. Gradient cuts are removed.
     params: its parameters.
     inputs: tokens [B, T] or features [B, T, F].
     loss: maps the outputs to a floating scalar.
-    excluded: top-level names of parameters that are left out.
+    excluded: top-level names of parameters to leave out.
 
   Returns:
-    Scalars by name: `norm_vanilla`; for either stop point, with `kv/` or
-    `residual/` before them, `norm_X` and `ratio_X` (over the vanilla norm) of
-    the parts `myopic`, `future`, `strict` and `mixed`; `ratio_two_cuts`, what
-    g_m + g_f misses of g; and the cosines `cos_myopic_future` and
+    Scalars by name. `norm_vanilla`; and for each stop point, prefixed with
+    `kv/` or `residual/`: `norm_X` and `ratio_X` (divided by the vanilla norm)
+    of the parts `myopic`, `future`, `strict` and `mixed`; `ratio_two_cuts`, the
+    norm of g - g_m - g_f; and the cosines `cos_myopic_future` and
     `cos_vanilla_myopic`. Norms are in units of loss per unit of parameter. A
-    cosine with a zero gradient is NaN: sequences of length 1 have no future.
+    cosine with a zero gradient is NaN, for example for sequences of length 1,
+    which have no future.
 
   Raises:
     ValueError: the variant changes the forward pass.
@@ -75,7 +78,7 @@ def compare_gradients(
     myopic = gradient(f"myopic/{stop}")
     future = _minus(vanilla, myopic)
     future_only = gradient(f"future_only/{stop}")
-    # No pair is as far apart as the sequence is long.
+    # No pair has a distance equal to the length of the sequence.
     neither = gradient(f"offset:{inputs.shape[1]}/{stop}")
     strict = _minus(future_only, neither)
     mixed = _minus(future, strict)
@@ -95,11 +98,11 @@ def compare_gradients(
 
 
 def without_cuts(decoder: Decoder, implementation: Implementation) -> Decoder:
-  """The decoder under `causal`, where its variant has the same forward pass.
+  """The decoder under `causal`, if its variant has the same forward pass.
 
   Args:
     decoder: the model under a variant.
-    implementation: of the decoder that is returned.
+    implementation: of the returned decoder.
 
   Returns:
     The decoder with all of its gradients.

@@ -1,14 +1,16 @@
-"""The dial: loss as a function of how far ahead gradient may come from.
+"""The sweep of horizons: loss by how far ahead gradient may come from.
 
-`horizon:h` lets keys and values receive gradient from queries up to h later:
-h = 0 is myopic, h = N - 1 ordinary training. The fraction of the gap closed at
-h is (loss(0) - loss(h)) / (loss(0) - loss(N - 1)), seed by seed. Beside it: a
-leak of gradient at all distances, one distance alone, keys or values alone,
-and one layer blocked or open.
+`horizon:h` lets keys and values receive gradient from queries up to h positions
+later: h = 0 is myopic training, h = N - 1 ordinary training. The fraction of
+the gap closed at h is (loss(0) - loss(h)) / (loss(0) - loss(N - 1)), seed by
+seed. Other arms of the sweep let a share of the gradient leak at all distances,
+let it pass at one distance only, cut keys or values only, or block or open one
+layer.
 
 A gradient of horizon h reaches h positions back in each layer, so at most
-h * layers in all (the law that the decoder's tests hold). A feature wanted
-only from c positions later can therefore not be asked for with h < c / layers.
+h * layers positions in all (the tests of the decoder check this law). So a
+feature that only positions from c later on need cannot be trained with
+h < c / layers.
 """
 
 import dataclasses
@@ -31,14 +33,14 @@ LossByVariant = Mapping[str, Mapping[int, float]]
 
 @dataclasses.dataclass(frozen=True)
 class HorizonSweep:
-  """Which arms the dial has, for both stop points.
+  """The arms of the sweep, for both stop points.
 
   Attributes:
-    horizons: the h between myopic and ordinary training, ascending from 0.
+    horizons: the h below ordinary training, ascending from 0.
     leaks: shares of the gradient that pass, strictly between 0 and 1.
-    offsets: distances that alone receive gradient.
-    part_horizons: the h at which keys alone and values alone are cut, too.
-    single_layers: whether single layers are blocked, and left open.
+    offsets: distances that receive gradient when all others do not.
+    part_horizons: the h at which keys only and values only are cut as well.
+    single_layers: whether to block, and to leave open, one layer at a time.
 
   Raises:
     SettingError: the horizons do not begin with 0 or do not ascend.
@@ -51,14 +53,14 @@ class HorizonSweep:
   single_layers: bool = True
 
   def __post_init__(self):
-    """Refuses a dial without its zero."""
+    """Refuses horizons without 0, or out of order."""
     if not self.horizons or self.horizons[0] != 0:
       raise SettingError("horizons", f"must begin with 0, not {self.horizons}")
     if list(self.horizons) != sorted(set(self.horizons)):
       raise SettingError("horizons", f"must ascend, not {self.horizons}")
 
   def within(self, length: int) -> "HorizonSweep":
-    """The dial without horizons and offsets that a sequence cannot have."""
+    """The sweep without horizons and offsets too large for a sequence."""
     return dataclasses.replace(
       self,
       horizons=tuple(h for h in self.horizons if h < length - 1) or (0,),
@@ -92,23 +94,23 @@ class HorizonSweep:
 
 
 def horizon_name(h: int, stop: str, part: str = "") -> str:
-  """The name of the arm with gradient from up to h positions later.
+  """The name of the arm with gradient from at most h positions later.
 
   Args:
     h: the horizon, at least 0.
     stop: where blocked gradient stops, "kv" or "residual".
-    part: "keys" or "values" to cut only these; empty for both.
+    part: "keys" or "values" to cut only these; empty to cut both.
   """
   return "/".join(word for word in (f"horizon:{h}", stop, part) if word)
 
 
 def blocked_layers(layers: int, stop: str) -> dict[int, str]:
-  """The arms in which one layer alone is myopic, by that layer."""
+  """The arms in which only one layer is myopic, by that layer."""
   return _one_layer(layers, horizon_name(0, stop), CAUSAL)
 
 
 def open_layers(layers: int, stop: str) -> dict[int, str]:
-  """The arms in which one layer alone is not myopic, by that layer."""
+  """The arms in which all layers but one are myopic, by that layer."""
   return _one_layer(layers, CAUSAL, horizon_name(0, stop))
 
 
@@ -127,8 +129,8 @@ def loss_array(values: LossByVariant, names: Sequence[str]) -> np.ndarray:
     names: R arms.
 
   Returns:
-    [R, E] over all seeds that any arm of `values` has; NaN where an arm has
-    diverged or is not there.
+    [R, E] over all seeds of any arm of `values`; NaN where an arm diverged or
+    is missing.
   """
   seeds = sorted(set().union(*(values[name].keys() for name in values)))
   return np.array(
@@ -156,7 +158,7 @@ def gap_closed(losses_RxE: np.ndarray) -> np.ndarray:
 def smallest_closing(
   horizons: Sequence[int], closed_RxE: np.ndarray, share: float = CLOSED
 ) -> np.ndarray:
-  """The smallest h of the dial that closes a share of the gap, by seed.
+  """The smallest h of the sweep that closes a share of the gap, by seed.
 
   Args:
     horizons: R horizons, ascending; the last is ordinary training's N - 1.
@@ -164,8 +166,8 @@ def smallest_closing(
     share: the share of the gap, positive.
 
   Returns:
-    [E], float; NaN for a seed without a gap, or with a loss missing below the
-    first h that closes it.
+    [E], float; NaN for a seed without a gap, or with a missing loss before the
+    first h that closes the share.
   """
   rows = _first_closing(closed_RxE, share)
   return np.array([math.nan if r is None else horizons[r] for r in rows])
@@ -174,19 +176,19 @@ def smallest_closing(
 def interpolated_closing(
   horizons: Sequence[int], closed_RxE: np.ndarray, share: float = CLOSED
 ) -> np.ndarray:
-  """Where the fraction closed first reaches a share, between the h of the dial.
+  """The horizon at which the fraction closed first reaches a share, by seed.
 
-  A line is drawn from each h to the next. Unlike `smallest_closing`, which is
-  this rounded up to the next h, it varies smoothly over seeds, as an interval
-  of its mean asks for.
+  Interpolates linearly from each h of the sweep to the next. `smallest_closing`
+  is the same value rounded up to the next h of the sweep. The interpolated
+  value varies smoothly over seeds, as an interval of its mean requires.
 
   Args:
-    horizons: as of `smallest_closing`.
-    closed_RxE: as of `smallest_closing`.
-    share: as of `smallest_closing`.
+    horizons: see `smallest_closing`.
+    closed_RxE: see `smallest_closing`.
+    share: see `smallest_closing`.
 
   Returns:
-    [E], positions; NaN as `smallest_closing`.
+    [E], positions; NaN as for `smallest_closing`.
   """
   found = []
   for row, column in zip(
@@ -201,7 +203,7 @@ def interpolated_closing(
 
 
 def _first_closing(closed_RxE: np.ndarray, share: float) -> list[int | None]:
-  """The first row that closes a share, by seed; None where it is unknown."""
+  """The first row that closes a share, by seed; None if it is unknown."""
   if not 0.0 < share <= 1.0:
     raise ValueError(f"share must lie in (0, 1], not {share}")
   found: list[int | None] = []
@@ -213,7 +215,7 @@ def _first_closing(closed_RxE: np.ndarray, share: float) -> list[int | None]:
 
 
 def seed_interval(values_E: np.ndarray) -> stats.Interval | None:
-  """The mean over the seeds that have a value; None below two of them."""
+  """The mean over seeds with a finite value; None if fewer than two."""
   finite = values_E[np.isfinite(values_E)]
   if len(finite) < 2:
     return None

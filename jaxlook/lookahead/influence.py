@@ -1,10 +1,10 @@
-"""Who is asked by whom: the derivative of each loss at each position.
+"""Influence: the derivative of the loss at each position to each position.
 
-Position j is asked for something by the loss at i where dL_i/dx_j (x_j the
-residual stream at j) or dL_i/dtheta_j (theta_j the parameters as used by the
-computation at j) is not zero. The variant decides which gradients flow, so
-under `myopic` everything off the diagonal is exactly 0, and under `horizon:h`
-everything with i - j > h D, where D layers follow.
+The loss at i trains the computation at j where dL_i/dx_j (x_j is the residual
+stream at j) or dL_i/dtheta_j (theta_j are the parameters as used by the
+computation at j) is not zero. The variant decides which gradients flow: under
+`myopic` everything off the diagonal is exactly 0; under `horizon:h` everything
+with i - j > h D is, where D is the number of layers above.
 
 Source: Wu, Morris and Levine (2024), arXiv 2404.00859, section 2, for
 dL_i/dtheta_j.
@@ -29,7 +29,7 @@ Moved = Mapping[str, jax.Array]
 
 REST = "rest"
 _TABLE = "position_embedding"
-# All else in a decoder treats each position by itself.
+# These modules, and only these, treat each position separately.
 _POINTWISE = (nn.Dense, nn.LayerNorm, nn.Embed, Head)
 
 
@@ -42,16 +42,16 @@ def influence(
     decoder: the model; its variant decides which gradients flow.
     params: its parameters.
     inputs: tokens [B, T] or features [B, T, F].
-    losses: maps the outputs to the loss at every position, [B, T]; a sequence's
-      losses depend on its own outputs alone.
+    losses: maps the outputs to the loss at every position, [B, T]. The losses
+      of a sequence depend on its own outputs only.
 
   Returns:
-    [layers + 1, T, T]: at each layer's residual stream, as `residual_site`
-    counts them, the norm of dL_i/dx_j over the width, i before j, in units of
-    loss per unit of the stream; the mean over sequences. Exactly 0 for j > i.
+    [layers + 1, T, T], by layer (as `residual_site` counts them), i and j: the
+    norm of dL_i/dx_j over the width, in units of loss per unit of the stream,
+    mean over sequences. Exactly 0 for j > i.
 
   Raises:
-    ValueError: as `Decoder`.
+    ValueError: see `Decoder`.
     AssertionError: the losses are not [B, T].
   """
   config = decoder.config
@@ -66,7 +66,7 @@ def influence(
   losses_BxT, pull = jax.vjp(lossy, zeros)
 
   def of_loss(row_T: jax.Array) -> jax.Array:
-    # Sequences do not meet, so one pull serves the i-th loss of each.
+    # Sequences are independent, so one pull serves the i-th loss of all.
     (gradient,) = pull(jnp.broadcast_to(row_T[None], losses_BxT.shape))
     x_RxBxTxD = jnp.stack([gradient[site] for site in sites])
     return jnp.sqrt((x_RxBxTxD**2).sum(axis=-1)).mean(axis=1)
@@ -80,10 +80,10 @@ def parameter_influence(
 ) -> dict[str, jax.Array]:
   """How much the loss at each position depends on each position's parameters.
 
-  The derivative is to one copy of every parameter for each position, all equal:
-  theta_j is used by whatever is computed from what is at j, so a key's W_K is
-  the one of the key's position, not of the query's. Needs memory for T copies
-  of the parameters.
+  Every position has its own copy of every parameter, all equal, and the
+  derivative is to these copies. Computation at j uses theta_j, so a key uses
+  the W_K of its own position, not of the query's. Needs memory for T copies of
+  the parameters.
 
   Args:
     decoder: the model; its variant decides which gradients flow.
@@ -92,13 +92,13 @@ def parameter_influence(
     losses: maps the outputs to the loss at every position, [B, T].
 
   Returns:
-    By group of parameters, the norm of dL_i/dtheta_j over the group, [T, T], i
-    before j, where L_i is the mean over sequences. The groups are
+    By group of parameters, the norm of dL_i/dtheta_j over the group, [T, T] by
+    i and j, where L_i is the mean over sequences. The groups are
     `block_L/attention`, `block_L/mlp`, and `rest` for LayerNorms, embeddings
-    and head; `total_influence` puts them together.
+    and head. `total_influence` combines them.
 
   Raises:
-    ValueError: as `Decoder`.
+    ValueError: see `Decoder`.
     AssertionError: the losses are not [B, T].
   """
   batch, length = inputs.shape[:2]
@@ -106,7 +106,8 @@ def parameter_influence(
     lambda x: jnp.broadcast_to(x[None], (length, *x.shape)),
     {name: x for name, x in params.items() if name != _TABLE},
   )
-  # Row j of the table is used at j alone: its derivative is the stream's at j.
+  # Only position j uses row j of the table, so its derivative is that of the
+  # stream at j.
   entry = residual_site(decoder.config, 0)
   zeros, _ = perturbable(decoder, params, inputs, [entry])
   moved_TxD = zeros[entry][0]
@@ -152,21 +153,21 @@ def total_influence(groups: Mapping[str, jax.Array]) -> jax.Array:
 def perturbable(
   decoder: Decoder, params: Params, inputs: jax.Array, sites: Iterable[str]
 ) -> tuple[dict[str, jax.Array], Callable[[Moved], tuple[jax.Array, Moved]]]:
-  """The decoder as a function of what is added to some of its activations.
+  """The decoder as a function of perturbations of some activations.
 
   Args:
     decoder: the model.
     params: its parameters.
-    inputs: as of `Decoder`.
+    inputs: see `Decoder`.
     sites: names of activations.
 
   Returns:
-    Zeros by site, and a function from such additions to the outputs and all
-    activations by site. Its derivative at the zeros is the one to the
-    activations.
+    Zeros by site, and a function that adds perturbations to the activations and
+    returns the outputs and all activations by site. Its derivative at the zeros
+    is the derivative to the activations.
 
   Raises:
-    ValueError: there is no such site, or as `Decoder`.
+    ValueError: there is no such site, or see `Decoder`.
   """
   sites = tuple(sites)
   check_sites(
@@ -209,11 +210,11 @@ def _apply_copies(
     call: Callable[..., Any], args: Any, kwargs: Any, context: Any
   ) -> Any:
     module = context.module
-    # A module without a path is one of those applied below.
+    # A module without a path is one that `plain.apply` below runs.
     if not isinstance(module, _POINTWISE) or not module.path:
       return call(*args, **kwargs)
     if context.method_name == "setup":
-      return None  # It would look for parameters that are not given.
+      return None  # It would need parameters that are not given.
     x, *rest = args
     own = copies
     for name in module.path:
@@ -227,8 +228,8 @@ def _apply_copies(
       out_axes=1,
     )(own, x)
 
-  # Only what has no copy is given, so that a module that is not caught fails
-  # for want of its parameters instead of counting as without influence.
+  # Parameters with copies are left out, so that a module that is not
+  # intercepted fails instead of seeming to have no influence.
   given = {name: x for name, x in params.items() if name == _TABLE}
   with nn.intercept_methods(by_position):
     return cast(

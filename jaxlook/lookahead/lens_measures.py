@@ -1,7 +1,6 @@
-"""All scores of the future lens on the models of one variant.
+"""All scores of the future lens for the models of one variant.
 
-Puts together what `future_pairs` collects and `future_lens` measures of one
-model, for all seeds in one program each.
+Combines `future_pairs` and `future_lens`, each in one program for all seeds.
 """
 
 import functools
@@ -76,12 +75,13 @@ def measure_lens(
   """The scores of one variant's models.
 
   Args:
-    decoder: the model. Cut gradients leave the forward pass alone, so all
-      variants that only cut share one program.
+    decoder: the model. All variants with the same forward pass share one
+      program.
     params: parameters with a leading seed axis E.
     text: the text to measure on.
     setup: how the lens is fitted.
-    prompts: whether to measure soft prompts, too, which take most of the time.
+    prompts: whether to measure soft prompts as well; they take most of the
+      time.
 
   Returns:
     Scores by method, on the host, with a leading E.

@@ -1,12 +1,12 @@
-"""The local myopia bonus: what the present gains when nothing is asked for.
+"""The local myopia bonus: what a model gains if it serves the present only.
 
 A vanilla model is trained and frozen. A local myopic model of the same shape
-reads the vanilla model's keys and values as its context (`teacher`), so that
-everything it computes may serve the present. The bonus is loss(vanilla) -
+reads the vanilla model's keys and values as its context (`teacher`), so all
+that it computes can serve the present. The bonus is loss(vanilla) -
 loss(local); the gap is loss(myopic) - loss(vanilla).
 
-Crossing weights and contexts tells the two apart: which model's weights answer
-at a position, and which model filled the context that they read.
+Crossing weights with contexts separates two causes: the weights that predict at
+a position, and the model that made the context that they read.
 
 Source: Wu, Morris and Levine (2024), arXiv 2404.00859, section 3, "local
 myopia bonus".
@@ -35,10 +35,10 @@ def cross_contexts(
 ) -> dict[tuple[str, str], np.ndarray]:
   """Evaluates both models' weights on both models' contexts.
 
-  The vanilla context is what the vanilla model computes by itself. The local
+  The vanilla context is what the vanilla model computes on its own. The local
   context is what the local model computes while it reads the vanilla context,
-  as it was trained to, except where local weights read it: there the local
-  model runs by itself under ordinary attention.
+  as in training. One case differs: for local weights on the local context, the
+  local model runs alone under ordinary attention.
 
   Args:
     task: makes the batches and their loss.
@@ -46,11 +46,11 @@ def cross_contexts(
     vanilla: the vanilla model, under `causal`; parameters with a leading E.
     local: the local model, under a `teacher` variant with `vanilla` as its
       teacher.
-    key: draws the batches of generated tasks, consumed.
+    key: a PRNG key, consumed; draws the batches of generated tasks.
     fed: held-out data from the host; None for generated tasks.
 
   Returns:
-    By (weights, context), mean loss [E] in the task's unit.
+    By (weights, context), the mean loss [E] in the unit of the task.
 
   Raises:
     ValueError: the local model has no teacher.

@@ -1,9 +1,9 @@
-"""Placebo comparisons: do the intervals cover as often as they promise?
+"""Placebo comparisons: do 95% intervals cover the truth in 95% of cases?
 
-One variant is compared with itself on another data order, many times over. The
-true difference is zero, so the 95% interval should hold zero in 95% of the
-repetitions, and the claim of a difference should come out "inconclusive" as
-often. All models of all repetitions train in one compiled program.
+One variant is compared with itself on another data order, many times. The true
+difference is zero, so the 95% interval should contain zero in 95% of the
+repetitions, and the claim of a difference should be "inconclusive" as often.
+All models of all repetitions train in one compiled program.
 """
 
 import dataclasses
@@ -30,17 +30,17 @@ def final_losses(
   repetitions: int,
   seeds: int,
 ) -> np.ndarray:
-  """Trains pairs of equal initial weights on two data orders.
+  """Trains pairs of models with equal initial weights on two data orders.
 
   Args:
     decoder: the model under a variant.
     task: a generated task.
     config: how to train.
     repetitions: number of comparisons, R.
-    seeds: seeds of each comparison, n; no seed is used twice.
+    seeds: number of seeds of each comparison, n; no seed is used twice.
 
   Returns:
-    Held-out loss of both orders, [2, R, n]; NaN where a model diverged.
+    Held-out loss for both orders, [2, R, n]; NaN where a model diverged.
 
   Raises:
     SettingError: a count is too small for an interval.
@@ -73,12 +73,12 @@ def final_losses(
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-  """How often one kind of interval held zero.
+  """How often one kind of interval contained zero.
 
   Attributes:
-    covered: repetitions whose interval held zero.
-    above: repetitions whose interval lay above zero.
-    below: repetitions whose interval lay below zero.
+    covered: repetitions whose interval contained zero.
+    above: repetitions whose interval was above zero.
+    below: repetitions whose interval was below zero.
   """
 
   covered: int
@@ -87,7 +87,7 @@ class Coverage:
 
   @property
   def interval(self) -> stats.Interval:
-    """The rate of cover with its exact 95% interval (Clopper and Pearson)."""
+    """The coverage with its exact 95% interval (Clopper and Pearson)."""
     total = self.covered + self.above + self.below
     test = scipy.stats.binomtest(self.covered, total)
     ends = test.proportion_ci(0.95, method="exact")
@@ -100,14 +100,14 @@ class Coverage:
 
 
 def coverage(losses: np.ndarray) -> Mapping[str, Coverage]:
-  """Counts which intervals of the paired differences hold zero.
+  """Counts the intervals of paired differences that contain zero.
 
   Args:
     losses: [2, R, n] from `final_losses`.
 
   Returns:
-    By the kind of interval, "t" or "bootstrap", of the repetitions that have at
-    least two finite pairs.
+    The coverage by kind of interval, "t" or "bootstrap", over the repetitions
+    with at least two finite pairs.
   """
   counts = {"t": [0, 0, 0], "bootstrap": [0, 0, 0]}
   for first, second in zip(*losses, strict=True):

@@ -1,8 +1,8 @@
 """How the myopia gap and the local bonus change with size, or with data.
 
-Every seed is fitted by itself: it shares its data order with all arms of all
-sizes, so what is left between seeds is the spread that an interval is about.
-Left out: fits through losses themselves (scaling laws), which need more sizes.
+Every seed has its own fit. A seed has the same data order in all arms and
+sizes, so the spread between fits is the spread that an interval describes. Not
+included: fits of the losses themselves (scaling laws), which need more sizes.
 
 Source: Wu, Morris and Levine (2024), arXiv 2404.00859, section 5: Pythia models
 fine-tuned with and without gradient to earlier positions.
@@ -25,11 +25,11 @@ BONUS = "bonus/residual"
 MEASURES: Mapping[str, tuple[str, str]] = MappingProxyType(
   {GAP: (RESIDUAL, CAUSAL), STRICT_GAP: (KV, CAUSAL), BONUS: (CAUSAL, LOCAL)}
 )
-"""The two arms of each measure: the loss of the first minus the second's."""
+"""The two arms of each measure: loss of the first minus loss of the second."""
 
 
 class Published(NamedTuple):
-  """What the source reports of one size, from one seed.
+  """What the source reports for one size, from one seed.
 
   Attributes:
     size: non-embedding parameters, from the models' cards.
@@ -54,7 +54,7 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
     "pythia-2.8b": Published(2_517_652_480, 2.44, 2.67),
   }
 )
-"""By model of the source, in the order of size."""
+"""By the source's model, in the order of size."""
 
 
 class Fit(NamedTuple):
@@ -105,14 +105,14 @@ def fit_power_law(x: np.ndarray, values: np.ndarray) -> Fit:
   """Least squares of log values = log middle + slope (log x - its mean).
 
   Args:
-    x: as of `fit_line`.
-    values: as of `fit_line`; a seed with a value that is not above 0 gets NaN.
+    x: see `fit_line`.
+    values: see `fit_line`; a seed with a value that is not above 0 gets NaN.
 
   Returns:
     The power law of every seed, its distances in the unit of the values.
 
   Raises:
-    ValueError: as `fit_line`.
+    ValueError: see `fit_line`.
   """
   values = np.asarray(values, np.float64)
   positive = np.where(values > 0, values, np.nan)
@@ -128,7 +128,7 @@ class SizeSweep:
   """Losses of the same arms and seeds at several sizes, or amounts of data.
 
   Attributes:
-    axis: what x is, with its unit.
+    axis: the label of x, with its unit.
     names: of the points, in the order of x.
     x: sizes or amounts, [R].
     losses: by point, variant and seed; seeds that diverged are left out.
@@ -141,7 +141,7 @@ class SizeSweep:
 
   @property
   def seeds(self) -> Sequence[int]:
-    """Those that have a loss anywhere, ascending."""
+    """The seeds with a loss at any point, ascending."""
     return sorted(
       {
         seed
@@ -158,12 +158,12 @@ class SizeSweep:
       measure: one of `MEASURES`.
 
     Returns:
-      Float64 [R, E], in the order of `names` and `seeds`; NaN where an arm has
+      Float64 [R, E], in the order of `names` and `seeds`; NaN where an arm
       diverged.
     """
     high, low = MEASURES[measure]
 
-    def of(variant: str) -> np.ndarray:
+    def losses(variant: str) -> np.ndarray:
       by_point = [self.losses[name].get(variant, {}) for name in self.names]
       return np.array(
         [
@@ -173,4 +173,4 @@ class SizeSweep:
         np.float64,
       )
 
-    return of(high) - of(low)
+    return losses(high) - losses(low)

@@ -1,19 +1,20 @@
-"""A learned soft prompt that makes a frozen model say what one state holds.
+"""A learned soft prompt that makes a frozen model predict from one state.
 
-The prompt is M vectors that stand where the residual stream of M tokens would
-enter block 0. The state, read at some position of a text, replaces the stream
-at the last prompt position at the layer that it was read at. What the model
-then predicts there, and after each token fed behind it, is what it can make of
-the state without the text that led to it.
+The prompt is M vectors that replace the residual stream of M tokens at the
+input of block 0. The state was read at one position of a text. It replaces the
+stream at the last prompt position, at the layer that it was read from. The
+model then predicts a token there, and one after each token that it is fed. So
+its predictions use the state but not the text before it.
 
-All functions take the parameters of one seed, and the layer as a number that
-may be traced, so that one program serves all layers. Which states, and what the
-predictions are held against, is in `future_lens`.
+All functions take the parameters of one seed. The layer may be traced, so that
+one program serves all layers. `future_lens` chooses the states and compares the
+predictions with controls.
 
 Source: Pal et al. (2023), "Future Lens", arXiv 2311.04897, section 3.3, for the
 learned prompt; Lester et al. (2021), arXiv 2104.08691, for prompt tuning.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,15 +29,15 @@ from jaxlook.models import Decoder, residual_site
 from jaxlook.models.decoder import Params
 
 NO_LAYER = -1
-"""The layer that stands for no transplant at all."""
+"""The layer number that means: no transplant."""
 
-_ROWS = 256  # Decoded at a time; bounds the memory for the logits.
+_ROWS = 256  # States decoded at a time; bounds the memory for the logits.
 
 
 def prompt_from_text(
   decoder: Decoder, params: Params, tokens: jax.Array
 ) -> jax.Array:
-  """The prompt that stands for a text: its stream into block 0.
+  """The prompt that is equivalent to a text: its stream into block 0.
 
   Args:
     decoder: the model.
@@ -44,8 +45,8 @@ def prompt_from_text(
     tokens: integer [M].
 
   Returns:
-    [M, D]; with it, and without a transplant, the model does what it does
-    behind this text.
+    [M, D]. With it and without a transplant, the model predicts what it
+    predicts after this text.
   """
   chex.assert_rank(tokens, 1)
   site = residual_site(decoder.config, 0)
@@ -60,18 +61,18 @@ def transplanted_logits(
   states: jax.Array,
   tokens: jax.Array,
 ) -> jax.Array:
-  """The model's logits behind a prompt that ends in a foreign state.
+  """The model's logits after a prompt that ends in a transplanted state.
 
   Args:
-    decoder: the model; runs as `forward_only(decoder)`, so that the gradient
-      to the prompt is that of the function, whatever the variant cuts.
+    decoder: the model. It runs as `forward_only(decoder)`, so the gradient to
+      the prompt is that of the function, whatever the variant cuts.
     params: its parameters.
-    prompt: float [M, D], M at least 1; takes the place of token and position
-      embeddings.
-    layer: where the states replace the stream at the last prompt position, as
-      of `residual_site`; `NO_LAYER` for no transplant. May be traced.
+    prompt: float [M, D], M at least 1; replaces token and position embeddings.
+    layer: the layer (see `residual_site`) at which the states replace the
+      stream at the last prompt position; `NO_LAYER` for no transplant. May be
+      traced.
     states: float [B, D].
-    tokens: to feed behind the prompt, integer [B, T]; T may be 0.
+    tokens: inputs after the prompt, integer [B, T]; T may be 0.
 
   Returns:
     Logits [B, 1 + T, V]: at the last prompt position, then at each token.
@@ -108,6 +109,36 @@ def transplanted_logits(
   return logits[:, last:]
 
 
+@dataclasses.dataclass(frozen=True)
+class AdamSettings:
+  """How `minimise` optimises.
+
+  Attributes:
+    steps: number of steps, at least 1.
+    batch_size: rows of each step, at least 1.
+    learning_rate: at the first step; positive. It falls to 0 along a cosine.
+
+  Raises:
+    ValueError: a field is out of range; the message names it.
+  """
+
+  steps: int
+  batch_size: int
+  learning_rate: float
+
+  def __post_init__(self):
+    """Refuses settings that cannot be used."""
+    for name in ("steps", "batch_size"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, not {getattr(self, name)}"
+        )
+    if not self.learning_rate > 0.0:
+      raise ValueError(
+        f"learning_rate must be positive, not {self.learning_rate}"
+      )
+
+
 def train_prompt(
   key: jax.Array,
   decoder: Decoder,
@@ -118,44 +149,41 @@ def train_prompt(
   tokens: jax.Array,
   *,
   offsets: Sequence[int] = (2,),
-  steps: int,
-  batch_size: int,
-  learning_rate: float,
+  adam: AdamSettings,
 ) -> jax.Array:
-  """Learns a prompt behind which the model says the tokens that follow.
+  """Learns a prompt after which the model predicts the tokens that follow.
 
-  Minimises the mean cross-entropy of the tokens at `offsets`, each predicted
-  from the state and the text's own tokens before it (teacher forcing).
+  Minimises the mean cross-entropy of the tokens at `offsets`. The model
+  predicts each of them from the state and the text's own tokens before it
+  (teacher forcing).
 
   Args:
     key: a PRNG key, consumed.
     decoder: the model; frozen.
     params: its parameters.
-    start: the prompt to begin with, float [M, D].
-    layer: as of `transplanted_logits`.
+    start: the initial prompt, float [M, D].
+    layer: see `transplanted_logits`.
     states: float [n, D].
-    tokens: the 1st, 2nd, ... token after each state's, integer [n, K].
-    offsets: which of them are learned, in 1..K.
-    steps: as of `minimise`.
-    batch_size: as of `minimise`.
-    learning_rate: as of `minimise`.
+    tokens: the 1st, 2nd, ... token after that of each state, integer [n, K].
+    offsets: which of these tokens to learn, in 1..K.
+    adam: how to optimise.
 
   Returns:
     The prompt, float [M, D].
 
   Raises:
-    ValueError: an offset is out of range, or as `minimise` and
-    `transplanted_logits`.
+    ValueError: an offset is out of range, or see `minimise` and
+      `transplanted_logits`.
 
-  Source: Pal et al. (2023), section 3.3. Differs from it in the target: theirs
-  is the model's own distribution there, this is the text's token, as for the
+  Source: Pal et al. (2023), section 3.3. Their target is the model's own
+  distribution at the later position. Ours is the text's token, as for the
   linear maps that the prompt is compared with.
   """
   chex.assert_shape(tokens, (states.shape[0], None))
   known = tokens.shape[1]
   if not offsets or not all(1 <= tau <= known for tau in offsets):
     raise ValueError(f"offsets must lie in 1..{known}, not {tuple(offsets)}")
-  # The last token to predict need not be fed.
+  # The last token to predict is not an input.
   fed_nxT = tokens[:, : max(offsets) - 1]
   learned = jnp.array([tau - 1 for tau in offsets])
 
@@ -169,15 +197,7 @@ def train_prompt(
       )
     )
 
-  return minimise(
-    nats,
-    start,
-    key,
-    rows=len(states),
-    steps=steps,
-    batch_size=batch_size,
-    learning_rate=learning_rate,
-  )
+  return minimise(nats, start, key, rows=len(states), adam=adam)
 
 
 def decode(
@@ -189,23 +209,23 @@ def decode(
   horizon: int,
   fed: jax.Array | None = None,
 ) -> jax.Array:
-  """The tokens that the model says next, one after the other.
+  """The tokens that the model predicts next, one after the other.
 
   Args:
     decoder: the model.
     params: its parameters.
     prompt: float [M, D].
-    layer: as of `transplanted_logits`.
+    layer: see `transplanted_logits`.
     states: float [n, D].
     horizon: how many tokens to decode, at least 1.
-    fed: tokens to feed, integer [n, horizon], of which the last is not needed;
-      None feeds back what is decoded.
+    fed: input tokens, integer [n, horizon], of which the last is not needed;
+      None feeds back the decoded tokens.
 
   Returns:
     The most likely tokens, integer [n, horizon].
 
   Raises:
-    ValueError: `horizon` is too small, or as `transplanted_logits`.
+    ValueError: `horizon` is too small, or see `transplanted_logits`.
   """
   if horizon < 1:
     raise ValueError(f"horizon must be at least 1, not {horizon}")
@@ -217,7 +237,7 @@ def decode(
     return jnp.argmax(logits[0], axis=-1).astype(jnp.int32)
 
   def greedy(state: jax.Array) -> jax.Array:
-    # Token k depends on those before it alone, so each pass settles one more.
+    # Token k depends only on those before it, so each pass fixes one more.
     none = jnp.zeros((horizon,), jnp.int32)
     return jax.lax.fori_loop(0, horizon, lambda _, t: guesses(state, t), none)
 
@@ -235,46 +255,37 @@ def minimise(
   key: jax.Array,
   *,
   rows: int,
-  steps: int,
-  batch_size: int,
-  learning_rate: float,
+  adam: AdamSettings,
 ) -> Any:
-  """Minimises a mean over rows by Adam on random batches of them.
+  """Minimises a mean over rows with Adam on random batches.
 
   Args:
-    loss: of the parameters and the indices of a batch's rows, integer
-      [batch_size]; a scalar.
-    start: the parameters to begin with.
+    loss: maps the parameters and the indices of a batch's rows, integer
+      [batch_size], to a scalar.
+    start: the initial parameters.
     key: a PRNG key, consumed.
-    rows: number of rows; drawn with replacement.
-    steps: of the optimiser, at least 1.
-    batch_size: rows a step, at least 1.
-    learning_rate: the first one, per step; falls to 0 along a cosine.
+    rows: number of rows, at least 1; batches are drawn with replacement.
+    adam: how to optimise.
 
   Returns:
     The parameters after the last step.
 
   Raises:
-    ValueError: a setting is out of range.
+    ValueError: there are no rows.
   """
-  for name, count in (
-    ("rows", rows),
-    ("steps", steps),
-    ("batch_size", batch_size),
-  ):
-    if count < 1:
-      raise ValueError(f"{name} must be at least 1, not {count}")
-  if not learning_rate > 0.0:
-    raise ValueError(f"learning_rate must be positive, not {learning_rate}")
-  adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+  if rows < 1:
+    raise ValueError(f"rows must be at least 1, not {rows}")
+  optimizer = optax.adam(
+    optax.cosine_decay_schedule(adam.learning_rate, adam.steps)
+  )
 
   def step(state: Any, step_key: jax.Array) -> tuple[Any, None]:
     params, moments = state
-    picks = jax.random.randint(step_key, (batch_size,), 0, rows)
+    picks = jax.random.randint(step_key, (adam.batch_size,), 0, rows)
     gradient = jax.grad(loss)(params, picks)
-    updates, moments = adam.update(gradient, moments)
+    updates, moments = optimizer.update(gradient, moments)
     return (optax.apply_updates(params, updates), moments), None
 
-  state = (start, adam.init(start))
-  (params, _), _ = jax.lax.scan(step, state, jax.random.split(key, steps))
+  state = (start, optimizer.init(start))
+  (params, _), _ = jax.lax.scan(step, state, jax.random.split(key, adam.steps))
   return params

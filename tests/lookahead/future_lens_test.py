@@ -237,9 +237,7 @@ class LinearTest(base.Float64TestCase):
       jnp.zeros(2),
       jax.random.key(0),
       rows=6,
-      steps=400,
-      batch_size=600,
-      learning_rate=0.1,
+      adam=soft_prompt.AdamSettings(400, 600, 0.1),
     )
     self.assert_close(found, np.linalg.lstsq(x, y)[0], atol=0.05)
 
@@ -247,12 +245,15 @@ class LinearTest(base.Float64TestCase):
   def test_counts_below_one_are_refused(self, name):
     counts = {"rows": 1, "steps": 1, "batch_size": 1, name: 0}
     with self.assertRaisesRegex(ValueError, f"{name} must be at least 1"):
+      adam = soft_prompt.AdamSettings(
+        counts["steps"], counts["batch_size"], 0.1
+      )
       soft_prompt.minimise(
         lambda w, picks: w,
         jnp.zeros(()),
         jax.random.key(0),
-        learning_rate=0.1,
-        **counts,
+        rows=counts["rows"],
+        adam=adam,
       )
 
 
@@ -364,9 +365,7 @@ class SoftPromptTest(base.Float64TestCase):
         self.states,
         self.fed,
         offsets=(4,),
-        steps=1,
-        batch_size=1,
-        learning_rate=0.1,
+        adam=soft_prompt.AdamSettings(1, 1, 0.1),
       )
 
 
