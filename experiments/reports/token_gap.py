@@ -142,7 +142,7 @@ def class_table(
       rows.append(
         [
           *(kind.name, label, reporting.number(share[place])),
-          str(round(share[place] * kind.of.size)),
+          str(round(share[place] * kind.token_class.size)),
           *_estimate(plain[:, place]),
           *_estimate(gap[:, place]),
           *_estimate(gap[:, place] * share[place]),
@@ -287,7 +287,7 @@ def measurements(
     labels = tuple(map(str, range(each.gap.shape[-1])))
     every = [*kinds.values(), TokenKind("every position", labels, exact)]
     for kind in every:
-      size = np.bincount(kind.of.ravel(), minlength=len(kind.classes))
+      size = np.bincount(kind.token_class.ravel(), minlength=len(kind.classes))
       plain = token_gap.class_means(each.plain, kind)
       gap = token_gap.class_means(each.gap, kind)
       rows += [

@@ -1,7 +1,7 @@
-"""Kinds of token in text: by place, frequency, word, line and recurrence.
+"""Classes of tokens in text: by position, frequency, word, line and repetition.
 
-Every kind is decided by the text alone, never by a model: by a window's tokens,
-how often each was seen in training, and how a tokenizer spells them.
+The classes depend on the text only, never on a model: on the tokens of a
+window, their counts in the training text, and their spelling.
 """
 
 import dataclasses
@@ -26,23 +26,23 @@ _FRAGMENT = re.compile("(<[0-9A-F]{2}>)+")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenKind:
-  """One way to class the predicted tokens of W windows.
+  """One way to classify the predicted tokens of W windows.
 
   Attributes:
     name: of the kind.
-    classes: labels, C, in order.
-    of: each token's class, integer [W, T].
+    classes: labels of the C classes, in order.
+    token_class: the class of each token, integer [W, T].
   """
 
   name: str
   classes: tuple[str, ...]
-  of: np.ndarray
+  token_class: np.ndarray
 
   def mask(self, label: str) -> np.ndarray:
-    """The tokens of a class, bool [W, T]; none if there is no such class."""
+    """Which tokens are in a class, bool [W, T]; none if there is no such class."""
     if label not in self.classes:
-      return np.zeros(self.of.shape, bool)
-    return self.of == self.classes.index(label)
+      return np.zeros(self.token_class.shape, bool)
+    return self.token_class == self.classes.index(label)
 
 
 def token_kinds(
@@ -51,46 +51,46 @@ def token_kinds(
   shown: Sequence[str],
   bins: int = 5,
 ) -> dict[str, TokenKind]:
-  """Classes every token of some windows but the first of each.
+  """Classifies every token of some windows, except the first of each.
 
   Args:
     windows: token ids below V, integer [W, T + 1].
     counts: how often each token was seen in training, [V].
-    shown: how each token is spelled, [V]; from `Tokenizer.show`.
-    bins: of frequency, each of about the same share of the training text.
+    shown: the spelling of each token, [V]; from `Tokenizer.show`.
+    bins: number of frequency bins, each with about the same share of the
+      training text.
 
   Returns:
-    Kinds by their names; classes without any token are left out.
+    Kinds by name, without classes that have no token.
 
   Raises:
-    ValueError: there are not as many spellings as counts, or no token was
-      counted.
+    ValueError: the numbers of spellings and counts differ, or all counts are 0.
   """
   if len(counts) != len(shown):
     raise ValueError(f"{len(counts)} counts, but {len(shown)} spellings")
   targets = windows[:, 1:]
-  places = np.broadcast_to(np.arange(targets.shape[1]), targets.shape)
+  positions = np.broadcast_to(np.arange(targets.shape[1]), targets.shape)
   distances = last_distances(windows)
-  of_token, labels = frequency_bins(counts, bins)
-  found = [
-    TokenKind(POSITION, *_octaves(places)),
-    TokenKind(FREQUENCY, labels, of_token[targets]),
+  bin_of, labels = frequency_bins(counts, bins)
+  kinds = [
+    TokenKind(POSITION, *_octaves(positions)),
+    TokenKind(FREQUENCY, labels, bin_of[targets]),
     TokenKind(WORD, (BEGINS, CONTINUES, NO_WORD), _words(windows, shown)),
     TokenKind(LINE, (AFTER_BREAK, WITHIN_LINE), _lines(windows, shown)),
     TokenKind(REPEATED, (AGAIN, NEW), np.where(distances > 0, 0, 1)),
     TokenKind(DISTANCE, *_octaves(distances, {0: NEW})),
   ]
-  return {each.name: _used(each) for each in found}
+  return {kind.name: _without_empty(kind) for kind in kinds}
 
 
 def last_distances(windows: np.ndarray) -> np.ndarray:
-  """How far back the same token stands, in each window.
+  """The distance to the last occurrence of the same token in the window.
 
   Args:
     windows: token ids, integer [W, T + 1].
 
   Returns:
-    Of every token but the first, integer [W, T]; 0 where it is new.
+    For every token except the first, integer [W, T]; 0 for a new token.
   """
   order = np.argsort(windows, axis=1, kind="stable")
   ordered = np.take_along_axis(windows, order, axis=1)
@@ -104,21 +104,21 @@ def last_distances(windows: np.ndarray) -> np.ndarray:
 def frequency_bins(
   counts: np.ndarray, bins: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Bins tokens by their counts, so that each has its share of the text.
+  """Bins tokens by their counts, with an equal share of the text in each bin.
 
-  A token lies in the bin of its middle when the text is sorted by the counts
-  of its tokens; tokens of equal counts lie together.
+  If the text is sorted by the counts of its tokens, a token belongs to the bin
+  that its middle falls in. Tokens with equal counts share a bin.
 
   Args:
     counts: how often each token was seen, [V].
-    bins: how many, at least 1.
+    bins: number of bins, at least 1.
 
   Returns:
     The bin of each token, the rarest first, integer [V]; and the range of
     counts of every bin.
 
   Raises:
-    ValueError: no token was counted.
+    ValueError: all counts are 0.
   """
   if not np.sum(counts):
     raise ValueError("no token was counted")
@@ -129,12 +129,12 @@ def frequency_bins(
   middle = (np.cumsum(mass) - mass / 2) / mass.sum()
   of_value = np.minimum((middle * bins).astype(np.int64), bins - 1)
   labels = []
-  for place in range(bins):
-    mine = values[of_value == place]
-    ends = (
-      f"{mine[0]}..{mine[-1]}" if len(mine) > 1 else "".join(map(str, mine))
-    )
-    labels.append(f"{place + 1}: {ends}")
+  for index in range(bins):
+    inside = values[of_value == index]
+    ends = "".join(map(str, inside))
+    if len(inside) > 1:
+      ends = f"{inside[0]}..{inside[-1]}"
+    labels.append(f"{index + 1}: {ends}")
   return of_value[inverse], tuple(labels)
 
 
@@ -153,10 +153,10 @@ def _octaves(
 
 
 def _words(windows: np.ndarray, shown: Sequence[str]) -> np.ndarray:
-  """Whether tokens begin a word, continue one, or neither.
+  """Whether tokens begin a word, continue one, or do neither.
 
-  Letters and digits make words; a space before them begins one. Parts of
-  characters count as neither.
+  Words are runs of letters and digits; a space before them begins a word. Parts
+  of characters do neither.
   """
   parts = [bool(_FRAGMENT.fullmatch(text)) for text in shown]
   bare = [text.lstrip() for text in shown]
@@ -181,13 +181,15 @@ def _words(windows: np.ndarray, shown: Sequence[str]) -> np.ndarray:
 
 
 def _lines(windows: np.ndarray, shown: Sequence[str]) -> np.ndarray:
-  """Whether the token before ends a line."""
+  """Whether the previous token ends a line."""
   breaks = np.array([text.endswith("\n") for text in shown])
   return np.where(breaks[windows[:, :-1]], 0, 1)
 
 
-def _used(kind: TokenKind) -> TokenKind:
-  """The kind without the classes that no token is in."""
-  present, of = np.unique(kind.of, return_inverse=True)
+def _without_empty(kind: TokenKind) -> TokenKind:
+  """The kind without classes that have no token."""
+  present, token_class = np.unique(kind.token_class, return_inverse=True)
   classes = tuple(kind.classes[place] for place in present)
-  return TokenKind(kind.name, classes, of.reshape(kind.of.shape))
+  return TokenKind(
+    kind.name, classes, token_class.reshape(kind.token_class.shape)
+  )

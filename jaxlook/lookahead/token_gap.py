@@ -1,8 +1,8 @@
-"""Where in text the myopia gap lies: losses of single tokens, by kind.
+"""Where in text the myopia gap occurs: losses of single tokens, by class.
 
-The gap of a token is what a variant's model loses on it, minus what ordinary
-training's of the same seed does. Means over the tokens of a class are taken
-within a seed, so that every number has one value a seed.
+The gap of a token is its loss under a variant minus its loss under ordinary
+training, for the same seed. Means over the tokens of a class are taken within a
+seed, so every number has one value for each seed.
 """
 
 import functools
@@ -20,12 +20,12 @@ from jaxlook.tasks.losses import cross_entropy
 
 
 def token_losses(decoder: Decoder, params: Any, windows: Any) -> np.ndarray:
-  """The loss on every token but the first of some windows, all seeds at once.
+  """The loss of every token except the first of some windows, for all seeds.
 
   Args:
-    decoder: the model under a variant; cut gradients do not matter.
+    decoder: the model under a variant; a gradient cut has no effect.
     params: parameters with a leading seed axis E.
-    windows: token ids in batches that are run one after the other, integer
+    windows: token ids, in batches that run one after the other, integer
       [batches, B, T + 1].
 
   Returns:
@@ -37,7 +37,7 @@ def token_losses(decoder: Decoder, params: Any, windows: Any) -> np.ndarray:
   )
 
 
-# Compiled once for all variants of one forward pass.
+# Compiled once for all variants with the same forward pass.
 @functools.partial(jax.jit, static_argnums=0)
 def _losses(decoder: Decoder, params: Any, windows: jax.Array) -> jax.Array:
   def batch(tokens: jax.Array) -> jax.Array:
@@ -51,25 +51,25 @@ def _losses(decoder: Decoder, params: Any, windows: jax.Array) -> jax.Array:
 
 
 def class_shares(kind: TokenKind) -> np.ndarray:
-  """The share of all tokens that is in each class, [C]."""
-  found = np.bincount(kind.of.ravel(), minlength=len(kind.classes))
-  return found / kind.of.size
+  """The share of all tokens in each class, [C]."""
+  found = np.bincount(kind.token_class.ravel(), minlength=len(kind.classes))
+  return found / kind.token_class.size
 
 
 def class_means(values: np.ndarray, kind: TokenKind) -> np.ndarray:
   """The mean over the tokens of each class.
 
   Args:
-    values: one a seed and token, [E, W, T].
-    kind: says which class a token is in.
+    values: for each seed and token, [E, W, T].
+    kind: gives the class of each token.
 
   Returns:
     float64 [E, C].
   """
   size = len(kind.classes)
-  of = kind.of.ravel()
-  sums = [np.bincount(of, each.ravel(), size) for each in values]
-  return np.stack(sums) / np.bincount(of, minlength=size)
+  token_class = kind.token_class.ravel()
+  sums = [np.bincount(token_class, row.ravel(), size) for row in values]
+  return np.stack(sums) / np.bincount(token_class, minlength=size)
 
 
 def by_position(values: np.ndarray) -> np.ndarray:
@@ -82,18 +82,18 @@ def contrast(
 ) -> np.ndarray:
   """The mean of some tokens minus that of others at the same positions.
 
-  What stands late in a window is repeated more often, and is predicted from
-  more; so differences are taken position by position, and weighted by
-  n m / (n + m) for n tokens of the one and m of the other, which is the
-  precision of a difference of two means.
+  Tokens late in a window are repeated more often and have more context. So
+  differences are taken position by position and weighted by n m / (n + m), for
+  n tokens of one set and m of the other. This is the precision of a difference
+  of two means.
 
   Args:
-    values: one a seed and token, [E, W, T].
-    these: tokens, bool [W, T].
-    those: others, bool [W, T].
+    values: for each seed and token, [E, W, T].
+    these: the first set of tokens, bool [W, T].
+    those: the second set of tokens, bool [W, T].
 
   Returns:
-    float64 [E]; NaN where no position has both.
+    float64 [E]; NaN if no position has tokens of both sets.
   """
   n, m = (mask.sum(axis=0).astype(np.float64) for mask in (these, those))
   both = (n > 0) & (m > 0)
@@ -109,13 +109,13 @@ def contrast(
 
 
 class CostlyTokens(NamedTuple):
-  """Tokens on which a variant loses most; see `costliest_tokens`.
+  """The tokens with the largest gap; see `costliest_tokens`.
 
   Attributes:
     window: of each token, integer [K].
     position: in the window, integer [K].
-    chosen: mean gap over the seeds that they were chosen by, nats, [K].
-    gap: of the other seeds, nats, [E - E // 2, K].
+    chosen: mean gap over the seeds that chose the tokens, nats, [K].
+    gap: the gap for the other seeds, nats, [E - E // 2, K].
   """
 
   window: np.ndarray
@@ -125,14 +125,15 @@ class CostlyTokens(NamedTuple):
 
 
 def costliest_tokens(gap: np.ndarray, count: int) -> CostlyTokens:
-  """The tokens with the largest gap, measured on seeds that did not choose.
+  """The tokens with the largest gap, measured on other seeds.
 
-  The largest of many noisy numbers is too large. So the first half of the seeds
-  chooses, and the other half, on which nothing was chosen, says what it is.
+  The largest of many noisy numbers is biased upwards. So the first half of the
+  seeds chooses the tokens, and the other half measures their gap.
 
   Args:
-    gap: a variant's loss minus ordinary training's, [E, W, T]; E at least 2.
-    count: how many tokens; fewer where there are not so many.
+    gap: loss under a variant minus loss under ordinary training, [E, W, T]; E
+      at least 2.
+    count: the most tokens to return.
 
   Returns:
     Tokens of different windows, the costliest first.
@@ -144,7 +145,7 @@ def costliest_tokens(gap: np.ndarray, count: int) -> CostlyTokens:
     raise ValueError(f"two seeds are needed, not {len(gap)}")
   half = len(gap) // 2
   mean = gap[:half].mean(axis=0, dtype=np.float64)
-  # Neighbours of a costly token would fill the table with one context.
+  # One token a window, or neighbours in one context would fill the table.
   position = mean.argmax(axis=1)
   best = mean.max(axis=1)
   window = np.argsort(-best, kind="stable")[:count]

@@ -11,7 +11,7 @@ from tests.fixtures import base
 
 def classed(kind) -> list[list[str]]:
   """The label of every token."""
-  return [[kind.classes[place] for place in row] for row in kind.of]
+  return [[kind.classes[place] for place in row] for row in kind.token_class]
 
 
 class KindsTest(base.TestCase):
@@ -59,7 +59,7 @@ class KindsTest(base.TestCase):
     found = self.kinds[classes.POSITION]
     self.assertEqual(found.classes, ("0", "1", "2..3", "4..7", "8..11"))
     np.testing.assert_array_equal(
-      found.of, [[0, 1, 2, 2] + [3] * 4 + [4] * 4] * 2
+      found.token_class, [[0, 1, 2, 2] + [3] * 4 + [4] * 4] * 2
     )
 
   @hypothesis.given(

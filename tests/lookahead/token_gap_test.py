@@ -49,7 +49,7 @@ class MeansTest(base.TestCase):
     found = token_gap.class_means(self.values, self.kind)
     for seed in range(3):
       for place in range(3):
-        mine = self.values[seed][self.kind.of == place]
+        mine = self.values[seed][self.kind.token_class == place]
         self.assertAlmostEqual(found[seed, place], mine.mean())
     whole = found @ token_gap.class_shares(self.kind)
     np.testing.assert_allclose(whole, self.values.mean(axis=(1, 2)))
