@@ -41,7 +41,7 @@ def hidden_guesses(
     fitted: n pairs to fit on.
     others: m pairs to decode.
     layer: of the states, in 0..L; may be traced.
-    penalty: see `linear.fit_ridge`.
+    penalty: see `jaxlook.probing.linear.fit_ridge`.
 
   Returns:
     The most likely tokens, integer [m, K].

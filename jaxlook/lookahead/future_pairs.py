@@ -41,7 +41,7 @@ class LensSetup:
     map_steps: steps of Adam for the map to logits.
     map_batch: pairs of each of these steps.
     map_rate: learning rate of the first of these steps.
-    penalty: of the ridge regression; see `linear.fit_ridge`.
+    penalty: of the ridge regression; see `jaxlook.probing.linear.fit_ridge`.
 
   Raises:
     SettingError: a field is out of range; the message names it.

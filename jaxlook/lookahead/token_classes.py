@@ -39,7 +39,7 @@ class TokenKind:
   token_class: np.ndarray
 
   def mask(self, label: str) -> np.ndarray:
-    """Which tokens are in a class, bool [W, T]; none if there is no such class."""
+    """The tokens in a class, bool [W, T]; none if there is no such class."""
     if label not in self.classes:
       return np.zeros(self.token_class.shape, bool)
     return self.token_class == self.classes.index(label)
