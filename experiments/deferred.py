@@ -18,13 +18,13 @@ from absl import flags
 
 from experiments.common import (
   app,
-  deferred_setup,
   presets,
   results_writer,
   shared_flags,
   train_arms,
 )
 from experiments.reports import deferred as report
+from experiments.setups import deferred_setup
 
 shared_flags.adopt(
   __name__, *shared_flags.TRAIN, "horizons", but=("attention", "layers")

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 
 from experiments.common import (
   app,
-  lens_setup,
   presets,
   results_writer,
   shared_flags,
@@ -26,6 +25,7 @@ from experiments.common import (
 )
 from experiments.common.trained_models import Subject
 from experiments.reports import future_lens as report
+from experiments.setups import future_lens_setup
 from jaxlook.lookahead import future_lens, lens_measures
 from jaxlook.lookahead.future_lens import LensResults
 from jaxlook.lookahead.future_pairs import LensSetup
@@ -67,8 +67,8 @@ def main() -> None:
     ARMS,
     precache=None,
   )
-  setup = presets.chosen(lens_setup.SETUPS)
-  text = lens_setup.read_text(study, setup)
+  setup = presets.chosen(future_lens_setup.SETUPS)
+  text = future_lens_setup.read_text(study, setup)
   study = study.with_config(lens=dataclasses.asdict(setup))
   with study.open_run() as store:
     subjects = study.subjects(store)

@@ -12,14 +12,9 @@ and follows the angle of the myopic and the future gradient along training.
 
 from absl import flags
 
-from experiments.common import (
-  anatomy_setup,
-  app,
-  results_writer,
-  shared_flags,
-  study_setup,
-)
+from experiments.common import app, results_writer, shared_flags, study_setup
 from experiments.reports import gradient_anatomy as report
+from experiments.setups import gradient_anatomy_setup
 from jaxlook.lookahead import gradient_anatomy
 from jaxlook.training import held_out_batch
 
@@ -35,17 +30,17 @@ def main() -> None:
   study = study_setup.build(
     "gradient_anatomy",
     "Gradient anatomy: who asks for what",
-    anatomy_setup.ARMS,
-    precache=anatomy_setup.PRECACHE,
-    text=anatomy_setup.TEXT,
+    gradient_anatomy_setup.ARMS,
+    precache=gradient_anatomy_setup.PRECACHE,
+    text=gradient_anatomy_setup.TEXT,
   )
   name = "text" if study.on_text else "precache"
-  sequences = _SEQUENCES.value or anatomy_setup.SEQUENCES[name]
+  sequences = _SEQUENCES.value or gradient_anatomy_setup.SEQUENCES[name]
   study = study.with_config(sequences=sequences)
   task = study.problem.task
   batch = held_out_batch(study.problem, sequences)
   with study.open_run() as store:
-    subjects, left_out = anatomy_setup.only_cut(study.subjects(store))
+    subjects, left_out = gradient_anatomy_setup.only_cut(study.subjects(store))
     subjects.append(subjects[0].untrained())
     anatomies = {
       each.variant: gradient_anatomy.measure_anatomy(
@@ -53,7 +48,9 @@ def main() -> None:
       )
       for each in subjects
     }
-    course, early = anatomy_setup.course(subjects[0], before=subjects[-1])
+    course, early = gradient_anatomy_setup.course(
+      subjects[0], before=subjects[-1]
+    )
     directions = {
       step: gradient_anatomy.measure_directions(
         each.decoder, task, each.params, batch
@@ -79,10 +76,10 @@ if __name__ == "__main__":
   app.run(
     main,
     lambda: study_setup.values(
-      precache=anatomy_setup.PRECACHE,
-      text=anatomy_setup.TEXT,
-      attention=anatomy_setup.ARMS,
-      sequences=anatomy_setup.SEQUENCES[shared_flags.TASK.value],
+      precache=gradient_anatomy_setup.PRECACHE,
+      text=gradient_anatomy_setup.TEXT,
+      attention=gradient_anatomy_setup.ARMS,
+      sequences=gradient_anatomy_setup.SEQUENCES[shared_flags.TASK.value],
     ),
     says=study_setup.SAYS,
   )

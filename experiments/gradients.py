@@ -14,8 +14,9 @@ import numpy as np
 from absl import flags
 
 import jaxlook
-from experiments.common import app, gradients_setup, shared_flags
+from experiments.common import app, shared_flags
 from experiments.common.shared_flags import ATTENTION, MODEL, OUT
+from experiments.setups import gradients_setup
 from jaxlook.attention import parse_variant
 from jaxlook.models import Decoder, huggingface
 from jaxlook.models.gradients import check_tokens, precise_loss_and_gradients

@@ -17,13 +17,13 @@ import dataclasses
 
 from experiments.common import (
   app,
-  horizon_setup,
   results_writer,
   shared_flags,
   study_setup,
   train_arms,
 )
 from experiments.reports import horizon as report
+from experiments.setups import horizon_setup
 
 shared_flags.adopt(
   __name__, *shared_flags.STUDY, "horizons", but=("attention", "model", "step")

@@ -23,13 +23,13 @@ of a single position does not see.
 
 from experiments.common import (
   app,
-  induction_setup,
   presets,
   results_writer,
   shared_flags,
   train_arms,
 )
 from experiments.reports import induction as report
+from experiments.setups import induction_setup
 from jaxlook.circuits.induction_heads import measure_along_training
 from jaxlook.stats import myopia_gap
 from jaxlook.training import held_out_batch, read_arm

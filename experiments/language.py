@@ -26,7 +26,6 @@ from absl import flags
 from experiments.common import (
   app,
   compare_variants,
-  language_setup,
   model_sizes,
   presets,
   shared_flags,
@@ -35,6 +34,7 @@ from experiments.common import (
   train_arms,
 )
 from experiments.reports import language as report
+from experiments.setups import language_setup
 from jaxlook.stats import myopia_gap
 
 shared_flags.adopt(

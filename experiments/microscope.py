@@ -21,11 +21,8 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.common import (
-  app,
-  microscope_models,
-  shared_flags,
-)
+from experiments.common import app, shared_flags
+from experiments.setups import microscope_setup
 from jaxlook.circuits import microscope, page
 from jaxlook.runs.atomic_files import write_bytes
 
@@ -68,7 +65,7 @@ def main() -> None:
   """Checks the flags, takes the models apart and writes the page."""
   folder = Path(app.required(shared_flags.MODEL))
   text, flag = read_text()
-  found, tokenizer, trained = microscope_models.read(folder)
+  found, tokenizer, trained = microscope_setup.read(folder)
   shape = found[0].decoder.config
   with app.blaming(flag):
     tokens = microscope.encode_text(shape, text, tokenizer)

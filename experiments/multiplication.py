@@ -27,13 +27,13 @@ from absl import flags
 
 from experiments.common import (
   app,
-  multiplication_setup,
   presets,
   results_writer,
   shared_flags,
   train_arms,
 )
 from experiments.reports import multiplication as report
+from experiments.setups import multiplication_setup
 from jaxlook.planning.products import measures
 from jaxlook.planning.products.measures import ProductResults, ProductSizes
 from jaxlook.stats import myopia_gap

@@ -29,13 +29,13 @@ from absl import flags
 
 from experiments.common import (
   app,
-  path_star_setup,
   presets,
   results_writer,
   shared_flags,
   train_arms,
 )
 from experiments.reports import path_star as report
+from experiments.setups import path_star_setup
 from jaxlook.planning.stars.settings import (
   SETTINGS,
   GraphResults,

@@ -15,13 +15,13 @@ from absl import flags
 
 from experiments.common import (
   app,
-  placebo_setup,
   presets,
   results_writer,
   shared_flags,
   study_setup,
 )
 from experiments.reports import placebo as report
+from experiments.setups import placebo_setup
 from jaxlook.lookahead import placebo
 from jaxlook.models import Decoder
 

@@ -28,14 +28,9 @@ the line break. `--key=tally` (30 minutes): the pairs of line 1 give the key.
 import jax
 from absl import flags
 
-from experiments.common import (
-  app,
-  couplets_setup,
-  results_writer,
-  shared_flags,
-  train_arms,
-)
+from experiments.common import app, results_writer, shared_flags, train_arms
 from experiments.reports import planning as report
+from experiments.setups import planning_setup
 from jaxlook.planning.couplets.measure_all import (
   HeldOutCouplets,
   NamedValues,
@@ -81,17 +76,17 @@ def measure(
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
-  config = couplets_setup.build_config(
+  config = planning_setup.build_config(
     _KEY.value,
     forms=_LANGUAGE.value,
     pairs=_PAIRS.value,
     shares=shared_flags.P.value,
   )
-  problems = couplets_setup.problems(config)
+  problems = planning_setup.problems(config)
   variants = train_arms.variants_that_only_cut(
     myopia_gap.CUTS, problems[0].model
   )
-  todo = couplets_setup.arms_to_train(
+  todo = planning_setup.arms_to_train(
     problems,
     variants,
     compare_everywhere=bool(shared_flags.ATTENTION.value),
@@ -100,7 +95,7 @@ def main() -> None:
     arms = train_arms.train_all(store, todo)
     found, untrained = {}, {}
     for name, task in config.tasks().items():
-      held_out = couplets_setup.held_out(task, config)
+      held_out = planning_setup.held_out(task, config)
       mine = [arm for arm in arms if arm.setting == name]
       found[name] = {arm.variant: measure(arm, task, held_out) for arm in mine}
       first = read_arm(mine[0].root)
@@ -114,6 +109,6 @@ def main() -> None:
 if __name__ == "__main__":
   app.run(
     main,
-    lambda: couplets_setup.values(_KEY.value, attention=myopia_gap.CUTS),
+    lambda: planning_setup.values(_KEY.value, attention=myopia_gap.CUTS),
     says={"p": "Share of couplets that must rhyme, or several: 0.5,0.9."},
   )

@@ -22,13 +22,13 @@ import jax
 from experiments.common import (
   app,
   presets,
-  probes_setup,
   results_writer,
   shared_flags,
   study_setup,
 )
 from experiments.common.trained_models import Subject
 from experiments.reports import probes as report
+from experiments.setups import probes_setup
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.probing.probe_models import ProbePlan, ProbeResults, probe_models
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL

@@ -30,12 +30,12 @@ from experiments.common import (
   model_sizes,
   presets,
   results_writer,
-  scaling_setup,
   shared_flags,
   text_setup,
   train_arms,
 )
 from experiments.reports import scaling as report
+from experiments.setups import scaling_setup
 
 shared_flags.adopt(
   __name__,

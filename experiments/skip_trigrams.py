@@ -23,9 +23,9 @@ from experiments.common import (
   shared_flags,
   study_setup,
   text_corpus,
-  trigrams_setup,
 )
 from experiments.reports import skip_trigrams as report
+from experiments.setups import skip_trigrams_setup
 from jaxlook.circuits import trigram_check
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 
@@ -41,15 +41,15 @@ def main() -> None:
     "Skip-trigrams of one-layer attention-only models",
     ARMS,
     precache=None,
-    text=trigrams_setup.TEXT,
+    text=skip_trigrams_setup.TEXT,
   )
   shape = study.problem.model
   if shape.layers != 1 or shape.hidden_width:
     flag = "model" if shared_flags.MODEL.value else "layers"
     raise app.UsageError(flag, "must be one attention-only layer")
-  scale = presets.chosen(trigrams_setup.SCALES)
+  scale = presets.chosen(skip_trigrams_setup.SCALES)
   study = study.with_config(trigrams=dataclasses.asdict(scale))
-  plan = trigrams_setup.count_text(study, scale)
+  plan = skip_trigrams_setup.count_text(study, scale)
   show = text_corpus.tokenizer_of(study.problem.about).show
   with study.open_run() as store:
     subjects = study.subjects_and_untrained(store)
@@ -69,7 +69,7 @@ if __name__ == "__main__":
   app.run(
     main,
     lambda: study_setup.values(
-      precache=None, text=trigrams_setup.TEXT, attention=ARMS
+      precache=None, text=skip_trigrams_setup.TEXT, attention=ARMS
     ),
     says=study_setup.SAYS,
   )

@@ -25,11 +25,11 @@ from experiments.common import (
   shared_flags,
   study_setup,
   text_corpus,
-  token_gap_setup,
 )
 from experiments.common.trained_models import Subject
 from experiments.reports import token_gap as report
 from experiments.reports.token_gap_claims import VariantLosses
+from experiments.setups import token_gap_setup
 from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import token_kinds
 from jaxlook.tasks.text import Text

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.common import deferred_setup
-from experiments.common.deferred_setup import DeferredConfig
 from experiments.common.results_writer import Cell, Results
 from experiments.reports import horizon as horizon_report
 from experiments.reports import horizon_claims
+from experiments.setups import deferred_setup
+from experiments.setups.deferred_setup import DeferredConfig
 from jaxlook import reporting, stats
 from jaxlook.lookahead.horizon import STOPS, LossByVariant, horizon_name
 from jaxlook.stats import myopia_gap

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.common import induction_setup, results_writer
-from experiments.common.induction_setup import InductionConfig
+from experiments.common import results_writer
 from experiments.reports.induction_claims import Course, claims, last_step
+from experiments.setups import induction_setup
+from experiments.setups.induction_setup import InductionConfig
 from jaxlook import reporting
 from jaxlook.circuits import induction_heads
 from jaxlook.reporting import figures

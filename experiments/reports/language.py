@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.common.language_setup import PRECISIONS
 from experiments.common.model_sizes import SAME_START
 from experiments.common.text_setup import SOURCE, UNIT
+from experiments.setups.language_setup import PRECISIONS
 from jaxlook import stats
 from jaxlook.stats import myopia_gap
 from jaxlook.stats.claims import ABOVE_0, PAIRED, Statement, changes, judged

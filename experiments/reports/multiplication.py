@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.common import multiplication_setup, results_writer
-from experiments.common.multiplication_setup import MultiplicationConfig
+from experiments.common import results_writer
 from experiments.reports.multiplication_claims import (
   FLOOR,
   Arm,
@@ -18,6 +17,8 @@ from experiments.reports.multiplication_claims import (
   whole,
 )
 from experiments.reports.multiplication_figures import draw
+from experiments.setups import multiplication_setup
+from experiments.setups.multiplication_setup import MultiplicationConfig
 from jaxlook import reporting, stats
 from jaxlook.planning.products import plans
 from jaxlook.planning.products.measures import ProductResults

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.common import path_star_setup, results_writer
-from experiments.common.path_star_setup import PathStarConfig
+from experiments.common import results_writer
 from experiments.reports.path_star_claims import (
   Every,
   numbers,
   statements,
 )
 from experiments.reports.path_star_tables import each_arm, tables
+from experiments.setups import path_star_setup
+from experiments.setups.path_star_setup import PathStarConfig
 from jaxlook.planning.stars.settings import (
   FORCED_GRAPHS,
   GraphResults,

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from experiments.common import couplets_setup, results_writer
-from experiments.common.couplets_setup import CoupletsConfig
+from experiments.common import results_writer
 from experiments.reports import planning_claims
 from experiments.reports.planning_claims import ByVariant, modifiers
 from experiments.reports.planning_tables import tables
+from experiments.setups import planning_setup
+from experiments.setups.planning_setup import CoupletsConfig
 from jaxlook.planning.couplets.measure_all import (
   NamedValues,
   main_places,
@@ -66,7 +67,7 @@ def results(
   Raises:
     OSError: a figure cannot be written.
   """
-  setup = couplets_setup.setup(config)
+  setup = planning_setup.setup(config)
   claims, all_tables, captions = [], {}, {}
   for name, task in config.tasks().items():
     mine = found[name]

@@ -8,8 +8,8 @@ import numpy as np
 
 from experiments.common.model_sizes import SAME_START
 from experiments.common.results_writer import Results
-from experiments.common.scaling_setup import Points
 from experiments.common.study import Study
+from experiments.setups.scaling_setup import Points
 from jaxlook import reporting, stats
 from jaxlook.lookahead import scaling
 from jaxlook.lookahead.scaling import MEASURES, SizeSweep

@@ -22,12 +22,8 @@ from experiments import (
   skip_trigrams,
 )
 from experiments.benchmarks import train_step
-from experiments.common import (
-  anatomy_setup,
-  app,
-  couplets_setup,
-  shared_flags,
-)
+from experiments.common import app, shared_flags
+from experiments.setups import gradient_anatomy_setup, planning_setup
 from tests.fixtures import base, binaries
 
 # A line on a flag, or the first one of several.
@@ -92,13 +88,13 @@ class ProgramsTest(base.TestCase):
   def test_the_chosen_preset_decides(self):
     """Its values stand where the flags leave them to it."""
     planned = self.entries("planning")
-    config = couplets_setup.TALLY["smoke"]
+    config = planning_setup.TALLY["smoke"]
     self.assertEndsWith(planned["layers"], f"[{config.layers}]")
     self.assertEndsWith(planned["steps"], f"[{config.train.steps}]")
     self.assertEndsWith(planned["pairs"], f"[{config.languages[0].pairs}]")
     self.assertEndsWith(planned["seeds"], f"[{config.seeds}]")
     anatomy = self.entries("gradient_anatomy")
-    config = anatomy_setup.TEXT["cpu"]
+    config = gradient_anatomy_setup.TEXT["cpu"]
     self.assertEndsWith(anatomy["width"], f"[{config.width}]")
     self.assertEndsWith(anatomy["sequences"], "[32]")
     self.assertEndsWith(self.entries("scaling")["model_size"], "[13k,51k,0.2M]")

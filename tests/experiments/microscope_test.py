@@ -4,7 +4,8 @@ import json
 
 from absl.testing import absltest, flagsaver, parameterized
 
-from experiments.common import app, microscope_models
+from experiments.common import app
+from experiments.setups import microscope_setup
 from tests.fixtures import base
 from tests.fixtures.microscope_pages import TEXT, look, root, write_run
 
@@ -63,7 +64,7 @@ class MicroscopeTest(base.TestCase):
   def test_arms(self, asked, expected):
     """One arm or two, in the order asked for, without seeds that diverged."""
     with flagsaver.flagsaver(attention=asked):
-      found, tokenizer, trained = microscope_models.read(self.run_folder)
+      found, tokenizer, trained = microscope_setup.read(self.run_folder)
     self.assertEqual([each.name for each in found], expected)
     seeds = {each.name: each.seeds for each in found}
     self.assertEqual(seeds["myopic/kv"], (0, 2))

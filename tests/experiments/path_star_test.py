@@ -4,7 +4,8 @@ import pyarrow.parquet as pq
 from absl.testing import flagsaver, parameterized
 
 from experiments import path_star
-from experiments.common import path_star_setup, train_arms
+from experiments.common import train_arms
+from experiments.setups import path_star_setup
 from jaxlook.tasks.path_star_weights import PathStarWeights
 from tests.fixtures import binaries
 

@@ -7,7 +7,7 @@ from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments import deferred, planning
-from experiments.common import couplets_setup
+from experiments.setups import planning_setup
 from tests.fixtures import base, binaries
 
 
@@ -93,10 +93,10 @@ class ConfigTest(base.TestCase):
     if not flags.FLAGS.is_parsed():
       flags.FLAGS(sys.argv[:1])
     with flagsaver.flagsaver(preset="smoke"):
-      config = couplets_setup.build_config(
+      config = planning_setup.build_config(
         "tally", forms=["open", "open/late_genre"], shares=["0.25", "1"]
       )
-    names = [couplets_setup.name(each, config) for each in config.languages]
+    names = [planning_setup.name(each, config) for each in config.languages]
     self.assertEqual(
       names,
       [

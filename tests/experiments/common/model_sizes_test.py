@@ -8,7 +8,8 @@ import numpy as np
 from absl.testing import flagsaver
 
 from experiments import language, scaling
-from experiments.common import model_sizes, scaling_setup, text_setup
+from experiments.common import model_sizes, text_setup
+from experiments.setups import scaling_setup
 from jaxlook.models import huggingface, named_shape
 from jaxlook.training import Start
 from tests.fixtures import binaries

@@ -14,7 +14,8 @@ from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments import gradient_anatomy, horizon, local_myopia, placebo
-from experiments.common import anatomy_setup, app, study_setup
+from experiments.common import app, study_setup
+from experiments.setups import gradient_anatomy_setup
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
 from tests.fixtures import base, binaries
 
@@ -23,7 +24,7 @@ VARIANTS = ("causal", "myopic/kv")
 
 def _study():
   return study_setup.build(
-    "test", "Test", VARIANTS, precache=anatomy_setup.PRECACHE
+    "test", "Test", VARIANTS, precache=gradient_anatomy_setup.PRECACHE
   )
 
 

@@ -6,7 +6,8 @@ Not a binary: its scales, its task, and its models, one for each depth.
 import dataclasses
 import functools
 
-from experiments.common import horizon_setup, presets, task_setup
+from experiments.common import presets, task_setup
+from experiments.setups import horizon_setup
 from jaxlook.lookahead.horizon import HorizonSweep
 from jaxlook.models import DecoderConfig, scaled_init_std
 from jaxlook.tasks.deferred import Deferred
