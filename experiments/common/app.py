@@ -6,6 +6,7 @@ status 2, before anything is compiled.
 
 import contextlib
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -182,8 +183,11 @@ def _parse_flags(
     _refuse(_plain(error))
     raise
   if asked:
-    print(help_text())
-    sys.exit(0)
+    # A pager that was closed is no error.
+    with contextlib.suppress(BrokenPipeError):
+      print(help_text(), flush=True)
+      sys.exit(0)
+    os._exit(0)
   if len(rest) > 1:
     _refuse(f"unexpected argument {rest[1]!r}; every setting is a --flag")
   # A module that a binary shares with others declares flags of theirs, too.
@@ -254,7 +258,12 @@ def run(
       raise
 
   def shown() -> str:
-    return help_text(main.__module__, values(), says or {})
+    defaults = dict(values())
+    if not says or "out" not in says:
+      spec = sys.modules[main.__module__].__spec__
+      name = spec.name.removeprefix("experiments.") if spec else "EXPERIMENT"
+      defaults["out"] = f"runs/{name}-{shared_flags.PRESET.value}"
+    return help_text(main.__module__, defaults, says or {})
 
   app.run(guarded, flags_parser=functools.partial(_parse_flags, main, shown))
 

@@ -150,7 +150,7 @@ LAUNCHER = flags.DEFINE_enum(
   "launcher",
   None,
   ["ray"],
-  "Train arms as tasks of Ray, on the cluster of RAY_ADDRESS or on this"
+  "ray: train arms as tasks of Ray, on the cluster of RAY_ADDRESS or on this"
   " machine. [in turn, in this process]",
 )
 LAUNCHER_RESOURCES = flags.DEFINE_string(
@@ -163,7 +163,7 @@ DISTRIBUTED = flags.DEFINE_string(
   " HOST:PORT,PROCESS/PROCESSES such as 10.0.0.1:1234,0/2. [one process]",
 )
 
-OUT = flags.DEFINE_string("out", None, "Run folder. [runs/EXPERIMENT-PRESET]")
+OUT = flags.DEFINE_string("out", None, "Run folder.")
 
 # What `--help` shows, in order.
 GROUPS = {

@@ -99,8 +99,8 @@ def variants_that_only_cut(
   same network.
 
   Args:
-    default: as of `chosen_variants`.
-    model: as of `chosen_variants`.
+    default: see `chosen_variants`.
+    model: see `chosen_variants`.
 
   Returns:
     As `chosen_variants`.

@@ -217,9 +217,9 @@ def draw_positions(
 
   Args:
     path: the PNG to write.
-    courses: as of `figure`; the last step is drawn.
-    chance: as of `figure`.
-    setup: as of `figure`.
+    courses: see `figure`; the last step is drawn.
+    chance: see `figure`.
+    setup: see `figure`.
 
   Raises:
     OSError: the file cannot be written.

@@ -225,11 +225,11 @@ def _form(language: Couplets) -> str:
 
 def name(language: Couplets, config: CoupletsConfig) -> str:
   """The name of a language: what tells it from the others of a run."""
-  dials = []
-  for dial, text in (("p", "p={:g}"), ("pairs", "K={}")):
-    if len({getattr(each, dial) for each in config.languages}) > 1:
-      dials.append(text.format(getattr(language, dial)))
-  return " ".join([_form(language), *dials])
+  varied = []
+  for field, text in (("p", "p={:g}"), ("pairs", "K={}")):
+    if len({getattr(each, field) for each in config.languages}) > 1:
+      varied.append(text.format(getattr(language, field)))
+  return " ".join([_form(language), *varied])
 
 
 def problems(config: CoupletsConfig) -> list[Problem]:

@@ -29,8 +29,8 @@ class BlockLimits:
     short_bytes: bytes of scores per step, over all lanes, for one panel.
     long_bytes: the same for longer sequences.
     lanes: independent parts of a step, for one panel.
-    extents: number of rectangles that cover the causal triangle; more waste
-      less work, fewer compile faster.
+    extents: number of rectangles that cover the causal triangle. More of them
+      waste less work; fewer compile faster.
   """
 
   one_panel: int = 256

@@ -191,7 +191,7 @@ class PhaseChange(NamedTuple):
 
 
 def phase_change(steps: np.ndarray, values: np.ndarray) -> PhaseChange:
-  """Finds the change of a curve; arguments as of `step_reached`."""
+  """Finds the change of a curve; for the arguments see `step_reached`."""
   start, end = (step_reached(steps, values, share) for share in (0.1, 0.9))
   return PhaseChange(start, end, (end - start) / start)
 

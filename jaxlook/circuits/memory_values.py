@@ -1,9 +1,9 @@
 """The values of memories as distributions over the vocabulary.
 
-A value is a neuron's row of the second matrix. It is read by the unembedding
-with the final LayerNorm's linear part folded in. LayerNorm's division is by the
-whole stream's deviation: up to that positive factor, which changes no ranking,
-it is what the value adds to the logits.
+A value is a neuron's row of the second matrix. Its logits are the value times
+the unembedding, with the linear part of the final LayerNorm folded in. This is
+what the value adds to the logits, up to the positive factor by which LayerNorm
+divides. The factor does not change the order of tokens.
 
 Source: Geva et al. (2021), arXiv 2012.14913, section 4. There no LayerNorm is
 folded in.
@@ -26,9 +26,9 @@ class NeuronValues(NamedTuple):
 
   Attributes:
     token: the m most probable tokens, integer [L, F, m].
-    probability: theirs, [L, F, m]; uncalibrated, for the coefficient scales
-      what the value adds.
-    entropy: of the whole distribution, nats, [L, F].
+    probability: the probabilities of these tokens, [L, F, m]. They are not
+      calibrated, because the neuron's coefficient scales what the value adds.
+    entropy: of the whole distribution, in nats, [L, F].
   """
 
   token: jax.Array
@@ -71,11 +71,11 @@ def values(config: DecoderConfig, params: Params, top: int = 1) -> NeuronValues:
 def ranks(
   config: DecoderConfig, params: Params, tokens: jax.Array
 ) -> jax.Array:
-  """Where a token stands in the distribution of a neuron's value.
+  """The place of a token in the distribution of a neuron's value, from 1.
 
   Args:
-    config: as of `values`.
-    params: as of `values`.
+    config: see `values`.
+    params: see `values`.
     tokens: one for every neuron, integer [L, F].
 
   Returns:
@@ -122,9 +122,9 @@ def agreement(
   Args:
     tokens: the most probable token of every value, integer [F].
     following: the token after each trigger, strongest first, integer [F, k].
-    fired: which triggers count, boolean [F, k]; a neuron is live if its first
-      one does.
-    commonest: the token to compare with, say the text's commonest.
+    fired: which triggers count, boolean [F, k]. A neuron is live if its first
+      trigger counts.
+    commonest: the token to compare with, such as the most common of the text.
     vocab_size: number of tokens, V.
 
   Returns:

@@ -57,9 +57,9 @@ class SourceTable(NamedTuple):
 
   Attributes:
     destinations: the tokens that look at the source most, integer [N, V, M].
-    looks: how much, as of `effect_parts`, descending, [N, V, M].
+    looks: how much, see `effect_parts`, descending, [N, V, M].
     outputs: the tokens whose logit the source raises most, integer [N, V, M].
-    writes: by how much, as of `effect_parts`, descending, [N, V, M].
+    writes: by how much, see `effect_parts`, descending, [N, V, M].
   """
 
   destinations: jax.Array
@@ -76,8 +76,8 @@ class Trigrams(NamedTuple):
     source: token that occurs earlier.
     destination: token that looks back at it.
     output: token that comes next.
-    look: as of `effect_parts`.
-    write: as of `effect_parts`.
+    look: see `effect_parts`.
+    write: see `effect_parts`.
   """
 
   head: Any

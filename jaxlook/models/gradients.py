@@ -116,8 +116,8 @@ def precise_loss_and_gradients(
   Accelerators would otherwise multiply in fewer digits than the weights have.
 
   Args:
-    decoder: as of `next_token_loss`.
-    params: as of `next_token_loss`.
+    decoder: see `next_token_loss`.
+    params: see `next_token_loss`.
     tokens: integer [batch, length] of any width; see `check_tokens`.
     teacher: the model whose context the variant `teacher` reads, and its
       parameters.

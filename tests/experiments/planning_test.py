@@ -42,7 +42,7 @@ class PlanningTest(binaries.StudyTestCase):
     self.assertEqual(floor, [0.0] * 4)
 
   def test_deferred(self):
-    """Both ends of the dial and the horizon between, at one depth."""
+    """Both ends of the sweep and the horizon between, at one depth."""
     result = self.run_study("deferred")
     variants = {cell["variant"] for cell in result["cells"]}
     self.assertEqual(

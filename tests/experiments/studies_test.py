@@ -27,7 +27,7 @@ class StudiesTest(binaries.StudyTestCase):
     )
 
   def test_horizon(self):
-    """Every arm of the dial is there, with all its seeds."""
+    """Every arm of the sweep is there, with all its seeds."""
     result = self.run_study("horizon", "--horizons=0")
     # Two seeds of causal, and for each stop h = 0, a leak and a distance.
     self.assertLen(result["cells"], 2 * (1 + 2 * (1 + 1 + 1)))

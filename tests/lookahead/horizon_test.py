@@ -1,4 +1,4 @@
-"""The dial: its arms, and what is read off its losses."""
+"""The horizon sweep: its arms, and what its losses show."""
 
 import math
 
@@ -48,7 +48,7 @@ class DialTest(base.TestCase):
 
   @parameterized.parameters(((1, 2),), ((0, 2, 1),), ((),))
   def test_refuses_other_horizons(self, horizons):
-    """A dial begins at 0 and ascends."""
+    """A sweep begins at 0 and ascends."""
     with self.assertRaisesRegex(ValueError, "^horizons must"):
       HorizonSweep(horizons=horizons)
 

@@ -15,7 +15,7 @@ def _by_seed(rows):
 
 class ClaimsTest(base.TestCase):
   def _claims(self, middle, horizons=(1, 4)):
-    """Claims of a dial 0, 1, 4, 8 whose gap closes as `middle` says."""
+    """Claims of a sweep 0, 1, 4, 8 whose gap closes as `middle` says."""
     rows = {"causal": [0.0, 0.01, 0.02]}
     for stop in horizon.STOPS:
       rows[f"horizon:0/{stop}"] = [1.0, 1.01, 1.03]
