@@ -118,7 +118,7 @@ class DocsTest(base.TestCase):
     tree = tree.split("```")[1]
     for package in (ROOT / "jaxlook").glob("*/__init__.py"):
       self.assertIn(f"\n  {package.parent.name}/ ", tree)
-    shared = tree[tree.index("  common/") : tree.index("  reports/")]
+    shared = tree[tree.index("  common/") : tree.index("  setups/")]
     for line in shared.splitlines()[1:]:
       for name in re.split(r",\s*", line[:27].strip(" ,")):
         files = list((ROOT / "experiments/common").glob(f"{name}.py"))
