@@ -15,7 +15,7 @@ text of `--valid`, the myopia gap, and verdicts.
 `--both_precisions` trains and evaluates every arm in float32 and in bfloat16
 and compares their gaps: rounding may move a loss by more than the gap.
 
-`--model_size` names a shape, from 0.2M to pythia-2.8b. `--from` fine-tunes a
+`--model_size` names a shape, from 0.9k to pythia-2.8b. `--from` fine-tunes a
 pretrained Hugging Face folder (GPT-2, Pythia) with its own tokenizer. All seeds
 then start from the same weights, at 0.4 times the learning rate of their
 pretraining, as in the published study; `--learning_rate` overrides that.

@@ -7,6 +7,7 @@ status 2, before anything is compiled.
 import contextlib
 import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,19 @@ _Number = TypeVar("_Number", int, float)
 
 BAD_INPUT = 2
 _HELP = ("--help", "-help", "--helpshort", "-helpshort", "-h", "-?")
+
+
+# What absl says of a command line, and the plain form.
+_UNKNOWN = re.compile(
+  r"Unknown command line flag '([^']*)'(?:\. Did you mean: (\S+).*)?"
+)
+_NO_VALUE = re.compile(r"Missing value for flag (--\S+)")
+_PLAIN = (
+  (r"invalid literal for int.*", "must be a whole number"),
+  (r"could not convert string to float.*", "must be a number"),
+  (r"value should be one of <(.*)>", r"must be one of \1"),
+  (r"(.*) is not (?:an )?(?:integer|number) >= (.*)", r"must be at least \2"),
+)
 
 
 class UsageError(Exception):
@@ -164,11 +178,16 @@ def check_read(module: str, names: Iterable[str]) -> None:
 def _plain(error: flags.Error) -> str:
   """One line of what absl says of a command line, without Python's words."""
   text = " ".join(str(error).split()).removeprefix("flag ")
+  if unknown := _UNKNOWN.fullmatch(text):
+    name, guesses = unknown.groups()
+    hint = f"; did you mean --{guesses}?" if guesses else "; see --help"
+    return f"--{name}: is not a flag of this binary{hint}"
+  if missing := _NO_VALUE.fullmatch(text):
+    return f"{missing[1]}: needs a value"
   flag, colon, said = text.partition(": ")
-  if said.startswith("invalid literal for int"):
-    said = "must be a whole number"
-  elif said.startswith("could not convert string to float"):
-    said = "must be a number"
+  for pattern, plain in _PLAIN:
+    if found := re.fullmatch(pattern, said):
+      said = found.expand(plain)
   return f"{flag}{colon}{said}"
 
 

@@ -75,7 +75,7 @@ PRESETS = {
     heads=2,
     seeds=2,
     horizons=(0, 1),
-    train=presets.small_training(20, 8, log_every=10),
+    train=presets.small_training(steps=20, batch_size=8, log_every=10),
   ),
   "cpu": DeferredConfig(
     p=0.5,
@@ -92,7 +92,7 @@ PRESETS = {
     seeds=3,
     # The farthest pair ends 6 positions back.
     horizons=(0, 1, 2, 3, 4, 6),
-    train=presets.small_training(800, 64),
+    train=presets.small_training(steps=800, batch_size=64),
   ),
   "paper": DeferredConfig(
     p=0.5,
@@ -108,7 +108,9 @@ PRESETS = {
     seeds=8,
     # The farthest pair ends 19 positions back.
     horizons=(0, 1, 2, 4, 5, 8, 12, 15, 16, 19, 32),
-    train=presets.small_training(10_000, 256, learning_rate=1e-3),
+    train=presets.small_training(
+      steps=10_000, batch_size=256, learning_rate=1e-3
+    ),
   ),
 }
 

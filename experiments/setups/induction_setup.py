@@ -69,7 +69,9 @@ PRESETS = {
     seeds=2,
     sequences=16,
     horizons=(1,),
-    train=presets.small_training(20, 8, log_every=10, keep_steps=(10, 20)),
+    train=presets.small_training(
+      steps=20, batch_size=8, log_every=10, keep_steps=(10, 20)
+    ),
   ),
   "cpu": InductionConfig(
     # Shorter segments of fewer tokens are copied without matching a prefix;
@@ -87,8 +89,8 @@ PRESETS = {
     # it; the nearest repeat; the farthest.
     horizons=(1, 12, 23, 31),
     train=presets.small_training(
-      800,
-      64,
+      steps=800,
+      batch_size=64,
       # Dense up to 300, as heads form around step 250.
       keep_steps=(50, 100, 150, 200, 250, 300, 400, 500, 600),
     ),
@@ -106,7 +108,10 @@ PRESETS = {
     # Chosen as at `cpu`.
     horizons=(1, 32, 63, 127),
     train=presets.small_training(
-      10_000, 256, log_every=250, keep_steps=tuple(range(250, 10_000, 250))
+      steps=10_000,
+      batch_size=256,
+      log_every=250,
+      keep_steps=tuple(range(250, 10_000, 250)),
     ),
   ),
 }

@@ -61,7 +61,9 @@ PRESETS = {
     heads=2,
     seeds=2,
     sizes=ProductSizes(products=16, swaps=8, probes=32, beam=2),
-    train=presets.small_training(4, 8, log_every=2, eval_batches=1),
+    train=presets.small_training(
+      steps=4, batch_size=8, log_every=2, eval_batches=1
+    ),
   ),
   "cpu": MultiplicationConfig(
     # The least that padding helps with; see the notes of the report.
@@ -73,7 +75,7 @@ PRESETS = {
     heads=4,
     seeds=3,
     sizes=ProductSizes(),
-    train=presets.small_training(900, 128),
+    train=presets.small_training(steps=900, batch_size=128),
   ),
   # As published: GPT-2 small.
   "paper": MultiplicationConfig(
@@ -86,7 +88,11 @@ PRESETS = {
     # Twice as many as by default, for a residual stream 12 times as wide.
     sizes=ProductSizes(probes=8192),
     train=presets.small_training(
-      9766, 1024, learning_rate=6e-4, warmup_fraction=0.01, microbatches=4
+      steps=9766,
+      batch_size=1024,
+      learning_rate=6e-4,
+      warmup_fraction=0.01,
+      microbatches=4,
     ),
   ),
 }

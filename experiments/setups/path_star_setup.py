@@ -55,8 +55,8 @@ PRESETS = {
     heads=2,
     seeds=2,
     sequences=8,
-    train=presets.small_training(4, 4),
-    train_weights=presets.small_training(4, 4),
+    train=presets.small_training(steps=4, batch_size=4),
+    train_weights=presets.small_training(steps=4, batch_size=4),
     settings=(FORWARD, WEIGHTS),
   ),
   "cpu": PathStarConfig(
@@ -68,8 +68,8 @@ PRESETS = {
     heads=4,
     seeds=3,
     sequences=256,
-    train=presets.small_training(2000, 64),
-    train_weights=presets.small_training(1500, 256),
+    train=presets.small_training(steps=2000, batch_size=64),
+    train_weights=presets.small_training(steps=1500, batch_size=256),
   ),
   # As published: 200,000 graphs 100 times over; 5 x 10^4 nodes in the weights.
   "paper": PathStarConfig(
@@ -81,8 +81,12 @@ PRESETS = {
     heads=6,
     seeds=5,
     sequences=2000,
-    train=presets.small_training(78_000, 256, learning_rate=1e-4),
-    train_weights=presets.small_training(100_000, 1024, learning_rate=1e-4),
+    train=presets.small_training(
+      steps=78_000, batch_size=256, learning_rate=1e-4
+    ),
+    train_weights=presets.small_training(
+      steps=100_000, batch_size=1024, learning_rate=1e-4
+    ),
   ),
 }
 

@@ -86,7 +86,7 @@ LOOKUP = {
     heads=2,
     seeds=2,
     couplets=64,
-    train=presets.small_training(20, 8, log_every=10),
+    train=presets.small_training(steps=20, batch_size=8, log_every=10),
   ),
   "cpu": CoupletsConfig(
     languages=_LOOKUP,
@@ -95,7 +95,7 @@ LOOKUP = {
     heads=4,
     seeds=3,
     couplets=1024,
-    train=presets.small_training(2500, 128, log_every=100),
+    train=presets.small_training(steps=2500, batch_size=128, log_every=100),
   ),
   "paper": CoupletsConfig(
     languages=_LOOKUP,
@@ -105,7 +105,7 @@ LOOKUP = {
     seeds=8,
     couplets=4096,
     train=presets.small_training(
-      10_000, 512, learning_rate=1e-3, log_every=100
+      steps=10_000, batch_size=512, learning_rate=1e-3, log_every=100
     ),
   ),
 }
@@ -121,7 +121,7 @@ TALLY = {
     heads=2,
     seeds=2,
     couplets=64,
-    train=presets.small_training(20, 8, log_every=10),
+    train=presets.small_training(steps=20, batch_size=8, log_every=10),
   ),
   "cpu": CoupletsConfig(
     languages=(Couplets(p=0.9, key="tally", route="open", pairs=5),),
@@ -131,7 +131,11 @@ TALLY = {
     seeds=3,
     couplets=1024,
     train=presets.small_training(
-      2500, 256, learning_rate=5e-3, microbatches=4, log_every=100
+      steps=2500,
+      batch_size=256,
+      learning_rate=5e-3,
+      microbatches=4,
+      log_every=100,
     ),
   ),
   "paper": CoupletsConfig(
@@ -145,7 +149,7 @@ TALLY = {
     seeds=8,
     couplets=4096,
     train=presets.small_training(
-      50_000, 512, learning_rate=1e-3, log_every=100
+      steps=50_000, batch_size=512, learning_rate=1e-3, log_every=100
     ),
   ),
 }

@@ -1,6 +1,6 @@
 """The contract of result.json, its plain data, and the table of cells.
 
-Every binary writes the same `result.json` (DESIGN.md, section 6):
+Every binary writes the same `result.json`:
 
     {"experiment": str, "preset": str, "config": {...},
      "environment": {"jax": str, "device": str, "commit": str or null, ...},

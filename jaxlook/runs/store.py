@@ -427,7 +427,7 @@ def _refuse_other_config(root: Path, config: dict[str, Any]) -> None:
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     raise ValueError(
       f"{root} belongs to a run with another config:"
-      f" {'; '.join(changes[:3])}{more}"
+      f" {'; '.join(changes[:3])}{more}; choose another folder"
     )
 
 

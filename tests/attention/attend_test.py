@@ -1,4 +1,4 @@
-"""The laws of DESIGN.md, section 3, for `attend`, on both implementations."""
+"""The laws of `attend`, on both implementations."""
 
 import functools
 

@@ -32,7 +32,7 @@ class ParseTest(base.TestCase):
     ),
   )
   def test_variants_equal_the_design_table(self, text, fields):
-    """Each variant sets the window, reach and context of DESIGN.md."""
+    """Each variant sets the window, reach and context that it is defined by."""
     spec = parse(text)
     self.assertEqual(spec, Spec(name=spec.name, **fields))
 

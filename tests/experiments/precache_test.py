@@ -94,7 +94,7 @@ class PrecacheTest(base.TestCase):
 
   @parameterized.parameters(
     (["--attention=sideways"], "--attention: 'sideways' is unknown"),
-    (["--preset=huge"], "--preset=huge: value should be one of"),
+    (["--preset=huge"], "--preset=huge: must be one of smoke|cpu|paper"),
   )
   def test_bad_input_is_one_line(self, arguments, message):
     """Refused by the process itself: one line, status 2, nothing written."""

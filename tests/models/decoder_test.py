@@ -1,4 +1,4 @@
-"""The laws of DESIGN.md, section 3, for decoders, and the decoder's structure.
+"""The laws of attention for whole decoders, and the decoder's structure.
 
 Most tests run op by op: all variants then share the compiled operations. A
 compiled program per variant would take much longer.

@@ -30,7 +30,7 @@ _JSON = st.recursive(
 def _result() -> dict[str, Any]:
   """A result that follows the contract and uses all of it."""
   gap = stats.claim(
-    "gap", "The gap is positive.", "DESIGN.md", "nats", _INTERVAL, low=0.0
+    "gap", "The gap is positive.", "a paper", "nats", _INTERVAL, low=0.0
   )
   return {
     "experiment": "precache",

@@ -77,27 +77,33 @@ class OpenStoreTest(StoreTestCase):
       self.assertCountEqual(os.listdir(self.root), ["config.json", ".lock"])
 
   @parameterized.parameters(
-    ({**_CONFIG, "steps": 200}, "steps is 100 there, 200 here$"),
+    (
+      {**_CONFIG, "steps": 200},
+      "steps is 100 there, 200 here",
+    ),
     (
       {**_CONFIG, "model": {"width": 32, "layers": [1, 3]}},
       r"model.width is 64 there, 32 here; model.layers is \[1, 2\] there,"
-      r" \[1, 3\] here$",
+      r" \[1, 3\] here",
     ),
     (
       {"steps": 100, "model": _CONFIG["model"], "seeds": 5},
-      "lr is null there, absent here; seeds is absent there, 5 here$",
+      "lr is null there, absent here; seeds is absent there, 5 here",
     ),
-    ({**_CONFIG, "lr": False}, "lr is null there, false here$"),
+    (
+      {**_CONFIG, "lr": False},
+      "lr is null there, false here",
+    ),
     (
       {"a": 1},
-      "steps is 100 there, absent here; model is .* and 1 more$",
+      "steps is 100 there, absent here; model is .* and 1 more",
     ),
   )
   def test_refuses_another_config(self, config, message):
     """Another config is refused by its first differences; nothing changes."""
     runs.open_store(self.root, _CONFIG).close()
     before = self._everything()
-    message = f"{self.root} belongs to .* another config: {message}"
+    message = f"{self.root} belongs to .* another config: {message}; choose"
     self._refused(message, config=config)
     self.assertEqual(self._everything(), before)
 
@@ -107,14 +113,17 @@ class OpenStoreTest(StoreTestCase):
     later = {"steps": 1, "remat": False, "loss_tokens": None}
     runs.open_store(self.root, {"train": later}).close()
     self._refused(
-      "train.remat is absent there, true here$",
+      "train.remat is absent there, true here; choose",
       config={"train": later | {"remat": True}},
     )
 
   def test_true_is_not_one(self):
     """A config that trades 1 for True is another config, 1.0 is not."""
     runs.open_store(self.root, {"flag": 1}).close()
-    self._refused("flag is 1 there, true here$", config={"flag": True})
+    self._refused(
+      "flag is 1 there, true here; choose",
+      config={"flag": True},
+    )
     runs.open_store(self.root, {"flag": 1.0}).close()
 
   def test_refuses_someone_elses_folder(self):
@@ -331,7 +340,8 @@ class ArmTest(StoreTestCase):
     """An arm that was begun with another config is not resumed."""
     self.store.arm("causal", {"lr": 0.1})
     with self.assertRaisesRegex(
-      ValueError, "arms/causal belongs .*: lr is 0.1 there, 0.2 here$"
+      ValueError,
+      "arms/causal belongs .*: lr is 0.1 there, 0.2 here; choose",
     ):
       self.store.arm("causal", {"lr": 0.2})
 

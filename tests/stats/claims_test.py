@@ -70,14 +70,14 @@ class ClaimTest(base.TestCase):
   def test_verdict_follows_from_the_interval(self):
     """A claim copies the interval's numbers and computes its verdict."""
     found = stats.claim(
-      "gap", "The gap is positive.", "DESIGN.md", "nats", _interval(1, 3), low=0
+      "gap", "The gap is positive.", "a paper", "nats", _interval(1, 3), low=0
     )
     self.assertEqual(
       found.as_json(),
       {
         "id": "gap",
         "statement": "The gap is positive.",
-        "source": "DESIGN.md",
+        "source": "a paper",
         "estimate": 2.0,
         "unit": "nats",
         "ci95": [1, 3],

@@ -1,4 +1,4 @@
-"""Law 8 of DESIGN.md, section 3: seeds train together as alone."""
+"""Seeds trained together get the same results as seeds trained alone."""
 
 import functools
 
