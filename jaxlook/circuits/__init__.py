@@ -1,6 +1,6 @@
 """Circuits: what heads and neurons of a trained decoder compute.
 
-Weights are read as they are stored unless `fold_norms` is asked for.
+Functions read the weights as they are stored, unless `fold_norms` is set.
 """
 
 from jaxlook.circuits import (

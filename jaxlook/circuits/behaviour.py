@@ -1,21 +1,21 @@
 """What heads do on repeated random sequences: scores in [0, 1] for each head.
 
-| score | of a query at i that holds token a |
+| score | for a query at i that holds token a |
 | --- | --- |
 | previous | attention to position i - 1 |
-| duplicate | attention to earlier positions that hold a, too |
+| duplicate | attention to earlier positions that also hold a |
 | prefix | attention to positions just after earlier ones that hold a |
 | copying | whether the head raises the logit of a token there the most |
 
-An induction head matches prefixes and copies. Scores are means over the queries
-that have such a position; attention a head cannot place well goes somewhere, so
-compare with an untrained model.
+An induction head matches prefixes and copies. A score is a mean over the
+queries that have such a position. A head must put its attention somewhere, so
+scores above 0 are expected by chance: compare with an untrained model.
 
 Source: Olsson et al. (2022), "In-context Learning and Induction Heads", arXiv
-2209.11895, whose copying score weighs how far logits are raised; ours counts
-where the right one is raised most, and is no eigenvalue score as that of
-`qk_ov.copying_scores`; Elhage et al. (2021), "A Mathematical Framework for
-Transformer Circuits".
+2209.11895; Elhage et al. (2021), "A Mathematical Framework for Transformer
+Circuits". The copying score of Olsson et al. measures how far a head raises
+logits. Ours counts how often it raises the right one the most. It is different
+from the eigenvalue score of `qk_ov.copying_scores`.
 """
 
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from jaxlook.models.decoder import Params
 
 
 class HeadScores(NamedTuple):
-  """The scores of all heads, each [L, N]; see the module's table.
+  """The scores of all heads, each [L, N]; see the table of the module.
 
   Attributes:
     previous: share of attention.
@@ -60,7 +60,7 @@ def head_scores(
     The scores; NaN where no query has such a position.
 
   Raises:
-    ValueError: as `Decoder`.
+    ValueError: see `Decoder`.
   """
   c = decoder.config
   at = [f"block_{layer}/attention/" for layer in range(c.layers)]
@@ -69,7 +69,7 @@ def head_scores(
   )
   att_LxBxNxTxS = jnp.stack([seen[f"{a}pattern"] for a in at])
   z_LxBxTxNxH = jnp.stack([seen[f"{a}head"] for a in at])
-  # LayerNorm's division changes no order of logits.
+  # LayerNorm's division does not change the order of the logits.
   reads_DxV = unembedding(c, params, fold_norms=True)
   outs_LxNxHxD = head_weights(c, params).out
 
@@ -77,7 +77,7 @@ def head_scores(
     z_BxTxH, out_HxD = head
     return jnp.argmax(z_BxTxH @ (out_HxD @ reads_DxV), axis=-1)
 
-  # Head by head, for one's logits may be large.
+  # Head by head, because the logits of one head may already be large.
   heads = jax.tree.map(
     lambda x: x.reshape(-1, *x.shape[2:]),
     (jnp.moveaxis(z_LxBxTxNxH, 3, 1), outs_LxNxHxD),
@@ -149,8 +149,8 @@ def copying(guesses: jax.Array, tokens: jax.Array) -> jax.Array:
   )
   ahead = jnp.expand_dims(followers_BxTxS, tuple(range(guesses.ndim - 2)))
   right = jnp.any(same & ahead, axis=-1)
-  asked = jnp.sum(jnp.any(followers_BxTxS, axis=-1))
-  return jnp.sum(right, axis=(-2, -1)) / asked
+  queries = jnp.sum(jnp.any(followers_BxTxS, axis=-1))
+  return jnp.sum(right, axis=(-2, -1)) / queries
 
 
 def in_context_score(losses: jax.Array, early: slice, late: slice) -> jax.Array:
@@ -158,8 +158,8 @@ def in_context_score(losses: jax.Array, early: slice, late: slice) -> jax.Array:
 
   Args:
     losses: nats per token, [..., T].
-    early: positions, as `slice(40, 60)`.
-    late: positions.
+    early: the early positions, for example `slice(40, 60)`.
+    late: the late positions.
 
   Returns:
     Mean late loss minus mean early loss, [...]: below 0 where context helps.
@@ -177,9 +177,9 @@ def _copies(tokens: jax.Array) -> jax.Array:
 
 
 def _followers(tokens: jax.Array) -> jax.Array:
-  """Where a key stands just after an earlier copy, bool [B, T, S].
+  """Where a key is just after an earlier copy, bool [B, T, S].
 
-  The query itself follows its predecessor, but what it holds is no news.
+  The query's own position is excluded: the head already has its token.
   """
   after = jnp.roll(_copies(tokens), 1, axis=2).at[:, :, 0].set(False)
   length = tokens.shape[1]
@@ -192,5 +192,5 @@ def _attended(pattern: jax.Array, wanted_BxTxS: jax.Array) -> jax.Array:
   wanted = jnp.expand_dims(
     wanted_BxTxS[:, None], tuple(range(pattern.ndim - 4))
   )
-  asked = jnp.sum(jnp.any(wanted_BxTxS, axis=-1))
-  return jnp.sum(pattern * wanted, axis=(-4, -2, -1)) / asked
+  queries = jnp.sum(jnp.any(wanted_BxTxS, axis=-1))
+  return jnp.sum(pattern * wanted, axis=(-4, -2, -1)) / queries

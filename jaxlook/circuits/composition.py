@@ -1,8 +1,10 @@
 """How much a head reads what an earlier head wrote.
 
+The score of two heads is |A B| / (|A| |B|) with Frobenius norms. A is W_V W_O
+of the earlier head. B is the matrix that the later head reads with.
+
 Source: Elhage et al. (2021), section "Two-layer attention-only transformers",
-in the corrected form: the Frobenius norm of the product of an earlier head's
-W_V W_O and what a later head reads with, over the product of their norms.
+in the corrected form.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -34,18 +36,19 @@ def composition(weights: HeadWeights, kind: CompositionKind) -> jax.Array:
 
   Args:
     weights: from `head_weights`.
-    kind: by which of a later head's inputs it reads: Q-, K- or V-composition.
+    kind: the input through which the later head reads: Q-, K- or
+      V-composition.
 
   Returns:
-    [L, N, L, N]: the writing head, then the reading one; 0 unless the reader's
-    layer is the later one.
+    [L, N, L, N]: the writing head, then the reading one; 0 unless the reading
+    head is in a later layer.
 
   Raises:
     ValueError: the kind is unknown.
   """
   writes, reads = ov(weights), _reads(weights, kind)
   layers = weights.query.shape[0]
-  # |V O A B| by matrices of H x H: no pair of heads needs more.
+  # Matrices of H x H are enough for the norm of each product.
   middle = writes.right[:, :, None, None] @ reads.left[None, None]
   inner = middle @ (reads.right @ reads.right.mT) @ middle.mT
   grams = (writes.left.mT @ writes.left)[:, :, None, None] * inner
@@ -60,7 +63,7 @@ def composition(weights: HeadWeights, kind: CompositionKind) -> jax.Array:
 def random_baseline(
   key: jax.Array, width: int, head_width: int, draws: int = 1000
 ) -> Baseline:
-  """What heads of Gaussian weights compose: the level that means nothing.
+  """The composition scores of random Gaussian heads: the level of chance.
 
   Args:
     key: a PRNG key, consumed.
@@ -69,14 +72,14 @@ def random_baseline(
     draws: independent pairs of heads.
 
   Returns:
-    Mean and deviation of the score, the same for all three kinds, since a
-    transpose of independent Gaussian factors has their distribution.
+    Mean and deviation of the score. They are the same for all three kinds,
+    because transposed Gaussian factors have the same distribution.
   """
 
   def one(key: jax.Array) -> jax.Array:
     v, o, q, k = (
-      jax.random.normal(each, (width, head_width))
-      for each in jax.random.split(key, 4)
+      jax.random.normal(part, (width, head_width))
+      for part in jax.random.split(key, 4)
     )
     writes, reads = Factored(v, o.T), Factored(q, k.T)
     return (writes @ reads).norm() / (writes.norm() * reads.norm())

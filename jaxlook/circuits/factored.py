@@ -1,8 +1,8 @@
 """A product of two thin matrices that is never multiplied out.
 
-A circuit of a head is such a product: width D, or even the vocabulary V, on
-either side of the head's width H. All that is asked of it (eigenvalues, norms,
-further products) needs matrices of H x H only.
+A circuit of a head is such a product. Its outer axes have the width D or the
+size V of the vocabulary, its inner axis only the head's width H. Eigenvalues,
+norms and further products need only matrices of H x H.
 """
 
 import flax.struct
@@ -23,7 +23,7 @@ class Factored:
   left: jax.Array
   right: jax.Array
 
-  # So that a NumPy matrix on the left, as of a checkpoint, asks __rmatmul__.
+  # Makes NumPy call __rmatmul__ if a NumPy matrix is on the left.
   __array_ufunc__ = None
 
   @property
@@ -51,14 +51,14 @@ class Factored:
     return Factored(other @ self.left, self.right)
 
   def dense(self) -> jax.Array:
-    """The product as an array [..., M, K]: V x V if that is its size."""
+    """The product as an array [..., M, K], which can be as large as V x V."""
     return self.left @ self.right
 
   def rows(self, index: jax.Array) -> jax.Array:
     """Some rows of the product.
 
     Args:
-      index: which, integer [I].
+      index: of the rows, integer [I].
 
     Returns:
       [..., I, K].
@@ -76,7 +76,7 @@ class Factored:
     They are those of right @ left, an R x R matrix.
 
     Returns:
-      Complex [..., R], in no order.
+      Complex [..., R], unordered.
 
     Raises:
       ValueError: the product is not square.
@@ -84,25 +84,25 @@ class Factored:
     if self.shape[-2] != self.shape[-1]:
       raise ValueError(f"a {self.shape[-2:]} matrix has no eigenvalues")
     left, right = (
-      np.asarray(each, np.float64) for each in (self.left, self.right)
+      np.asarray(factor, np.float64) for factor in (self.left, self.right)
     )
     return np.linalg.eigvals(right @ left).astype(np.complex128)
 
   def eigen_score(self) -> np.ndarray:
-    """How far the eigenvalues are positive: 1 all, 0 balanced, -1 none.
+    """How positive the eigenvalues are: 1 all, 0 balanced, -1 none.
 
-    The sum of the eigenvalues over the sum of their moduli. Of an OV circuit
-    from tokens to tokens it is the copying score. Eigenvectors need not be
-    orthogonal, so it is a summary and no proof of copying.
+    It is the sum of the eigenvalues over the sum of their absolute values. For
+    an OV circuit from tokens to tokens it is the copying score. It does not
+    prove copying, because the eigenvectors need not be orthogonal.
 
     Returns:
-      Float64 [...]; 0 where all eigenvalues are.
+      Float64 [...]; 0 where all eigenvalues are 0.
 
     Raises:
       ValueError: the product is not square.
 
     Source: Elhage et al. (2021), "Copying / primacy: eigenvalue analysis".
     """
-    found = self.eigenvalues()
-    moduli = np.abs(found).sum(axis=-1)
-    return found.sum(axis=-1).real / np.where(moduli > 0.0, moduli, 1.0)
+    values = self.eigenvalues()
+    moduli = np.abs(values).sum(axis=-1)
+    return values.sum(axis=-1).real / np.where(moduli > 0.0, moduli, 1.0)

@@ -1,4 +1,4 @@
-"""Do induction heads form, and when? Models of all seeds along training."""
+"""Measures whether and when induction heads form, for all seeds."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -22,18 +22,19 @@ from jaxlook.tasks.task import Batch
 
 
 class InductionResults(NamedTuple):
-  """What models do on a batch of repeated sequences, E seeds.
+  """Measures of the models of E seeds on a batch of repeated sequences.
 
   Attributes:
     heads: scores of each head, [E, L, N].
-    loss: mean over all positions, nats per token, [E].
-    copied_loss: mean over the positions whose target is decided by the past,
-      nats per token, [E].
-    accuracy: share of those at which the target has the largest logit, [E].
+    loss: mean loss over all positions, nats per token, [E].
+    copied_loss: mean loss over the copied tokens, nats per token, [E]. A target
+      is a copied token if the first segment shows it.
+    accuracy: share of the copied tokens that have the largest logit, [E].
     in_context: mean loss of the second half of the positions minus that of the
-      first, nats per token, [E].
-    losses: mean by position, nats per token, [E, T].
-    accuracies: `accuracy` by position, [E, T]; NaN where no target is decided.
+      first half, nats per token, [E].
+    losses: mean loss by position, nats per token, [E, T].
+    accuracies: `accuracy` by position, [E, T]; NaN at positions without copied
+      tokens.
   """
 
   heads: HeadScores
@@ -56,19 +57,19 @@ def measure_induction(
 
   Args:
     decoder: the model under the variant.
-    task: that it was trained on.
+    task: the task that the model was trained on.
     params: parameters with a leading seed axis E.
     batch: held-out sequences.
-    alive: by seed, whether it did not diverge; all by default.
+    alive: for each seed, False if it diverged; by default no seed diverged.
 
   Returns:
     Arrays on the host; NaN for seeds that diverged.
 
   Raises:
-    ValueError: as `Decoder`.
+    ValueError: see `Decoder`.
   """
-  found = _measure(forward_only(decoder), task, params, batch)
-  return by_seed(found, alive)
+  results = _measure(forward_only(decoder), task, params, batch)
+  return by_seed(results, alive)
 
 
 def measure_along_training(
@@ -83,17 +84,18 @@ def measure_along_training(
 
   Args:
     decoder: the model under the variant.
-    task: that it was trained on.
-    params_after: the parameters after a step, with a leading seed axis E.
-    steps: when to measure, ascending.
+    task: the task that the model was trained on.
+    params_after: returns the parameters after a step, with a leading seed axis
+      E.
+    steps: the steps at which to measure, ascending.
     batch: held-out sequences.
-    alive: by seed, whether it did not diverge; all by default.
+    alive: for each seed, False if it diverged; by default no seed diverged.
 
   Returns:
-    What `measure_induction` returns, by step.
+    The result of `measure_induction` by step.
 
   Raises:
-    ValueError: as `Decoder`, or as `params_after`.
+    ValueError: see `Decoder` and `params_after`.
   """
   return {
     step: measure_induction(decoder, task, params_after(step), batch, alive)
@@ -101,7 +103,7 @@ def measure_along_training(
   }
 
 
-# Compiled once for all variants of one forward pass.
+# Variants with the same forward pass share one compiled program.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
 def _measure(
@@ -131,14 +133,14 @@ def best_head(scores: Any) -> np.ndarray:
 
 
 def summary(found: InductionResults) -> dict[str, np.ndarray]:
-  """One number a seed for each question: the best head's score, the losses.
+  """One number per seed for each measure: the best head's score, the losses.
 
   Args:
     found: measured models.
 
   Returns:
-    By name, [E]. `induction` is the largest product of prefix matching and
-    copying of one head: both are needed.
+    By name, [E]. `induction` is the largest product of prefix and copying score
+    of one head, because an induction head needs both.
   """
   heads = found.heads
   return {
@@ -155,34 +157,34 @@ def summary(found: InductionResults) -> dict[str, np.ndarray]:
 def step_reached(
   steps: np.ndarray, values: np.ndarray, share: float
 ) -> np.ndarray:
-  """The step at which a curve has made a share of its whole change.
+  """The step at which a curve has made a given share of its whole change.
 
   Args:
     steps: ascending step counts [K], the first 0.
-    values: the curve of each seed, [K, E].
+    values: the curves, one for each seed, [K, E].
     share: in (0, 1).
 
   Returns:
     [E], interpolated between recorded steps; NaN for seeds that diverged.
   """
-  made = (values - values[0]) / (values[-1] - values[0])
-  found = np.full(values.shape[1], np.nan)
-  for seed in np.flatnonzero(np.isfinite(made).all(axis=0)):
-    after = int(np.argmax(made[:, seed] >= share))
+  change = (values - values[0]) / (values[-1] - values[0])
+  reached = np.full(values.shape[1], np.nan)
+  for seed in np.flatnonzero(np.isfinite(change).all(axis=0)):
+    after = int(np.argmax(change[:, seed] >= share))
     pair = slice(after - 1, after + 1)
-    found[seed] = np.interp(share, made[pair, seed], steps[pair])
-  return found
+    reached[seed] = np.interp(share, change[pair, seed], steps[pair])
+  return reached
 
 
 class PhaseChange(NamedTuple):
   """When a curve changes; each [E].
 
   Attributes:
-    start: the step at which a tenth of the whole change is made.
-    end: the step at which nine tenths are.
-    abruptness: the time between over the time before: below 1 the change takes
-      less time than the wait for it, whatever the length of training; an
-      exponential approach from the first step on has 21.
+    start: the step at which 10% of the whole change is made.
+    end: the step at which 90% of the whole change is made.
+    abruptness: (end - start) / start. Below 1 the change takes less time than
+      the wait before it. The length of training does not matter. An
+      exponential approach that begins at the first step has 21.
   """
 
   start: np.ndarray
@@ -191,7 +193,7 @@ class PhaseChange(NamedTuple):
 
 
 def phase_change(steps: np.ndarray, values: np.ndarray) -> PhaseChange:
-  """Finds the change of a curve; for the arguments see `step_reached`."""
+  """When each curve changes; for the arguments see `step_reached`."""
   start, end = (step_reached(steps, values, share) for share in (0.1, 0.9))
   return PhaseChange(start, end, (end - start) / start)
 
@@ -200,5 +202,8 @@ def summary_by_step(
   found: Mapping[int, InductionResults],
 ) -> dict[str, np.ndarray]:
   """`summary` of every step, [K, E] by name."""
-  every = [summary(each) for each in found.values()]
-  return {name: np.stack([each[name] for each in every]) for name in every[0]}
+  summaries = [summary(results) for results in found.values()]
+  return {
+    name: np.stack([values[name] for values in summaries])
+    for name in summaries[0]
+  }

@@ -1,4 +1,7 @@
-"""All that one model computes on one text, in one program."""
+"""Everything that the microscope shows of one model on one text.
+
+One compiled program computes it.
+"""
 
 import functools
 from typing import Any, NamedTuple
@@ -17,12 +20,13 @@ class ModelView(NamedTuple):
   """What one model computes on the text.
 
   Attributes:
-    pattern: [L, N, T, T].
+    pattern: attention, [L, N, T, T].
     neurons: activations, [L, T, F]; F is 0 without feed-forward layers.
-    top: ids of the likeliest next tokens by depth, [L + 1, T, K].
-    share: their probabilities.
-    next_share: of the token that came, [L + 1, T - 1].
-    next_rank: how many tokens are likelier than it, and one.
+    top: ids of the most probable next tokens by depth, [L + 1, T, K].
+    share: the probabilities of these tokens, [L + 1, T, K].
+    next_share: probability of the text's next token, [L + 1, T - 1].
+    next_rank: rank of the text's next token, [L + 1, T - 1]; 1 is the most
+      probable token.
     influence: [L, T, T].
   """
 
@@ -39,20 +43,20 @@ class ModelView(NamedTuple):
 def observe_model(
   decoder: Decoder, params: Any, tokens_1xT: jax.Array, count: int
 ) -> ModelView:
-  """Runs a model on a text and keeps what is to be seen of it.
+  """Runs a model on a text and keeps what the microscope shows.
 
   Args:
-    decoder: the model, over tokens and without a teacher. Influence is of the
-      gradients that its variant lets through; see `forward_only`.
+    decoder: the model, over tokens and without a teacher. Influence is computed
+      from the gradients that its variant keeps; see `forward_only`.
     params: its parameters, of one seed.
     tokens_1xT: the text, integer [1, T], of at least two tokens.
-    count: how many next tokens to keep, K; at most the vocabulary.
+    count: how many next tokens to keep, K; at most the size of the vocabulary.
 
   Returns:
     Arrays without the batch axis.
 
   Raises:
-    ValueError: as `Decoder`.
+    ValueError: see `Decoder`.
   """
   c = decoder.config
   blocks = [f"block_{layer}" for layer in range(c.layers)]
@@ -70,9 +74,9 @@ def observe_model(
   ahead = share_RxTxV[:, :-1] > next_share
 
   def losses(logits_1xTxV: jax.Array) -> jax.Array:
-    # The last token is followed by none: its loss is a constant.
-    found = cross_entropy(logits_1xTxV[:, :-1], tokens_1xT[:, 1:])
-    return jnp.pad(found, ((0, 0), (0, 1)))
+    # Nothing follows the last token, so its loss is a constant.
+    next_losses = cross_entropy(logits_1xTxV[:, :-1], tokens_1xT[:, 1:])
+    return jnp.pad(next_losses, ((0, 0), (0, 1)))
 
   return ModelView(
     pattern=jnp.stack([seen[site][0] for site in patterns]),

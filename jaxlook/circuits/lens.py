@@ -1,4 +1,4 @@
-"""The logit lens: what the residual stream would predict at every depth.
+"""The logit lens: what the residual stream predicts after each block.
 
 Source: nostalgebraist (2020), "interpreting GPT: the logit lens".
 """
@@ -18,7 +18,7 @@ from jaxlook.models.decoder import Params
 def stream_logits(
   config: DecoderConfig, params: Params, stream: jax.Array
 ) -> jax.Array:
-  """Logits from a residual stream, by the final LayerNorm and W_U.
+  """Applies the final LayerNorm and W_U to a residual stream.
 
   Args:
     config: the decoder's shape.
@@ -26,7 +26,7 @@ def stream_logits(
     stream: [..., D].
 
   Returns:
-    [..., V].
+    Logits, [..., V].
   """
   norm = nn.LayerNorm(epsilon=config.norm_epsilon, use_fast_variance=False)
   normed = norm.apply({"params": params["final_norm"]}, stream)
@@ -36,9 +36,7 @@ def stream_logits(
 def logit_lens(
   decoder: Decoder, params: Params, tokens: jax.Array
 ) -> jax.Array:
-  """Logits read from the stream before each block and after the last one.
-
-  Each goes through the final LayerNorm and the unembedding.
+  """The logit lens before each block and after the last one.
 
   Args:
     decoder: the model, over tokens.
@@ -46,10 +44,10 @@ def logit_lens(
     tokens: integer [B, T].
 
   Returns:
-    [L + 1, B, T, V]; the last are the model's own logits.
+    Logits, [L + 1, B, T, V]; the last are the model's own logits.
 
   Raises:
-    ValueError: as `Decoder`.
+    ValueError: see `Decoder`.
   """
   sites = residual_sites(decoder.config)
   _, seen = capture(decoder, params, tokens, sites)

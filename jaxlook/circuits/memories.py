@@ -1,15 +1,22 @@
 """Feed-forward layers as key-value memories.
 
-A neuron is a memory: its key is its row of the first matrix, its memory
-coefficient the activation after the nonlinearity, its value its row of the
-second matrix. A memory is active where its coefficient is above 0; for GELU as
-for ReLU that is where the input has a positive product with the key.
+A neuron is a memory:
+
+- Its key is its row of the first matrix.
+- Its coefficient is the activation after the nonlinearity.
+- Its value is its row of the second matrix.
+
+A memory is active where its coefficient is above 0. For GELU and for ReLU that
+is where the product of input and key is positive.
 
 Source: Geva et al. (2021), arXiv 2012.14913, sections 2 and 5. Differs from it
-in the LayerNorm before the unembedding: the stream is read through it, and what
-a feed-forward layer writes through its linear part, see `memory_values`; and in
-`COMPOSED`, which asks the active memories only: where there are about as many
-neurons as tokens, one of all would nearly always agree.
+in two ways:
+
+- Our models have a LayerNorm before the unembedding. The residual stream is
+  read through the whole LayerNorm, and the output of a feed-forward layer
+  through its linear part; see `memory_values`.
+- `COMPOSED` looks at active memories only. With about as many neurons as
+  tokens, one of all neurons would nearly always agree.
 """
 
 from typing import NamedTuple
@@ -31,10 +38,10 @@ from jaxlook.models.decoder import Params
 
 
 class StreamResults(NamedTuple):
-  """What neurons and layers did on a text.
+  """What neurons and layers do on a text.
 
   Attributes:
-    triggers: of every neuron, [L, F, k].
+    triggers: the triggers of every neuron, [L, F, k].
     shares: means over all positions by name (`SHARES`), each [L].
   """
 
@@ -65,29 +72,29 @@ def stream_text(
   tokens: jax.Array,
   top: int,
 ) -> StreamResults:
-  """Streams a text through a model and watches its feed-forward layers.
+  """Runs a model over a text and measures its feed-forward layers.
 
   Args:
     decoder: the model, over tokens, with feed-forward layers.
     params: its parameters, of one seed.
     windows: the text in batches, integer [batches, B, T].
-    counted: prefixes that may be triggers, boolean [batches, B, T].
+    counted: which prefixes may be triggers, boolean [batches, B, T].
     tokens: the most probable token of every value, integer [L, F].
-    top: triggers to keep, k.
+    top: how many triggers to keep, k.
 
   Returns:
     Triggers, and means over all positions, counted or not.
 
-  Source: Geva et al. (2021), section 5, for the shares; its residual is the
-  stream that the FF's output is added to, after attention.
+  Source: Geva et al. (2021), section 5, for the shares. The residual is the
+  stream after attention, to which the FF's output is added.
   """
   batch = windows.shape[1]
   shape = (decoder.config.layers, decoder.config.hidden_width)
   dtype = params["final_norm"]["scale"].dtype
 
-  def step(carry: StreamResults, fed) -> tuple[StreamResults, None]:
-    number, window, may = fed
-    neurons, shares = _watch(decoder, params, window, tokens)
+  def step(carry: StreamResults, item) -> tuple[StreamResults, None]:
+    number, window, may = item
+    neurons, shares = _measure(decoder, params, window, tokens)
     triggers = merge_triggers(carry.triggers, neurons, number * batch, may)
     total = jax.tree.map(jnp.add, carry.shares, shares)
     return StreamResults(triggers, total), None
@@ -95,15 +102,15 @@ def stream_text(
   zeros = {name: jnp.zeros(shape[0], dtype) for name in SHARES}
   start = StreamResults(no_triggers(shape, top, dtype), zeros)
   numbers = jnp.arange(len(windows), dtype=jnp.int32)
-  found, _ = jax.lax.scan(step, start, (numbers, windows, counted))
-  means = {name: x / len(windows) for name, x in found.shares.items()}
-  return StreamResults(found.triggers, means)
+  end, _ = jax.lax.scan(step, start, (numbers, windows, counted))
+  means = {name: x / len(windows) for name, x in end.shares.items()}
+  return StreamResults(end.triggers, means)
 
 
 def feed_forward(
   decoder: Decoder, params: Params, tokens: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """What the feed-forward layers read, write and leave behind.
+  """The streams around the feed-forward layers, and their coefficients.
 
   Args:
     decoder: the model, over tokens, with feed-forward layers.
@@ -111,23 +118,24 @@ def feed_forward(
     tokens: integer [B, T].
 
   Returns:
-    Coefficients [L, B, T, F]; the stream that each layer's output is added to,
-    that output (bias included), and their sum, each [L, B, T, D].
+    Four arrays: the coefficients, [L, B, T, F]; the stream to which each
+    layer's output is added; that output, bias included; and their sum. The last
+    three are [L, B, T, D].
   """
   c = decoder.config
   names = [f"block_{layer}/mlp/neuron" for layer in range(c.layers)]
   after = residual_sites(c)[1:]
   _, seen = capture(decoder, params, tokens, [*names, *after])
-  wrote = []
+  outputs = []
   for layer, name in enumerate(names):
     down = params[f"block_{layer}"]["mlp"]["down"]
-    wrote.append(seen[name] @ down["kernel"] + down["bias"][None, None])
+    outputs.append(seen[name] @ down["kernel"] + down["bias"][None, None])
   neurons = jnp.stack([seen[name] for name in names])
-  ff, out = jnp.stack(wrote), jnp.stack([seen[site] for site in after])
+  ff, out = jnp.stack(outputs), jnp.stack([seen[site] for site in after])
   return neurons, out - ff, ff, out
 
 
-def _watch(
+def _measure(
   decoder: Decoder, params: Params, tokens: jax.Array, by_value: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Coefficients [L, B, T, F] and the mean shares [L] of one batch."""
@@ -138,11 +146,11 @@ def _watch(
   def by_lens(stream: jax.Array) -> jax.Array:
     return jnp.argmax(lens.stream_logits(c, params, stream), axis=-1)
 
-  # Layer by layer, for the logits of all together would be large.
+  # Layer by layer, because the logits of all layers together would be large.
   at_residual, at_out = (jax.lax.map(by_lens, x) for x in (residual, out))
   at_ff = jax.lax.map(lambda x: jnp.argmax(x @ folded, axis=-1), ff)
   active = neurons > 0.0
-  says = by_value[:, None, None] == at_ff[..., None]
+  agrees = by_value[:, None, None] == at_ff[..., None]
   norms = jnp.linalg.norm(value_rows(c, params), axis=-1)
   weight = (neurons * norms[:, None, None]) ** 2
   spread = jnp.sum(weight**2, axis=-1)
@@ -150,10 +158,10 @@ def _watch(
     spread > 0.0, spread, 1.0
   )
   by_residual, by_ff = at_out == at_residual, at_out == at_ff
-  found = {
+  by_position = {
     ACTIVE: jnp.mean(active, axis=-1),
     EFFECTIVE: effective,
-    COMPOSED: ~jnp.any(active & says, axis=-1),
+    COMPOSED: ~jnp.any(active & agrees, axis=-1),
     RESIDUAL_FINAL: at_residual == at_out[-1:],
     FF_FINAL: at_ff == at_out[-1:],
     BOTH: by_residual & by_ff,
@@ -163,6 +171,6 @@ def _watch(
   }
   means = {
     name: jnp.mean(x.astype(neurons.dtype), axis=(1, 2))
-    for name, x in found.items()
+    for name, x in by_position.items()
   }
   return neurons, means

@@ -1,7 +1,7 @@
 """All measures of feed-forward memories, for the models of one variant.
 
-Puts together what `memory_triggers`, `memory_values` and `memories` measure of
-one model, for all seeds in one program.
+Combines the measures of `memory_triggers`, `memory_values` and `memories`, for
+all seeds in one program.
 """
 
 import dataclasses
@@ -27,21 +27,21 @@ CONFIDENT = 0.1
 """The share of values that counts as the most confident ones."""
 
 LONGEST = 3
-"""Tokens of the longest ending that is looked for."""
+"""Number of tokens in the longest ending that is counted."""
 
 OWN, OTHERS, COMMONEST = "own", "other neurons'", "commonest token"
-_DRAWS = 2048  # Sets of random prefixes.
+_DRAWS = 2048  # Number of sets of random prefixes.
 
 
 @dataclasses.dataclass(frozen=True)
 class MemorySetup:
-  """How much text is streamed, and what is kept.
+  """How much text is read, and what is kept.
 
   Attributes:
-    windows: of text; those that fill no batch are left out.
-    batch: windows at a time.
-    top: triggers of a neuron, k.
-    tokens: of a value's distribution, most probable first.
+    windows: number of text windows; an incomplete last batch is left out.
+    batch: windows per batch.
+    top: triggers to keep for each neuron, k.
+    tokens: how many of a value's most probable tokens to keep, m.
   """
 
   windows: int = 1024
@@ -51,13 +51,13 @@ class MemorySetup:
 
 
 class StreamedText(NamedTuple):
-  """The text to stream.
+  """The text that the models read.
 
   Attributes:
-    inputs: integer [batches, B, T].
-    counted: the first of all equal prefixes, boolean [batches, B, T].
+    inputs: tokens, integer [batches, B, T].
+    counted: True for the first of equal prefixes, boolean [batches, B, T].
     following: the token after each prefix, integer [W, T].
-    commonest: the commonest of those, integer scalar.
+    commonest: the most common of those tokens, integer scalar.
   """
 
   inputs: Any
@@ -67,13 +67,13 @@ class StreamedText(NamedTuple):
 
 
 class MemoryResults(NamedTuple):
-  """What was found of a variant's models; a leading seed axis E on all.
+  """Measures of a variant's models; every array has a leading seed axis E.
 
   Attributes:
     by_layer: measures by name, each [E, L].
     overall: measures of all layers together by name, each [E].
-    triggers: [E, L, F, k].
-    values: [E, L, F, m].
+    triggers: the triggers of every neuron, [E, L, F, k].
+    values: the value of every neuron, [E, L, F, m].
     following: the token after each trigger, [E, L, F, k].
   """
 
@@ -85,12 +85,12 @@ class MemoryResults(NamedTuple):
 
 
 def agreement_name(kind: str, whose: str = OWN) -> str:
-  """The measure of agreement with triggers of a kind (`KINDS`)."""
+  """The name of a measure of agreement, by kind of trigger (`KINDS`)."""
   return f"agreement/{kind}/{whose}"
 
 
 def ending_name(count: int, measure: str) -> str:
-  """The measure of endings of so many tokens: a field of `Patterns`."""
+  """The name of a measure (a field of `Patterns`) for endings of a length."""
   return f"last {count}/{measure}"
 
 
@@ -100,25 +100,25 @@ AMONG_CONFIDENT = "among the most confident"
 
 
 def confident_name(kind: str) -> str:
-  """Agreement of the most confident values, in `MemoryResults.overall`."""
+  """The name of the most confident values' agreement, in `overall`."""
   return f"agreement/{kind}/most confident"
 
 
 def streamed_text(
   inputs: Any, following: Any, setup: MemorySetup
 ) -> StreamedText:
-  """Lays windows out in batches.
+  """Splits windows of text into batches.
 
   Args:
     inputs: tokens, integer [W, T].
     following: the token after each of them, integer [W, T].
-    setup: how many windows are taken, from the first on.
+    setup: how many windows to take; the first ones are taken.
 
   Returns:
     The text.
 
   Raises:
-    ValueError: they do not fill one batch.
+    ValueError: there are fewer windows than one batch takes.
   """
   count = min(setup.windows, len(inputs)) // setup.batch * setup.batch
   if not count:
@@ -140,16 +140,17 @@ def streamed_text(
 def measure_memories(
   decoder: Decoder, params: Any, text: StreamedText, setup: MemorySetup
 ) -> MemoryResults:
-  """Takes the feed-forward layers of the models of one variant apart.
+  """Measures the feed-forward layers of the models of one variant.
 
   Args:
-    decoder: the model; one without cuts shares its program with all such.
+    decoder: the model. Pass `forward_only(decoder)`, so that variants share one
+      compiled program.
     params: parameters with a leading seed axis E.
-    text: the text to stream, from `streamed_text`.
+    text: the text that the models read, from `streamed_text`.
     setup: what to keep.
 
   Returns:
-    The findings, as NumPy arrays.
+    The measures, as NumPy arrays.
   """
   return jax.tree.map(np.asarray, _examine(decoder, setup, params, text))
 
@@ -159,18 +160,18 @@ def measure_memories(
 def _examine(
   decoder: Decoder, setup: MemorySetup, params: Any, text: StreamedText
 ) -> MemoryResults:
-  """What is found with the parameters of one seed."""
+  """The measures of the model of one seed."""
   config = decoder.config
   values = read_values(config, params, setup.tokens)
-  says = values.token[..., 0]
+  predicted = values.token[..., 0]
   triggers, shares = memories.stream_text(
-    decoder, params, text.inputs, text.counted, says, setup.top
+    decoder, params, text.inputs, text.counted, predicted, setup.top
   )
   following = text.following[triggers.window, triggers.position]
   live = triggers.fired[..., 0]
   compare = functools.partial(agreement, vocab_size=config.vocab_size or 0)
   agreed = jax.vmap(compare, (0, 0, 0, None))(
-    says, following, triggers.fired, text.commonest
+    predicted, following, triggers.fired, text.commonest
   )
   inputs = text.inputs.reshape(-1, text.inputs.shape[-1])
   ends = endings(inputs, triggers.window, triggers.position, LONGEST)
@@ -184,11 +185,11 @@ def _examine(
   }
   overall = {}
   for kind in KINDS:
-    found = agreed[kind]
-    by_layer[agreement_name(kind)] = found.own
-    by_layer[agreement_name(kind, OTHERS)] = found.others
-    by_layer[agreement_name(kind, COMMONEST)] = found.commonest
-    overall[confident_name(kind)] = _mean(found.each, confident & live)
+    agreed_kind = agreed[kind]
+    by_layer[agreement_name(kind)] = agreed_kind.own
+    by_layer[agreement_name(kind, OTHERS)] = agreed_kind.others
+    by_layer[agreement_name(kind, COMMONEST)] = agreed_kind.commonest
+    overall[confident_name(kind)] = _mean(agreed_kind.each, confident & live)
   for count in range(1, LONGEST + 1):
     shared = jax.vmap(patterns)(ends[..., :count], triggers.fired)
     for name, each in shared._asdict().items():
@@ -197,14 +198,14 @@ def _examine(
 
 
 def random_patterns(text: StreamedText, top: int) -> dict[str, float]:
-  """What random prefixes of the text have in common: the level of chance.
+  """Measures the endings that random prefixes share: the level of chance.
 
   Args:
     text: the text.
     top: prefixes in a set, k.
 
   Returns:
-    By the names of `ending_name`, means over many sets.
+    Means over many sets, by the names of `ending_name`.
   """
   inputs = np.asarray(text.inputs).reshape(-1, text.inputs.shape[-1])
   places = np.flatnonzero(np.asarray(text.counted).ravel())
@@ -220,7 +221,7 @@ def random_patterns(text: StreamedText, top: int) -> dict[str, float]:
 
 
 def _mean(values: jax.Array, chosen: jax.Array) -> jax.Array:
-  """The mean over what is chosen; 0 if nothing is."""
+  """The mean over the chosen values; 0 if none is chosen."""
   total = jnp.sum(jnp.where(chosen, values, 0.0))
   return total / jnp.maximum(jnp.sum(chosen), 1)
 
@@ -234,13 +235,13 @@ def _confident(probability: jax.Array) -> jax.Array:
 
 def _ranked(config, params, following, live) -> dict[str, jax.Array]:
   """Mean ranks of the tokens after the strongest triggers, from 0 to 1."""
-  # Neurons have no order: the next one is as good as one drawn at random.
+  # Neurons have no order, so the next one can serve as a random one.
   others = jnp.roll(following, 1, axis=-1)
-  found = {}
+  means = {}
   for name, tokens, may in (
     (RANK, following, live),
     (RANK_OTHERS, others, live & jnp.roll(live, 1, axis=-1)),
   ):
     place = (ranks(config, params, tokens) - 1) / (config.vocab_size - 1)
-    found[name] = jax.vmap(_mean)(place, may)
-  return found
+    means[name] = jax.vmap(_mean)(place, may)
+  return means

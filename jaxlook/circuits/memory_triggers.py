@@ -1,8 +1,8 @@
-"""Trigger prefixes: where in a text neurons fire most, and what they share.
+"""Triggers: the prefixes of a text on which neurons fire most.
 
-A prefix is a window's tokens up to and with a position. The running top k of
-every neuron is all that is kept while a text streams by, so memory does not
-grow with the text.
+A prefix is the tokens of a window up to a position, that position included.
+Only the top k of every neuron so far are kept while the text is read, so memory
+does not grow with the text.
 
 Source: Geva et al. (2021), arXiv 2012.14913, sections 3 and 4.
 """
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 REPEATED = 3
-"""Triggers that must share an ending for it to count as a pattern."""
+"""How many triggers must share an ending before it counts as a pattern."""
 
 
 class Triggers(NamedTuple):
@@ -23,8 +23,9 @@ class Triggers(NamedTuple):
   Attributes:
     coefficient: the neuron's activation there, [..., F, k]; -inf where fewer
       than k prefixes were seen.
-    window: in which window, integer [..., F, k]; -1 where there is none.
-    position: of the prefix' last token, integer [..., F, k]; -1 likewise.
+    window: number of the window, integer [..., F, k]; -1 where there is none.
+    position: position of the prefix's last token, integer [..., F, k]; -1 where
+      there is none.
   """
 
   coefficient: jax.Array
@@ -40,15 +41,15 @@ class Triggers(NamedTuple):
 def no_triggers(
   shape: tuple[int, ...], top: int, dtype: jax.typing.DTypeLike = jnp.float32
 ) -> Triggers:
-  """The top k of nothing, to be merged into.
+  """Triggers without any prefix: the start for `merge_triggers`.
 
   Args:
-    shape: of the neurons, as (L, F).
+    shape: the axes of the neurons, for example (L, F).
     top: how many to keep, k.
     dtype: of the coefficients.
 
   Returns:
-    Triggers with no prefix in them.
+    Triggers without any prefix.
   """
   none = jnp.full((*shape, top), -1, jnp.int32)
   return Triggers(jnp.full((*shape, top), -jnp.inf, dtype), none, none)
@@ -60,17 +61,17 @@ def merge_triggers(
   first: jax.Array | int,
   counted: jax.Array,
 ) -> Triggers:
-  """The top k of what was found and of one more batch.
+  """Updates the top k with one more batch.
 
-  Of equal coefficients the earliest wins: the lower window, then the lower
-  position. For that, batches must come in the order of their windows.
+  If coefficients are equal, the lower window wins, then the lower position. For
+  this the batches must come in the order of their windows.
 
   Args:
     found: the top k so far, of neurons [..., F].
     coefficients: activations of the batch, [..., B, T, F].
     first: number of the batch's first window.
-    counted: which prefixes may be chosen, boolean [B, T]; `distinct_prefixes`
-      keeps one from taking two places.
+    counted: which prefixes may be chosen, boolean [B, T]. Use
+      `distinct_prefixes`, so that no prefix is chosen twice.
 
   Returns:
     The top k of both.
@@ -82,7 +83,7 @@ def merge_triggers(
   flat = allowed.reshape(*allowed.shape[:-3], batch * length, neurons)
   joined = jnp.concatenate([found.coefficient, flat.mT], axis=-1)
   top = found.coefficient.shape[-1]
-  # Ties go to the lower index, hence to what was found earlier.
+  # Ties go to the lower index, hence to the earlier prefix.
   coefficient, index = jax.lax.top_k(joined, top)
   old = jnp.minimum(index, top - 1)
   new = index - top
@@ -99,17 +100,18 @@ def merge_triggers(
 
 
 def distinct_prefixes(windows: np.ndarray) -> np.ndarray:
-  """The first of all equal prefixes.
+  """Marks the first of equal prefixes.
 
-  Windows that begin alike share their first prefixes, with equal activations:
-  each would fill the top k of a neuron that fires there.
+  Windows that begin with the same tokens share their first prefixes, with equal
+  activations. Without this mark they would fill the top k of a neuron that
+  fires there.
 
   Args:
     windows: tokens, non-negative integers [W, T].
 
   Returns:
-    Boolean [W, T], False where an earlier window has the same tokens up to that
-    position.
+    Boolean [W, T]; False where an earlier window has the same tokens up to and
+    including this position.
   """
   first = np.zeros(windows.shape, bool)
   prefix, tokens = np.zeros(len(windows), np.int64), windows.astype(np.int64)
@@ -127,9 +129,9 @@ def endings(
 
   Args:
     windows: tokens, [W, T].
-    window: which windows, integer [...].
-    position: where the prefixes end, integer [...].
-    count: tokens to read, n.
+    window: the window of each prefix, integer [...].
+    position: where each prefix ends, integer [...].
+    count: how many tokens to read, n.
 
   Returns:
     Integer [..., n]; -1 before a window's first token.
@@ -141,12 +143,12 @@ def endings(
 
 
 class Patterns(NamedTuple):
-  """What the triggers of a neuron have in common, each [F].
+  """The endings that the triggers of a neuron share, each [F].
 
   Attributes:
-    purity: share of them with the commonest ending.
-    coverage: share of them whose ending is that of at least `REPEATED`.
-    number: how many endings at least `REPEATED` of them have.
+    purity: share of triggers with the commonest ending.
+    coverage: share of triggers whose ending at least `REPEATED` triggers share.
+    number: how many endings at least `REPEATED` triggers share.
   """
 
   purity: jax.Array
@@ -155,17 +157,18 @@ class Patterns(NamedTuple):
 
 
 def patterns(ends: jax.Array, fired: jax.Array) -> Patterns:
-  """Endings that a neuron's triggers share, a countable kind of pattern.
+  """Counts the endings that a neuron's triggers share.
 
-  Differs from Geva et al. (2021), section 3, whose experts name patterns of any
-  kind; as there, a pattern must occur in at least `REPEATED` of the triggers.
+  In Geva et al. (2021), section 3, experts name patterns of any kind. Here only
+  equal endings count. As in the paper, a pattern must occur in at least
+  `REPEATED` triggers.
 
   Args:
     ends: the last n tokens of every trigger, integer [F, k, n].
     fired: which triggers count, boolean [F, k].
 
   Returns:
-    The measures of every neuron; 0 for one without triggers.
+    The measures of every neuron; 0 for a neuron without triggers.
   """
   same = jnp.all(ends[:, :, None] == ends[:, None], axis=-1)
   both = fired[:, :, None] & fired[:, None]

@@ -47,12 +47,12 @@ def value_rows(config: DecoderConfig, params: Params) -> jax.Array:
 
 
 def values(config: DecoderConfig, params: Params, top: int = 1) -> NeuronValues:
-  """What the values of all neurons would predict by themselves.
+  """Reads the values of all neurons as distributions over the vocabulary.
 
   Args:
     config: the decoder's shape; over tokens, with feed-forward layers.
     params: its parameters, of one seed.
-    top: most probable tokens to keep, m.
+    top: how many of the most probable tokens to keep, m.
 
   Returns:
     softmax(value W_U) of every neuron.
@@ -71,7 +71,7 @@ def values(config: DecoderConfig, params: Params, top: int = 1) -> NeuronValues:
 def ranks(
   config: DecoderConfig, params: Params, tokens: jax.Array
 ) -> jax.Array:
-  """The place of a token in the distribution of a neuron's value, from 1.
+  """The rank of a token in the distribution of a neuron's value.
 
   Args:
     config: see `values`.
@@ -79,7 +79,7 @@ def ranks(
     tokens: one for every neuron, integer [L, F].
 
   Returns:
-    1 for the most probable token to V for the least, integer [L, F].
+    1 for the most probable token, V for the least probable, integer [L, F].
   """
   read = unembedding(config, params, fold_norms=True)
 
@@ -91,14 +91,16 @@ def ranks(
 
 
 class Agreement(NamedTuple):
-  """How often values say what follows their triggers, by kind of trigger.
+  """How often the token of a value follows triggers, for one kind of trigger.
 
   Attributes:
-    own: share of live neurons whose value's token follows its own triggers.
-    others: the same with the triggers of other neurons, as many as there are:
-      the mean over all pairs of different live neurons.
+    own: share of live neurons whose value's token follows the neuron's own
+      triggers.
+    others: the same with the triggers of another neuron; the mean over all
+      pairs of different live neurons.
     commonest: the same for a token that does not depend on the neuron.
-    each: `own` of every neuron, [F]; 0 for those that are not live.
+    each: the terms of `own`, one for each neuron, [F]; 0 for neurons that are
+      not live.
   """
 
   own: jax.Array
@@ -117,7 +119,7 @@ def agreement(
   commonest: jax.Array | int,
   vocab_size: int,
 ) -> dict[str, Agreement]:
-  """Compares values with what follows their triggers, in one layer.
+  """Compares values with the tokens after triggers, in one layer.
 
   Args:
     tokens: the most probable token of every value, integer [F].
@@ -163,9 +165,9 @@ def agreement(
 
 
 def _each_value(function, config: DecoderConfig, params: Params, *more):
-  """A function of every value, [D], with leading axes [L, F] in its results."""
+  """Applies a function to every value [D]; results have leading axes [L, F]."""
   rows = value_rows(config, params)
   shape = rows.shape[:2]
   flat = [x.reshape(-1, *x.shape[2:]) for x in (rows, *more)]
-  found = jax.lax.map(lambda one: function(*one), flat, batch_size=_ROWS)
-  return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
+  results = jax.lax.map(lambda one: function(*one), flat, batch_size=_ROWS)
+  return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), results)

@@ -1,9 +1,9 @@
-"""The microscope: all that a few models compute on one text, as plain data.
+"""The microscope: what one or two models compute on one text, as plain data.
 
-`page_data` takes the models apart; `jaxlook.circuits.page` shows what it
-returns, and documents it key by key. Influence is of the function that a model
-computes (`forward_only`), not of the gradients that its training kept: those
-are zero wherever the variant cuts them.
+`page_data` measures the models. `jaxlook.circuits.page` shows the result and
+documents its keys. Influence is the gradient of the function that a model
+computes (`forward_only`), not the gradient of its training, which is zero
+wherever the variant cuts it.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from jaxlook.text.tokenizer import Tokenizer
 TOP = 6
 """How many next tokens, neurons, triggers and written tokens are kept."""
 
-_DIGITS = 4  # Behind the point, of nats and probabilities.
+_DIGITS = 4  # Decimals of nats and probabilities.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Specimen:
   """The models of one variant.
 
   Attributes:
-    name: the attention's flag form, or what else they are called.
+    name: the variant as in the flag, or another name of the models.
     decoder: the model, over tokens, without a teacher.
     params: parameters with a leading seed axis E.
     seeds: the seeds of that axis.
@@ -57,22 +57,23 @@ def page_data(
   title: str,
   about: str,
 ) -> dict[str, Any]:
-  """Takes one or two variants' models apart on a text of T tokens.
+  """Measures the models of one or two variants on a text of T tokens.
 
   Args:
-    specimens: the models; two are of one shape and are compared over the seeds
-      that both have.
-    text: what they read.
-    tokenizer: makes its tokens, as the models know them.
-    seed: whose inside is shown; None for the first that all have.
-    title: what is looked at.
-    about: its settings, in a line.
+    specimens: one or two. Two must have the same shape; they are compared over
+      the seeds that both have.
+    text: the text that the models read.
+    tokenizer: the tokenizer with which the models were trained.
+    seed: the seed whose model is shown; None for the first seed that all have.
+    title: title of the page.
+    about: the settings, in one line.
 
   Returns:
-    Plain data for `jaxlook.circuits.page.html`, which lists the keys.
+    Plain data for `jaxlook.circuits.page.html`; `jaxlook.circuits.page` lists
+    the keys.
 
   Raises:
-    ValueError: there are fewer than two tokens, or more than the model has
+    ValueError: the text has fewer than two tokens, or more than the model has
       positions; the seed is not in every specimen; or a loss is not finite.
   """
   config = specimens[0].decoder.config
@@ -105,11 +106,11 @@ def page_data(
 
 
 def choose_seed(specimens: Sequence[Specimen], asked: int | None) -> int:
-  """The seed whose inside is shown.
+  """Chooses the seed whose model is shown.
 
   Args:
     specimens: the models.
-    asked: the seed, or None for the first that all of them have.
+    asked: the requested seed, or None for the first that all of them have.
 
   Raises:
     ValueError: not every specimen has the seed, or they have none in common.
@@ -125,20 +126,20 @@ def choose_seed(specimens: Sequence[Specimen], asked: int | None) -> int:
 def encode_text(
   config: models.DecoderConfig, text: str, tokenizer: Tokenizer
 ) -> np.ndarray:
-  """The tokens of a text, if a model can read them.
+  """Encodes a text and checks that a model can read it.
 
   Args:
     config: the model's shape.
-    text: what it is to read.
+    text: the text to encode.
     tokenizer: makes the tokens.
 
   Returns:
     Ids, int32 [T].
 
   Raises:
-    ValueError: the text is not Unicode, there are fewer than two tokens, of
-      which none is predicted, or more than the model has positions; or an id is
-      not in its vocabulary.
+    ValueError: the text is not Unicode; it has fewer than two tokens, so that
+      no token is predicted; it has more tokens than the model has positions; or
+      an id is not in the model's vocabulary.
   """
   try:
     text.encode()
@@ -159,23 +160,23 @@ def encode_text(
 
 
 def _spelling(tokenizer: Tokenizer, ids: Sequence[int]) -> dict[str, str]:
-  """How tokens are shown, by id; nothing for ids that only the model has."""
+  """How tokens are shown, by id; "" for ids that the tokenizer lacks."""
   known = [token for token in ids if token < tokenizer.vocab_size]
   shown = dict(zip(known, tokenizer.show(known), strict=True))
   return {str(token): shown.get(token, "") for token in ids}
 
 
 def _parts(shown: Sequence[str]) -> dict[str, str]:
-  """By place, the characters that tokens shown by their bytes are part of.
+  """The whole characters to which tokens that hold only some bytes belong.
 
   Args:
-    shown: consecutive tokens, as `Tokenizer.show` has them.
+    shown: consecutive tokens, as `Tokenizer.show` writes them.
 
   Returns:
-    Characters by place, written as the keys of JSON; without those that are
-    incomplete.
+    Characters by place. Places are strings, because JSON needs strings as keys.
+    Incomplete characters are left out.
   """
-  found: dict[str, str] = {}
+  characters: dict[str, str] = {}
   waiting: dict[int, bytes] = {}
   for place, text in enumerate(shown):
     if not re.fullmatch("(<[0-9A-F]{2}>)+", text):
@@ -186,9 +187,9 @@ def _parts(shown: Sequence[str]) -> dict[str, str]:
       whole = b"".join(waiting.values()).decode()
     except UnicodeDecodeError:
       continue
-    found |= {str(part): whole for part in waiting}
+    characters |= {str(part): whole for part in waiting}
     waiting = {}
-  return found
+  return characters
 
 
 def _shared(specimens: Sequence[Specimen]) -> list[int]:
@@ -199,14 +200,14 @@ def _shared(specimens: Sequence[Specimen]) -> list[int]:
 def _losses(
   specimen: Specimen, seeds: Sequence[int], tokens_1xT: jax.Array
 ) -> np.ndarray:
-  """Nats for each token but the first, float64 [E, T - 1]."""
+  """The loss on each token but the first in nats, float64 [E, T - 1]."""
   kept = np.array([specimen.seeds.index(seed) for seed in seeds])
   params = jax.tree.map(lambda x: jnp.asarray(x)[kept], specimen.params)
   losses_ExT = _next_losses(forward_only(specimen.decoder), params, tokens_1xT)
-  found = np.asarray(losses_ExT, np.float64)
-  if not np.isfinite(found).all():
+  losses = np.asarray(losses_ExT, np.float64)
+  if not np.isfinite(losses).all():
     raise ValueError(f"{specimen.name} gives losses that are not finite")
-  return found
+  return losses
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -227,7 +228,7 @@ def _variant(
   at: int,
   tokens_1xT: jax.Array,
 ) -> dict[str, Any]:
-  """What the page shows of a variant; `at` is the row of the seed's losses."""
+  """The page's data on a variant; `at` is the row of the seed's losses."""
   index = specimen.seeds.index(seed)
   params = jax.tree.map(lambda x: jnp.asarray(x[index]), specimen.params)
   decoder = forward_only(specimen.decoder)
@@ -263,13 +264,13 @@ def _variant(
 def _neurons(
   activation_TxF: np.ndarray, block: Any, out_DxV: np.ndarray
 ) -> dict[str, Any]:
-  """The most active neurons of a layer at each place, and what those do."""
+  """The most active neurons of a layer at each place, and what they do."""
   if not activation_TxF.shape[1]:
     return {"top": [], "activation": [], "found": {}}
   top_TxK = _largest(activation_TxF)
-  asked = np.unique(top_TxK)
-  values = np.asarray(block["mlp"]["down"]["kernel"])[asked] @ out_DxV
-  writes, places = _largest(values), _largest(activation_TxF.T[asked])
+  shown = np.unique(top_TxK)
+  values = np.asarray(block["mlp"]["down"]["kernel"])[shown] @ out_DxV
+  writes, places = _largest(values), _largest(activation_TxF.T[shown])
   found = {
     str(neuron): {
       "places": places[row].tolist(),
@@ -277,7 +278,7 @@ def _neurons(
       "writes": writes[row].tolist(),
       "logits": _significant(values[row, writes[row]]),
     }
-    for row, neuron in enumerate(asked.tolist())
+    for row, neuron in enumerate(shown.tolist())
   }
   chosen = np.take_along_axis(activation_TxF, top_TxK, axis=1)
   return {
@@ -288,30 +289,32 @@ def _neurons(
 
 
 def _mentioned(variant: Mapping[str, Any]) -> set[int]:
-  """The token ids that are shown of a variant."""
-  named = set(np.ravel(variant["lens"]["top"]).tolist())
+  """The token ids that the data of a variant mention."""
+  ids = set(np.ravel(variant["lens"]["top"]).tolist())
   for layer in variant["neurons"]:
     for neuron in layer["found"].values():
-      named.update(neuron["writes"])
-  return named
+      ids.update(neuron["writes"])
+  return ids
 
 
 def _difference(
   first_ExT: np.ndarray, second_ExT: np.ndarray
 ) -> dict[str, Any]:
-  """The second's losses minus the first's, with intervals over seeds."""
-  paid_ExT = second_ExT - first_ExT
-  mean = [None, *_rounded(paid_ExT.mean(axis=0))]
+  """The second model's losses minus the first's, with intervals over seeds."""
+  extra_ExT = second_ExT - first_ExT
+  mean = [None, *_rounded(extra_ExT.mean(axis=0))]
   total = {
-    "mean": round(float(paid_ExT.mean()), _DIGITS),
+    "mean": round(float(extra_ExT.mean()), _DIGITS),
     "low": None,
     "high": None,
   }
   found = {"mean": mean, "low": None, "high": None, "total": total}
-  if len(paid_ExT) < 2:
+  if len(extra_ExT) < 2:
     return found
-  bounds = np.array([stats.mean_interval(column).ci95 for column in paid_ExT.T])
-  low, high = stats.mean_interval(paid_ExT.mean(axis=1)).ci95
+  bounds = np.array(
+    [stats.mean_interval(column).ci95 for column in extra_ExT.T]
+  )
+  low, high = stats.mean_interval(extra_ExT.mean(axis=1)).ci95
   return found | {
     "low": [None, *_rounded(bounds[:, 0])],
     "high": [None, *_rounded(bounds[:, 1])],
@@ -320,7 +323,7 @@ def _difference(
 
 
 def _largest(x: np.ndarray) -> np.ndarray:
-  """Places of the `TOP` largest numbers of each row, the largest first."""
+  """Indices of the `TOP` largest numbers of each row, the largest first."""
   count = min(TOP, x.shape[1])
   some = np.argpartition(-x, count - 1, axis=1)[:, :count]
   order = np.argsort(
@@ -330,7 +333,7 @@ def _largest(x: np.ndarray) -> np.ndarray:
 
 
 def _below(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Where the lower triangle is, row by row."""
+  """The indices of the lower triangle, row by row."""
   return np.tril_indices(len(x))
 
 

@@ -1,21 +1,22 @@
 """The logits of an attention-only decoder as a sum over paths.
 
-With attention patterns and LayerNorm's divisions held at what they are on the
-given tokens, everything between embedding and logits is affine, and multiplies
-out exactly: what goes straight to the unembedding, what one head moves, what
-two heads in a row move (a virtual head), and so on. LayerNorm's gain, centring
-and bias are kept as they are; only the deviation that it divides by, one number
-a position at each of the L + 1 places where the stream is read, is a constant.
-Patterns are constants too, so that what heads do for the queries and keys of
-later heads is in none of the terms.
+Attention patterns and the deviations that LayerNorm divides by are held
+constant, at their values on the given tokens. Then the map from embeddings to
+logits is affine, and it splits exactly into a sum of terms: the direct path to
+the unembedding, the paths through one head, the paths through two heads in a
+row (virtual heads), and so on. A deviation is one number per position at each
+of the L + 1 places where the stream is read. The rest of LayerNorm (gain,
+centring and bias) is part of the affine map. Because patterns are constant, no
+term shows what a head does for the queries and keys of later heads.
 
-Every bias has its place. A head's term holds its value bias and the bias of the
-LayerNorm before it. A layer's output bias is part of the stream from its layer
-on: `bias` of `PathTerms` takes it to the logits, later heads read it.
+Every bias belongs to one term. A head's term holds its value bias and the bias
+of the LayerNorm before it. A layer's output bias is part of the stream after
+that layer. `PathTerms.bias` holds its direct path to the logits; the terms of
+later heads hold what they read of it.
 
 Source: Elhage et al. (2021), "A Mathematical Framework for Transformer
-Circuits", sections "One-layer" and "Two-layer attention-only transformers";
-their models have no LayerNorm in the terms and no output bias.
+Circuits", sections "One-layer" and "Two-layer attention-only transformers".
+Their models have no LayerNorm in the terms and no output bias.
 """
 
 from typing import Any, NamedTuple
@@ -38,8 +39,8 @@ class Frozen(NamedTuple):
     patterns: attention, [L, B, N, T, S].
     deviations: what LayerNorm divides by, before each layer and at the end,
       [L + 1, B, T, 1].
-    weights: of every head, the rest of LayerNorm folded in.
-    unembed: the rest of the last LayerNorm and W_U, [D, V].
+    weights: the weights of every head, with the rest of LayerNorm folded in.
+    unembed: W_U with the rest of the last LayerNorm folded in, [D, V].
     bias: what the last LayerNorm's bias adds to the logits, [V].
   """
 
@@ -68,7 +69,7 @@ class PathTerms(NamedTuple):
 
 
 def freeze(decoder: Decoder, params: Any, tokens: jax.Array) -> Frozen:
-  """Runs a decoder and keeps what its paths are multiplied out with.
+  """Runs a decoder and keeps everything that its path terms need.
 
   Args:
     decoder: an attention-only model over tokens; gradient cuts do not matter.
@@ -79,21 +80,23 @@ def freeze(decoder: Decoder, params: Any, tokens: jax.Array) -> Frozen:
     The frozen model, for the other functions of this module.
 
   Raises:
-    ValueError: the model has feed-forward layers, makes no logits, or reads
-      another context than its own keys and values.
+    ValueError: the model has feed-forward layers, has no logits, or does not
+      read its own keys and values (for example the variant `teacher`).
   """
   config = decoder.config
   if config.hidden_width:
     raise ValueError(
       f"hidden_width must be 0, not {config.hidden_width}: a feed-forward layer"
-      " is no sum over paths"
+      " is not a sum over paths"
     )
   if config.vocab_size is None or config.output_features is not None:
     raise ValueError("paths lead from tokens to logits: the model has none")
   plain = forward_only(decoder)
   for spec in plain.variant.distinct:
     if spec.source != "own":
-      raise ValueError(f"attention {spec} reads another context than its own")
+      raise ValueError(
+        f"attention {spec} does not read the model's own keys and values"
+      )
   streams = residual_sites(config)
   patterns = [f"block_{i}/attention/pattern" for i in range(config.layers)]
   _, seen = capture(plain, params, tokens, (*streams, *patterns))
@@ -111,14 +114,14 @@ def freeze(decoder: Decoder, params: Any, tokens: jax.Array) -> Frozen:
 def path_terms(frozen: Frozen) -> PathTerms:
   """The logits of the direct path, of the biases and of every single head.
 
-  In a one-layer model they sum to the logits. In deeper ones the virtual heads
-  are missing: `virtual_head` gives one, `order_terms` their sum.
+  In a one-layer model they sum to the logits. In deeper models the virtual
+  heads are missing: `virtual_head` gives one of them, `order_terms` their sum.
 
   Args:
     frozen: from `freeze`.
 
   Returns:
-    The terms; heads take L N B T V numbers.
+    The terms. The array of heads has L N B T V numbers.
   """
   layers = len(frozen.patterns)
   stream = _stream(frozen, layers)
@@ -134,25 +137,25 @@ def path_terms(frozen: Frozen) -> PathTerms:
 
 
 def virtual_head(frozen: Frozen, first: Head, second: Head) -> jax.Array:
-  """The logits that one head moves for another one to move on.
+  """The logits of the paths through two heads, one after the other.
 
   Args:
     frozen: from `freeze`.
-    first: layer and index of the head that the path meets first.
-    second: those of the head that reads what the first wrote.
+    first: layer and index of the head that the path passes first.
+    second: layer and index of the head that reads the first one's output.
 
   Returns:
-    [B, T, V], with the first head's biases; the second's own are in its term of
-    `path_terms`.
+    [B, T, V], with the first head's biases. The second head's biases are in its
+    term of `path_terms`.
 
   Raises:
-    ValueError: the second head's layer is not the later one.
+    ValueError: the second head is not in a later layer than the first.
   """
   (early, m), (late, n) = first, second
   if not 0 <= early < late < len(frozen.patterns):
     raise ValueError(
-      f"a virtual head goes from an earlier layer to a later one of"
-      f" {len(frozen.patterns)}, not from {early} to {late}"
+      f"the second head must be in a later layer than the first, of"
+      f" {len(frozen.patterns)} layers; got layers {early} and {late}"
     )
   wrote = _write(frozen, early, _stream(frozen, early), biased=True)[m]
   return _logits(frozen, _write(frozen, late, wrote, biased=False)[n])
@@ -161,15 +164,15 @@ def virtual_head(frozen: Frozen, first: Head, second: Head) -> jax.Array:
 def order_terms(frozen: Frozen) -> jax.Array:
   """The logits of all paths through exactly n heads, for every n.
 
-  Iterates the affine map: what the heads of all layers wrote in one round is
-  what those of later layers read in the next.
+  Iterates the affine map: in each round, heads read what the heads of earlier
+  layers wrote in the round before.
 
   Args:
     frozen: from `freeze`.
 
   Returns:
-    [L + 1, B, T, V]: order 0 (direct path and biases) up to order L; their sum
-    is the model's logits.
+    [L + 1, B, T, V]: order 0 (direct path and biases) to order L. Their sum is
+    the model's logits.
   """
   layers = len(frozen.patterns)
   wrote = _single(frozen)
@@ -191,15 +194,15 @@ def order_terms(frozen: Frozen) -> jax.Array:
 def order_logits(frozen: Frozen) -> jax.Array:
   """The logits of all paths through at most n heads, for every n.
 
-  They are those of the published ablation, which runs the model with frozen
-  patterns again and again, each head's output replaced by the one of the round
-  before, which was zero at first.
+  They equal those of the published ablation. It runs the model with frozen
+  patterns several times. In each run, later layers read the heads' outputs of
+  the run before; in the first run these are zero.
 
   Args:
     frozen: from `freeze`.
 
   Returns:
-    [L + 1, B, T, V]; the last are the model's logits.
+    [L + 1, B, T, V]; the last entry is the model's logits.
 
   Source: Elhage et al. (2021), "Term importance analysis".
   """
@@ -207,37 +210,37 @@ def order_logits(frozen: Frozen) -> jax.Array:
 
 
 def at_own_position(frozen: Frozen) -> Frozen:
-  """The same without what heads move from one position to another.
+  """The same model, but heads move nothing between positions.
 
   Args:
     frozen: from `freeze`.
 
   Returns:
-    The model whose terms are the paths that stay where they began.
+    A frozen model whose terms are the paths that never leave their position.
   """
   own = jnp.eye(frozen.patterns.shape[-1], dtype=frozen.patterns.dtype)
   return frozen._replace(patterns=frozen.patterns * own[None, None, None])
 
 
 def layer_terms(frozen: Frozen) -> jax.Array:
-  """The logits of the single heads of each layer: order 1, split.
+  """The logits of the single heads of each layer: order 1, split by layer.
 
   Args:
     frozen: from `freeze`.
 
   Returns:
-    [L, B, T, V], which sum to order 1 of `order_terms`.
+    [L, B, T, V]; the sum is order 1 of `order_terms`.
   """
   return jnp.stack([_logits(frozen, wrote) for wrote in _single(frozen)])
 
 
 def _stream(frozen: Frozen, layer: int) -> jax.Array:
-  """The stream before a layer without any head: embeddings and biases."""
+  """The stream before a layer without heads: embeddings and output biases."""
   return frozen.start + frozen.weights.out_bias[:layer].sum(axis=0)[None, None]
 
 
 def _single(frozen: Frozen) -> list[jax.Array]:
-  """What the heads of each layer write having read no other head, [B, T, D]."""
+  """What the heads of each layer write if they read no head, [B, T, D]."""
   return [
     _write(frozen, layer, _stream(frozen, layer), biased=True).sum(axis=0)
     for layer in range(len(frozen.patterns))
@@ -247,7 +250,7 @@ def _single(frozen: Frozen) -> list[jax.Array]:
 def _write(
   frozen: Frozen, layer: int, x_BxTxD: jax.Array, *, biased: bool
 ) -> jax.Array:
-  """What a layer's heads make of a part of the stream, [N, B, T, D]."""
+  """The outputs of a layer's heads for a part of the stream, [N, B, T, D]."""
   w = frozen.weights
   read = x_BxTxD / frozen.deviations[layer]
   value_BxSxNxH = jnp.einsum("bsd,ndh->bsnh", read, w.value[layer])

@@ -1,4 +1,4 @@
-"""QK and OV circuits: where a head looks, and what it then writes.
+"""QK and OV circuits: where a head attends, and what it then writes.
 
 Source: Elhage et al. (2021), "A Mathematical Framework for Transformer
 Circuits", transformer-circuits.pub/2021/framework.
@@ -21,28 +21,28 @@ from jaxlook.models import DecoderConfig
 
 
 def qk(weights: HeadWeights) -> Factored:
-  """W_Q W_K^T of every head, [L, N, D, D] from the query's stream to the key's.
+  """W_Q W_K^T of every head, [L, N, D, D]: query's stream by key's stream.
 
-  Unscaled: scores are these over sqrt(H). With rotary positions it is the
-  circuit at distance 0.
+  The matrices are unscaled: scores are divided by sqrt(H). With rotary
+  positions this is the circuit at distance 0.
 
   Args:
     weights: from `head_weights`.
 
   Returns:
-    One factored matrix a head.
+    One factored matrix per head.
   """
   return Factored(weights.query, weights.key.mT)
 
 
 def ov(weights: HeadWeights) -> Factored:
-  """W_V W_O of every head, [L, N, D, D] from what it reads to what it writes.
+  """W_V W_O of every head, [L, N, D, D]: what it reads by what it writes.
 
   Args:
     weights: from `head_weights`.
 
   Returns:
-    One factored matrix a head.
+    One factored matrix per head.
   """
   return Factored(weights.value, weights.out)
 
@@ -50,7 +50,7 @@ def ov(weights: HeadWeights) -> Factored:
 def full_qk(
   config: DecoderConfig, params: Any, *, fold_norms: bool = False
 ) -> Factored:
-  """W_E W_Q W_K^T W_E^T of every head: which tokens look at which.
+  """W_E W_Q W_K^T W_E^T of every head: which tokens attend to which.
 
   Args:
     config: the decoder's shape.
@@ -68,9 +68,10 @@ def full_qk(
 def full_ov(
   config: DecoderConfig, params: Any, *, fold_norms: bool = False
 ) -> Factored:
-  """W_E W_V W_O W_U of every head: what an attended token does to the logits.
+  """W_E W_V W_O W_U of every head: how an attended token changes the logits.
 
-  Its `eigen_score` is the copying score, which `copying_scores` gives for less.
+  Its `eigen_score` is the copying score; `copying_scores` computes it with less
+  work.
 
   Args:
     config: the decoder's shape.
@@ -90,8 +91,8 @@ def copying_scores(
 ) -> np.ndarray:
   """The copying score of every head: the `eigen_score` of `full_ov`.
 
-  Its eigenvalues are those of a D x D matrix, so that no vocabulary-sized array
-  of every head is made.
+  The eigenvalues are computed from a D x D matrix, so no head needs an array as
+  large as the vocabulary.
 
   Args:
     config: the decoder's shape.
@@ -109,16 +110,17 @@ def copying_scores(
 def positional_qk(
   config: DecoderConfig, params: Any, *, fold_norms: bool = False
 ) -> jax.Array:
-  """Scores between learned positions, without tokens: which distances matter.
+  """Attention scores between learned positions, without tokens.
 
   Args:
-    config: the decoder's shape; of learned positions.
+    config: the decoder's shape; it must have learned positions.
     params: its parameters, of one seed.
     fold_norms: see `head_weights`.
 
   Returns:
-    Scores as they enter the softmax, up to LayerNorm's division and what is
-    equal for all keys, [L, N, T, S]; those with S > T are never used.
+    Scores as they enter the softmax, [L, N, T, S]. LayerNorm's division is left
+    out, and so are terms that are equal for all keys. Attention never uses the
+    scores with S > T.
 
   Raises:
     ValueError: the model has no learned positions.

@@ -1,17 +1,18 @@
 """Skip-trigrams: what the heads of a one-layer attention-only model do.
 
-A skip-trigram `source ... destination -> output` says that the source anywhere
-earlier makes the output likelier after the destination. A head holds a table of
-them in two factors: its QK circuit says how much the destination looks at the
-source, its OV circuit what the source then does to the output's logit. The
-effect of an entry is the product of the two parts, so a destination cannot
-choose what a source does: where `A -> X` and `B -> Y` are in the table for one
-source, `A -> Y` and `B -> X` are, too, whether they are true or not.
+A skip-trigram `source ... destination -> output` says: if the source occurs
+anywhere earlier, the output is more probable after the destination. A head
+holds a table of skip-trigrams in two factors. Its QK circuit says how much the
+destination attends to the source. Its OV circuit says how the source then
+changes the output's logit. The effect of an entry is the product of the two
+parts, so what a source does cannot depend on the destination: if `A -> X` and
+`B -> Y` are in the table of one source, then `A -> Y` and `B -> X` are in it
+too, whether they are true or not.
 
-A circuit reads tokens without a context, so three things are set to what is
-typical: positions to their mean embedding, the last LayerNorm's division to its
-mean on some text, and the rest of a destination's context to tokens drawn by
-their frequency. With rotary positions the QK circuit is that of distance 0.
+A circuit reads tokens without a context. So three quantities get typical
+values: positions get their mean embedding, the last LayerNorm's divisor gets
+its mean on some text, and the other tokens that a destination sees are drawn by
+frequency. With rotary positions the QK circuit is that of distance 0.
 
 Source: Elhage et al. (2021), "A Mathematical Framework for Transformer
 Circuits", sections "Interpretation as skip-trigrams" and "The limited
@@ -33,14 +34,17 @@ class HeadCircuits(NamedTuple):
   """The QK and OV circuits of the heads of one layer, in factors.
 
   Attributes:
-    query: of every token as a destination, divided by sqrt(H), [N, V, H].
-    key: of every token as a source, [N, V, H].
-    value: of every token as a source, less its mean over the text, [N, V, H].
-    out: from values to logits, less their mean over the text, [N, H, V].
+    query: the query of every token as a destination, divided by sqrt(H),
+      [N, V, H].
+    key: the key of every token as a source, [N, V, H].
+    value: the value of every token as a source, minus the mean over the text,
+      [N, V, H].
+    out: the map from values to logits, minus the mean logit over the text,
+      [N, H, V].
     typical: log of the mean of exp(score) over the text's tokens, by
       destination, [N, V].
     kept: which tokens are frequent enough to be listed, bool [V].
-    context: tokens that a destination sees.
+    context: number of tokens that a destination sees.
   """
 
   query: jax.Array
@@ -53,13 +57,15 @@ class HeadCircuits(NamedTuple):
 
 
 class SourceTable(NamedTuple):
-  """For every head and source, where it is seen and what it does.
+  """The strongest destinations and outputs of every head and source.
 
   Attributes:
-    destinations: the tokens that look at the source most, integer [N, V, M].
-    looks: how much, see `effect_parts`, descending, [N, V, M].
+    destinations: the tokens that attend to the source most, integer [N, V, M].
+    looks: QK parts of these destinations, descending, [N, V, M]; see
+      `effect_parts`.
     outputs: the tokens whose logit the source raises most, integer [N, V, M].
-    writes: by how much, see `effect_parts`, descending, [N, V, M].
+    writes: OV parts of these outputs, descending, [N, V, M]; see
+      `effect_parts`.
   """
 
   destinations: jax.Array
@@ -69,15 +75,15 @@ class SourceTable(NamedTuple):
 
 
 class Trigrams(NamedTuple):
-  """Entries of tables; each of its arrays is [R].
+  """Entries of tables; each array is [R].
 
   Attributes:
     head: index of the head.
     source: token that occurs earlier.
-    destination: token that looks back at it.
+    destination: token that attends to the source.
     output: token that comes next.
-    look: see `effect_parts`.
-    write: see `effect_parts`.
+    look: the QK part; see `effect_parts`.
+    write: the OV part; see `effect_parts`.
   """
 
   head: Any
@@ -110,13 +116,14 @@ def head_circuits(
     tokens: a text to measure the last LayerNorm on, integer [B, T].
     probability: how often each token occurs, summing to one, [V].
     floor: tokens below this probability are not listed.
-    block: destinations at a time: N x block x V scores are in memory.
+    block: destinations per step; N x block x V scores are in memory.
 
   Returns:
     The circuits, for a destination that sees T / 2 tokens.
 
   Raises:
-    ValueError: the model is not of one attention-only layer with logits.
+    ValueError: the model does not have exactly one attention-only layer, or it
+      has no logits.
   """
   c = decoder.config
   if c.layers != 1:
@@ -126,7 +133,7 @@ def head_circuits(
       f"hidden_width must be 0 for skip-trigrams, not {c.hidden_width}"
     )
   if c.vocab_size is None or c.output_features is not None:
-    raise ValueError("skip-trigrams are of tokens and logits: there are none")
+    raise ValueError("skip-trigrams need a model of tokens with logits")
   _, seen = capture(decoder, params, tokens, ["residual"])
   variance = jnp.var(seen["residual"], axis=-1)
   deviation = jnp.mean(jnp.sqrt(variance + c.norm_epsilon))
@@ -138,8 +145,8 @@ def head_circuits(
   read = (stream / jnp.sqrt(variance + c.norm_epsilon))[None]
   w = jax.tree.map(lambda x: x[0], head_weights(c, params, fold_norms=True))
   query = (read @ w.query + w.query_bias[:, None]) / math.sqrt(c.head_width)
-  # A key's bias adds the same to all scores of a query, and a value's bias the
-  # same to what all sources write.
+  # Biases of keys and values are left out: a key's bias adds the same to all
+  # scores of a query, a value's bias adds the same to what all sources write.
   key, value = read @ w.key, read @ w.value
   out = w.out @ unembedding(c, params, fold_norms=True) / deviation
   log_probability = jnp.log(jnp.maximum(probability, 1e-30))
@@ -166,7 +173,7 @@ def effect_parts(
   destination: jax.Array,
   output: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-  """Both factors of some skip-trigrams, for every head.
+  """The QK part and the OV part of given skip-trigrams, for every head.
 
   Args:
     circuits: from `head_circuits`.
@@ -175,10 +182,10 @@ def effect_parts(
     output: tokens, integer [R].
 
   Returns:
-    The QK part: the attention that the destination pays to the source where the
-    rest of what it sees is typical, [N, R]. The OV part: how far the source in
-    place of a typical one raises the output's logit over the typical one, for
-    an attention of 1, [N, R].
+    The QK part, [N, R]: the attention from the destination to the source if all
+    other tokens that it sees are typical. The OV part, [N, R]: how far the
+    output's logit rises above the typical logit if the source takes the place
+    of a typical token, at an attention of 1.
   """
   c = circuits
   score = jnp.sum(c.query[:, destination] * c.key[:, source], axis=-1)
@@ -191,18 +198,19 @@ def strongest_entries(
 ) -> SourceTable:
   """The strongest destinations and outputs of every source.
 
-  As an effect is a product of factors that are at least 0 where it matters, the
-  strongest `entries` skip-trigrams of a source are among their products.
+  An effect is a product of two parts. QK parts are never negative, and strong
+  effects have positive OV parts. So the strongest `entries` skip-trigrams of a
+  source are among the products of its strongest parts.
 
   Args:
     circuits: from `head_circuits`.
     entries: destinations and outputs to list for each source, M.
-    block: sources at a time: N x block x V parts are in memory.
+    block: sources per step; N x block x V parts are in memory.
 
   Returns:
-    The table of every head. A source is not its own destination, as a head
-    that looks at the token itself makes bigrams. Tokens that are not `kept`
-    come last, with parts of -inf.
+    The table of every head. A source is never its own destination, because a
+    head that attends to the token itself makes bigrams. Tokens that are not
+    `kept` come last, with parts of -inf.
   """
   c = circuits
   tokens = jnp.arange(len(c.kept))
@@ -220,21 +228,23 @@ def strongest_entries(
     return SourceTable(destinations, looks, outputs, writes)
 
   sources = (tokens, *(jnp.moveaxis(x, 1, 0) for x in (c.key, c.value)))
-  found = jax.lax.map(one, sources, batch_size=block)
-  return cast(SourceTable, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found))
+  table = jax.lax.map(one, sources, batch_size=block)
+  return cast(SourceTable, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), table))
 
 
 def top_trigrams(table: SourceTable, kept: jax.Array, sources: int) -> Trigrams:
-  """The skip-trigrams of the sources with the strongest ones.
+  """Lists the skip-trigrams of the strongest sources.
+
+  A source is as strong as its strongest skip-trigram.
 
   Args:
     table: from `strongest_entries`.
     kept: which sources may be listed, bool [V].
-    sources: how many a head.
+    sources: how many sources to list for each head.
 
   Returns:
-    Every destination with every output of those sources, N x sources x M x M in
-    this order, strongest sources first.
+    Every destination with every output of these sources: N x sources x M x M
+    entries in this order, strongest sources first.
   """
   best = table.looks[..., 0] * table.writes[..., 0]
   _, chosen = jax.lax.top_k(jnp.where(kept[None], best, -jnp.inf), sources)
@@ -261,6 +271,6 @@ def top_trigrams(table: SourceTable, kept: jax.Array, sources: int) -> Trigrams:
 def _look(
   circuits: HeadCircuits, score: jax.Array, typical: jax.Array
 ) -> jax.Array:
-  """The softmax share of one source among typical ones."""
+  """The softmax share of one source among typical tokens."""
   others = jnp.log(circuits.context.astype(score.dtype) - 1.0)
   return jax.nn.sigmoid(score - typical - others)

@@ -1,8 +1,10 @@
-"""What the paths of each order are worth: losses with some terms left out.
+"""Losses with some path terms left out: how much the paths of an order help.
+
+Patterns and the deviations of LayerNorm are always those of the whole model;
+see `paths`.
 
 Source: Elhage et al. (2021), section "Two-layer attention-only transformers",
-"Term importance analysis". Patterns and LayerNorm's divisions stay those of the
-whole model throughout; see `paths`.
+"Term importance analysis".
 """
 
 import functools
@@ -26,14 +28,14 @@ class TermLosses(NamedTuple):
   """Mean losses on a batch, in the task's unit.
 
   Attributes:
-    orders: with all paths through at most n heads, [L + 1]; the last is the
-      model's own.
-    own: with all paths through fewer than n heads and those through n heads
-      that never leave their position, [L], n = 1..L.
-    alone: with no path but the direct one, biases, and the single heads of one
-      layer, [L].
-    without: with all paths through at most one head, but for the single heads
-      of one layer, [L].
+    orders: with all paths through at most n heads, [L + 1], n = 0..L; the last
+      is the model's own loss.
+    own: with all paths through fewer than n heads, and the paths through n
+      heads that never leave their position, [L], n = 1..L.
+    alone: with the direct path, biases, and the single heads of one layer only,
+      [L].
+    without: with all paths through at most one head, except the single heads of
+      one layer, [L].
   """
 
   orders: jax.Array
@@ -43,50 +45,57 @@ class TermLosses(NamedTuple):
 
   @property
   def marginal(self) -> jax.Array:
-    """How far the paths through exactly n heads lower the loss, [..., L].
+    """How far paths through exactly n heads lower the loss, [..., L].
 
-    On top of all shorter paths; n = 1..L.
+    It is the reduction on top of all shorter paths, for n = 1..L.
     """
     return self.orders[..., :-1] - self.orders[..., 1:]
 
   @property
   def marginal_own(self) -> jax.Array:
-    """The part of `marginal` of paths that never leave their position."""
+    """The part of `marginal` from paths that never leave their position."""
     return self.orders[..., :-1] - self.own
 
   @property
   def marginal_before(self) -> jax.Array:
-    """The rest of `marginal`: what paths bring from earlier positions."""
+    """The rest of `marginal`: paths that begin at earlier positions."""
     return self.own - self.orders[..., 1:]
 
   @property
   def layer_alone(self) -> jax.Array:
-    """How far a layer's single heads lower the direct path's loss, [..., L]."""
+    """How far a layer's single heads alone lower the loss, [..., L].
+
+    It is the reduction below the loss of the direct path and biases.
+    """
     return self.orders[..., :1] - self.alone
 
   @property
   def layer_on_top(self) -> jax.Array:
-    """The same on top of the single heads of all other layers, [..., L]."""
+    """How far they lower it on top of all other layers' heads, [..., L].
+
+    Single heads only.
+    """
     return self.without - self.orders[..., 1:2]
 
 
 def term_losses(
   decoder: Decoder, task: Task, params: Any, batch: Batch, *, chunk: int = 16
 ) -> TermLosses:
-  """Measures what a model loses without some of its paths.
+  """Measures the loss of a model without some of its paths.
 
   Args:
     decoder: an attention-only model over tokens.
-    task: gives the loss.
-    params: its parameters, of one seed.
+    task: defines the loss.
+    params: the decoder's parameters, of one seed.
     batch: the sequences.
-    chunk: sequences at a time, which bounds memory: a few L B T V arrays.
+    chunk: sequences per step. It bounds memory: a few arrays of L x chunk x T x
+      V numbers.
 
   Returns:
     The losses, means over sequences and positions.
 
   Raises:
-    ValueError: as `paths.freeze`.
+    ValueError: see `paths.freeze`.
   """
 
   def one(sequence: Batch) -> TermLosses:
@@ -106,8 +115,8 @@ def term_losses(
       without=jax.vmap(loss)(orders[1:2] - layers),
     )
 
-  found = jax.lax.map(one, batch, batch_size=chunk)
-  return cast(TermLosses, jax.tree.map(lambda x: jnp.mean(x, axis=0), found))
+  losses = jax.lax.map(one, batch, batch_size=chunk)
+  return cast(TermLosses, jax.tree.map(lambda x: jnp.mean(x, axis=0), losses))
 
 
 OWN = ", at their position"
@@ -120,11 +129,11 @@ class PathTermResults(NamedTuple):
   """Path terms of one variant's seeds.
 
   Attributes:
-    variant: the attention's flag form, or what else tells the models apart.
-    seeds: those that did not diverge.
-    losses: with a leading seed axis E.
-    composition: by name, mean and largest composition score of the heads in
-      different layers, [E]; empty for one layer.
+    variant: the variant as in the flag, or another name of the models.
+    seeds: the seeds that did not diverge.
+    losses: the losses, with a leading seed axis E.
+    composition: mean and largest composition score of pairs of heads in
+      different layers, by name, [E]; empty for one layer.
   """
 
   variant: str
@@ -139,18 +148,18 @@ def measure_path_terms(
   """Measures the path terms of one variant's models.
 
   Args:
-    task: gives the loss.
-    batch: the sequences to measure it on.
-    variant: what the models are called.
+    task: defines the loss.
+    batch: the sequences on which to measure.
+    variant: the name of the models.
     decoder: the attention-only model under the variant.
     seeds: of the models.
     params: parameters with a leading seed axis E.
 
   Returns:
-    The losses, and how far heads compose by their weights.
+    The losses, and the composition scores of the weights.
 
   Raises:
-    ValueError: as `paths.freeze`.
+    ValueError: see `paths.freeze`.
   """
   losses, composed = jax.tree.map(
     np.asarray, _measure(forward_only(decoder), task, params, batch)
@@ -158,7 +167,7 @@ def measure_path_terms(
   return PathTermResults(variant, tuple(seeds), losses, composed)
 
 
-# Compiled once for all variants, as their forward passes are one.
+# Compiled once for all variants, because they share the forward pass.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @functools.partial(jax.vmap, in_axes=(None, None, 0, None))
 def _measure(
@@ -179,11 +188,11 @@ def _measure(
 def named_values(
   found: Sequence[PathTermResults], vocab_size: int
 ) -> dict[str, dict[str, dict[int, float]]]:
-  """Losses, reductions and composition scores.
+  """All losses, reductions of the loss, and composition scores.
 
   Args:
-    found: what was measured of every variant.
-    vocab_size: V; predicting all tokens alike costs log V nats.
+    found: the results of every variant.
+    vocab_size: V; the uniform prediction has a loss of log V nats.
 
   Returns:
     Numbers by measure, variant and seed.
@@ -215,6 +224,6 @@ def named_values(
 
 
 def order_name(order: int) -> str:
-  """What the paths through a number of heads are called."""
+  """The name of the paths through a number of heads."""
   names = {1: "single heads", 2: "virtual heads of two"}
   return names.get(order, f"virtual heads of {order}")

@@ -1,9 +1,9 @@
-"""The skip-trigrams of all seeds of a variant, held against the text.
+"""Compares the skip-trigrams of all seeds of a variant with the text.
 
-What is listed was chosen by the weights alone; the text only says how often
-each token occurs. Two controls need no other model: the listed tokens in random
-combinations, and skip-trigrams drawn from the text instead of from the table,
-whose effects in the model may be of either sign.
+The weights alone choose the listed skip-trigrams; the text only gives the
+frequency of each token. There are two controls. One combines the listed tokens
+at random. The other draws skip-trigrams from the text instead of the table;
+their effects in the model may be positive or negative.
 """
 
 import dataclasses
@@ -30,12 +30,12 @@ class TrigramScale:
   """How much is listed and counted.
 
   Attributes:
-    windows: of the training text to count in.
-    sequences: held-out ones, for losses and the last LayerNorm.
+    windows: number of windows of the training text to count in.
+    sequences: number of held-out sequences, for losses and the last LayerNorm.
     floor: tokens below this probability are not listed.
-    sources: listed for each head.
-    entries: destinations and outputs listed for each source, M.
-    drawn: skip-trigrams drawn from the held-out text.
+    sources: number of sources listed for each head.
+    entries: number of destinations and of outputs listed for each source, M.
+    drawn: number of skip-trigrams drawn from the held-out text.
   """
 
   windows: int
@@ -48,17 +48,17 @@ class TrigramScale:
 
 @dataclasses.dataclass(frozen=True)
 class TrigramPlan:
-  """What is listed and what it is held against.
+  """The text and the drawn skip-trigrams, shared by all models.
 
   Attributes:
-    held_out: text to measure losses and the last LayerNorm on, integer
+    held_out: text on which losses and the last LayerNorm are measured, integer
       [B, T + 1].
     windows: the text to count in, integer [W, T + 1].
-    probability: of every token in it, [V].
+    probability: frequency of every token in `windows`, [V].
     scale: how much is listed.
-    drawn: source, destination and output of skip-trigrams of the held-out text,
-      integer [3, R].
-    counts: of those.
+    drawn: source, destination and output of the drawn skip-trigrams, integer
+      [3, R].
+    counts: the counts of the drawn skip-trigrams.
   """
 
   held_out: np.ndarray
@@ -73,14 +73,14 @@ class TrigramResults(NamedTuple):
   """The skip-trigrams of one variant's seeds.
 
   Attributes:
-    variant: the attention's flag form, or what else tells the models apart.
-    seeds: those that did not diverge.
-    listed: by seed, entries of the table; see `skip_trigrams.listed`.
-    counts: by seed, of the listed ones.
-    mixed: by seed, counts of the listed tokens in random combinations.
-    drawn: the effect of the drawn skip-trigrams, all heads together, [E, R].
+    variant: the variant as in the flag, or another name of the models.
+    seeds: the seeds that did not diverge.
+    listed: entries of the table, by seed; see `skip_trigrams.top_trigrams`.
+    counts: counts of the listed skip-trigrams, by seed.
+    mixed: counts of the listed tokens in random combinations, by seed.
+    drawn: the effect of the drawn skip-trigrams, summed over heads, [E, R].
     copying: copying score of every head, [E, N].
-    losses: on the held-out text, nats/token, [E].
+    losses: loss on the held-out text, nats/token, [E].
   """
 
   variant: str
@@ -99,7 +99,7 @@ def make_plan(
   vocab_size: int,
   scale: TrigramScale,
 ) -> TrigramPlan:
-  """Counts what all models are held against.
+  """Draws and counts the skip-trigrams with which all models are compared.
 
   Args:
     held_out: text to measure losses and the last LayerNorm on, and to draw
@@ -109,12 +109,13 @@ def make_plan(
     scale: how much is listed and drawn.
 
   Returns:
-    The plan. A drawn skip-trigram is one that occurs: a random token, the next
-    one, and a random one before. As none of it was counted, being drawn makes
-    no lift larger.
+    The plan. A drawn skip-trigram occurs in the held-out text: the destination
+    is a random token, the output is the token after it, and the source is a
+    random token before it. The held-out text is not counted, so drawing does
+    not increase the lift.
 
   Raises:
-    ValueError: fewer tokens are frequent enough than are to be listed.
+    ValueError: too few tokens are frequent enough.
   """
   probability = np.bincount(windows.ravel(), minlength=vocab_size)
   probability = probability / probability.sum()
@@ -123,8 +124,8 @@ def make_plan(
   needed = max(scale.sources, scale.entries + 1)
   if kept < needed:
     raise ValueError(
-      f"only {kept} tokens have a share of {scale.floor:g} of the text, too few"
-      f" to list {needed}"
+      f"only {kept} tokens have a share of at least {scale.floor:g} of the"
+      f" text, but {needed} are needed"
     )
   rng = np.random.default_rng(0)
   window = rng.integers(len(held_out), size=scale.drawn)
@@ -143,19 +144,20 @@ def measure_trigrams(
 
   Args:
     plan: from `make_plan`.
-    variant: what the models are called.
+    variant: the name of the models.
     decoder: the model under the variant.
     seeds: of the models.
     params: parameters with a leading seed axis E.
 
   Returns:
-    The findings.
+    The results.
 
   Raises:
-    ValueError: as `skip_trigrams.head_circuits`.
+    ValueError: see `skip_trigrams.head_circuits`.
   """
   listed, drawn, losses = _read(
-    # Variants that only cut gradient are one function, and one program.
+    # Variants that cut only gradients compute the same function, so they can
+    # share one compiled program.
     forward_only(decoder),
     params,
     jnp.asarray(plan.held_out),
@@ -171,7 +173,7 @@ def measure_trigrams(
     trigram_counts.shuffled_tokens(each, seed)
     for seed, each in zip(seeds, listed, strict=True)
   ]
-  # In one pass over the text.
+  # Counted together, so that the text is read only once.
   together = [
     np.concatenate([np.asarray(each[column]) for each in (*listed, *mixed)])
     for column in range(1, 4)
@@ -207,7 +209,7 @@ def _read(
   drawn: jax.Array,
   scale: TrigramScale,
 ) -> tuple[Trigrams, jax.Array, jax.Array]:
-  """What is listed of one seed, the effect of what was drawn, and the loss."""
+  """Of one seed: listed entries, effects of the drawn ones, and the loss."""
   tokens, targets = held_out[:, :-1], held_out[:, 1:]
   circuits = skip_trigrams.head_circuits(
     decoder, params, tokens, probability, floor=scale.floor

@@ -1,9 +1,9 @@
-"""How true skip-trigrams are of a text, by counting.
+"""Counts how well skip-trigrams fit a text.
 
-The lift of `source ... destination -> output` is how much likelier the output
-is after the destination once the source has occurred earlier in the window.
-Counts of a rare pair say little, so one expected event is added to what was
-seen and to what was expected: without evidence the lift is 1.
+The lift of `source ... destination -> output` is
+P(output | destination, source earlier in the window) over
+P(output | destination). Counts of rare pairs are noisy, so 1 is added to the
+observed and to the expected number of events. Without evidence the lift is 1.
 """
 
 import math
@@ -15,17 +15,17 @@ import scipy.stats
 from jaxlook.circuits.skip_trigrams import Trigrams
 
 ENOUGH = 5.0
-"""Expected events from which on a text tells whether a skip-trigram is true."""
+"""Least number of expected events with which a skip-trigram can be tested."""
 
 
 class Counts(NamedTuple):
-  """Positions of a text, [R] each, for R skip-trigrams.
+  """Numbers of positions in a text, [R] each, for R skip-trigrams.
 
   Attributes:
-    after: with the destination.
-    follows: with the destination, and the output next.
-    seen: with the destination, and the source earlier in the window.
-    true: with all three.
+    after: positions with the destination.
+    follows: positions with the destination, and the output next.
+    seen: positions with the destination, and the source earlier in the window.
+    true: positions with all three.
   """
 
   after: np.ndarray
@@ -35,31 +35,31 @@ class Counts(NamedTuple):
 
   @property
   def base(self) -> np.ndarray:
-    """P(output | destination), 0 where there is no destination."""
+    """P(output | destination); 0 if the destination never occurs."""
     return self.follows / np.maximum(self.after, 1)
 
   @property
   def rate(self) -> np.ndarray:
-    """P(output | destination, source earlier), 0 where there is no such."""
+    """P(output | destination, source earlier); 0 if that never occurs."""
     return self.true / np.maximum(self.seen, 1)
 
   @property
   def expected(self) -> np.ndarray:
-    """How often all three would come if the source did not matter."""
+    """How often all three would occur if the source did not matter."""
     return self.seen * self.base
 
   @property
   def testable(self) -> np.ndarray:
-    """Whether the text can tell: `ENOUGH` events are expected, bool [R]."""
+    """Whether at least `ENOUGH` events are expected, bool [R]."""
     return self.expected >= ENOUGH
 
   @property
   def lift(self) -> np.ndarray:
-    """Events seen over events expected, one added to both."""
+    """Observed over expected events, with 1 added to both, [R]."""
     return (self.true + 1.0) / (self.expected + 1.0)
 
   def pooled(self) -> float:
-    """The lift of all entries together, NaN where none is expected."""
+    """The lift of all entries together; NaN if no event is expected."""
     expected = self.expected.sum()
     return float(self.true.sum() / expected) if expected else math.nan
 
@@ -69,12 +69,12 @@ class Counts(NamedTuple):
 
 
 class Bugs(NamedTuple):
-  """Entries that factoring forces into a table although they are not true.
+  """False entries that two true entries force into a table.
 
   Attributes:
-    forced: indices of the entries `source ... A -> Y`, integer [R].
-    first: of a true entry `source ... A -> X` for each, integer [R].
-    second: of a true entry `source ... B -> Y` for each, integer [R].
+    forced: indices of the false entries `source ... A -> Y`, integer [R].
+    first: index of a true entry `source ... A -> X` for each, integer [R].
+    second: index of a true entry `source ... B -> Y` for each, integer [R].
   """
 
   forced: np.ndarray
@@ -91,14 +91,15 @@ def count_trigrams(
   """Counts skip-trigrams in windows of a text.
 
   Args:
-    windows: tokens, integer [W, T + 1]; the last of each is only predicted.
+    windows: tokens, integer [W, T + 1]; the last of each window is an output
+      only.
     source: tokens, integer [R].
     destination: tokens, integer [R].
     output: tokens, integer [R].
 
   Returns:
-    Their counts. A source counts from the position after its first occurrence
-    in the window on, so that a destination is not its own source.
+    The counts. A source counts as earlier from the position after its first
+    occurrence in the window, so a destination is never its own source.
   """
   windows = np.asarray(windows, np.int64)
   source, destination, output = (
@@ -108,19 +109,21 @@ def count_trigrams(
   size = 1 + int(max(windows.max(), destination.max(), output.max()))
   pairs = here * size + after
   order = np.argsort(pairs, kind="stable")
-  ordered, asked = pairs[order], destination * size + output
-  low = np.searchsorted(ordered, asked, side="left")
-  high = np.searchsorted(ordered, asked, side="right")
+  ordered, wanted = pairs[order], destination * size + output
+  low = np.searchsorted(ordered, wanted, side="left")
+  high = np.searchsorted(ordered, wanted, side="right")
   seen, true = np.zeros((2, len(source)), np.int64)
   places = np.arange(windows.shape[1] - 1)[None]
   for token in np.unique(source):
-    found = windows[:, :-1] == token
-    first = np.where(found.any(axis=1), found.argmax(axis=1), found.shape[1])
+    is_token = windows[:, :-1] == token
+    first = np.where(
+      is_token.any(axis=1), is_token.argmax(axis=1), is_token.shape[1]
+    )
     earlier = (places > first[:, None]).ravel()
-    mine = np.flatnonzero(source == token)
+    with_token = np.flatnonzero(source == token)
     counts = np.bincount(here[earlier], minlength=size)
-    seen[mine] = counts[destination[mine]]
-    for index in mine:
+    seen[with_token] = counts[destination[with_token]]
+    for index in with_token:
       true[index] = earlier[order[low[index] : high[index]]].sum()
   return Counts(
     after=np.bincount(here, minlength=size)[destination],
@@ -138,20 +141,22 @@ def find_bugs(
   enough: int = 100,
   least: int = 5,
 ) -> Bugs:
-  """Finds what a head must say because it says other things that are true.
+  """Finds false entries that true entries of the same head force.
+
+  An entry is true if it occurs at least `least` times with a lift above 1. It
+  is false if it never occurs although it could at least `enough` times.
 
   Args:
-    trigrams: from `listed`.
-    counts: of the same, from `count_trigrams`.
+    trigrams: from `skip_trigrams.top_trigrams`.
+    counts: the counts of `trigrams`, from `count_trigrams`.
     entries: destinations and outputs of each source, M.
-    enough: times that the destination must have followed the source before it
-      counts that the output never did.
-    least: times that a true entry must have occurred; its lift is above 1.
+    enough: how often a false entry's destination must follow its source.
+    least: how often a true entry must occur.
 
   Returns:
-    The forced entries that never occurred, strongest effect first, each with
-    the strongest true entries of the same head and source that share its
-    destination and its output.
+    The false entries, strongest effect first. Each comes with two true entries
+    of the same head and source: the strongest with its destination, and the
+    strongest with its output.
   """
   shape = (-1, entries, entries)
   real = ((counts.lift > 1.0) & (counts.true >= least)).reshape(shape)
@@ -161,20 +166,20 @@ def find_bugs(
   across, down = effect.argmax(axis=2), effect.argmax(axis=1)
   first = np.take_along_axis(index, across[:, :, None], axis=2)
   second = np.take_along_axis(index, down[:, None, :], axis=1)
-  found = false & real.any(axis=2, keepdims=True)
-  found &= real.any(axis=1, keepdims=True)
-  forced = index[found]
+  is_forced = false & real.any(axis=2, keepdims=True)
+  is_forced &= real.any(axis=1, keepdims=True)
+  forced = index[is_forced]
   ranked = np.argsort(-np.asarray(trigrams.effect)[forced], kind="stable")
   return Bugs(
     *(
-      np.broadcast_to(x, real.shape)[found][ranked]
+      np.broadcast_to(x, real.shape)[is_forced][ranked]
       for x in (index, first, second)
     )
   )
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-  """Spearman's rank correlation; NaN where one side is all equal.
+  """Spearman's rank correlation; NaN if one side is constant.
 
   Args:
     first: [R].
@@ -185,20 +190,21 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
   """
   if len(first) < 2 or np.ptp(first) == 0.0 or np.ptp(second) == 0.0:
     return math.nan
-  # As Pearson's of the ranks, which ties share.
+  # It is Pearson's correlation of ranks; ties share their mean rank.
   ranks = (scipy.stats.rankdata(first), scipy.stats.rankdata(second))
   return float(np.corrcoef(*ranks)[0, 1])
 
 
 def shuffled_tokens(trigrams: Trigrams, seed: int) -> Trigrams:
-  """A random table of the same tokens: every column in an order of its own.
+  """Combines the tokens of a table at random.
 
   Args:
     trigrams: a table.
-    seed: of the orders.
+    seed: of the random order.
 
   Returns:
-    As many entries; the head and its parts stay with the source.
+    A table of the same size with shuffled destinations and outputs. Head,
+    source and parts stay in their rows.
   """
   rng = np.random.default_rng(seed)
   return trigrams._replace(

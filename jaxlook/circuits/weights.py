@@ -1,8 +1,8 @@
-"""A decoder's weights as circuits read them: by layer and head.
+"""The weights of a decoder, by layer and head.
 
-Activations are rows here, so the circuit of a head from what it reads to what
-it writes is W_V W_O, and its score of a query against a key is
-x_query W_Q W_K^T x_key^T; Elhage et al. (2021) write columns.
+Activations are row vectors here. So the circuit from what a head reads to what
+it writes is W_V W_O, and the score of a query and a key is
+x_query W_Q W_K^T x_key^T. Elhage et al. (2021) use column vectors.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from jaxlook.models import DecoderConfig
 
 
 class HeadWeights(NamedTuple):
-  """What the heads of all layers multiply with.
+  """The weights of the heads of all layers.
 
   Attributes:
     query: W_Q, [L, N, D, H].
@@ -24,7 +24,7 @@ class HeadWeights(NamedTuple):
     query_bias: [L, N, H].
     key_bias: [L, N, H].
     value_bias: [L, N, H].
-    out_bias: of all heads of a layer together, [L, D].
+    out_bias: one bias for all heads of a layer together, [L, D].
   """
 
   query: jax.Array
@@ -45,12 +45,12 @@ def head_weights(
   Args:
     config: the decoder's shape.
     params: its parameters, of one seed.
-    fold_norms: whether what reads the residual stream takes over the linear
-      part of the LayerNorm before it, see `fold_norm`. Off, the weights are as
-      they are stored.
+    fold_norms: whether to fold the linear part of the LayerNorm into the
+      weights that read the residual stream; see `fold_norm`. If False, the
+      weights are as they are stored.
 
   Returns:
-    Arrays with axes for layer L and head N.
+    The weights, with axes for layer L and head N.
   """
   c = config
 
@@ -81,20 +81,21 @@ def head_weights(
 def fold_norm(
   norm: Any, kernel: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """A kernel that reads the stream without the LayerNorm before it.
+  """Folds the linear part of a LayerNorm into the kernel after it.
 
   LayerNorm subtracts the mean, divides by the deviation, multiplies by its
-  gain and adds its bias. All but the division is linear and moves into the
-  kernel; the division changes the size of what is read, not its direction.
+  gain and adds its bias. Everything except the division is linear and moves
+  into the kernel and bias. The division changes only the size of what is read,
+  not its direction.
 
   Args:
     norm: the LayerNorm's parameters, `scale` and `bias`, each [D].
-    kernel: what reads its output, [D, K].
-    bias: added to that, [K].
+    kernel: the kernel that reads the LayerNorm's output, [D, K].
+    bias: the bias added after the kernel, [K].
 
   Returns:
-    Kernel and bias such that (x / deviation of x) @ kernel + bias is what
-    LayerNorm and the given kernel and bias make of x.
+    Kernel and bias such that (x / deviation of x) @ kernel + bias equals the
+    given kernel and bias applied to LayerNorm(x).
   """
   scaled = norm["scale"][:, None] * kernel
   centred = scaled - jnp.mean(scaled, axis=0, keepdims=True)
@@ -114,7 +115,7 @@ def unembedding(
   Args:
     config: the decoder's shape.
     params: its parameters, of one seed.
-    fold_norms: whether the final LayerNorm's linear part is taken in.
+    fold_norms: whether to fold in the linear part of the final LayerNorm.
 
   Returns:
     [D, V].

@@ -1,7 +1,7 @@
-"""Models are dissected as TransformerLens dissects them, on the same weights.
+"""Circuits and activations agree with TransformerLens on the same weights.
 
-`record_references` wrote the two random models and the numbers to agree with;
-its docstring says what they are.
+`record_references` wrote the two random models and the expected numbers; its
+docstring describes them.
 """
 
 import functools
@@ -21,21 +21,21 @@ from tests.fixtures import base
 _DATA = Path(__file__).parents[1] / "testdata" / "circuits"
 _MODELS = ("gpt2", "gpt_neox")
 
-# In the float32 that models run in. What is found is below 5e-6, the most at
+# For float32. The observed errors are below 5e-6; the largest are at
 # eigenvalues of size 35.
 ATOL = 2e-5
 
 
 @functools.cache
 def recorded(name):
-  """A model's references, read once."""
+  """The reference numbers of a model, read once."""
   with np.load(_DATA / name / "references.npz") as arrays:
     return dict(arrays)
 
 
 @functools.cache
 def measured(name):
-  """Logits, patterns [L, B, N, T, S] and logit lens of the same tokens."""
+  """Our logits, patterns [L, B, N, T, S] and logit lens on the same tokens."""
   model = huggingface.load(_DATA / name)
   decoder = Decoder(model.config, implementation="reference")
   tokens = recorded(name)["tokens"]
@@ -53,7 +53,7 @@ def measured(name):
 
 
 def paired(found, wanted):
-  """Eigenvalues [..., R] in the order of those that they are closest to."""
+  """Eigenvalues [..., R], each moved to its closest reference value."""
   rows = []
   for each, other in zip(
     found.reshape(-1, found.shape[-1]),
@@ -68,7 +68,7 @@ def paired(found, wanted):
 class AgreementTest(base.TestCase):
   @parameterized.product(name=_MODELS)
   def test_activations(self, name):
-    """Logits, attention patterns, and the logit lens at every depth."""
+    """Logits, attention patterns and the logit lens at every depth agree."""
     logits, pattern, by_layer = measured(name)
     wanted = recorded(name)
     self.assertGreater(np.std(wanted["pattern"]), 1000 * ATOL)
@@ -78,10 +78,11 @@ class AgreementTest(base.TestCase):
 
   @parameterized.product(name=_MODELS)
   def test_head_scores(self, name):
-    """Those of `head_detector`, by query that has such a position.
+    """Our scores follow from those of `head_detector`.
 
-    It divides what a head attends to such positions by all that the head
-    attends to other positions than the query's own, one sequence at a time.
+    `head_detector` divides the attention to such positions by all attention to
+    positions other than the query's own, one sequence at a time. Our scores are
+    means over queries.
     """
     wanted, tokens = recorded(name), recorded(name)["tokens"]
     pattern = measured(name)[1]
@@ -100,7 +101,7 @@ class AgreementTest(base.TestCase):
 
   @parameterized.product(name=_MODELS)
   def test_eigenvalues(self, name):
-    """Of every head's circuits, as stored and with the LayerNorms folded in."""
+    """Eigenvalues of all circuits, as stored and with LayerNorms folded in."""
     model, wanted = huggingface.load(_DATA / name), recorded(name)
     stored = weights.head_weights(model.config, model.params)
     folded = weights.head_weights(model.config, model.params, fold_norms=True)

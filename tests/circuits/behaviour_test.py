@@ -1,4 +1,4 @@
-"""Scores of heads: ideal for a circuit built by hand, and by definition."""
+"""Scores of heads are 1 for a circuit built by hand, and match loops."""
 
 import functools
 
@@ -22,7 +22,7 @@ def _scores():
 
 class BuiltTest(base.Float64TestCase):
   def test_every_score_is_ideal(self):
-    """Each head of the built circuit scores 1 in what it was built for."""
+    """Each head of the built circuit scores 1 in the task it is built for."""
     found = _scores()
     for score, head in (
       (found.previous, built_circuits.PREVIOUS),
@@ -33,7 +33,7 @@ class BuiltTest(base.Float64TestCase):
       np.testing.assert_allclose(score[head], 1.0, atol=1e-6)
 
   def test_no_other_head_scores(self):
-    """The twin: no head has a score that it was not built for."""
+    """No head scores high in a task that it is not built for."""
     found = _scores()
     idle = (1, 1)
     for score, head in (
@@ -42,16 +42,16 @@ class BuiltTest(base.Float64TestCase):
       (found.prefix, built_circuits.INDUCTION),
     ):
       others = score.at[head].set(0.0).at[idle].set(0.0)
-      # Where it finds nothing, the induction head attends evenly.
+      # Without an earlier copy the induction head attends evenly.
       self.assertLess(others.max(), 0.2)
-      # Even attention falls on one of up to 16 positions.
+      # Even attention is spread over up to 16 positions.
       self.assertBetween(score[idle], 0.05, 0.3)
     self.assertLess(
       found.copying.at[built_circuits.INDUCTION].set(0.0).max(), 0.3
     )
 
   def test_model_copies(self):
-    """The model is certain of the repeat, and the in-context score says so."""
+    """The model predicts the repeat, so the in-context score is negative."""
     tokens = built_circuits.repeats(jax.random.key(2))
     logits = models.apply(
       built_circuits.DECODER, built_circuits.induction_params(), tokens
@@ -68,11 +68,11 @@ class BuiltTest(base.Float64TestCase):
     self.assertLess(score.max(), -1.0)
 
   def test_weights(self):
-    """The induction head's OV circuit copies; positions find the previous."""
+    """The induction head's OV circuit copies; head one attends one back."""
     params = built_circuits.induction_params()
     config = built_circuits.CONFIG
     copies = qk_ov.full_ov(config, params).eigen_score()
-    # Its weights read the slot that the head before has filled.
+    # Its weights read the subspace that the earlier head writes to.
     self.assertAlmostEqual(copies[built_circuits.INDUCTION], 1.0)
     scores = qk_ov.positional_qk(config, params)[built_circuits.PREVIOUS]
     found = jnp.argmax(scores, axis=1)
@@ -81,7 +81,7 @@ class BuiltTest(base.Float64TestCase):
 
 class DefinitionTest(base.Float64TestCase):
   def test_against_loops(self):
-    """Each score is the mean over queries that its docstring says."""
+    """Each score equals the mean over queries, computed with loops."""
     tokens = np.array([[3, 1, 3, 1, 1, 2], [0, 0, 2, 0, 2, 1]])
     pattern = np.asarray(
       jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 3, 6, 6)))
@@ -106,7 +106,7 @@ class DefinitionTest(base.Float64TestCase):
     )
 
   def test_copying(self):
-    """Right guesses over the queries that have something to copy."""
+    """Right guesses over the number of queries with an earlier copy."""
     tokens = jnp.array([[3, 1, 3, 1, 1, 2]])
     # At 2 what followed is 1; at 3 it is 3; at 4, 3 or 1 (at 4 itself, no).
     guesses = jnp.array([[[0, 0, 1, 3, 3, 9]], [[9, 9, 9, 3, 9, 9]]])

@@ -1,4 +1,4 @@
-"""Composition scores are norms of products, and random weights have theirs."""
+"""Composition scores are norms of products; random weights have a baseline."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from tests.fixtures.random_models import CONFIG, perturbed_init
 
 class CompositionTest(base.Float64TestCase):
   def test_explicit_norms(self):
-    """E3 of CLAIMS: Frobenius norms of products that are multiplied out."""
+    """E3 of CLAIMS: scores equal Frobenius norms of the dense products."""
     found = weights.head_weights(CONFIG, perturbed_init(CONFIG))
     writes = qk_ov.ov(found).dense()[0, 1]
     qk, ov = qk_ov.qk(found).dense()[1, 0], qk_ov.ov(found).dense()[1, 0]
@@ -27,13 +27,13 @@ class CompositionTest(base.Float64TestCase):
       np.testing.assert_array_equal(scores[0, :, 0], 0.0)
 
   def test_refuses_unknown_kinds(self):
-    """A kind that is none is refused, with those that there are."""
+    """An unknown kind is refused; the message lists the known ones."""
     found = weights.head_weights(CONFIG, perturbed_init(CONFIG))
     with self.assertRaisesRegex(ValueError, "kind must be one of .*'query'"):
       composition.composition(found, "residual")
 
   def test_random_weights_score_as_the_baseline(self):
-    """Heads of fresh Gaussian weights lie within its spread, for each kind."""
+    """Fresh Gaussian heads score within the baseline's spread, per kind."""
     config = DecoderConfig(2, 32, 4, 3, vocab_size=8, mlp_width=0)
     found = weights.head_weights(config, models.init(config, jax.random.key(3)))
     base_line = composition.random_baseline(jax.random.key(0), 32, 8, 200)

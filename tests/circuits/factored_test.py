@@ -1,4 +1,4 @@
-"""A factored matrix is its product, without ever making it."""
+"""A factored matrix behaves as its dense product."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def _factored(key, rows=7, columns=7, rank=3, leading=(2,)):
 
 class FactoredTest(base.Float64TestCase):
   def test_operations(self):
-    """Products, transposes, rows and indices are those of the dense matrix."""
+    """Products, transposes, rows and indices equal the dense matrix's."""
     a, b, m = _factored(0, 7, 5), _factored(2, 5, 6), _draw(4, 2, 5, 4)
     n = _draw(5, 2, 3, 7)
     dense, rows = a.dense(), jnp.array([4, 0])
@@ -38,14 +38,14 @@ class FactoredTest(base.Float64TestCase):
       self.assert_close(found, wanted)
 
   def test_numpy_on_the_left(self):
-    """A checkpoint's NumPy weights multiply it as arrays of JAX do."""
+    """NumPy weights of a checkpoint multiply it as JAX arrays do."""
     a, n = _factored(0, leading=()), np.ones((3, 7))
     for found in (n @ a, a.mT @ n.T):
       self.assertIsInstance(found, Factored)
     self.assert_close((n @ a).dense(), n @ a.dense())
 
   def test_eigenvalues(self):
-    """Those of the dense matrix that are not 0, and their score."""
+    """They are the nonzero eigenvalues of the dense matrix."""
     a = _factored(0)
     found = np.sort_complex(a.eigenvalues())
     for e in range(2):
@@ -57,7 +57,7 @@ class FactoredTest(base.Float64TestCase):
       )
 
   def test_eigen_score_of_known_matrices(self):
-    """1 for a projection, -1 for its negative, 0 for a rotation and for 0."""
+    """1 for a projection, -1 for its negative, 0 for a rotation or zeros."""
     thin = jnp.linalg.qr(_draw(0, 6, 2))[0]
     turn = jnp.array([[0.0, -1.0], [1.0, 0.0]])
     for middle, wanted in (
@@ -70,7 +70,7 @@ class FactoredTest(base.Float64TestCase):
       np.testing.assert_allclose(score, wanted, atol=1e-12)
 
   def test_refuses_what_has_no_eigenvalues(self):
-    """A matrix that is not square is refused by its shape."""
+    """A matrix that is not square is refused; the message has its shape."""
     with self.assertRaisesRegex(ValueError, r"\(7, 5\) matrix has no eigen"):
       _factored(0, 7, 5).eigenvalues()
 

@@ -1,4 +1,4 @@
-"""The logit lens ends in the model's logits and begins with its embeddings."""
+"""The logit lens begins at the embeddings and ends at the model's logits."""
 
 import jax.numpy as jnp
 from absl.testing import absltest
@@ -12,7 +12,7 @@ from tests.fixtures.random_models import CONFIG, perturbed_init, tokens
 
 class LensTest(base.Float64TestCase):
   def test_ends(self):
-    """The last are the model's logits, the first those of its embeddings."""
+    """The last logits are the model's, the first those of its embeddings."""
     params, inputs = perturbed_init(CONFIG), tokens(CONFIG)
     found = lens.logit_lens(Decoder(CONFIG), params, inputs)
     logits = models.apply(Decoder(CONFIG), params, inputs)

@@ -1,4 +1,4 @@
-"""Memories of a hand-built model are found; layers add up in both families."""
+"""Memories of a hand-built model are found; a layer's parts add up."""
 
 import dataclasses
 
@@ -41,15 +41,15 @@ BUILT = DecoderConfig(
 
 
 def built():
-  """A model of one token's memory: after 2 it says 4, after 0 it says 1.
+  """A model that predicts 4 after token 2, and 1 after token 0.
 
-  Two more neurons never fire, one of which would say 3; the layer's bias always
-  leans to 3.
+  Two more neurons never fire; the value of one of them predicts 3. The layer's
+  bias favours 3.
   """
   params = jax.tree.map(jnp.zeros_like, init(BUILT, jax.random.key(0)))
   for norm in (params["final_norm"], params["block_0"]["mlp_norm"]):
     norm["scale"] = jnp.ones(6)
-  # Width 6 for 5 tokens: the last dimension takes part in the norms only.
+  # Width 6 for 5 tokens: the last dimension matters only for norms.
   one_hot = jnp.eye(6)[:5]
   params["token_embedding"]["embedding"] = one_hot
   params["head"]["kernel"] = one_hot.T
@@ -65,7 +65,7 @@ def built():
 
 class BuiltTest(base.Float64TestCase):
   def test_known_memories(self):
-    """One of two live neurons writes what follows its trigger."""
+    """One of two live neurons predicts the token after its trigger."""
     windows = np.array(ROWS * 2)
     setup = memory_study.MemorySetup(windows=9, batch=2, top=3, tokens=1)
     text = memory_study.streamed_text(windows[:, :-1], windows[:, 1:], setup)
@@ -99,7 +99,7 @@ class BuiltTest(base.Float64TestCase):
       memories.EFFECTIVE: 6 / 15,
       memories.COMPOSED: 9 / 15,
       memories.FF: 6 / 15,
-      # Elsewhere the bias says 3, and changes nothing where 3 is the token.
+      # At other positions the bias predicts 3; token 3 stays the output there.
       memories.BOTH: 3 / 15,
       memories.RESIDUAL: 6 / 15,
       memories.NEITHER: 0.0,
@@ -108,13 +108,13 @@ class BuiltTest(base.Float64TestCase):
     }
     for name, value in expected.items():
       self.assert_close(found.by_layer[name], np.array([[value]]))
-    # A tenth of four values is one: the larger one, which agrees.
+    # A tenth of four values rounds up to one: the larger, which agrees.
     best = memory_study.confident_name("first")
     self.assert_close(found.overall[best], np.array([1.0]))
 
   def test_controls_are_of_other_neurons(self):
-    """Each value says what follows its own trigger, and no other one."""
-    # Neuron n fires at token n, and says n + 1, which always follows.
+    """Each value predicts the token after its own trigger, not others'."""
+    # Neuron n fires at token n and predicts n + 1, which always follows.
     windows = (np.arange(9)[:, None] + np.arange(6)) % 5
     setup = memory_study.MemorySetup(windows=9, batch=2, top=3, tokens=1)
     text = memory_study.streamed_text(windows[:, :-1], windows[:, 1:], setup)
@@ -130,15 +130,15 @@ class BuiltTest(base.Float64TestCase):
       for kind in KINDS
       for whose, share in ((memory_study.OWN, 1.0), (memory_study.OTHERS, 0.0))
     }
-    # Behind the value's own token all others tie: second of 5.
+    # All other tokens tie behind the value's own token: rank 2 of 5.
     expected[memory_study.RANK_OTHERS] = 1 / 4
     for name, value in expected.items():
       self.assert_close(found.by_layer[name], np.array([[value]]))
 
   def test_chance_is_that_of_random_prefixes(self):
-    """Of prefixes 0, 00, 1 and 10, three of four end in 0, none in the same 2.
+    """Prefixes 0, 00, 1 and 10: three end in 0; endings of two all differ.
 
-    Three draws are a pattern if they end alike. Equal prefixes are one.
+    Three draws with the same ending are a pattern. Equal prefixes count once.
     """
     windows = np.array([[0, 0, 1], [1, 0, 1], [1, 0, 1]])
     setup = memory_study.MemorySetup(windows=3, batch=1)
@@ -152,7 +152,7 @@ class BuiltTest(base.Float64TestCase):
       ending_name(2, "coverage"): 4 * all_1,
     }
     for name, value in expected.items():
-      # Four standard errors of 2048 draws.
+      # The tolerance is four standard errors of 2048 draws.
       self.assertAlmostEqual(chance[name], value, delta=4 * 0.5 / 2048**0.5)
 
   def test_no_batch(self):
@@ -165,7 +165,7 @@ class BuiltTest(base.Float64TestCase):
 class FeedForwardTest(base.Float64TestCase):
   @parameterized.parameters(*SHAPES)
   def test_residual_is_the_stream_without_the_layer(self, family):
-    """What is left is what the model has there once the layer is silent."""
+    """The residual equals the stream of a model whose FF layer writes 0."""
     config = SHAPES[family]
     params, inputs = perturbed_init(config), tokens(config)
     decoder = Decoder(config)

@@ -1,4 +1,4 @@
-"""The running top k is that of everything; endings are counted as by hand."""
+"""The running top k equals a full sort; endings are counted as by hand."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +20,7 @@ PREFIXES = BATCHES * BATCH * LENGTH
 class MergeTest(base.Float64TestCase):
   @parameterized.parameters((2, 7), (3, 3), (None, 7), (3, PREFIXES + 2))
   def test_equals_sorting_everything(self, values, top):
-    """Earliest first of equal ones, none left out, fewer than k marked."""
+    """Equal values keep their order; missing entries are marked with -1."""
     rng = np.random.default_rng(0)
     shape = (2, BATCHES * BATCH, LENGTH, NEURONS)
     all_LxWxTxF = rng.normal(size=shape)
@@ -51,7 +51,7 @@ class MergeTest(base.Float64TestCase):
     self.assertFalse(np.any(found.fired[..., kept:]))
 
   def test_distinct_prefixes(self):
-    """Only the first window that begins so, against a set of prefixes."""
+    """Only the first of equal prefixes is marked, compared with a set."""
     windows = np.random.default_rng(1).integers(0, 2, (20, 6))
     seen, expected = set(), np.zeros(windows.shape, bool)
     for place in np.ndindex(windows.shape):
@@ -64,20 +64,20 @@ class MergeTest(base.Float64TestCase):
 
 class PatternsTest(base.TestCase):
   def test_endings(self):
-    """Last token first; nothing before a window's start."""
+    """The last token comes first; -1 before a window's start."""
     windows = jnp.array([[5, 6, 7], [1, 2, 3]])
     ends = endings(windows, jnp.array([[0, 1]]), jnp.array([[2, 0]]), 2)
     np.testing.assert_array_equal(ends, [[[7, 6], [1, -1]]])
 
   def test_patterns(self):
-    """Three of a kind are a pattern, two are not, idle triggers are none."""
+    """Three equal endings are a pattern, two are not; only fired ones count."""
     last = jnp.array([[1, 2, 1, 2, 1, 2, 2], [1, 1, 3, 4, 1, 1, 1], [9] * 7])
     fired = jnp.array([[True] * 7, [True] * 4 + [False] * 3, [False] * 7])
     found = patterns(last[..., None], fired)
     self.assert_close(found.purity, jnp.array([4 / 7, 2 / 4, 0.0]), 1e-6)
     self.assert_close(found.coverage, jnp.array([1.0, 0.0, 0.0]), 1e-6)
     self.assert_close(found.number, jnp.array([2.0, 0.0, 0.0]), 1e-6)
-    # Of two tokens both must be shared.
+    # For endings of two tokens both must be equal.
     other = jnp.stack([last, jnp.arange(21).reshape(3, 7)], axis=-1)
     self.assert_close(
       patterns(other, fired).purity, jnp.array([1 / 7, 1 / 4, 0.0]), 1e-6

@@ -1,4 +1,4 @@
-"""Values as distributions, and how often they say what comes next."""
+"""Values are distributions; their agreement is counted as by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ CONFIG = DecoderConfig(
 
 class ValuesTest(base.Float64TestCase):
   def test_distributions_and_ranks(self):
-    """Each row of the second matrix through gain, centring and W_U."""
+    """Each row of the second matrix goes through gain, centring and W_U."""
     params = perturbed_init(CONFIG)
     tokens = jnp.array([[0, 1, 2], [3, 4, 0]])
     found, ranks = jax.jit(
@@ -43,12 +43,12 @@ class ValuesTest(base.Float64TestCase):
 
 class AgreementTest(base.Float64TestCase):
   def test_equals_counting(self):
-    """All kinds, controls and neurons without triggers, pair by pair."""
+    """Agreement equals counting pair by pair, for all kinds and controls."""
     rng = np.random.default_rng(0)
     neurons, top, vocab = 9, 4, 3
     tokens = rng.integers(0, vocab, neurons)
     following = rng.integers(0, vocab, (neurons, top))
-    # Strongest first: those that fired come before those that did not.
+    # Triggers are sorted, so those that fired come first.
     fired = np.arange(top) < np.array([0, 4, 4, 3, 2, 1, 4, 0, 4])[:, None]
     found = jax.jit(memory_values.agreement, static_argnums=4)(
       tokens, following, fired, 1, vocab

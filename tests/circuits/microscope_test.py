@@ -1,4 +1,4 @@
-"""What the microscope gathers is what the models compute."""
+"""The microscope's data equal what the models compute."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ TEXT = "Ah, é\n</b>"
 BYTES = load_tokenizer()
 TOKENS = np.frombuffer(TEXT.encode(), np.uint8).astype(np.int32)[None]
 SHOWN = microscope.TOP
-# Half of the last digit that is kept, and a little for rounding twice.
+# Half of the last decimal, plus a little because numbers are rounded twice.
 NATS = 0.51e-4
 THREE_DIGITS = 0.51e-2
 
@@ -34,7 +34,7 @@ def stacked(keys):
 
 
 def specimens():
-  """Two variants, of which the second has lost its seed 1."""
+  """Two variants; the second has no seed 1."""
   return [
     microscope.Specimen(
       "causal", Decoder(CONFIG), stacked((0, 1, 2)), (0, 1, 2)
@@ -61,12 +61,12 @@ class Seen(NamedTuple):
 
 @jax.jit
 def _seen(params):
-  """What the library has for each panel, of layer 1."""
+  """The library's numbers for each panel, at layer 1."""
   decoder = Decoder(CONFIG)
   sites = ["block_1/attention/pattern", "block_1/mlp/neuron"]
   _, seen = interventions.capture(decoder, params, TOKENS, sites)
   logits_RxTxV = lens.logit_lens(decoder, params, TOKENS)[:, 0]
-  # The last loss has no target; it must count for nothing.
+  # The last loss has no target, so it must not count.
   counted = np.append(np.ones(TOKENS.shape[1] - 1), 0.0)[None]
   targets = np.roll(TOKENS, -1, axis=1)
   return Seen(
@@ -103,7 +103,7 @@ class MicroscopeTest(base.Float64TestCase):
       )
 
   def test_text(self):
-    """Tokens, their spelling, and the characters that some are part of."""
+    """Tokens, their spelling, and characters of more than one token."""
     data = self.data
     self.assertEqual(data["text"], TEXT)
     self.assertEqual(data["ids"], TOKENS[0].tolist())
@@ -113,7 +113,7 @@ class MicroscopeTest(base.Float64TestCase):
     self.assertEqual(data["seeds"], [0, 2])
 
   def test_losses_and_difference(self):
-    """Paired by the seeds that both have; the interval is that of `stats`."""
+    """Differences are paired by common seeds; intervals are from `stats`."""
     losses = [
       np.stack([oracle(one(each, seed)).losses for seed in (0, 2)])
       for each in self.specimens
@@ -132,7 +132,7 @@ class MicroscopeTest(base.Float64TestCase):
     self.assert_close(found["total"]["high"], total.ci95[1], NATS)
 
   def test_inside(self):
-    """Patterns, lens, neurons and influence of both variants' seed."""
+    """Patterns, lens, neurons and influence of the seed, for both variants."""
     for each, found in zip(self.specimens, self.data["variants"], strict=True):
       params = one(each, 2)
       seen = oracle(params)
@@ -147,7 +147,7 @@ class MicroscopeTest(base.Float64TestCase):
       self.assertEqual(order[1, 3, rank - 1], TOKENS[0, 4])
       self._check_neurons(found["neurons"][1], seen.neuron, params)
       kept = square(found["influence"][1])
-      # Not cut under `myopic`: it is the function that is asked.
+      # Influence ignores the cuts of `myopic`.
       self.assertGreater(np.tril(kept, -1)[:-1].max(), 0.0)
       np.testing.assert_allclose(kept, seen.influence, rtol=THREE_DIGITS)
 
@@ -176,18 +176,18 @@ class MicroscopeTest(base.Float64TestCase):
     ("a\udcff", "is not Unicode text: surrogates not allowed"),
   )
   def test_texts_that_cannot_be_read(self, text, message):
-    """Too short, too long, not Unicode."""
+    """A text that is too short, too long or not Unicode is refused."""
     with self.assertRaisesRegex(ValueError, message):
       microscope.encode_text(CONFIG, text, BYTES)
 
   def test_another_vocabulary(self):
-    """A tokenizer that makes ids beyond the model's is blamed."""
+    """The error names the tokenizer if its ids exceed the model's."""
     few = DecoderConfig(1, 4, 1, max_length=4, vocab_size=9)
     with self.assertRaisesRegex(ValueError, "^tokenizer makes the token 98,"):
       microscope.encode_text(few, "ab", BYTES)
 
   def test_seeds(self):
-    """The first in common by default; another must be there, and some."""
+    """The first common seed is the default; a missing seed is refused."""
     both = self.specimens
     self.assertEqual(microscope.choose_seed(both, None), 0)
     self.assertEqual(microscope.choose_seed(both, 2), 2)
@@ -198,7 +198,7 @@ class MicroscopeTest(base.Float64TestCase):
       microscope.choose_seed(apart, None)
 
   def test_losses_must_be_finite(self):
-    """A model that gives no number is refused by its name."""
+    """The error names a model whose losses are not finite."""
     broken = jax.tree.map(lambda x: x * np.nan, self.specimens[1].params)
     gone = microscope.Specimen("broken", Decoder(CONFIG), broken, (0, 2))
     with self.assertRaisesRegex(ValueError, "^broken gives losses"):

@@ -1,4 +1,4 @@
-"""The page holds its data, whatever they are, and loads nothing."""
+"""The page holds its data unchanged and loads no other files."""
 
 import json
 import re
@@ -17,7 +17,7 @@ DATA = {
 
 class PageTest(base.TestCase):
   def test_data_come_back(self):
-    """No text of theirs ends the element that they are in."""
+    """No text in the data ends the element that holds the data."""
     _, _, rest = page.html(DATA).partition('type="application/json" id="data">')
     encoded, _, rest = rest.partition("</script>")
     self.assertEqual(json.loads(encoded), DATA)
@@ -25,7 +25,7 @@ class PageTest(base.TestCase):
     self.assertEqual(rest.count("</script>"), 1)
 
   def test_nothing_is_left_to_fill_in_or_to_load(self):
-    """No mark remains; nothing names another file or host."""
+    """No placeholder remains; no other file or host is named."""
     found = page.html({"title": "x"})
     self.assertNotIn("%%", found)
     self.assertIn("default-src 'none'", found)
@@ -33,7 +33,7 @@ class PageTest(base.TestCase):
     self.assertEqual(re.findall(r"(?:src|href)=\S+", found), ['href="data:,">'])
 
   def test_numbers_must_be_finite(self):
-    """JSON has no NaN, and a page of one would not open."""
+    """JSON has no NaN, and a page that contains NaN would not open."""
     with self.assertRaisesRegex(ValueError, "not JSON compliant"):
       page.html({"loss": float("nan")})
 

@@ -1,4 +1,4 @@
-"""Path terms sum to the logits; a virtual head built by hand does its work."""
+"""Path terms sum to the logits; a virtual head built by hand is found."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from tests.fixtures.random_models import CONFIG, perturbed_init, tokens
 
 
 class _NextToken:
-  """The loss of the text task, without a text."""
+  """A task with the loss of the text task, without a text."""
 
   def batch(self, key, size, fed):
     raise NotImplementedError
@@ -34,7 +34,7 @@ class PathsTest(base.Float64TestCase):
   def test_orders_are_sums_of_paths_and_sum_to_the_logits(
     self, layers, positions, variant
   ):
-    """Of random models with random biases, under any forward pass."""
+    """Holds for random models with random biases, for all forward passes."""
     config = dataclasses.replace(
       CONFIG,
       layers=layers,
@@ -75,7 +75,7 @@ class PathsTest(base.Float64TestCase):
       self.assertGreater(np.abs(term).max(), 1e-3)
 
   def test_float32(self):
-    """The sum of the terms, as closely as float32 allows."""
+    """In float32 the terms sum to the logits up to rounding."""
     params = jax.tree.map(
       lambda x: np.asarray(x, np.float32), perturbed_init(CONFIG)
     )
@@ -93,10 +93,10 @@ class PathsTest(base.Float64TestCase):
     np.testing.assert_allclose(found, logits, atol=1e-5)
 
   def test_a_virtual_head_built_by_hand(self):
-    """Head one takes tokens where only head two looks, which shifts them.
+    """Head one copies tokens to a subspace that only head two reads.
 
-    Neither head alone moves a logit: what the first writes the unembedding does
-    not read, and the embeddings are nothing to the second.
+    Neither head alone changes a logit: the unembedding does not read what head
+    one writes, and head two does not read the embeddings.
     """
     config = DecoderConfig(
       2, 16, 1, 6, vocab_size=4, mlp_width=0, positions="none", tied_head=False
@@ -105,7 +105,7 @@ class PathsTest(base.Float64TestCase):
       lambda key: models.init(config, key), jax.random.key(0)
     )
     params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    # Each token is a direction of mean zero, in one of two planes.
+    # Each token is a direction with mean zero, in one of two planes.
     first = np.hstack([np.eye(4), -np.eye(4), np.zeros((4, 8))])
     second = np.roll(first, 8, axis=1)
     shift = np.roll(np.eye(4), 1, axis=1)
@@ -137,7 +137,7 @@ class PathsTest(base.Float64TestCase):
 
     token = np.eye(4)[inputs[0]]
     x = token @ first
-    # Inner products of the directions with themselves are 2.
+    # The squared norm of each direction is 2.
     one = 2 * mean_so_far(token / deviation(x))
     x = x + one @ second
     two = 2 * mean_so_far(one / deviation(x)) @ shift
@@ -150,7 +150,7 @@ class PathsTest(base.Float64TestCase):
   @parameterized.parameters(
     ({"mlp_width": 4}, "causal", "^hidden_width must be 0, not 4"),
     ({"output_features": 3}, "causal", "^paths lead from tokens to logits"),
-    ({}, "zero_context", "^attention zero_context reads another context"),
+    ({}, "zero_context", "^attention zero_context does not read the model's"),
   )
   def test_refuses_what_is_no_sum_over_paths(self, fields, variant, message):
     config = dataclasses.replace(CONFIG, **fields)
@@ -159,13 +159,13 @@ class PathsTest(base.Float64TestCase):
 
   def test_virtual_heads_go_forward(self):
     frozen = paths.Frozen(*[jnp.zeros((2, 1))] * 3, None, None, None)
-    with self.assertRaisesRegex(ValueError, "of 2, not from 1 to 1"):
+    with self.assertRaisesRegex(ValueError, "of 2 layers; got layers 1 and 1"):
       paths.virtual_head(frozen, (1, 0), (1, 1))
 
 
 class TermLossesTest(base.Float64TestCase):
   def test_losses_of_known_logits(self):
-    """The last order is the model; of two layers, each is the other's rest."""
+    """The last order is the model; of two layers, alone = without the other."""
     params, inputs = perturbed_init(CONFIG), tokens(CONFIG)
     batch = Batch(inputs, inputs[:, ::-1])
     decoder, task = Decoder(CONFIG), _NextToken()
@@ -175,7 +175,7 @@ class TermLossesTest(base.Float64TestCase):
       frozen = paths.freeze(decoder, params, batch.inputs)
       direct, single, virtual = paths.order_terms(frozen)
       early, late = paths.layer_terms(frozen)
-      # Nothing of the patterns but the diagonal.
+      # Only the diagonal of the patterns.
       share = jnp.diagonal(frozen.patterns, axis1=-2, axis2=-1)
       wide = share[..., None] * jnp.eye(share.shape[-1])[None, None, None]
       _, own, twice = paths.order_terms(frozen._replace(patterns=wide))

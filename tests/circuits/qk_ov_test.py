@@ -1,4 +1,4 @@
-"""Circuits are the explicit products of the weights, and score as built."""
+"""Circuits equal the explicit products of weights and score as expected."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from tests.fixtures.random_models import CONFIG, perturbed_init
 
 class QkOvTest(base.Float64TestCase):
   def test_products(self):
-    """Of two heads, one of each layer, multiplied out by hand."""
+    """Circuits of two heads, one per layer, equal the products by hand."""
     params = perturbed_init(CONFIG)
     tokens_VxD = params["token_embedding"]["embedding"]
     table = params["position_embedding"]
@@ -54,7 +54,7 @@ class QkOvTest(base.Float64TestCase):
     )
 
   def test_copying_scores_without_the_vocabulary(self):
-    """The short way gives the scores of the factored V x V matrix."""
+    """`copying_scores` gives the eigen score of the V x V matrix."""
     for fold_norms in (False, True):
       params, setting = perturbed_init(CONFIG), {"fold_norms": fold_norms}
       np.testing.assert_allclose(
@@ -64,7 +64,7 @@ class QkOvTest(base.Float64TestCase):
       )
 
   def test_no_positions(self):
-    """Rotary models have no position embedding to multiply with."""
+    """A rotary model is refused, because it has no position embedding."""
     config = DecoderConfig(1, 8, 2, 3, vocab_size=8, positions="rotary")
     with self.assertRaisesRegex(ValueError, "positions must be learned, not"):
       qk_ov.positional_qk(config, {})

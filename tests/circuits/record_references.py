@@ -1,22 +1,22 @@
-"""Records what TransformerLens finds in two small random models.
+"""Records the numbers of TransformerLens on two small random models.
 
     python -m venv /tmp/lens
     /tmp/lens/bin/pip install torch==2.13.0
     /tmp/lens/bin/pip install transformers==5.23.0 transformer_lens==3.9.0
     /tmp/lens/bin/python tests/circuits/record_references.py
 
-It needs an environment of its own, as above, since torch is no dependency of
-jaxlook; 3.9.0 is the last TransformerLens with a `HookedTransformer`. Nothing
-of jaxlook is imported. In seconds, on a CPU and without a network, it writes
-`tests/testdata/circuits/{gpt2,gpt_neox}`: a Hugging Face folder with weights
-drawn at random, and `references.npz`. What that holds was computed in float64,
-from the weights as they are stored unless it says `folded`, and rounded to
-float32. Axes are those of jaxlook:
+It needs its own environment, as above, because torch is not a dependency of
+jaxlook. 3.9.0 is the last TransformerLens with a `HookedTransformer`. The
+script does not import jaxlook. It runs in seconds on a CPU without a network.
+It writes `tests/testdata/circuits/{gpt2,gpt_neox}`: a Hugging Face folder with
+random weights, and `references.npz`. The numbers in that file were computed in
+float64 and rounded to float32. They use the weights as stored, except where a
+name says `folded`. The axes are those of jaxlook:
 
 | name | shape | what it is |
 | --- | --- | --- |
 | `tokens` | [B, T] | two repeated random sequences, one of few tokens |
-| `logits` | [B, T, V] | the model's; transformers' are checked to be the same |
+| `logits` | [B, T, V] | the model's; checked to equal those of transformers |
 | `pattern` | [L, B, N, T, S] | attention patterns |
 | `lens` | [L + 1, B, T, V] | `accumulated_resid`, final norm, unembedding |
 | `qk`, `ov` | [L, N, H] | eigenvalues of `model.QK`, `model.OV` |
@@ -27,10 +27,10 @@ float32. Axes are those of jaxlook:
 | `X_head` | [B, L, N] | scores of `head_detector` |
 | `X_head_pattern` | [B, T, S] | where its detection pattern is 1 |
 
-X is `previous_token`, `duplicate_token` and `induction`. By the measure "mul"
-with `exclude_current_token`, a score is the share of a head's attention to
-other positions than a query's own, all queries together, that falls onto the
-detection pattern.
+X is `previous_token`, `duplicate_token` and `induction`. The scores use the
+measure "mul" with `exclude_current_token`: of a head's attention to positions
+other than the query's own, over all queries, the share on the detection
+pattern.
 """
 
 import functools
@@ -54,7 +54,7 @@ _HEADS = ("previous_token_head", "duplicate_token_head", "induction_head")
 
 
 def models() -> dict[str, torch.nn.Module]:
-  """The two models, of settings that are not all the usual ones."""
+  """The two models; some of their settings are unusual."""
   return {
     "gpt2": GPT2LMHeadModel(
       GPT2Config(
@@ -77,7 +77,7 @@ def models() -> dict[str, torch.nn.Module]:
         num_hidden_layers=2,
         num_attention_heads=4,
         layer_norm_eps=1e-3,
-        # TransformerLens takes a NeoX's base for 10,000, whatever it is.
+        # TransformerLens always uses a base of 10,000 for NeoX models.
         rope_parameters={
           "rope_type": "default",
           "rope_theta": 10_000.0,
@@ -91,11 +91,11 @@ def models() -> dict[str, torch.nn.Module]:
 
 
 def randomize(model: torch.nn.Module, generator: torch.Generator) -> None:
-  """Draws weights for which patterns are sharp and nothing is 0 or 1."""
+  """Draws weights with sharp patterns; no parameter is exactly 0 or 1."""
   for name, parameter in model.named_parameters():
     drawn = torch.randn(parameter.shape, generator=generator)
     if parameter.ndim == 2:
-      # So large that a query looks at few keys.
+      # Large, so that a query attends to few keys.
       drawn *= 1.8 / model.config.hidden_size**0.5
     else:
       drawn *= 0.3
@@ -105,7 +105,7 @@ def randomize(model: torch.nn.Module, generator: torch.Generator) -> None:
 
 
 def draw_tokens(generator: torch.Generator) -> torch.Tensor:
-  """Two random sequences, each twice, and one of five tokens only."""
+  """Two repeated random sequences, and one of only five different tokens."""
   half = _LENGTH // 2
   once = torch.randint(_VOCAB, (2, half), generator=generator)
   few = torch.randint(5, (1, _LENGTH), generator=generator)
@@ -113,7 +113,7 @@ def draw_tokens(generator: torch.Generator) -> torch.Tensor:
 
 
 def hooked(folder: Path, model: torch.nn.Module, *, fold_ln: bool):
-  """A HookedTransformer in float64; its processing off but for `fold_ln`."""
+  """A HookedTransformer in float64, without processing except `fold_ln`."""
   config = loading.get_pretrained_model_config(
     str(folder), fold_ln=fold_ln, device="cpu", dtype=torch.float64
   )
@@ -133,7 +133,7 @@ def hooked(folder: Path, model: torch.nn.Module, *, fold_ln: bool):
 
 
 def activations(model, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
-  """What is computed on the tokens."""
+  """All numbers that depend on the tokens."""
   logits, cache = model.run_with_cache(tokens)
   stream = cache.apply_ln_to_stack(cache.accumulated_resid(), recompute_ln=True)
   layers = range(model.cfg.n_layers)
@@ -152,7 +152,7 @@ def activations(model, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def shares(pattern: torch.Tensor, sought: torch.Tensor) -> torch.Tensor:
-  """The share of every head's attention to others that is where sought."""
+  """The share of each head's attention to others on the detection pattern."""
   score = functools.partial(
     head_detector.compute_head_attention_similarity_score,
     exclude_bos=False,
@@ -181,7 +181,7 @@ def circuits(model) -> dict[str, FactoredMatrix]:
 
 
 def record(name: str, model: torch.nn.Module, tokens: torch.Tensor) -> None:
-  """Writes one folder."""
+  """Writes the folder of one model."""
   folder = _DATA / name
   shutil.rmtree(folder, ignore_errors=True)
   model.save_pretrained(folder)
@@ -213,7 +213,7 @@ def record(name: str, model: torch.nn.Module, tokens: torch.Tensor) -> None:
 
 
 def main() -> None:
-  """Writes both."""
+  """Writes the folders of both models."""
   generator = torch.Generator().manual_seed(0)
   tokens = draw_tokens(generator)
   for name, model in models().items():

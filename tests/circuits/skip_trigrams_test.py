@@ -1,4 +1,4 @@
-"""Skip-trigrams are entries of the V x V circuits, and counted as by a loop."""
+"""Skip-trigrams match the V x V circuits; counts match a loop."""
 
 import dataclasses
 from typing import Any
@@ -23,7 +23,7 @@ FLOOR = 0.05
 
 class SkipTrigramsTest(base.Float64TestCase):
   def test_tables_are_the_explicit_circuits(self):
-    """Of every head, against V x V matrices with LayerNorm unfolded."""
+    """Tables of every head match V x V matrices with LayerNorm unfolded."""
     decoder, params, inputs = Decoder(ONE), perturbed_init(ONE), tokens(ONE)
 
     @jax.jit
@@ -74,7 +74,7 @@ class SkipTrigramsTest(base.Float64TestCase):
       self.assert_close(
         parts[1][head].reshape(7, 7, 7), np.tile(write[:, None], (1, 7, 1))
       )
-      # The last token is too rare to be listed; none is its own destination.
+      # The last token is too rare; no source is its own destination.
       np.fill_diagonal(look, -np.inf)
       best = np.argsort(-look.T[:, :6], axis=1)[:, :2]
       self.assert_close(table.destinations[head], best)
@@ -98,7 +98,7 @@ class SkipTrigramsTest(base.Float64TestCase):
   @parameterized.parameters(
     ({}, "^layers must be 1 for skip-trigrams, not 2"),
     ({"layers": 1, "mlp_width": 4}, "^hidden_width must be 0 .* not 4"),
-    ({"layers": 1, "output_features": 3}, "^skip-trigrams are of tokens"),
+    ({"layers": 1, "output_features": 3}, "^skip-trigrams need a model"),
   )
   def test_refuses_other_models(self, fields, message):
     config = dataclasses.replace(CONFIG, **fields)
@@ -110,7 +110,7 @@ class SkipTrigramsTest(base.Float64TestCase):
 
 class TrigramCountsTest(base.TestCase):
   def test_counts_are_those_of_a_loop(self):
-    """Over all triples of four tokens in random windows."""
+    """Compares all triples of four tokens in random windows."""
     windows = np.random.default_rng(0).integers(0, 4, (6, 9))
     triples = np.array(np.meshgrid(*[range(4)] * 3)).reshape(3, -1)
     found = trigram_counts.count_trigrams(windows, *triples)
@@ -125,7 +125,7 @@ class TrigramCountsTest(base.TestCase):
     self.assert_close(tuple(found), tuple(expected))
 
   def test_lift(self):
-    """Twice the base rate, one event added; without evidence 1."""
+    """Twice the base rate, with 1 added; without evidence the lift is 1."""
     found = trigram_counts.Counts(
       *(
         np.array(x)
@@ -140,7 +140,7 @@ class TrigramCountsTest(base.TestCase):
     self.assertTrue(np.isnan(found.some(np.array([1, 2])).pooled()))
 
   def test_bugs(self):
-    """A source after which A -> X and B -> Y, but never A -> Y or B -> X.
+    """After source s the text has A -> X and B -> Y, never A -> Y or B -> X.
 
     The tokens are s, A, B, X, Y. A follows s nine times, B eighteen times.
     """
@@ -161,14 +161,14 @@ class TrigramCountsTest(base.TestCase):
     self.assertEmpty(found.forced)
 
   def test_bugs_come_with_the_strongest_true_entries(self):
-    """Of the same destination, a row here, and of the same output, a column."""
+    """Same destination: the entries of a row; same output: of a column."""
     true = np.array([[9, 9, 0], [9, 0, 4], [0, 9, 9]]).ravel()
     many = np.full(9, 900)
     counts = trigram_counts.Counts(many, many // 300, many, true)
     effect = np.array([[8.0, 1, 3], [5, 7, 9], [4, 2, 6]]).ravel()
     trigrams = Trigrams(*np.zeros((4, 9), int), effect, np.ones(9))
     found = trigram_counts.find_bugs(trigrams, counts, 3)
-    # Forced are, by effect, (1, 1), (2, 0) and (0, 2); (1, 2) is too rare.
+    # Forced by effect: (1, 1), (2, 0) and (0, 2); (1, 2) is too rare.
     self.assert_close(
       np.stack(found), np.array([[4, 6, 2], [3, 8, 0], [7, 0, 8]])
     )
@@ -185,7 +185,7 @@ class TrigramCountsTest(base.TestCase):
     )
 
   def test_mixed(self):
-    """The same tokens of each kind, in other combinations."""
+    """Shuffling keeps the tokens of each column and combines them anew."""
     columns = np.arange(90).reshape(6, 15)
     found = trigram_counts.shuffled_tokens(Trigrams(*columns), seed=0)
     for name in ("head", "source", "look", "write"):

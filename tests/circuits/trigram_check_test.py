@@ -1,4 +1,4 @@
-"""Summaries and tables of skip-trigrams, from findings made by hand."""
+"""Summaries and tables of skip-trigrams, from results made by hand."""
 
 import numpy as np
 from absl.testing import absltest
@@ -12,7 +12,7 @@ from jaxlook.circuits import trigram_counts
 from jaxlook.circuits.skip_trigrams import Trigrams
 from tests.fixtures import base
 
-# s, A, B, X, Y: after s, A -> X and B -> Y; without it, any of both.
+# s, A, B, X, Y: after s, A -> X and B -> Y; without s, A and B lead to both.
 WINDOWS = np.array(
   [[0, 1, 3], [0, 2, 4]] * 30
   + [[1, 1, 3], [1, 1, 4], [2, 2, 3], [2, 2, 4]] * 15
@@ -26,14 +26,14 @@ def show(ids):
 
 
 def plan(drawn=50):
-  """The text held against itself."""
+  """A plan whose held-out text is the text to count in."""
   return check.make_plan(
     *(WINDOWS, WINDOWS, 5), check.TrigramScale(1, 1, 0.0, 1, 2, drawn)
   )
 
 
 def checked(variant, effects, copying):
-  """One head and source, a 2 x 2 table with given effects, for two seeds."""
+  """A 2 x 2 table of one head and source with given effects, for two seeds."""
   grid = np.array([[1, 3], [1, 4], [2, 3], [2, 4]])
   zero = np.zeros(4, int)
   listed, counts, mixed = [], [], []
@@ -54,7 +54,7 @@ def checked(variant, effects, copying):
 
 class PlanTest(base.TestCase):
   def test_drawn_ones_occur_in_order(self):
-    """Each has its source before the destination, in the held-out text."""
+    """Each drawn source precedes its destination in the held-out text."""
     found = plan()
     self.assert_close(found.probability, np.bincount(WINDOWS.ravel()) / 360)
     occurring = {tuple(window) for window in WINDOWS}
@@ -65,7 +65,8 @@ class PlanTest(base.TestCase):
   def test_refuses_texts_of_too_few_tokens(self):
     with self.assertRaisesRegex(
       ValueError,
-      "only 2 tokens have a share of 0.19 of the text, too few to list 3",
+      "only 2 tokens have a share of at least 0.19 of the text, but 3 are"
+      " needed",
     ):
       check.make_plan(
         *(WINDOWS, WINDOWS, 5), check.TrigramScale(1, 1, 0.19, 2, 2, 1)
@@ -82,14 +83,14 @@ class SummaryTest(base.TestCase):
     ]
 
   def test_metrics(self):
-    """Of A -> X and B -> Y true after s, the others not."""
+    """A -> X and B -> Y are true after s; the other entries are not."""
     found = skip_trigrams_claims.metrics(self.plan, self.found[0])
     self.assertEqual(found[0][skip_trigrams_claims.LOSS], 1.5)
     self.assertEqual(found[0][skip_trigrams_claims.TESTABLE], 1.0)
     self.assertEqual(found[0][skip_trigrams_claims.LISTED], 0.5)
     self.assertEqual(found[0][skip_trigrams_claims.EFFECT], 2.5)
     self.assertEqual(found[0][skip_trigrams_claims.POSITIVE], 1.0)
-    # Of X after A, or Y after B, 15 are expected, of the other one 5.
+    # Expected: 15 times X after A or Y after B, 5 times the other entry.
     self.assertAlmostEqual(
       found[0][skip_trigrams_claims.POOLED], np.log2(60 / 40)
     )
@@ -99,7 +100,7 @@ class SummaryTest(base.TestCase):
     self.assertLess(other[0][skip_trigrams_claims.RANK_LISTED], -0.8)
 
   def test_shares_and_means(self):
-    """Of four entries the text tells of three, of four heads two copy."""
+    """Three of four entries can be tested; two of four heads copy."""
     copying = np.array([[0.5, -0.3, 0.2, 0.0], [-0.4, -0.2, -0.1, 0.3]])
     counts = [
       each._replace(seen=each.seen * np.array([1, 0, 1, 1]))
@@ -107,10 +108,10 @@ class SummaryTest(base.TestCase):
     ]
     found = self.found[0]._replace(copying=copying, counts=counts)
     first, second = skip_trigrams_claims.metrics(self.plan, found).values()
-    # Left are A -> X and B -> Y, which are true, and B -> X.
+    # Testable are A -> X and B -> Y, which are true, and B -> X.
     self.assertAlmostEqual(first[skip_trigrams_claims.TESTABLE], 3 / 4)
     self.assertAlmostEqual(first[skip_trigrams_claims.LISTED], 2 / 3)
-    # What the text cannot tell of has its effect all the same.
+    # Entries that cannot be tested still count in the mean effect.
     self.assertAlmostEqual(
       first[skip_trigrams_claims.EFFECT], (4 + 1 + 2 + 3) / 4
     )
@@ -139,7 +140,7 @@ class SummaryTest(base.TestCase):
     )
 
   def test_claims(self):
-    """Copying beside untrained models, truth beside random combinations."""
+    """Copying is compared with untrained models, lift with random ones."""
     claims = {
       claim.id: claim
       for claim in skip_trigrams_claims.claims(
@@ -153,7 +154,7 @@ class SummaryTest(base.TestCase):
     self.assertNotIn("asked/kv", claims)
 
   def test_tables(self):
-    """The strongest entry of a source, in tokens that Markdown cannot break."""
+    """Shows a source's strongest entry; tokens cannot break the Markdown."""
     tables = skip_trigrams_tables.tables(
       self.plan, self.found, "untrained", show
     )
@@ -167,7 +168,7 @@ class SummaryTest(base.TestCase):
     )
 
   def test_bugs_are_told_with_what_forces_them(self):
-    """With enough data, A -> Y and B -> X; the stronger one is shown."""
+    """A -> Y and B -> X are bugs with enough data; the stronger is shown."""
     many = [
       each._replace(**{k: 10 * v for k, v in each._asdict().items()})
       for each in self.found[0].counts

@@ -1,4 +1,4 @@
-"""The weights by head are the model's: they give its activations."""
+"""The weights by head reproduce the model's activations."""
 
 import jax.numpy as jnp
 from absl.testing import absltest, parameterized
@@ -13,7 +13,7 @@ from tests.fixtures.random_models import CONFIG, perturbed_init, tokens
 class HeadWeightsTest(base.Float64TestCase):
   @parameterized.parameters(False, True)
   def test_activations(self, fold_norms):
-    """Queries, keys, values and what heads write, from the stream itself."""
+    """Queries, keys, values and head outputs, computed from the stream."""
     params = perturbed_init(CONFIG)
     at = [f"block_{layer}/" for layer in range(2)]
     names = ("input", "query", "key", "value", "head")
@@ -45,7 +45,7 @@ class HeadWeightsTest(base.Float64TestCase):
 
   @parameterized.parameters(True, False)
   def test_unembedding(self, tied):
-    """Logits from the last stream, up to what the final bias adds."""
+    """Logits from the last stream, without the final LayerNorm's bias."""
     config = DecoderConfig(1, 4, 1, 5, vocab_size=7, tied_head=tied)
     params = perturbed_init(config)
     params["final_norm"]["bias"] = jnp.zeros(4)

@@ -1,6 +1,6 @@
 // Colours: ColorBrewer's YlGnBu on light pages and viridis on dark ones, so
-// that much always stands out from the page; blue to orange for differences.
-// All three can be told apart without red and green.
+// that large values stand out from the page; blue to orange for differences.
+// Colour-blind readers can tell the colours of all three apart.
 
 const SCALES = {
   light: {
@@ -18,7 +18,7 @@ const SCALES = {
 };
 
 const darkly = window.matchMedia("(prefers-color-scheme: dark)");
-let printing = false;  // Paper is light.
+let printing = false;  // Paper uses the light theme.
 
 const theme = () => (darkly.matches && !printing ? "dark" : "light");
 
@@ -41,7 +41,7 @@ const RAMPS = Object.fromEntries(Object.entries(SCALES).map(([name, scales]) =>
   [name, Object.fromEntries(Object.entries(scales).map(
     ([scale, stops]) => [scale, ramp(stops)]))]));
 
-/** The colour [r, g, b] of a place in 0..1 on a scale. */
+/** The colour [r, g, b] at a place in 0..1 on a scale. */
 const colour = (scale, place) =>
   RAMPS[theme()][scale][Math.round(STEPS * Math.min(Math.max(place, 0), 1))];
 

@@ -1,15 +1,16 @@
-// The state, the controls, the keys, and the start.
+// The page's state, controls and keys; draws the page.
 
 /**
- * What is shown. `token` is selected, `hover` under the pointer, `column` the
- * one that keys have reached on a map, `neuron` a rank among the most active.
+ * What is shown. `token` is the selected token, `hover` the one under the
+ * pointer, `column` the column of a map that the arrow keys have reached, and
+ * `neuron` a rank among the most active neurons.
  */
 const state = {
   token: dearest(), hover: null, column: null, losses: "mean",
   variant: 0, layer: 0, head: 0, neuron: 0,
 };
 
-/** Where to begin: the token that the second pays most for, or the dearest. */
+/** The first selection: the token with the largest difference, or loss. */
 function dearest() {
   const values = data.difference?.mean ?? data.variants[0].loss_mean;
   return values.reduce(
@@ -41,7 +42,7 @@ function draw(changed) {
   tell();
 }
 
-/** Says in a line what is selected. */
+/** Describes the selected token in one line. */
 function tell() {
   const place = state.token;
   const part = data.parts[place] ? ` (part of ${data.parts[place]})` : "";
@@ -60,7 +61,7 @@ function choose(place, box) {
   strips.find((each) => each.box === box).focus();
 }
 
-/** Buttons of which one is chosen: a radio group for the key of the state. */
+/** A radio group of buttons that sets one key of the state. */
 function choices(name, key, values) {
   const options = values.map(([value, label]) => {
     const button = element("button", {type: "button", role: "radio"}, label);

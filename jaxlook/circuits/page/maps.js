@@ -1,6 +1,6 @@
 // Heat maps of lower triangles: attention patterns and influence.
 
-/** The place of (row, column) in a lower triangle, row by row. */
+/** The index of (row, column) in a lower triangle stored row by row. */
 const below = (row, column) => (row * (row + 1)) / 2 + column;
 
 const attention = (variant, layer, head, query, key) =>
@@ -9,7 +9,7 @@ const attention = (variant, layer, head, query, key) =>
 const influence = (variant, layer, row, column) =>
   data.variants[variant].influence[layer][below(row, column)];
 
-/** Draws a lower triangle, one pixel a cell; above it the page shows. */
+/** Draws a lower triangle, one pixel per cell; the rest is transparent. */
 function drawTriangle(canvas, value, place) {
   const image = new ImageData(tokens, tokens);
   const {data: bytes} = image;
@@ -28,10 +28,10 @@ const square = (attributes) =>
   element("canvas", {width: tokens, height: tokens, ...attributes});
 
 /**
- * A map that is moved over by pointer or arrow keys.
+ * A map that the pointer and the arrow keys can explore.
  *
  * Rows are tokens and follow the selection; `state.column` is the column that
- * the keys have reached. `says(row, column)` is what the readout tells.
+ * the keys have reached. `says(row, column)` is the text of the readout.
  */
 function heatMap(name, says) {
   const canvas = square({});
@@ -58,7 +58,7 @@ function heatMap(name, says) {
     return [along(event.clientY - box.top, box.height),
             along(event.clientX - box.left, box.width)];
   }
-  // Spoken while the map is being moved over, not with every selection.
+  // Screen readers read it out only while the map has the focus.
   node.addEventListener("focus", () => { readout.ariaLive = "polite"; });
   node.addEventListener("blur", () => { readout.ariaLive = "off"; });
   node.addEventListener("mousemove", (event) => {
@@ -83,14 +83,14 @@ function heatMap(name, says) {
   return {node, canvas, readout, mark};
 }
 
-/** The attention panel: one head large, all heads small, what is read most. */
+/** The attention panel: one large head, all heads small, the top keys. */
 function attentionPanel(root) {
   const map = heatMap("Attention pattern: rows attend to columns",
     (query, key) => {
       const weight = attention(state.variant, state.layer, state.head, query, key);
       return `${named(query)} reads ${named(key)}: ${fixed(weight, 3)}`;
     });
-  const scale = legend("much", "weight, by its root");
+  const scale = legend("much", "weight, square root");
   const thumbs = [];
   const grid = element("div", {class: "heads", "aria-hidden": "true"});
   grid.style.gridTemplateColumns = `repeat(${data.heads}, auto)`;
@@ -143,9 +143,9 @@ function attentionPanel(root) {
   };
 }
 
-const DECADES = 3;  // Shown of influence, below its largest.
+const DECADES = 3;  // Decades of influence shown, below the largest.
 
-/** The influence panel: a map for each variant, on one scale. */
+/** The influence panel: one map per variant, on a common scale. */
 function influencePanel(root) {
   const maps = data.variants.map((variant, index) =>
     heatMap(`Influence under ${variant.name}: losses at rows, streams at columns`,
@@ -164,8 +164,8 @@ function influencePanel(root) {
         map.readout))),
     scale.node,
     element("p", {class: "note"},
-      "Norm of dL/dx: rows are where the next token is predicted, columns the"
-      + " stream into the layer, of the uncut function."));
+      "Norm of dL/dx with the full gradient. Row: where the next token is"
+      + " predicted. Column: the position of the layer's input x."));
 
   return {
     maps,

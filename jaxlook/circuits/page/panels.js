@@ -1,6 +1,6 @@
-// The panels of numbers: next tokens by depth, and neurons.
+// The panels with numbers: next tokens by depth, and neurons.
 
-/** A table of the likeliest next tokens of the selected token, by depth. */
+/** A table of the most probable next tokens by depth, at the selected token. */
 function lensPanel(root) {
   const head = element("tr", {}, element("th", {scope: "col"}, "after"),
     ...[1, 2, 3, 4].map((rank) => element("th", {scope: "col"}, `${rank}`)),
@@ -41,13 +41,13 @@ function lensPanel(root) {
       came.replaceChildren(...(next === undefined
         ? ["Nothing follows the last token."]
         : ["After ", piece(data.ids[place]), " came ", piece(next),
-           ", outlined and ticked where it is among the likeliest. Numbers are"
-           + " probabilities, # its rank."]));
+           ", outlined and ticked where it is among the most probable tokens."
+           + " Numbers are probabilities; # is its rank."]));
     },
   };
 }
 
-/** Neurons of the layer at the selected token, and what one of them does. */
+/** The layer's most active neurons at the selected token; details of one. */
 function neuronsPanel(root) {
   if (!data.hidden) {
     root.append("These models have no feed-forward layers.");
@@ -66,8 +66,9 @@ function neuronsPanel(root) {
     return {button, number};
   });
   const writes = element("ol", {class: "writes"});
-  const about = element("p", {class: "note"}, "Activations after the"
-    + " nonlinearity; a value's logits at activation 1, up to LayerNorm's division.");
+  const about = element("p", {class: "note"}, "Activations are after the"
+    + " nonlinearity. Logits are those of the value at activation 1, without"
+    + " LayerNorm's division.");
   root.append(element("div", {class: "neurons"},
     buttons.node,
     element("div", {}, what, triggers, element("h3", {}, "Its value writes"), writes)),

@@ -1,4 +1,4 @@
-// Tokens: how one is written, and the strips of them all.
+// Tokens: how they are written, and the strips that show all of them.
 
 const SIGNS = {" ": "·", "\n": "↵", "\t": "⇥"};
 const BY_BYTES = /^(<[0-9A-F]{2}>)+$/;
@@ -23,11 +23,11 @@ function written(text) {
   });
 }
 
-/** The same in one string, for labels and hints. */
+/** The same as one string, for labels and hints. */
 const plainly = (text) =>
   written(text).map((node) => node.textContent ?? node).join("");
 
-/** A token by its place, in quotes. */
+/** A token with its place, in quotes. */
 const named = (place) => `${place} “${plainly(at(place))}”`;
 
 const piece = (id) => element("span", {class: "piece"}, ...written(spelled(id)));
@@ -36,7 +36,7 @@ const fixed = (x, digits = 2) =>
   x === null ? "–" : x.toFixed(digits).replace("-", "−");
 const signed = (x, digits = 2) => (x > 0 ? "+" : "") + fixed(x, digits);
 
-/** Losses by token of a variant, and their difference, as the state asks. */
+/** Losses of a variant by token: mean or one seed, as the state says. */
 const losses = (variant) =>
   data.variants[variant][state.losses === "mean" ? "loss_mean" : "loss"];
 const difference = () =>
@@ -51,7 +51,7 @@ function interval(place) {
   return ` [${signed(low[place])}, ${signed(high[place])}]`;
 }
 
-/** What a token cost, in words. */
+/** The loss on a token, in words. */
 function costs(place) {
   if (place === 0) return "the first token is not predicted";
   const each = data.variants.map(
@@ -70,7 +70,7 @@ function meanOf(values) {
  * One strip of all tokens, coloured by `values()`.
  *
  * It is a listbox: one token is in the tab order, arrows move the selection.
- * `reader` is the index of the variant whose attention its bars show, or null.
+ * `reader` is the index of the variant whose attention the bars show, or null.
  */
 function strip(name, scale, values, ends, reader) {
   const options = data.ids.map((id, place) =>
@@ -108,7 +108,7 @@ function strip(name, scale, values, ends, reader) {
     choose(to, box);
   });
 
-  /** Colours anew; only when what is shown has changed. */
+  /** Recolours the strip; called only if its numbers have changed. */
   function paint() {
     const [from, to] = ends();
     values().forEach((x, place) => {
@@ -160,7 +160,7 @@ function total() {
   return `${signed(mean, 3)}${within}`;
 }
 
-/** The token that a key leads to from the selected one. */
+/** The token that a key moves to from the selected token. */
 function nextToken(key, options) {
   const here = state.token;
   const bounded = (place) => Math.min(Math.max(place, 0), tokens - 1);
