@@ -1,25 +1,25 @@
-"""What a model expects of line 2, on the scale from one class to another.
+"""What a model expects of line 2, on a scale from one class to another.
 
-Where m1, the article and e2 are predicted, the distribution p of a model over
-the 8 topics, 2 articles or 16 classes is compared with two exact planners: p_r
-for the couplet's own class r and p_r' for a target class r'. With TV the total
-variation distance,
+Three predictions are measured: m1, the article and e2. There the distribution p
+of a model over the 8 topics, 2 articles or 16 classes is compared with two
+exact planners: p_r for the couplet's own class r and p_r' for a target class
+r'. TV is the total variation distance:
 
   moved = TV(p, p_r) / TV(p_r', p_r)      left = TV(p, p_r') / TV(p_r', p_r)
 
-A full transfer of the plan gives (1, 0), no transfer (0, 1). Both are ratios of
-means over couplets, not means of ratios. The probability of a topic is that of
-its 8 modifiers together. Tokens of other kinds are one more outcome; nothing is
-renormalised. On a FREE line, p_r is the distribution of a reader who knows the
-tokens of line 2 so far but not the class, and p_r' is that of a line that
-rhymes with r'.
+A full transfer of the plan gives (1, 0), no transfer gives (0, 1). Both are
+ratios of means over couplets, not means of ratios. The probability of a topic
+is the sum over its 8 modifiers. Tokens of other kinds together are one more
+outcome; nothing is renormalised. On a FREE line, p_r is the distribution of a
+predictor that knows the tokens of line 2 so far but not the class, and p_r' is
+the distribution of a line that rhymes with r'.
 
 The model reads the couplet's own line 2. So the article and e2 are compared
-only where they could also occur in a couplet of class r' and the two classes
-give different answers: for the article, where r' has the topic with the other
-article; for e2, where r' has a word of the topic and article. In end-only
-couplets the class decides neither topic nor article, so there is nothing to
-compare.
+only if the tokens so far could also occur in a couplet of class r', and the two
+classes give different answers. For the article this means: r' has the topic
+with the other article. For e2: r' has a word of the topic and article. In
+end-only couplets the class decides neither topic nor article, so these two
+cannot be compared.
 """
 
 from typing import Generic, NamedTuple, TypeVar
@@ -37,9 +37,9 @@ class LineParts(NamedTuple, Generic[Part]):
   """One item for each of the three parts of line 2 that depend on the class.
 
   Attributes:
-    topic: of m1, the first modifier.
-    article: before the end word.
-    ending: the class of e2, the end word.
+    topic: for the topic of m1, the first modifier.
+    article: for the article before the end word.
+    ending: for the class of e2, the end word.
   """
 
   topic: Part
@@ -48,7 +48,7 @@ class LineParts(NamedTuple, Generic[Part]):
 
 
 class PlannerAnswers(NamedTuple):
-  """What planners expect: C outcomes, of which the last is any other token.
+  """What planners expect: C outcomes; the last is any other token.
 
   Attributes:
     own: the planner for the couplet's own class, [B, C].
@@ -67,8 +67,9 @@ class Effect(NamedTuple):
   The last axis is the genre: RHY, then FREE. NaN where no couplet counts.
 
   Attributes:
-    moved: the distance from the own class; 1 is the distance of r'.
-    left: the distance left to r'; 1 is the whole distance.
+    moved: the distance from the planner for the own class. The unit is the
+      distance between the two planners.
+    left: the distance from the planner for r', in the same unit.
     shift: the distance from what the unedited model expects, in the same unit;
       0 where nothing was edited.
     pairs: how many couplets count.
@@ -83,11 +84,11 @@ class Effect(NamedTuple):
 def planner_answers(
   task: Couplets, truth: Truth, target: jax.Array
 ) -> LineParts[PlannerAnswers]:
-  """What planners for the couplets' own and for the target classes expect.
+  """What the planners for the own class and for the target class expect.
 
   Args:
     task: the language.
-    truth: of the batch.
+    truth: the true properties of the batch.
     target: the target class of each couplet, int [B].
 
   Returns:
@@ -112,7 +113,7 @@ def planner_answers(
   couplet = jnp.arange(len(target))
   own = by_article[couplet, :, truth.key]
   article = _exact(
-    # The topic alone does not say which article follows.
+    # The topic alone does not decide the article.
     jnp.where(rhymes, _normalised(own), 0.5),
     _normalised(by_article[couplet, :, target]),
   )
@@ -125,14 +126,14 @@ def planner_answers(
 
 
 def model_answers(task: Couplets, logits: jax.Array) -> LineParts[jax.Array]:
-  """What a model expects, from its outputs.
+  """What a model expects, from its logits.
 
   Args:
     task: the language.
     logits: [B, T, V].
 
   Returns:
-    Its probabilities [B, C] for each part; the last is of any other token.
+    Probabilities [B, C] for each part; the last is of any other token.
   """
 
   def shares_at(name: str, first: int, groups: int, size: int) -> jax.Array:
@@ -162,7 +163,7 @@ def effects(
 
   Args:
     edited: what the edited model expects, [B, C] for each part.
-    unedited: what the model expects without the edit, likewise.
+    unedited: what the model expects without the edit, [B, C] for each part.
     planners: what planners expect.
     valid: which couplets count, bool [B].
     rhymes: the genre, bool [B].
@@ -184,7 +185,7 @@ def by_genre(rhymes: jax.Array, counts: jax.Array) -> jax.Array:
 
 
 def distance(p: jax.Array, q: jax.Array) -> jax.Array:
-  """Total variation of distributions [..., C]; [...]."""
+  """Total variation distance of distributions [..., C]; [...]."""
   return 0.5 * jnp.sum(jnp.abs(p - q), axis=-1)
 
 
@@ -210,7 +211,7 @@ def _effect(
 
 
 def _exact(own: jax.Array, target: jax.Array) -> PlannerAnswers:
-  """Adds the outcome that planners never expect."""
+  """Adds the outcome "any other token", which planners never expect."""
   # The tables hold powers of 2, so equal classes have a distance of exactly 0.
   counts = distance(own, target) > 0
   own, target = (jnp.pad(p, ((0, 0), (0, 1))) for p in (own, target))

@@ -1,9 +1,10 @@
 """Can a linear probe read the rhyme class at a place?
 
-A probe may find what the model never uses. Compare it with the effect of a swap
-at the same place. In couplets with an open route and a lookup key, a probe
-reads the class at NL although line 2 takes it from e1. Ma and Rui (2026), arXiv
-2605.07984, find the same at the line break of most language models.
+A probe may find information that the model never uses. Compare it with the
+effect of a swap at the same place. In couplets with an open route and a lookup
+key, a probe finds the class at NL, although line 2 reads it from e1. Ma and Rui
+(2026), arXiv 2605.07984, report the same at the line break of most language
+models.
 """
 
 import functools
@@ -39,7 +40,7 @@ def measure(
 ) -> ClassScores:
   """Fits probes on half of the couplets and scores them on the other half.
 
-  A probe reads the streams of all positions of its place, end to end. At the
+  A probe reads the concatenated streams of all positions of its place. At the
   place `none` it reads nothing, so it guesses. For another control, pass
   untrained parameters.
 
@@ -48,19 +49,19 @@ def measure(
     task: the language.
     params: parameters with a leading seed axis E.
     batch: held-out couplets, all of them RHY, from `dataclasses.replace(task,
-      p=1.0)`; many more couplets than the numbers that a probe reads.
+      p=1.0)`. There must be many more couplets than features of a probe.
     chosen: where to probe; all of `places(task)` by default.
 
   Returns:
-    Accuracy and nats on the second half, each [E, K, L, P]: by target, layer
-    whose input is read, and place. Chance is 1/16 and ln 16.
+    Accuracy and loss in nats on the second half, each [E, K, L, P]: by target,
+    layer whose input is read, and place. Chance is 1/16 and ln 16.
 
   Raises:
-    ValueError: there are FREE couplets in the batch.
+    ValueError: the batch contains FREE couplets.
   """
   if not np.all(np.asarray(task.truth(batch).rhymes)):
     raise ValueError(
-      "the batch holds FREE couplets, which do not rhyme; use RHY ones only"
+      "the batch contains FREE couplets, which do not rhyme; use RHY ones only"
     )
   chosen = tuple(chosen or places(task))
   return _measure(forward_only(decoder), task, chosen, params, batch)

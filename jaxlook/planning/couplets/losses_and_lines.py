@@ -1,9 +1,9 @@
 """The losses of a model of couplets and the lines that it writes.
 
-Losses by class of tokens tell a planner from an improviser and a blind reader
-(`jaxlook.tasks.couplets_oracle`). Written lines show whether they rhyme and
-belong to the language. The beam gain shows what the greedy choice of the first
-words failed to foresee.
+Losses by class of tokens distinguish a planner from an improviser and a blind
+reader (`jaxlook.tasks.couplets_oracle`). Written lines are checked: whether
+they rhyme, and whether they belong to the language. The beam gain shows what
+greedy decoding failed to foresee when it chose the first words.
 """
 
 import functools
@@ -31,8 +31,8 @@ class LossesAndLines(NamedTuple):
 
   Attributes:
     rhyming: mean loss by position over couplets that rhyme, nats, [E, T].
-    free: the same over the other couplets; NaN where there are none.
-    rhymes: share of lines that end in the class of the key, [E].
+    free: the same over FREE couplets; NaN if there are none.
+    rhymes: share of lines whose end word is in the class of line 1, [E].
     leads: share of lines whose first modifier can lead to that class, [E].
     formed: share of lines that belong to the language, [E].
     right: share of lines that belong to the language and rhyme, [E]; this is
@@ -59,7 +59,7 @@ def measure(
 
   Args:
     decoder: the model under the variant.
-    task: the language that it was trained on.
+    task: the language that the model was trained on.
     params: parameters with a leading seed axis E.
     batch: held-out couplets; some must rhyme.
     key: a PRNG key for drawing lines, consumed.
@@ -95,15 +95,15 @@ def losses(
 
   Args:
     decoder: the model under the variant.
-    task: the language that it was trained on.
+    task: the language that the model was trained on.
     params: parameters with a leading seed axis E.
     batch: held-out couplets.
 
   Returns:
     Nats, float64 [E, B, T], on the host.
   """
-  found = _losses(forward_only(decoder), task, params, batch)
-  return np.asarray(found, np.float64)
+  losses_ExBxT = _losses(forward_only(decoder), task, params, batch)
+  return np.asarray(losses_ExBxT, np.float64)
 
 
 # Compiled once for all variants with the same forward pass.
@@ -156,10 +156,10 @@ def by_class(task: Couplets, losses: np.ndarray) -> dict[str, np.ndarray]:
 
   Args:
     task: the language.
-    losses: by position of the prediction, [E, T].
+    losses: the loss by position, [E, T].
 
   Returns:
-    Losses [E] by class, with the names of `Couplets.targets`.
+    Losses [E] by class; the names are those of `Couplets.targets`.
   """
   return {
     name: losses[:, list(places)].mean(axis=1)
@@ -168,6 +168,6 @@ def by_class(task: Couplets, losses: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def second_line(task: Couplets, losses: np.ndarray) -> np.ndarray:
-  """The loss from m1 to e2 from losses by position [E, T], nats a couplet."""
+  """Sums losses by position [E, T] from m1 to e2; nats per couplet, [E]."""
   start = task.targets["m1"][0]
   return losses[:, start : start + writing.line_length(task)].sum(axis=1)

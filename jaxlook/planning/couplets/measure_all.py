@@ -26,8 +26,9 @@ from jaxlook.tasks.couplets import Couplets
 from jaxlook.tasks.task import Batch
 
 STRENGTHS = (1.0, 2.0)
-# Swaps use every second couplet; writing under edits and steering every fourth.
-# They run the model most often, and vary little from couplet to couplet.
+# Swaps use every second couplet; steering and writing under edits use every
+# fourth. These measures run the model most often and vary little between
+# couplets.
 _SWAPPED, _WRITTEN = 2, 4
 GENRES = ("RHY", "FREE")
 
@@ -38,11 +39,11 @@ class HeldOutCouplets(NamedTuple):
   """Held-out couplets of one language, drawn independently.
 
   Attributes:
-    tested: of both genres, RHY first. Attention cuts, writing and the losses of
-      FREE couplets use all of them, swaps every second one, steering and
-      writing under edits every fourth one.
-    reference: for the class means that steering needs.
-    rhyming: RHY ones only, for probes and the losses of that genre.
+    tested: couplets of both genres, RHY first. Attention cuts, writing and the
+      losses of FREE couplets use all of them. Swaps use every second one.
+      Steering and writing under edits use every fourth one.
+    reference: couplets for the class means of steering.
+    rhyming: RHY couplets only, for probes and the losses of that genre.
   """
 
   tested: Batch
@@ -51,7 +52,7 @@ class HeldOutCouplets(NamedTuple):
 
 
 class CoupletResults(NamedTuple):
-  """Results of models of E seeds; for the axes see the functions.
+  """Results of models of E seeds; each function documents its axes.
 
   Attributes:
     unedited: losses and written lines without any edit.
@@ -59,7 +60,7 @@ class CoupletResults(NamedTuple):
     rewritten: what they write after swaps, at `main_places`.
     steered: what they expect after steering, at `main_places`.
     resteered: what they write after steering, at `main_places`.
-    lost: nats of line 2 that attention cuts cost, at all places.
+    lost: how far attention cuts raise the loss of line 2, nats, at all places.
     probed: how well a probe reads the class, at `probed_places`.
   """
 
@@ -82,7 +83,7 @@ def main_places(task: Couplets) -> tuple[Place, ...]:
 
 
 def probed_places(task: Couplets) -> tuple[Place, ...]:
-  """The places of few positions: a probe reads all of them, end to end."""
+  """The places with few positions; a probe reads their joined streams."""
   few = max(5, task.pairs if task.key == "tally" else 0)
   return tuple(
     place for place in places.places(task) if len(place.positions) <= few
@@ -101,10 +102,10 @@ def measure_all(
 
   Args:
     decoder: the model under the variant, with the barrier of the task.
-    task: the language that it was trained on.
+    task: the language that the model was trained on.
     params: parameters with a leading seed axis E.
     couplets: held-out couplets.
-    alive: whether each seed did not diverge.
+    alive: for each seed, False if it diverged.
     key: a PRNG key, consumed; the same for all variants.
 
   Returns:
@@ -124,7 +125,7 @@ def measure_all(
     return steering.Steering(couplets.reference, jnp.asarray(STRENGTHS), key)
 
   rhyming = losses_and_lines.losses(**model, batch=couplets.rhyming)
-  found = CoupletResults(
+  results = CoupletResults(
     unedited=losses_and_lines.measure(
       **model, batch=tested, key=write_key
     )._replace(rhyming=rhyming.mean(axis=1)),
@@ -139,7 +140,7 @@ def measure_all(
     lost=routes.lost(task, routes.measure(**model, batch=tested)),
     probed=measure_probes(decoder, task, params, couplets),
   )
-  return by_seed(found, alive)
+  return by_seed(results, alive)
 
 
 def measure_probes(
@@ -187,7 +188,7 @@ def named_values(task: Couplets, results: CoupletResults) -> NamedValues:
   ):
     for part, effect in zip(tree._fields, tree, strict=True):
       for field, values in zip(effect._fields, effect, strict=True):
-        # In a name the layer comes after the place.
+        # In names the place comes before the layer.
         for (*kind, layer, place, genre), entry in _entries(
           values, (*axes, GENRES)
         ):

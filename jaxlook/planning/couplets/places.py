@@ -26,16 +26,17 @@ class Place(NamedTuple):
 def places(task: Couplets) -> tuple[Place, ...]:
   """All places before m1, from left to right, between two controls.
 
-  The first place is `none`, where nothing is edited: it shows how far the model
-  itself is from the planners. The last is `prompt`, all positions before m1: an
-  edit there at layer 0 has the same effect as reading the donor's prompt.
+  The first place is `none`: nothing is edited, so it shows how far the model
+  itself is from the planners. The last is `prompt`, all positions before m1: a
+  swap there at layer 0 has the same effect as reading the donor's prompt.
 
   Args:
     task: the language.
 
   Returns:
-    The places. Under lookup, line 1 is random filler and gives `line1` and
-    `line1 first`. Under tally it gives `pairs`, `pair starts` and `pair ends`.
+    The places. With a lookup key, line 1 is random filler; its places are
+    `line1` and `line1 first`. With a tally key, its places are `pairs`, `pair
+    starts` and `pair ends`.
   """
   start = line2(task)
   found = [Place(NONE, ())]
@@ -63,7 +64,7 @@ def named(task: Couplets, names: Sequence[str]) -> tuple[Place, ...]:
     The places.
 
   Raises:
-    ValueError: there is no such place; the message lists them.
+    ValueError: a name is unknown; the message lists the known places.
   """
   known = {place.name: place for place in places(task)}
   for name in names:
@@ -75,7 +76,7 @@ def named(task: Couplets, names: Sequence[str]) -> tuple[Place, ...]:
 
 
 def masks(task: Couplets, chosen: Sequence[Place]) -> np.ndarray:
-  """Which positions belong to each place, bool [P, T]."""
+  """The positions that belong to each place, bool [P, T]."""
   result = np.zeros((len(chosen), task.length), bool)
   for row, place in zip(result, chosen, strict=True):
     row[list(place.positions)] = True

@@ -1,10 +1,11 @@
-"""Which way line 1 reaches line 2: the loss when attention to a place is cut.
+"""How line 1 reaches line 2: the loss when attention to a place is cut.
 
-For the queries after the line break, all heads of all layers lose the attention
-edges to the keys of one place: the weights of the place become 0, and the rest
-of the row is divided by its sum. If line 2 gets the class through that place
-only, a planner loses at least ln 16 nats a couplet. It may lose more, because
-it may do worse than a predictor trained without line 1.
+All attention edges from the queries after the line break to the keys of one
+place are cut, in all heads of all layers. The weights of the place become 0,
+and the other weights of the row are scaled to sum to 1. If line 2 gets the
+class through that place only, a planner's loss rises by at least ln 16 nats per
+couplet. It may rise more, because the model may do worse than a predictor
+trained without line 1.
 """
 
 import functools
@@ -45,11 +46,11 @@ def measure(
     chosen: the places to cut off; all of `places(task)` by default.
 
   Returns:
-    Nats a couplet, [E, P, G, C]: by place, genre (RHY, FREE) and class of
+    Nats per couplet, [E, P, G, C]: by place, genre (RHY, FREE) and class of
     tokens in the order of `task.targets`. NaN for a genre without couplets.
   """
   chosen = tuple(chosen or places(task))
-  # The same implementation for all runs, so that "no effect" is exactly 0.
+  # One implementation for all runs, so that "no effect" is exactly 0.
   decoder = forward_only(decoder).clone(implementation="reference")
   return _measure(decoder, task, chosen, params, batch)
 
@@ -59,7 +60,7 @@ def lost(
   losses: Any,
   chosen: Sequence[Place] | None = None,
 ) -> np.ndarray:
-  """What each cut costs line 2.
+  """How far each cut raises the loss of line 2.
 
   Args:
     task: the language.
@@ -67,7 +68,8 @@ def lost(
     chosen: see `measure`; the place `none` must be among them.
 
   Returns:
-    Nats a couplet from m1 to e2, minus those without a cut, [E, P, G].
+    The loss from m1 to e2 minus the loss without a cut, nats per couplet,
+    [E, P, G].
 
   Raises:
     ValueError: the losses without a cut are missing.

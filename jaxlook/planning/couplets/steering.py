@@ -1,11 +1,11 @@
 """Steers line 2 by the mean difference between two rhyme classes.
 
 The edit adds a vector to the residual stream of a RHY couplet of class r, at
-one place, at the input of one layer: strength times (mean stream of RHY
-couplets of class r' minus that of class r), position by position. The means are
-over other couplets than those that are steered. The control is a random
-direction of the same length. FREE couplets are steered by the classes of their
-keys. The target class r' is that of `swaps.donors`. The axes K of the arrays of
+one place, at the input of one layer. At each position the vector is strength
+times (mean stream of RHY couplets of class r' minus mean stream of class r).
+The means are over a separate set of couplets. The control is a random direction
+of the same length. FREE couplets are steered by the classes of their keys. The
+target class r' is that of `swaps.donors`. The axes K of the arrays of
 `stream_edits` are the kind of direction (`KINDS`) and the strength.
 
 Source: Maar et al. (2026), arXiv 2601.20164, who steer language models from one
@@ -33,9 +33,9 @@ class Steering:
   """Steers every couplet towards its target class.
 
   Attributes:
-    reference: couplets for the means, about 20 RHY ones a class or more. A
-      couplet does not count if its class or its target class has no RHY couplet
-      among them.
+    reference: couplets for the means, with about 20 or more RHY couplets per
+      class. A steered couplet does not count if its class or its target class
+      has no RHY couplet here.
     strengths: factors of the direction, float [A].
     key: a PRNG key, consumed; draws the random directions.
   """

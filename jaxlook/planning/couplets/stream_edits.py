@@ -2,12 +2,12 @@
 
 An edit replaces the residual stream at the positions of one place, at the input
 of one layer. The stream there does not depend on later positions, so the same
-edit holds whatever the model writes as line 2. Adding a vector is the same as
-replacing the stream with the sum.
+edit is valid for any line 2 that the model writes. To add a vector, replace the
+stream with the sum.
 
-`expectations` and `written_lines` take any maker of edits (`Swaps`, `Steering`)
-and apply every kind of edit at every layer and place. Each runs all seeds in
-one program, compiled once for all variants with the same forward pass.
+`expectations` and `written_lines` take an edit maker (`Swaps` or `Steering`)
+and apply every kind of edit at every layer and place. Each function runs all
+seeds in one program, compiled once for all variants with the same forward pass.
 """
 
 import functools
@@ -44,9 +44,9 @@ class StreamEdits(NamedTuple):
   """Several kinds of edits of a batch of B couplets.
 
   Attributes:
-    values: maps the number of a kind, a traced integer that counts through the
-      axes K in C order, to the new streams at the input of every layer,
-      [L, B, T, D].
+    values: a function from the number of a kind to the new streams at the input
+      of every layer, [L, B, T, D]. The number is a traced integer; it counts
+      through the axes K in C order.
     valid: which couplets count under each kind, bool [*K, B].
     target: the class that the edit aims at for each couplet, int [B].
   """
@@ -57,7 +57,7 @@ class StreamEdits(NamedTuple):
 
 
 class EditMaker(Protocol):
-  """Makes the edits for one seed; a pytree, so that `jax.jit` takes it."""
+  """Makes the edits for one seed; a pytree, so it can pass `jax.jit`."""
 
   def edits(
     self, decoder: Decoder, task: Couplets, params: Params, batch: Batch
@@ -148,7 +148,7 @@ def written_lines(
   sampling: Sampling = GREEDY,
   key: jax.Array,
 ) -> WrittenLines:
-  """Which class fits the line 2 that models write under edits.
+  """Which class the line 2 fits that models write under edits.
 
   Args:
     maker: makes the edits.
@@ -158,7 +158,7 @@ def written_lines(
     batch: held-out couplets. Their second lines are not read.
     chosen: the places to edit, P of them; all of `places(task)` by default.
     sampling: how a token is drawn.
-    key: a PRNG key, consumed. All seeds and edits draw with the same numbers.
+    key: a PRNG key, consumed. All seeds and edits use the same random numbers.
 
   Returns:
     Shares of tokens that fit either class, each [E, *K, L, P, G].
@@ -210,18 +210,18 @@ def sweep(
 ) -> Any:
   """Measures one model under every kind of edit, at every layer and place.
 
-  Kind, layer and place are traced, so one program serves all of them. They run
-  one after the other, so memory does not grow with their number.
+  Kind, layer and place are traced, so all cases share one program. The cases
+  run one after the other, so memory does not grow with their number.
 
   Args:
     decoder: the model.
     made: the edits.
     masks: the positions of each place, bool [P, T].
-    measure: maps which couplets count, bool [B], and the edits to a tree of
-      arrays.
+    measure: a function of which couplets count, bool [B], and the edits. It
+      returns a tree of arrays.
 
   Returns:
-    The tree, with the axes [*K, L, P] in front of all arrays.
+    The tree; every array has the leading axes [*K, L, P].
   """
   kinds = made.valid.shape[:-1]
   layers = decoder.config.layers
@@ -250,7 +250,7 @@ def sweep(
       {residual_site(decoder.config, at): edit_of(at) for at in range(layers)},
     )
 
-  found = jax.lax.map(measure_case, cases)
+  results = jax.lax.map(measure_case, cases)
   return jax.tree.map(
-    lambda x: x.reshape(*kinds, *sizes[1:], *x.shape[1:]), found
+    lambda x: x.reshape(*kinds, *sizes[1:], *x.shape[1:]), results
   )

@@ -1,14 +1,14 @@
 """Swaps the state at a place between couplets: is the plan stored there?
 
-At one place, at the input of one layer, the residual stream of a couplet is
-replaced with that of a donor couplet. `stream_edits` then measures what the
+A swap replaces the residual stream of a couplet with that of a donor couplet,
+at one place, at the input of one layer. `stream_edits` then measures what the
 model expects of line 2 (`answers`) and what it writes (`writing`), at every
-layer and place, and also where nothing is changed. The axis K of its arrays is
-the kind of donor (`KINDS`).
+layer and place, and at the place `none`, where nothing is changed. The axis K
+of its arrays is the kind of donor (`KINDS`).
 
-Controls: donors of the same class, FREE lines, and the fillers of line 1 should
-give what the place `none` gives. If the whole state of a shuffled donor takes
-effect, `left` should be 15/16, as expected by chance.
+Controls: donors of the same class, FREE lines, and swaps at the fillers of line
+1 should give the same as the place `none`. A shuffled donor whose whole state
+takes effect should give a `left` of 15/16, which is chance.
 """
 
 from typing import NamedTuple
@@ -26,17 +26,17 @@ from jaxlook.tasks.task import Batch
 OTHER, SAME, SHUFFLED = KINDS = ("other class", "same class", "shuffled donor")
 """The kinds of donors, in the order of the axis K.
 
-  other class     of another class, which is the target class r' of the couplet
-                  in all of its swaps
-  same class      of the couplet's own class: nothing should move
-  shuffled donor  of any class, chosen without regard to r'. If its whole state
-                  takes effect, it is no nearer to r' than chance: `left` 15/16
+  other class     a donor of another class. Its class is the target class r' of
+                  the couplet in all of its swaps
+  same class      a donor of the couplet's own class: nothing should move
+  shuffled donor  a donor of any class, chosen without regard to r'. If its
+                  whole state takes effect, `left` is at chance, 15/16
 """
 
 
 @flax.struct.dataclass
 class Swaps:
-  """Gives every couplet the stream of its donors, one kind after the other."""
+  """Replaces the stream of every couplet with that of its donors, by kind."""
 
   def edits(
     self, decoder: Decoder, task: Couplets, params: Params, batch: Batch
@@ -78,12 +78,12 @@ class Donors(NamedTuple):
 def donors(truth: Truth) -> Donors:
   """Chooses donors: the next suitable couplet of the batch, cyclically.
 
-  Couplets are independent, so the next one is as good as a random one, and no
-  PRNG key is needed. A shuffled donor is the next couplet of the genre after
-  the donor of another class.
+  Couplets are independent, so the next one can serve as a random one, and no
+  PRNG key is needed. The shuffled donor is the next couplet of the same genre
+  after the donor of another class.
 
   Args:
-    truth: of the batch.
+    truth: the true properties of the batch.
 
   Returns:
     Donors of all kinds.
@@ -101,10 +101,10 @@ def donors(truth: Truth) -> Donors:
 
 
 def _next(after: jax.Array, allowed: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The first allowed index after `after` [B], by row of `allowed` [B, B].
+  """The first allowed index after `after` [B], for each row of `allowed`.
 
   Returns:
-    The indices, and whether there is one.
+    The indices [B], and whether a row of `allowed` [B, B] has any index.
   """
   size = len(after)
   steps = (jnp.arange(size)[None] - after[:, None] - 1) % size

@@ -1,9 +1,9 @@
-"""Which class fits the line 2 that a model wrote.
+"""Which class the line 2 fits that a model wrote.
 
-The model reads a couplet up to m1 and writes the modifiers, the article and e2
-itself. The share of lines that end in the target class r' compares with the
-injected rhymes of Lindsey et al. (2025). If the middle of the line fits r' too,
-the model prepared the ending, as in Maar et al. (2026).
+The model reads all tokens before m1 and writes the modifiers, the article and
+e2 itself. The share of lines that end in the target class r' can be compared
+with the injected rhymes of Lindsey et al. (2025). If the middle of the line
+fits r' too, the model prepared the ending, as in Maar et al. (2026).
 """
 
 from typing import NamedTuple
@@ -40,7 +40,7 @@ def line_length(task: Couplets) -> int:
 
 
 def read_line(tokens: jax.Array) -> SecondLine:
-  """Reads lines from their tokens, int [B, L + 2]."""
+  """Parses lines from their tokens, int [B, L + 2]."""
 
   def number(tokens: jax.Array, first: int, count: int) -> jax.Array:
     inside = (tokens >= first) & (tokens < first + count)
@@ -59,8 +59,8 @@ def read_line(tokens: jax.Array) -> SecondLine:
 def well_formed(task: Couplets, line: SecondLine) -> jax.Array:
   """Whether a line belongs to the language, rhyming or not; bool [B].
 
-  All modifiers have one topic, and topic and article are those of the end word.
-  In an end-only language any topic and article will do.
+  All modifiers must have one topic, and topic and article must fit the end
+  word. In an end-only language any topic and article fit.
   """
   formed = (line.word >= 0) & (line.article >= 0) & (line.topics[:, 0] >= 0)
   formed &= (line.topics == line.topics[:, :1]).all(axis=1)
@@ -74,7 +74,7 @@ def well_formed(task: Couplets, line: SecondLine) -> jax.Array:
 
 
 def leads_to(line: SecondLine, key: jax.Array) -> jax.Array:
-  """Whether the topic of the first modifier has a word of a class; bool [B].
+  """Whether a class has words with the first modifier's topic; bool [B].
 
   Args:
     line: the written lines.
@@ -114,10 +114,10 @@ class WrittenLines(NamedTuple):
   Attributes:
     ending: the class of e2; it never fits both.
     middle: the topics of all modifiers.
-    article: whether it is the article of the class for the topic of the last
-      modifier. Topics come in pairs, 2j and 2j + 1. A class has one topic of
-      each pair, and one article for each j, so the article is checked even
-      where the topic is the other one of the pair.
+    article: whether the article is the one of the class for the topic of the
+      last modifier. Topics come in pairs, 2j and 2j + 1. A class has one topic
+      of each pair and one article for each j. So the article is checked even if
+      the topic is the other one of the pair.
   """
 
   ending: FitShares

@@ -1,1 +1,1 @@
-"""Products by digits: what a model computes before it has to write it."""
+"""Products: which digits a model computes before it writes them."""

@@ -2,11 +2,15 @@
 
 Products are written with the lowest digit first (`jaxlook.tasks`), so most of
 the answer can be computed before `=`, at padding or at digits of the operands.
-Three measures of that, for products of two numbers of full length, whose parts
-are at the same positions in every sequence: the digits that a linear probe
-reads in the residual stream; the digits that the model writes after its stream
-was swapped with that of another product; and what a beam search gains over
-writing digit by digit.
+Three measures show whether it is:
+
+- which digits a linear probe reads in the residual stream;
+- which digits the model writes after its stream was swapped with that of
+  another product;
+- how much beam search gains over greedy decoding.
+
+They use products of two numbers of full length, because their parts are at the
+same positions in every sequence.
 """
 
 import dataclasses
@@ -43,9 +47,10 @@ class ProductSizes:
   """How many products to measure on.
 
   Attributes:
-    products: for losses and accuracies, for each pair of lengths.
-    swaps: for swaps between them, and for the search.
-    probes: for probes; half to fit on, half to score on.
+    products: number of products for losses and accuracies, for each pair of
+      lengths.
+    swaps: number of products for swaps and for the beam search.
+    probes: number of products for probes; half to fit on, half to score on.
     beam: width of the beam search.
 
   Raises:
@@ -58,7 +63,7 @@ class ProductSizes:
   beam: int = 4
 
   def __post_init__(self):
-    """Refuses sizes that leave nothing to compare."""
+    """Refuses sizes that are too small for a comparison."""
     for field, least in (
       ("products", 1),
       ("swaps", 2),
@@ -75,22 +80,23 @@ class ProductResults(NamedTuple):
   """Results of one variant's models; E seeds, K = 2n digits of the answer.
 
   Attributes:
-    losses: by digit, over all lengths as in training, nats, [E, K].
-    full_losses: by digit, for products of full length, nats, [E, K].
-    accuracies: by digit, for products of full length, [E, K].
+    losses: loss by digit, over all lengths as in training, nats, [E, K].
+    full_losses: loss by digit, for products of full length, nats, [E, K].
+    accuracies: accuracy by digit, for products of full length, [E, K].
     grid: share of products with all digits right, by the number of digits of a
       and of b, [E, n, n].
     gain: the beam gain of the answer, nats, [E].
     found: share of products that the beam search gets right, [E].
     written: share of the same products that greedy decoding gets right, [E].
     moved: share of all products whose digit is counted in `differ` and becomes
-      that of the donor, by the layer whose input is swapped and by place,
+      the donor's digit, by the layer whose input is swapped and by place,
       [E, L, S, K].
-    left: the same for digits that stay.
+    left: the same for digits that stay the same.
     differ: share of products for which the model, without a swap, writes
       another digit than for the donor, [E, K].
-    probe: accuracy of a linear probe for each digit at the last position of
-      each place, by layer and for the output of the last one, [E, L + 1, S, K].
+    probe: accuracy of a linear probe for each digit. It reads the last position
+      of each place, at the input of each layer and at the output of the last
+      layer, [E, L + 1, S, K].
     shuffled: the same for a probe fitted to shuffled labels.
   """
 
@@ -129,32 +135,32 @@ def measure(
 
   Args:
     decoder: the model under the variant.
-    task: the task that it was trained on.
+    task: the task that the model was trained on.
     params: parameters with a leading seed axis E.
     key: a PRNG key, consumed; draws products, the same for every seed.
     sizes: how many products.
-    alive: whether each seed did not diverge; all by default.
+    alive: for each seed, False if it diverged; by default no seed diverged.
 
   Returns:
     Arrays on the host; NaN for seeds that diverged.
 
   Raises:
-    ValueError: as `Decoder`.
+    ValueError: see `Decoder`.
   """
   key_products, key_shuffle = jax.random.split(key)
   products = _draw_products(task, sizes, key_products)
-  found = _measure(
+  results = _measure(
     forward_only(decoder), task, sizes, params, products, key_shuffle
   )
-  return by_seed(found, alive)
+  return by_seed(results, alive)
 
 
 class _Products(NamedTuple):
   """Batches to measure on.
 
   Attributes:
-    by_lengths: products of all lengths as in training, then of each pair of
-      lengths, stacked, [1 + n * n, B, T].
+    by_lengths: first products of all lengths as in training, then products of
+      each pair of lengths, stacked, [1 + n * n, B, T].
     full_length: products of full length, enough for probes and swaps.
   """
 
@@ -196,7 +202,7 @@ def _measure(
   key: jax.Array,
 ) -> ProductResults:
   def scores(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Loss and accuracy by digit, and the share of products all right."""
+    """Loss and accuracy by digit, and the share of correct products."""
     logits = models.apply(decoder, params, batch.inputs)
     losses = task.answer(cross_entropy(logits, batch.targets), batch)
     right = task.correct(jnp.argmax(logits, axis=-1), batch)
@@ -236,7 +242,7 @@ def _written(
   params: Any,
   batch: Batch,
 ) -> tuple[jax.Array, jax.Array, jax.Array, SwapShares]:
-  """Beam gain, shares that search and greedy decoding get right, and swaps."""
+  """Beam gain, accuracies of beam search and greedy decoding, and swaps."""
   where, digits = places(task), task.answer_digits
   batch = jax.tree.map(lambda x: x[: sizes.swaps], batch)
   prompts = batch.inputs[:, where[PROMPT]]
@@ -273,7 +279,7 @@ def _probed(
   ends = np.array([positions[-1] for positions in places(task).values()])
   sites = residual_sites(decoder.config)
   _, states = capture(decoder, params, batch.inputs, sites)
-  # [L + 1, S, B, D], one place after the other.
+  # [L + 1, S, B, D], flattened so that `probe` maps over layers and places.
   at_ends = jnp.stack([jnp.swapaxes(states[x][:, ends], 0, 1) for x in sites])
   flat = at_ends.reshape(-1, *at_ends.shape[2:])
   accuracy, shuffled = probe(flat, answers, key)

@@ -1,7 +1,7 @@
-"""Where a model may plan a product: places, a probe and swaps there.
+"""Where a model may plan a product: places, and probes and swaps there.
 
-Only for products of two numbers of full length, whose parts are at the same
-positions in every sequence.
+Everything here needs products of two numbers of full length, because their
+parts are at the same positions in every sequence.
 """
 
 import dataclasses
@@ -28,8 +28,8 @@ def places(task: Multiplication) -> dict[str, np.ndarray]:
     task: gives the number of digits and the padding.
 
   Returns:
-    Positions by name, in order; the last is the whole prompt. The padding of an
-    operand is there only if the task has padding.
+    Positions by name, in order; the last is the whole prompt. Padding is a
+    place only if the task has padding.
   """
   digits, fill = task.digits, task.pad or task.digits
   starts = {
@@ -41,12 +41,12 @@ def places(task: Multiplication) -> dict[str, np.ndarray]:
     "=": 2 * fill + 1,
   }
   ends = [*list(starts.values())[1:], 2 * fill + 2]
-  found = {
+  parts = {
     name: np.arange(start, end)
     for (name, start), end in zip(starts.items(), ends, strict=True)
     if end > start
   }
-  return found | {PROMPT: np.arange(2 * fill + 2)}
+  return parts | {PROMPT: np.arange(2 * fill + 2)}
 
 
 def before_equals(task: Multiplication) -> str:
@@ -76,8 +76,8 @@ def swap(
 ) -> SwapShares:
   """Swaps the stream at some positions with a donor's and lets the model write.
 
-  Only digits count that the model writes differently for the two prompts
-  without a swap, whether they are right or not.
+  A digit counts only if the model, without a swap, writes different digits for
+  the two prompts. Whether they are correct does not matter.
 
   Args:
     decoder: the model.
@@ -88,13 +88,13 @@ def swap(
     steps: number of digits to write, K.
 
   Returns:
-    Shares of all prompts: [L, S, K] by the layer whose input is swapped and by
-    place, and [K].
+    Shares of all prompts: `moved` and `left` by the layer whose input is
+    swapped and by place, [L, S, K], and `differ`, [K].
 
   Raises:
     ValueError: see `jaxlook.decoding.generate`.
   """
-  # No later position reads the output of the last layer at these positions.
+  # The output of the last layer is not swapped: later positions do not read it.
   sites = residual_sites(decoder.config)[:-1]
   _, states = capture(decoder, params, prompts, sites)
   donors = {site: jnp.roll(x, 1, axis=0) for site, x in states.items()}
@@ -130,11 +130,11 @@ def swap(
 def probe(
   states: jax.Array, answers: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Reads every digit of the answer in states, by ridge regression.
+  """Reads every digit of the answer from states, by ridge regression.
 
   Args:
     states: float [M, B, D] at M places. Probes are fitted on the first half of
-      B and scored on the second.
+      the batch and scored on the second.
     answers: digits, int [B, K].
     key: a PRNG key, consumed; shuffles the labels of the control.
 
@@ -144,13 +144,13 @@ def probe(
   half, digits = len(answers) // 2, answers.shape[1]
   fitted, held_out = answers[:half], answers[half:]
   shuffled = jax.random.permutation(key, fitted)
-  # The probe and its control differ only in the labels: one factorisation.
+  # Probe and control differ only in the labels, so they share a factorisation.
   labels = jnp.concatenate([fitted, shuffled], axis=1)
   scored = jnp.concatenate([held_out, held_out], axis=1)
-  found = jax.lax.map(
+  accuracies = jax.lax.map(
     lambda x: linear.ridge_classes(
       x[:half], labels, x[half:], scored, classes=10
     ),
     states,
   )
-  return found[:, :digits], found[:, digits:]
+  return accuracies[:, :digits], accuracies[:, digits:]

@@ -25,29 +25,32 @@ from jaxlook.tasks.losses import cross_entropy
 
 
 class AnswerResults(NamedTuple):
-  """Results of models of E seeds, by the l - 1 steps of the answer in order.
+  """Results of models of E seeds, for the l - 1 steps of the answer in order.
+
+  "Forced" means: the model reads the true earlier steps, or none if it was
+  trained without them.
 
   Attributes:
-    losses: given the true steps before (or none, if the model was trained
-      without them), nats per token, [E, l - 1].
-    correct: share of right steps given the same, [E, l - 1].
-    paths: share of answers with all steps right given the same, [E].
-    written: share of right steps when the model reads its own, [E, l - 1].
-    whole: share of right answers when the model reads its own steps, [E].
+    losses: forced loss of each step, nats per token, [E, l - 1].
+    correct: forced share of right steps, [E, l - 1].
+    paths: forced share of answers with all steps right, [E].
+    written: share of right steps if the model reads its own steps, [E, l - 1].
+    whole: share of right answers if the model reads its own steps, [E].
     beam_gain: log-probability of the best beam minus that of the greedy answer,
       mean nats, [E]; NaN if the model writes the whole answer at once.
-    beamed: share of right answers among the best beams, [E]; NaN likewise.
+    beamed: share of right answers among the best beams, [E]; NaN if the model
+      writes the whole answer at once.
     first_probe: accuracy of a linear probe for the first step after the start,
-      in the stream where the answer begins, before each block and after the
-      last, [E, L + 1].
+      [E, L + 1]. It reads the stream at the position where the answer begins,
+      before each block and after the last block.
     first_shuffled: the same, fitted to shuffled first steps.
     arm_probe: accuracy of a linear probe for the arm, [E, L + 1]; NaN if there
       is one question for each arm.
     arm_shuffled: the same, fitted to shuffled arms.
-    moved: after a swap of the stream with a donor's at place k before block j,
-      the share of written steps that are the donor's, and last the share of
-      whole answers, [E, K, L + 1, l].
-    left: the share that are still the model's own.
+    moved: share of written steps that are the donor's, after a swap at place k
+      before block j; the last entry is the share of whole answers,
+      [E, K, L + 1, l].
+    left: the same share for steps that are those of the true answer.
   """
 
   losses: Any
@@ -86,26 +89,26 @@ def measure(
     fit: questions that probes are fitted on.
     test: questions for everything else, and to score probes on.
     key: a PRNG key, consumed; shuffles the labels of the probes' control.
-    dummy: the token that stands in for the whole answer, for models that were
-      trained so; None for models that read what they write.
+    dummy: the token that replaces every token of the answer in the input, for
+      models trained in this way; None for models that read what they write.
     labels: number of node labels, the classes of the probe for the first step.
       None if the labels of `test` do not occur in `fit`: the probe then maps to
       the model's token embedding and chooses the nearest token.
-    arms: number of arms in a prompt, the classes of the probe for the arm; None
-      for no such probe.
-    width: of the beam.
-    alive: whether each seed did not diverge; all by default.
+    arms: number of arms in a prompt, the classes of the probe for the arm. None
+      leaves this probe out.
+    width: width of the beam.
+    alive: for each seed, False if it diverged; by default no seed diverged.
 
   Returns:
     Arrays on the host; NaN for seeds that diverged.
 
   Raises:
-    ValueError: the width is not positive, or see `decoding.generate`.
+    ValueError: the width is not positive; or see `decoding.generate`.
   """
-  found = _measure(
+  results = _measure(
     forward_only(decoder), dummy, labels, arms, width, params, fit, test, key
   )
-  return by_seed(found, alive)
+  return by_seed(results, alive)
 
 
 def accuracy(
@@ -114,16 +117,19 @@ def accuracy(
   questions: Questions,
   dummy: int | None = None,
 ) -> np.ndarray:
-  """Only `correct` and, last, `paths` of `AnswerResults`, [E, l].
+  """Measures only `correct` and `paths` of `AnswerResults`.
 
   Args:
     decoder: see `measure`.
     params: see `measure`.
-    questions: what to answer.
+    questions: the questions to answer.
     dummy: see `measure`.
+
+  Returns:
+    `correct` and, as the last entry, `paths`, [E, l].
   """
-  found = _accuracy(forward_only(decoder), dummy, params, questions)
-  return np.array(found, np.float64)
+  shares = _accuracy(forward_only(decoder), dummy, params, questions)
+  return np.array(shares, np.float64)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -151,7 +157,7 @@ def _measure(
   if dummy is None:
     written, gain, beamed = _searched(decoder, params, test, width)
   else:
-    # A model that writes the whole answer at once has no search.
+    # Beam search needs a model that writes token by token.
     written = jnp.argmax(logits, axis=-1)
     gain = beamed = jnp.full((), jnp.nan)
   moved, left = swap_shares(decoder, params, test, dummy)
@@ -242,8 +248,8 @@ def swap_shares(
   """Writes answers after swapping the residual stream, place by place.
 
   At the masked positions of the prompt, the stream into one block is replaced
-  with that of a donor. From that block on, these positions pass on only what
-  they hold of the donor.
+  with that of a donor. From that block on, later positions read only the
+  donor's state at these positions.
 
   Args:
     decoder: the model.
@@ -293,7 +299,7 @@ def swap_shares(
 
 
 def _inputs(prompts: jax.Array, answers: jax.Array, dummy: int | None):
-  """Prompts and, behind them, answers without the last token, or dummies."""
+  """Prompts followed by answers without the last token, or by dummies."""
   shown = answers[:, :-1]
   if dummy is not None:
     shown = jnp.full_like(shown, dummy)
@@ -301,14 +307,14 @@ def _inputs(prompts: jax.Array, answers: jax.Array, dummy: int | None):
 
 
 def _agreement(text: jax.Array, answers: jax.Array) -> jax.Array:
-  """The share of equal tokens by step, and last that of equal answers, [l]."""
+  """The share of equal tokens by step; last, of equal answers, [l]."""
   same = text == answers
   whole = same.all(axis=1, keepdims=True)
   return jnp.mean(jnp.concatenate([same, whole], axis=1), axis=0)
 
 
 def _forced_logits(decoder, params, questions: Questions, dummy: int | None):
-  """Logits of every step given the true steps before, [B, l - 1, V]."""
+  """Logits of every step given the true earlier steps, [B, l - 1, V]."""
   text = _inputs(questions.prompts, questions.answers, dummy)
   first = questions.prompts.shape[1] - 1
   return run(decoder, params, text, NO_EDITS)[:, first:]
@@ -327,7 +333,7 @@ def _searched(decoder, params, questions: Questions, width: int):
 
 
 def _streams(decoder, params, prompts) -> jax.Array:
-  """The residual stream where the answer begins, [L + 1, B, D]."""
+  """The stream at the position where the answer begins, [L + 1, B, D]."""
   _, seen = capture(decoder, params, prompts, residual_sites(decoder.config))
   return jnp.stack([x[:, -1] for x in seen.values()])
 
@@ -342,9 +348,9 @@ def probe_accuracy(
 ) -> tuple[jax.Array, jax.Array]:
   """Accuracy of linear probes, and of probes fitted to shuffled labels.
 
-  Ridge regression maps features to the codes of labels, and the label of the
-  nearest code is chosen. So a probe can name labels that it was not fitted on.
-  With unit vectors as codes it is the usual ridge classifier.
+  Ridge regression maps features to the codes of labels. The prediction is the
+  label of the nearest code, so a probe can predict labels that it was not
+  fitted on. With unit vectors as codes it is the usual ridge classifier.
 
   Args:
     fit_features: features to fit on, at each of several sites, [L, n, D].
@@ -370,5 +376,5 @@ def probe_accuracy(
 
     return jax.lax.map(score, both)
 
-  found = jax.lax.map(at_site, (fit_features, test_features))
-  return found[:, 0], found[:, 1]
+  accuracies = jax.lax.map(at_site, (fit_features, test_features))
+  return accuracies[:, 0], accuracies[:, 1]

@@ -5,12 +5,11 @@ comes with donors (prompts of the same shape whose answer takes another arm) and
 with places at which its residual stream can be swapped with that of a donor:
 
 - `goal`: the donor has the same graph and asks for the leaf of the next arm.
-The
-  streams of the two prompts are equal before the goal.
+  The streams of the two prompts are equal before the goal.
 - `leaves`: the donor asks the same question, but the leaves of the two arms are
   exchanged in the edges of the graph. So the same goal is at the end of the
-  other arm. Only if the graph is in the context.
-- `self`: the donor is the prompt itself. Nothing can move.
+  other arm. This needs a graph in the context.
+- `self`: the donor is the prompt itself, so the answer cannot move.
 """
 
 import dataclasses
@@ -40,15 +39,16 @@ IN_CONTEXT = (
 
 
 class Questions(NamedTuple):
-  """Prompts, true answers, and swaps by place.
+  """Prompts, true answers, and the donors and masks of swaps by place.
 
   Attributes:
     prompts: tokens up to the position that predicts the first step, int32
       [B, P].
     answers: true paths in the order of the answer, int32 [B, l - 1].
     first: the node after the start on the path to the goal, int32 [B].
-    arm: which child of the start that node is, in the order of the prompt; the
-      number of the arm if the graph is in the weights. int32 [B].
+    arm: the number of that node among the children of the start, in the order
+      of the prompt; if the graph is in the weights, the number of the arm.
+      int32 [B].
     donors: by place, the prompts of the donors, int32 [K, B, P].
     donor_answers: the answers of the donors, int32 [K, B, l - 1].
     masks: by place, the positions to swap, bool [K, B, P].
@@ -67,7 +67,7 @@ def context_questions(task: PathStar, key: jax.Array, count: int) -> Questions:
   """Draws graphs and one question for each, with the places `IN_CONTEXT`.
 
   Args:
-    task: its `teacher` has no effect.
+    task: the graphs; its `teacher` has no effect.
     key: a PRNG key, consumed.
     count: number of graphs B.
 
@@ -130,7 +130,7 @@ def weight_questions(task: PathStarWeights, split: Split) -> Questions:
 
   Args:
     task: the graph; its `split` and `teacher` have no effect.
-    split: the split whose leaves are asked for.
+    split: the split whose leaves are the goals.
 
   Returns:
     The questions. The other arm is the next one of the split, cyclically.
@@ -157,7 +157,7 @@ def weight_questions(task: PathStarWeights, split: Split) -> Questions:
 
 
 def _turned(task: PathStar | PathStarWeights, path: jax.Array) -> jax.Array:
-  """Turns the order of the path into that of the answer, or back."""
+  """Changes the order of the path into that of the answer, or back."""
   return path if task.direction == "forward" else path[:, ::-1]
 
 
@@ -166,7 +166,7 @@ def _pick(nodes: jax.Array, at: jax.Array) -> jax.Array:
 
 
 def _edges_of(after: jax.Array, path: jax.Array, size: int) -> jax.Array:
-  """The positions of a path's edges, each with the mark after it, [B, size]."""
+  """The positions of a path's edges and the marks after them, [B, size]."""
   edge = (after[:, :, None] == path[:, None]).any(axis=2)
   return jnp.pad(
     jnp.repeat(edge, 3, axis=1), ((0, 0), (0, size - 3 * edge.shape[1]))

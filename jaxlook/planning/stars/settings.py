@@ -1,8 +1,9 @@
 """The settings of path-star graphs, and the measures of models in each.
 
-With the graph in the context: `forward` and `reversed`, with the true path as
-input, and `teacherless` and `masked`, both forward. With the graph in the
-weights, forward: `weights` and `weights teacherless`.
+With the graph in the context there are four settings: `forward` and `reversed`
+read the true path as input; `teacherless` and `masked` hide it and write
+forward. With the graph in the weights there are two, both forward: `weights`
+and `weights teacherless`.
 """
 
 import dataclasses
@@ -41,11 +42,10 @@ COMPARED = (FORWARD, REVERSED, WEIGHTS)
 only."""
 
 FORCED_GRAPHS = 16_384
-"""New graphs for accuracies given the true steps before.
+"""Number of new graphs for accuracies given the true earlier steps.
 
-For a model that guesses between two arms, the 95% interval over three seeds
-then extends about 0.01 to either side of a half, so that claims about chance
-can be decided.
+With this number, the 95% interval over three seeds of a model that guesses
+between two arms is about 0.5 +- 0.01. So claims about chance can be decided.
 """
 
 _BATCH = 4096
@@ -59,11 +59,11 @@ class Graphs:
 
   Attributes:
     degree: arms of a graph in the context.
-    path_length: nodes of its paths, start and goal among them.
-    node_count: labels that its nodes are drawn from.
+    path_length: nodes of a path in the context, including start and goal.
+    node_count: number of labels from which its nodes are drawn.
     arms: arms of the graph in the weights.
-    arm_length: nodes of its paths.
-    edge_share: probability that an item of its training is an edge.
+    arm_length: nodes of a path in the weights.
+    edge_share: probability that a training item for the weights is an edge.
   """
 
   degree: int
@@ -77,7 +77,7 @@ class Graphs:
     """The task of one of `SETTINGS`.
 
     Raises:
-      SettingError: there is no such setting, or as the task.
+      SettingError: the setting is unknown; or see the task.
     """
     if setting not in SETTINGS:
       raise SettingError(
@@ -105,14 +105,16 @@ class GraphResults(NamedTuple):
   """Results of one variant's models in one setting.
 
   Attributes:
-    answers: on questions that no training saw.
-    forced: share of right steps and, last, of right paths given the true steps
-      before, [E, l]; in context on `FORCED_GRAPHS` other graphs.
+    answers: results on questions that are not in the training data.
+    forced: share of right steps and, last, of right paths, given the true
+      earlier steps, [E, l]. In context it uses `FORCED_GRAPHS` other graphs.
     untrained: `answers` before training.
     seen: share of right steps on the training paths in the weights, given the
-      true steps before, [E, l - 1]; None in context, where every graph is new.
-    first: which step of the answer leaves the start: 0, or -1 if reversed.
-    clever_hans: the loss of a reader that only follows edges, nats, [l - 1].
+      true earlier steps, [E, l - 1]; None in context, where every graph is new.
+    first: index of the answer's step that leaves the start: 0, or -1 if
+      reversed.
+    clever_hans: the loss of the Clever Hans predictor, which only follows
+      edges, nats, [l - 1].
     chance: the accuracy of guessing an arm.
     places: names of the places of `moved`.
   """
@@ -139,13 +141,13 @@ def measure_setting(
   """Asks trained and untrained models the same questions.
 
   Args:
-    task: what they were trained on.
+    task: the task that the models were trained on.
     decoder: the model under its variant.
     params: parameters after training, with a leading seed axis E.
-    untrained: parameters before training, likewise.
+    untrained: parameters before training, with a leading seed axis E.
     key: a PRNG key, consumed; draws graphs in context.
-    count: number of graphs to test on; as many more to fit probes on.
-    alive: whether each seed did not diverge; all by default.
+    count: number of graphs to test on; probes are fitted on as many more.
+    alive: for each seed, False if it diverged; by default no seed diverged.
 
   Returns:
     The results, on the host.
@@ -185,7 +187,7 @@ def measure_setting(
     )
   else:
     seen = by_seed(accuracy(decoder, params, fit, dummy)[:, :-1], alive)
-    # The test questions already ask for every held-out leaf.
+    # The test questions already include every held-out leaf.
     forced = np.concatenate([answers.correct, answers.paths[:, None]], axis=1)
   return GraphResults(
     answers=answers,

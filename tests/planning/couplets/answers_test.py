@@ -1,4 +1,4 @@
-"""What planners expect, by enumeration; planners as known answers."""
+"""Planners match an enumeration; planners as models get known effects."""
 
 import itertools
 
@@ -16,7 +16,7 @@ _SIZE = 400
 
 
 def _drawn(seed=0):
-  """What couplets are made of: topic and article fit a word of the class."""
+  """Random couplets: topic and article fit a word of the class."""
   draw = np.random.default_rng(seed)
   rhymes = draw.random(_SIZE) < 0.5
   key, target = draw.integers(16, size=(2, _SIZE))
@@ -30,9 +30,9 @@ def _drawn(seed=0):
 
 
 def _shares(words, feature, size):
-  """Of equally likely words (class, j): the share of each value of a feature.
+  """The share of each value of a feature among equally likely words (class, j).
 
-  None where there is no word; the last outcome is for other tokens.
+  None if no word is given; the last outcome is for other tokens.
   """
   if not words:
     return None
@@ -42,7 +42,7 @@ def _shares(words, feature, size):
 
 
 def _by_enumeration(truth, target, row):
-  """Own and target distributions of topic, article and class, of one line."""
+  """Own and target distributions of topic, article and class for one line."""
   every = list(itertools.product(range(16), range(4)))
 
   def topic(word):
@@ -71,7 +71,7 @@ def _by_enumeration(truth, target, row):
 
 class AnswersTest(base.Float64TestCase):
   def test_exact(self):
-    """Topic, then article given it, then the class given both."""
+    """Topic, then article given topic, then class given both."""
     truth, target = _drawn()
     found = jax.jit(lambda *x: answers.planner_answers(Couplets(), *x))(
       truth, target
@@ -91,7 +91,7 @@ class AnswersTest(base.Float64TestCase):
       self.assertTrue(part.counts[~truth.rhymes].any())
 
   def test_planners_are_the_ends_of_the_scale(self):
-    """The own planner is (0, 1), the other (1, 0), a mixture is between."""
+    """The own planner gives (0, 1), the other (1, 0), a mixture is between."""
     truth, target = _drawn()
 
     @jax.jit
@@ -114,7 +114,7 @@ class AnswersTest(base.Float64TestCase):
         self.assert_close(effect.moved, np.full(2, moved))
         self.assert_close(effect.left, np.full(2, 1.0 - moved))
         self.assert_close(effect.shift, np.full(2, moved))
-      # Tokens of other kinds are far from both, on no way between them.
+      # Tokens of other kinds are far from both planners.
       effect = getattr(nothing, name)
       self.assertGreaterEqual(float(effect.moved.min()), 1.0 - base.EXACT)
       self.assertGreaterEqual(float(effect.left.min()), 1.0 - base.EXACT)
@@ -123,7 +123,7 @@ class AnswersTest(base.Float64TestCase):
     self.assertLess(int(own.ending.pairs[0]), int(own.article.pairs[0]))
 
   def test_end_only(self):
-    """No class moves topic or article; any class may end any line."""
+    """The class decides neither topic nor article; any class may end a line."""
     truth, target = _drawn()
     task = Couplets(end_only=True)
     truths = jax.jit(lambda *x: answers.planner_answers(task, *x))(
@@ -136,7 +136,7 @@ class AnswersTest(base.Float64TestCase):
 
   @parameterized.parameters(Couplets(), Couplets(modifiers=1, fillers=0))
   def test_expected(self, task):
-    """Probabilities of tokens are added up by topic, article and class."""
+    """Probabilities of tokens are summed by topic, article and class."""
     draw = np.random.default_rng(1)
     logits = draw.normal(size=(3, task.length, task.vocab_size))
     p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
@@ -156,7 +156,7 @@ class AnswersTest(base.Float64TestCase):
       self.assert_close(part, sums)
 
   def test_distance_of_classes(self):
-    """Topic posteriors of two classes differ in the bits that do, of 4."""
+    """The distance of two classes is the share of their 4 bits that differ."""
     posterior = language.topic_posterior()
     a, b = np.divmod(np.arange(256), 16)
     bits = np.array([int(x).bit_count() for x in a ^ b])

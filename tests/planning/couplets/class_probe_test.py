@@ -1,4 +1,4 @@
-"""The probe finds the class where it is written, and nowhere else."""
+"""The probe finds the class only where the stream contains it."""
 
 import dataclasses
 import math
@@ -17,11 +17,11 @@ _PLACES = places.named(couplets.TASK, ("none", "line1 first", "e1", "NL"))
 
 class ClassProbeTest(base.Float64TestCase):
   def test_known_answer(self):
-    """Embeddings that name the class: all of it at e1, none at a filler."""
+    """Embeddings give the class: the probe reads it at e1, not at a filler."""
     batch = couplets.batch(dataclasses.replace(couplets.TASK, p=1.0), 600)
     params = jax.tree.map(lambda x: x, couplets.params())
     query = params["block_0"]["attention"]["query"]
-    # Without queries, all that a position may see weighs the same.
+    # With queries of zero, attention is even over all visible positions.
     params["block_0"]["attention"]["query"] = jax.tree.map(
       jnp.zeros_like, query
     )
@@ -41,7 +41,8 @@ class ClassProbeTest(base.Float64TestCase):
     probe, shuffled = accuracy
     self.assertEqual(probe[0, 2], 1.0)
     self.assertLess(nats[0, 0, 2], 0.2)
-    # A position after e1 has read it by the second layer, not by the first.
+    # A position after e1 reads e1 in the first layer, so only the input of the
+    # second layer has the class.
     self.assertGreater(probe[1, 3], 0.3)
     for guess in (*probe[:, 0], probe[0, 1], probe[0, 3], *shuffled.ravel()):
       self.assertLess(guess, 0.15)

@@ -15,7 +15,7 @@ TASK = Couplets(p=0.5, modifiers=1, fillers=1)
 
 class MeasureTest(base.Float64TestCase):
   def test_by_genre_and_seed(self):
-    """Losses are means over either genre; a seed is measured by itself."""
+    """Losses are means by genre; seeds do not affect each other."""
     config = DecoderConfig(
       1, 8, 2, max_length=TASK.length, vocab_size=TASK.vocab_size
     )
@@ -35,7 +35,7 @@ class MeasureTest(base.Float64TestCase):
       self.assert_close(found.rhyming[seed], losses[seed][rhymes].mean(axis=0))
       self.assert_close(found.free[seed], losses[seed][~rhymes].mean(axis=0))
     self.assertNotEqual(*found.rhyming[:, 0])
-    # Random models write nothing of the kind.
+    # Random models do not write such lines.
     np.testing.assert_array_equal(found.right, 0.0)
     self.assertTrue(np.isfinite(found.beam_gain).all())
     nothing = jax.tree.map(lambda x: x[~rhymes], batch)
@@ -45,7 +45,7 @@ class MeasureTest(base.Float64TestCase):
       )
 
   def test_sums_of_the_oracle(self):
-    """A planner's second line is worth ln 16 less than the blind reader's."""
+    """A planner's loss on line 2 is ln 16 below the blind reader's."""
     readers = [
       TASK.expected(reader, True)[None] for reader in ("planner", "blind")
     ]

@@ -1,4 +1,4 @@
-"""Places hold the tokens that their names say."""
+"""Places contain the tokens that their names say."""
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -50,7 +50,7 @@ class PlacesTest(base.TestCase):
       self.assertEqual(tuple(np.flatnonzero(mask)), place.positions)
 
   def test_without_fillers(self):
-    """A line 1 that is e1 alone has no place of its own."""
+    """If line 1 consists of e1 only, it has no other places."""
     names = [place.name for place in places.places(Couplets(fillers=0))]
     self.assertEqual(names, ["none", "genre", "e1", "NL", "U", "prompt"])
 

@@ -1,4 +1,4 @@
-"""Cut edges are a barrier; nothing cut is the plain loss."""
+"""Cut edges act as a barrier; without a cut the loss is the plain one."""
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ _PLACES = (
 
 class RoutesTest(base.Float64TestCase):
   def test_losses(self):
-    """By class and genre; without all before NL it is as behind a barrier."""
+    """Losses by class and genre; cutting all before NL equals a barrier."""
     batch, params = couplets.batch(), couplets.params()
     by_seed = jax.tree.map(lambda x: x[None], params)
     found = routes.measure(couplets.OPEN, _TASK, by_seed, batch, _PLACES)

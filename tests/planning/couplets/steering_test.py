@@ -14,7 +14,7 @@ _PLACES = places.named(couplets.TASK, ("e1", "prompt"))
 
 class SteeringTest(base.Float64TestCase):
   def test_directions(self):
-    """The difference of class means; the random direction is as long."""
+    """Directions are class mean differences; the random one is as long."""
     batch, reference = couplets.batch(), couplets.batch(key=9)
     params = couplets.params()
 
@@ -55,7 +55,7 @@ class SteeringTest(base.Float64TestCase):
     self.assertGreater(np.abs(values[3] - values[1])[:, rows].max(), 0.1)
 
   def test_strengths(self):
-    """Strength 0 shifts nothing, strength 2 does; the axes are in order."""
+    """Strength 0 shifts nothing, strength 2 does; axes have the right order."""
     params = jax.tree.map(lambda x: x[None], couplets.params())
     found = stream_edits.expectations(
       steering.Steering(

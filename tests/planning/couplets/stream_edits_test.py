@@ -1,4 +1,4 @@
-"""Laws of edited streams that hold for any parameters."""
+"""Properties of edited streams that hold for any parameters."""
 
 import functools
 
@@ -21,9 +21,9 @@ _ROLL = 5
 
 @functools.cache
 def _swept(decoder):
-  """Logits where m1 is predicted, [K, L, P, B, V], and those without an edit.
+  """Logits that predict m1, [K, L, P, B, V], and those without an edit.
 
-  The kinds are the couplets' own streams and those of other couplets.
+  The kinds of edits: the couplets' own streams, and other couplets' streams.
   """
   inputs = couplets.batch().inputs
   at = places.line2(couplets.TASK) - 1
@@ -51,14 +51,14 @@ def _swept(decoder):
 
 class StreamEditsTest(base.Float64TestCase):
   def test_no_change(self):
-    """The own stream, and any stream at the place `none`, change no bit."""
+    """The own stream, or an edit at the place `none`, changes nothing."""
     found, clean = _swept(couplets.OPEN)
     same = [found[_OWN].reshape(-1, *clean.shape), found[_DONOR, :, 0]]
     for rows in same:
       np.testing.assert_array_equal(rows, np.broadcast_to(clean, rows.shape))
 
   def test_whole_prompt(self):
-    """The donor's whole prompt, at any layer, gives the donor's outputs."""
+    """A swap of the whole prompt at any layer gives the donor's outputs."""
     for decoder in (couplets.OPEN, couplets.BOTTLENECK):
       found, clean = _swept(decoder)
       for layer in range(couplets.CONFIG.layers):
@@ -74,15 +74,15 @@ class StreamEditsTest(base.Float64TestCase):
       moved = np.abs(found[_DONOR] - clean).max(axis=(-1, -2))
       for place in ("genre", "line1", "line1 first", "e1"):
         first, last = moved[:, _NAMES.index(place)]
-        # On every route, the first layer is read through NL.
+        # On every route, NL passes on what it reads in the first layer.
         self.assertGreater(first, 1e-3)
         if early:
           self.assertGreater(last, 1e-3)
         else:
           self.assertEqual(last, 0.0)
       at_newline, at_neutral = moved[:, _NAMES.index("NL")], moved[:, _U]
-      # At layer 0 the two hold the same token in all couplets. Behind the
-      # barrier, so does all that U has read by layer 1.
+      # NL and U are the same token in all couplets, so swaps at layer 0 change
+      # nothing. Behind the barrier, U has read only such tokens by layer 1.
       self.assertEqual(at_newline[0], 0.0)
       self.assertEqual(at_neutral[0], 0.0)
       self.assertGreater(at_newline[1], 1e-3)

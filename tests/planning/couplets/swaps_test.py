@@ -1,4 +1,4 @@
-"""Donors checked one by one; swaps recomputed from outputs on other prompts."""
+"""Donors are checked one by one; swaps match outputs on other prompts."""
 
 import functools
 
@@ -36,7 +36,7 @@ def _measured():
 
 
 def _topics(logits):
-  """Shares of topics and of the rest where m1 is predicted, [B, 9]."""
+  """Probabilities of the topics of m1 and of any other token, [B, 9]."""
   row = np.exp(logits[:, places.line2(couplets.TASK) - 1])
   row /= row.sum(axis=1, keepdims=True)
   first = language.MODIFIER
@@ -46,7 +46,7 @@ def _topics(logits):
 
 class SwapsTest(base.Float64TestCase):
   def test_whole_prompts(self):
-    """A swapped prompt at layer 0 gives the outputs of the donor."""
+    """A swap of the prompt at layer 0 gives the outputs of the donor."""
     params, found = _measured()
     batch = couplets.batch()
     truth = jax.tree.map(np.asarray, couplets.TASK.truth(batch))
@@ -77,7 +77,7 @@ class SwapsTest(base.Float64TestCase):
           self.assertGreater(shift, 1e-3)
 
   def test_nothing_swapped(self):
-    """The place `none`, and NL where it is one token, shift nothing."""
+    """Swaps at `none`, and at NL at layer 0, shift nothing."""
     _, found = _measured()
     for part in found:
       self.assertEqual(np.nanmax(part.shift[..., 0, :]), 0.0)
@@ -85,7 +85,7 @@ class SwapsTest(base.Float64TestCase):
       self.assertGreater(np.nanmin(part.shift[:, :, 1, 1]), 1e-5)
 
   def test_written(self):
-    """Shares sum to 1; layers agree on `none` and on whole prompts."""
+    """Shares sum to 1; all layers agree at `none` and at `prompt`."""
     params, _ = _measured()
     found = written_lines(
       swaps.Swaps(),

@@ -1,4 +1,4 @@
-"""Lines are read as the language writes them; what they fit, by hand."""
+"""Lines are parsed correctly; which class they fit is checked by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +19,17 @@ class FitSharesTest(base.Float64TestCase):
   def test_by_hand(self):
     """Classes 0 (topics 0 2 4 6, A0) and 1 (topics 1 2 4 6, A1 at j = 3)."""
     lines = [
-      # Topics 1 and 2: r' alone, both; topic 2 is j = 1, article A0 of both.
+      # Topic 1 fits r' only, topic 2 fits both; at j = 1 both have article A0.
       _tokens("m1.3", "m2.0", "A0", "w1.2"),
-      # Topics 0 and 3: own alone, neither; j = 1 again, and the wrong article.
+      # Topic 0 fits own only, topic 3 fits neither; A1 is wrong at j = 1.
       _tokens("m0.0", "m3.7", "A1", "w0.0"),
-      # Topic 7 fits neither, yet its j = 3 asks for A1 in class 1 alone.
+      # Topic 7 fits neither, but at its j = 3 only class 1 has article A1.
       _tokens("m1.0", "m7.0", "A1", "w5.1"),
       # No modifiers, no article and no word.
       _tokens("NL", "A1", "w1.0", "A0"),
       # Not counted.
       _tokens("m1.0", "m1.0", "A0", "w1.0"),
-      # A FREE line, whose two topics are own and r', and the article is own.
+      # A FREE line: topic 1 fits r', topic 0 fits own.
       _tokens("m1.0", "m0.0", "A0", "w0.1"),
     ]
     self.assertEqual(
@@ -63,7 +63,7 @@ def _read(tokens, key):
 class ReadLineTest(base.TestCase):
   @parameterized.parameters(False, True)
   def test_lines_of_the_language(self, end_only):
-    """They are well formed, and hold what the truth says."""
+    """Couplets of the task are well formed and match the truth."""
     task = Couplets(p=1.0, end_only=end_only, modifiers=2)
     batch = jax.jit(task.batch, static_argnums=1)(jax.random.key(0), 64)
     tokens = jnp.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1)
@@ -77,7 +77,7 @@ class ReadLineTest(base.TestCase):
     self.assertTrue(
       jax.jit(writing.well_formed, static_argnums=0)(task, line).all()
     )
-    # An end-only line leads nowhere; half of the topics fit by chance.
+    # In end-only lines m1 is random, so half of the topics fit by chance.
     self.assertEqual(bool(leads.all()), not end_only)
 
   def test_malformed_lines(self):

@@ -1,4 +1,4 @@
-"""Swaps, probes and searches of products: laws, and answers built by hand."""
+"""Swaps, probes and beam searches of products: properties and known answers."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ _SIZES = digits.ProductSizes(products=8, swaps=8, probes=32, beam=2)
 def _decoder(variant="causal"):
   config = DecoderConfig(
     *(2, 16, 2, _TASK.length, _TASK.vocab_size),
-    # So that a model without training writes different answers.
+    # Makes untrained models write different answers.
     init_std=1.0,
     tied_head=False,
   )
@@ -49,7 +49,7 @@ def _measured():
 class PlacesTest(base.TestCase):
   @parameterized.parameters(0, 2, 4)
   def test_parts_of_the_prompt(self, pad):
-    """The parts are where the task writes them, and cover the prompt once."""
+    """Places match the task's prompt, and their parts cover it once."""
     task = Multiplication(digits=2, pad=pad)
     batch = plans.full_length(task).batch(jax.random.key(0), 64)
     text = np.array(NAMES)[np.asarray(batch.inputs)]
@@ -75,14 +75,14 @@ class PlacesTest(base.TestCase):
 
   @parameterized.parameters("products", "swaps", "probes", "beam")
   def test_sizes(self, field):
-    """What leaves nothing to compare is refused by its name."""
+    """Sizes that are too small are refused; the message has the field."""
     with self.assertRaisesRegex(ValueError, f"^{field} must be at least"):
       dataclasses.replace(_SIZES, **{field: 0})
 
 
 class SwapTest(base.TestCase):
   def test_own_streams_move_nothing(self):
-    """Given the stream that it has anyway, a model writes what it writes."""
+    """A swap with the own stream does not change what the model writes."""
     where = plans.places(_TASK)[plans.PROMPT]
     prompts = (
       plans.full_length(_TASK).batch(jax.random.key(0), 8).inputs[:, where]
@@ -101,7 +101,7 @@ class SwapTest(base.TestCase):
     self.assertGreater((written(jnp.arange(8)[::-1]) != plain).sum(), 0)
 
   def test_what_layer_0_holds(self):
-    """A whole prompt brings the donor's answer; padding is alike, in both."""
+    """A swapped prompt gives the donor's answer; swapped padding does not."""
     found = _measured()
     self.assertGreater(found.differ.mean(), 0.2)
     names = list(plans.places(_TASK))
@@ -115,20 +115,20 @@ class SwapTest(base.TestCase):
       place = names.index(name)
       np.testing.assert_array_equal(brought[:, 0, place], found.differ)
       np.testing.assert_array_equal(stays[:, 0, place], 0.0)
-    # Operands are not alike, and each is only one of two.
+    # Each operand alone moves some digits but not all.
     moved = found.effect("moved")[:, 0, [names.index("a"), names.index("b")]]
     self.assertTrue(((0 < moved) & (moved < 1)).all())
-    # Later on these have read what stands before them: something hangs on each
-    # of them in one of the models, and on one of them in each model.
-    alike = [names.index(x) for x in (plans.PADDING_A, plans.PADDING_B, "=")]
-    hangs = found.effect("left")[:, 1, alike] < 1.0
-    self.assertTrue(hangs.any(axis=0).all())
-    self.assertTrue(hangs.any(axis=1).all())
+    # At layer 1 these positions have read earlier ones. Each of them matters in
+    # at least one model, and at least one of them matters in each model.
+    padding = [names.index(x) for x in (plans.PADDING_A, plans.PADDING_B, "=")]
+    matters = found.effect("left")[:, 1, padding] < 1.0
+    self.assertTrue(matters.any(axis=0).all())
+    self.assertTrue(matters.any(axis=1).all())
 
 
 class ProbeTest(base.TestCase):
   def test_known_digits(self):
-    """A digit that is written out is read; one that is not, and noise, not."""
+    """A digit that the state contains is read; other digits and noise not."""
     keys = jax.random.split(jax.random.key(0), 3)
     answers = jax.random.randint(keys[0], (400, 2), 0, 10)
     noise = jax.random.normal(keys[1], (400, 10))
@@ -136,13 +136,13 @@ class ProbeTest(base.TestCase):
     found, shuffled = jax.jit(plans.probe)(states, answers, keys[2])
     self.assertEqual(found[0, 1], 1.0)
     for chance in (found[0, 0], *found[1], *shuffled.ravel()):
-      # Five standard errors above a tenth.
+      # The bound is five standard errors above a tenth.
       self.assertLess(chance, 0.1 + 5 * (0.09 / 200) ** 0.5)
 
 
 class MeasureTest(base.TestCase):
   def test_shapes_and_shares(self):
-    """Every measure has its axes; moved and left are parts of what differs."""
+    """All results have the right axes; moved + left never exceeds differ."""
     found = _measured()
     places = len(plans.places(_TASK))
     chex.assert_shape(
@@ -162,7 +162,7 @@ class MeasureTest(base.TestCase):
       self.assertTrue(np.isfinite(values).all())
 
   def test_exact_accuracy_is_that_of_greedy_decoding(self):
-    """Whole products are right exactly where greedy decoding writes them."""
+    """The accuracy of whole products equals that of greedy decoding."""
     decoder = _decoder()
     params = jax.tree.map(lambda x: x[0], _params())
     task = plans.full_length(_TASK)
@@ -170,7 +170,7 @@ class MeasureTest(base.TestCase):
     width = len(plans.places(task)[plans.PROMPT])
     prompts = batch.inputs[:, :width]
     written = generate(decoder, params, prompts, 4).tokens
-    # The model's own answers are the truth for half of the products.
+    # For half of the products, the model's own answers are used as the truth.
     own = jnp.where((jnp.arange(8) < 4)[:, None], written, (written + 1) % 10)
     inputs = batch.inputs.at[:, width:].set(own[:, :-1])
     targets = batch.targets.at[:, width - 1 :].set(own)
@@ -180,14 +180,14 @@ class MeasureTest(base.TestCase):
     np.testing.assert_array_equal(whole, np.arange(8) < 4)
 
   def test_diverged_seeds_are_left_out(self):
-    """A seed that diverged has no numbers; the others keep theirs."""
+    """A diverged seed becomes NaN; the other seeds do not change."""
     found = digits.measure(
       *(_decoder("myopic"), _TASK, _params(), jax.random.key(1)),
       *(_SIZES, (False, True)),
     )
     for values, before in zip(found, _measured(), strict=True):
       self.assertTrue(np.isnan(values[0]).all())
-      # A cut changes no forward pass.
+      # A gradient cut does not change the forward pass.
       np.testing.assert_array_equal(values[1], before[1])
 
 

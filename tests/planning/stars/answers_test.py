@@ -1,4 +1,4 @@
-"""Laws of answers to path-star questions, on random models in float64."""
+"""Properties of answers to path-star questions, on random float64 models."""
 
 import functools
 
@@ -29,7 +29,7 @@ class StarAnswersTest(base.Float64TestCase):
     self.fit = stars.context_questions(TASK, jax.random.key(2), 8)
 
   def answered(self):
-    """Questions whose answers are the model's own, except for the first one."""
+    """Questions with the model's own answers as the truth, except the first."""
     questions = stars.context_questions(TASK, jax.random.key(3), 32)
     one = jax.tree.map(lambda x: x[0], self.params)
     write = functools.partial(
@@ -43,7 +43,7 @@ class StarAnswersTest(base.Float64TestCase):
     return questions._replace(answers=wrong, donor_answers=others), own
 
   def test_laws(self):
-    """Writing, forced answers and swaps agree where they must."""
+    """Written answers, forced answers and swaps are consistent."""
     questions, own = self.answered()
     found = star_answers.measure(
       self.decoder,
@@ -63,14 +63,14 @@ class StarAnswersTest(base.Float64TestCase):
     self.assertEqual(found.written[0, 0], 31 / 32)
     self.assertGreaterEqual(found.beam_gain[0], -base.EXACT)
     moved, left = found.moved[0], found.left[0]
-    # Nothing moves where the streams are equal,
+    # Nothing moves where the streams are equal.
     for place in (stars.SELF, stars.BEFORE):
       self.assertTrue((left[PLACE[place], :, -1] == 31 / 32).all())
     self.assertTrue((moved[PLACE[stars.SELF], :, -1] == 1.0).all())
-    # and the whole prompt of the donor gives the answer of the donor.
+    # A swap of the whole prompt gives the donor's answer.
     self.assertEqual(moved[PLACE[stars.EVERYWHERE], 0, -1], 1.0)
-    # The first step is predicted at the answer mark, so the last edit there
-    # decides it. At the goal the last edit is too late to reach any answer.
+    # The answer mark predicts the first step, so a swap there after the last
+    # block decides it. At the goal, a swap after the last block has no effect.
     self.assertEqual(moved[PLACE[stars.ANSWER], -1, 0], 1.0)
     self.assertEqual(left[PLACE[stars.GOAL], -1, -1], 31 / 32)
     # Some donors have other answers, so the checks above are not empty.
@@ -80,7 +80,7 @@ class StarAnswersTest(base.Float64TestCase):
     self.assertLess(moved[PLACE[stars.GOAL], -1, -1], 1.0)
 
   def test_probe_of_unseen_labels(self):
-    """A linear map to codes names labels that it was never fitted on."""
+    """A linear map to codes predicts labels that it was not fitted on."""
     key_codes, key_map, key = jax.random.split(jax.random.key(0), 3)
     codes = jax.random.normal(key_codes, (40, 3))
     features = codes @ jax.random.normal(key_map, (3, 6))

@@ -1,4 +1,4 @@
-"""Questions about path-star graphs, against graphs read by hand."""
+"""Questions about path-star graphs match paths found by following edges."""
 
 import jax
 import numpy as np
@@ -11,13 +11,13 @@ from tests.fixtures import base
 
 
 def edges_of(task, prompt):
-  """The edges of a prompt, in its order."""
+  """The edges of a prompt, in their order in the prompt."""
   count = task.degree * task.steps
   return [tuple(map(int, prompt[3 * k : 3 * k + 2])) for k in range(count)]
 
 
 def path_of(task, prompt):
-  """The path that a prompt asks for, from the goal back."""
+  """The path that a prompt asks for, found backwards from the goal."""
   before = {v: u for u, v in edges_of(task, prompt)}
   start, goal = map(int, prompt[-3:-1])
   path = [goal]
@@ -29,7 +29,7 @@ def path_of(task, prompt):
 class StarsTest(base.TestCase):
   @parameterized.parameters("forward", "reversed")
   def test_in_context(self, direction):
-    """Every donor's answer is the path of its own prompt, of another arm."""
+    """A donor's answer is the path of its own prompt, on another arm."""
     task = PathStar(3, 4, 14, direction=direction)
     questions = stars.context_questions(task, jax.random.key(0), 6)
     questions = jax.tree.map(np.asarray, questions)
@@ -67,7 +67,7 @@ class StarsTest(base.TestCase):
           self.assertEqual(np.flatnonzero(mask).tolist(), wanted)
 
   def test_in_weights(self):
-    """Each leaf of a split is asked for once, and the donor takes the next."""
+    """Each leaf of a split is a goal once; the donor has the next leaf."""
     task = PathStarWeights(8, 3, held_out=0.25)
     _, arms = task.graph()
     splits: dict[Split, range] = {"train": range(6), "test": range(6, 8)}

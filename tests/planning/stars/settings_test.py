@@ -1,4 +1,4 @@
-"""Which task each setting is."""
+"""Each setting gives the right task."""
 
 from absl.testing import parameterized
 
@@ -19,7 +19,7 @@ class StarSettingsTest(base.TestCase):
     ("masked", "forward", "masked"),
   )
   def test_in_context(self, setting, direction, teacher):
-    """Direction and hidden inputs are those of the setting's name."""
+    """The setting's name decides direction and hidden inputs."""
     self.assertEqual(
       GRAPHS.task(setting),
       PathStar(2, 3, 6, direction=direction, teacher=teacher),
@@ -29,14 +29,14 @@ class StarSettingsTest(base.TestCase):
     ("weights", "forced"), ("weights teacherless", "teacherless")
   )
   def test_in_weights(self, setting, teacher):
-    """In weights all paths go forward."""
+    """In the weights, all paths go forward."""
     self.assertEqual(
       GRAPHS.task(setting),
       PathStarWeights(8, 4, edge_share=0.5, teacher=teacher),
     )
 
   def test_every_setting_is_tested_above(self):
-    """No setting is left out of these tests, and no other one is known."""
+    """These tests cover all settings; an unknown setting is refused."""
     self.assertEqual(
       star_settings.SETTINGS,
       (
