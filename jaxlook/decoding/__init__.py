@@ -4,8 +4,8 @@
   beam      beam search, and how much it gains over greedy decoding
   cache     next-token logits, with and without a key-value cache
 
-All functions are pure, jitted and batched over prompts; use `jax.vmap` for the
-models of several seeds.
+All functions are pure, jitted and batched over prompts. Use `jax.vmap` for
+several seeds.
 """
 
 from jaxlook.decoding.beam import Beams, beam_gain, beam_search

@@ -1,8 +1,8 @@
 """Beam search, and the beam gain: a measure of missing lookahead.
 
-A model with enough lookahead finds its best sentence by greedy decoding. The
-beam gain is the log-probability of the search's result minus that of greedy
-decoding.
+A model with enough lookahead finds its most probable text by greedy decoding.
+The beam gain is the log-probability of the beam search's result minus that of
+greedy decoding.
 """
 
 import functools
@@ -48,10 +48,11 @@ def beam_search(
 ) -> Beams:
   """Searches for likely continuations.
 
-  At every step each unfinished hypothesis is extended by every token. The W
-  best that end with the stop token, by score, are kept separately. Of the
-  others, the W best by log-probability are extended further. At the end both
-  are ranked together, so a width of V ** steps is an exhaustive search.
+  At every step each unfinished hypothesis is extended by every token. Of the
+  hypotheses that end with the stop token, the W with the best scores are kept
+  in a separate set. Of the others, the W with the highest log-probability are
+  extended further. At the end both sets are ranked together. A width of V **
+  steps is an exhaustive search.
 
   Args:
     decoder: the model under any variant.
@@ -60,7 +61,7 @@ def beam_search(
     steps: largest number of tokens to add.
     width: number W of hypotheses to keep.
     lengths: lengths of the prompts, int [B]; P by default.
-    stop: the token that ends a sequence; None for none.
+    stop: the token that ends a sequence; None if no token does.
     length_penalty: the log-probability is divided by the length to this power;
       0 ranks by log-probability, 1 by its mean over tokens.
     cached: see `generate`.
@@ -85,15 +86,15 @@ def beam_search(
 
 
 def beam_gain(beams: Beams, greedy: Generated) -> jax.Array:
-  """Returns how much likelier the search's result is than greedy decoding's.
+  """How much more probable beam search's result is than greedy decoding's.
 
   Args:
     beams: from `beam_search`, with the same steps and stop token.
     greedy: from `generate` with `GREEDY`.
 
   Returns:
-    Log-probability of the best hypothesis minus greedy's, nats, [B]; below 0 if
-    the search dropped greedy's continuation.
+    Log-probability of the best hypothesis minus that of greedy decoding, nats,
+    [B]. It is below 0 if the search dropped the greedy continuation.
   """
   best = jnp.max(beams.log_probs, axis=1)
   return best - jnp.sum(greedy.log_probs, axis=1)
@@ -130,10 +131,10 @@ def _search(
   )
 
   def extend(step, logits, live, done):
-    """Adds one token; returns the hypotheses and the row each came from."""
+    """Adds one token; returns hypotheses and the rows that they extend."""
     vocab = logits.shape[-1]
-    each = jax.nn.log_softmax(logits).reshape(batch, width, vocab)
-    total = live.log_probs[..., None] + each
+    next_log_probs = jax.nn.log_softmax(logits).reshape(batch, width, vocab)
+    total = live.log_probs[..., None] + next_log_probs
     if stop is not None:
       ended = live.tokens.at[:, :, step].set(stop)
       done = _best(

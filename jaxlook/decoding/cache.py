@@ -14,7 +14,7 @@ from jaxlook.models.sites import NO_EDITS, Edit, Edits, sown
 
 
 class Reader(Protocol):
-  """Computes logits one position at a time; the state holds what was read."""
+  """Computes logits one position at a time; the state holds the text so far."""
 
   def start(
     self, params: Params, prompts: jax.Array, lengths: jax.Array, steps: int
@@ -42,13 +42,15 @@ def check(config: DecoderConfig, prompts: jax.Array, steps: int) -> None:
     steps: tokens to add.
 
   Raises:
-    ValueError: the model does not map tokens to tokens, `prompts` or `steps` is
-      empty, or together they are longer than `max_length`.
+    ValueError: the model does not map tokens to tokens; `prompts` is empty;
+      `steps` is below 1; or together they are longer than `max_length`.
   """
   if config.vocab_size is None or config.output_features is not None:
     raise ValueError("decoder must map tokens to tokens")
   if prompts.ndim != 2 or 0 in prompts.shape:
-    raise ValueError(f"prompts must be [B, P], not empty, not {prompts.shape}")
+    raise ValueError(
+      f"prompts must be [B, P] and not empty; got shape {prompts.shape}"
+    )
   if steps < 1:
     raise ValueError(f"steps must be at least 1, not {steps}")
   # The last token is drawn but never read.
@@ -60,10 +62,10 @@ def check(config: DecoderConfig, prompts: jax.Array, steps: int) -> None:
 
 
 def reader(decoder: Decoder, cached: bool, edits: Edits = NO_EDITS) -> Reader:
-  """Chooses how logits are computed.
+  """Chooses how logits are computed: with or without a cache.
 
   Args:
-    decoder: the model under any variant; gradients are not computed.
+    decoder: the model under any variant; gradient cuts have no effect.
     cached: whether to keep keys and values of earlier positions.
     edits: edits of activations by site, applied while prompts are read.
 
@@ -114,8 +116,8 @@ class _Cached(NamedTuple):
   def _extend(self, params, tokens, counts, past, edits=NO_EDITS):
     """Reads tokens [B, T]; only the first `counts` of each row are real.
 
-    Padding is written to the cache, too. It lies beyond the length, so it is
-    not read, and the next token overwrites it.
+    Padding is also written to the cache. It is beyond the length, so it is
+    never read, and the next token overwrites it.
     """
     logits, state = self.decoder.apply(
       {"params": params},
@@ -163,7 +165,7 @@ class _Uncached(NamedTuple):
 
   def read(self, params, state, tokens):
     text, lengths = state
-    # Dropped at the end of the text, where the last token is never read.
+    # The last token may lie beyond the text; it is never read, so drop it.
     text = text.at[jnp.arange(len(text)), lengths].set(tokens, mode="drop")
     state = text, lengths + 1
     return self._logits(params, *state), state

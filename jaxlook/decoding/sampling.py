@@ -89,9 +89,9 @@ def generate(
     lengths: lengths of the prompts, int [B], each 1..P; P by default.
     sampling: how a token is drawn.
     key: a PRNG key, consumed; needed unless the temperature is 0.
-    stop: the token that ends a sequence; None for none.
+    stop: the token that ends a sequence; None if no token does.
     cached: whether to keep keys and values instead of computing them again for
-      every token. Both give the same tokens, except for ties in rounding.
+      every token. Both give the same tokens, unless rounding breaks a tie.
     edits: functions by site that change activations [B, T, ...] while prompts
       are read, T >= P. They must not change positions P and later. Later
       tokens see the changed activations. A call with edits is not compiled:
@@ -101,14 +101,14 @@ def generate(
     The tokens with their log-probabilities.
 
   Raises:
-    ValueError: a key is missing, `cached` is true for a variant that changes
-      the forward pass, `stop` is not a token, edits are combined with
-      `lengths`; see also `jaxlook.decoding.cache.check`.
+    ValueError: a key is missing; `cached` is true for a variant that changes
+      the forward pass; `stop` is not a token; or edits are combined with
+      `lengths`. See also `jaxlook.decoding.cache.check`.
   """
   cache.check(decoder.config, prompts, steps)
   check_stop(decoder, stop)
   if edits and lengths is not None:
-    # In a shorter prompt, new tokens stand at positions that edits change.
+    # New tokens after a shorter prompt would be at positions that edits change.
     raise ValueError("edits need prompts of one length; omit lengths")
   if key is None:
     if sampling.temperature > 0.0:
@@ -116,7 +116,8 @@ def generate(
     key = jax.random.key(0)
   reader = cache.reader(decoder, cached, edits)
   lengths = full_lengths(prompts, lengths)
-  # Edits are new functions in every call; a compiled program is never reused.
+  # Edits are new functions in every call, so a compiled program could not be
+  # reused.
   go = _generate if edits else _compiled
   return go(reader, sampling, steps, stop, params, prompts, lengths, key)
 
@@ -206,7 +207,7 @@ def _draw(key: jax.Array, logits: jax.Array, sampling: Sampling) -> jax.Array:
 
 
 def full_lengths(prompts: jax.Array, lengths: jax.Array | None) -> jax.Array:
-  """Returns the lengths of prompts, int32 [B]; the width if none are given.
+  """The lengths of prompts, int32 [B]; by default P, the width.
 
   Raises:
     ValueError: a length is out of range.

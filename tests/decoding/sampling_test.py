@@ -161,7 +161,7 @@ class GenerateTest(base.Float64TestCase):
       "edits need prompts of one length",
     ),
     ({"decoder": Decoder(CONFIG, "window:2")}, "'window:2' changes the forw"),
-    ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P., not empty"),
+    ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P. and not"),
   )
   def test_bad_arguments_are_refused(self, changes, message):
     """The error names the bad argument."""
