@@ -1,14 +1,13 @@
 """The loss when attention edges are cut: which positions does a key serve?
 
 An edge connects a key position j to a query i >= j that reads it. The edge of
-distance d = i - j = 0 serves the key's own position, all others serve later
-positions. A key and value at j are read by one query at j and by N - 1 - j
-later ones, so one expects training to shape them for the later ones. This
+distance d = i - j = 0 serves the key's own position; all others serve later
+positions. One query at j and N - 1 - j later ones read the key and value at j.
+So one might expect training to shape them mainly for the later ones. This
 module measures which positions they serve in a trained model.
 
-Source of the question: nostalgebraist, LessWrong, comment on
-"mis-understandings" (the shortform thread), which argues without an experiment.
-Both cut methods are ours.
+The question is from nostalgebraist, LessWrong, comment on "mis-understandings"
+(the shortform thread), which has no experiment. Both cut methods are ours.
 """
 
 from collections.abc import Callable
@@ -30,10 +29,10 @@ class Usefulness(NamedTuple):
   """Which positions a layer's keys and values serve; in the unit of the loss.
 
   Attributes:
-    own: by key position j, the rise at j when it cannot read its own key and
-      value, [T].
+    own: by key position j, the rise of the loss at j if j cannot read its own
+      key and value, [T].
     future: by key position j, the sum of the rises at all later positions, each
-      when it cannot read j, [T]; 0 at the last position.
+      if it cannot read j, [T]; 0 at the last position.
     by_distance: the rise by distance d, mean over the queries i >= d that have
       such an edge, [T].
   """
@@ -56,20 +55,20 @@ def edge_removal(
   """The rise of the loss when the edges of one distance are cut in one layer.
 
   For each distance d, all edges from key i - d to query i are cut together, in
-  all heads. In the last layer an edge affects the output of its own query only,
-  so the entry [d, i] is the effect of the edge from i - d to i alone. In lower
+  all heads. In the last layer an edge affects only the output of its own query.
+  So the entry [d, i] is the effect of the edge from i - d to i alone. In lower
   layers, position i also reads other positions that lost their edge of distance
-  d, and the entry includes what they pass on.
+  d, and the entry includes this indirect effect.
 
-  "renormalise" sets the weight of the edge to 0 and divides the rest of the row
-  by its sum. A row with no other weight stays as it is, so its rise is too
-  small: the query at 0, which sees only itself, and rows whose whole weight is
-  on the edge. "mean" keeps the weights and replaces the value that is read
-  along the edge with its mean over the batch, by key position and head: it
-  removes what the value says about this sequence.
+  "renormalise" sets the weight of the edge to 0 and scales the other weights of
+  the row to sum to 1. A row without other weight stays as it is, so its rise is
+  too small. This holds for the query at 0, which sees only itself, and for rows
+  with all their weight on the edge. "mean" keeps the weights and replaces the
+  value at the edge's key with its mean over the batch, by key position and
+  head. So it removes what is specific to this sequence.
 
   Distances run one after the other in one program, so memory does not grow with
-  their number. Where nothing is removed, the rise is exactly 0.
+  their number. If nothing is removed, the rise is exactly 0.
 
   Args:
     decoder: the model; it runs without its gradient cuts, in the reference
@@ -86,9 +85,9 @@ def edge_removal(
     the loss. Row d is 0 left of column d: those queries have no such edge.
 
   Raises:
-    ValueError: the layer is out of range, the method is unknown, or see
+    ValueError: the layer is out of range; the method is unknown; or see
       `capture`.
-    AssertionError: the loss is not [B, T].
+    AssertionError: the shape of the loss is not [B, T].
   """
   layers = decoder.config.layers
   if not 0 <= layer < layers:
@@ -97,7 +96,7 @@ def edge_removal(
     raise ValueError(
       f"method must be one of {get_args(CutMethod)}, not {method!r}"
     )
-  # The same implementation for all runs, so that "no effect" is exactly 0.
+  # One implementation for all runs, so that "no effect" is exactly 0.
   decoder = decoder.clone(implementation="reference")
   length = inputs.shape[1]
   edits_without = _edge_cutter(decoder, params, inputs, teacher, layer, method)
@@ -139,8 +138,8 @@ def _edge_cutter(
     return {pattern_site: lambda _: without}
 
   def use_mean(edge_TxS: jax.Array) -> Edits:
-    # With a pattern of this edge alone, the head outputs are the values that
-    # the variant reads along it: its own, zeros, or a teacher's.
+    # With a pattern of this edge alone, the head outputs are the values at its
+    # key, as the variant reads them: the model's own, zeros, or a teacher's.
     alone = jnp.broadcast_to(
       edge_TxS[None, None].astype(att_BxNxTxS.dtype), att_BxNxTxS.shape
     )
@@ -155,10 +154,10 @@ def _edge_cutter(
 
 
 def usefulness(rise: jax.Array) -> Usefulness:
-  """Sorts rises by the position that a key served: its own or a later one.
+  """Splits rises by the position that a key serves: its own or a later one.
 
-  Rises of different edges are added as if they were independent: each distance
-  is cut in a run of its own.
+  Rises of different edges are added as if they were independent, because each
+  distance is cut in a separate run.
 
   Args:
     rise: by distance and query, [T, T], from `edge_removal`; floating.
@@ -195,8 +194,8 @@ def renormalise_without(
     edge_TxS: which edges are cut in all heads, bool.
 
   Returns:
-    The pattern with 0 at these edges and the rest of each row divided by its
-    sum. A row with no other weight stays as it is.
+    The pattern with 0 at these edges; the other weights of each row are scaled
+    to sum to 1. A row without other weight stays as it is.
   """
   kept = jnp.where(edge_TxS[None, None], 0.0, att_BxNxTxS)
   left = jnp.sum(kept, axis=-1, keepdims=True)

@@ -1,10 +1,10 @@
-"""The usual edits of an activation, and which part of it they change.
+"""The usual edits of an activation or of a part of it.
 
 `patch`, `zero`, `mean`, `resample` and `steer` return edits for
 `interventions.run`: functions from an activation to its replacement. Each takes
-`where`, a function from the activation to a boolean mask with the same number
-of axes, each of the activation's size or 1. `at` and `at_edges` make such
-functions; None edits the whole activation.
+`where`, a function from the activation to a boolean mask. The mask has the same
+number of axes; each axis has the activation's size or size 1. `at` and
+`at_edges` make such functions; None edits the whole activation.
 
 Sources: Wang et al. (2022), arXiv 2211.00593, for mean ablation; Chan et al.
 (2022), "Causal scrubbing", for resampling; Turner et al. (2023), arXiv
@@ -70,11 +70,12 @@ def at_edges(
 
 
 def patch(value: jax.Array, where: Where | None = None) -> Edit:
-  """Replaces an activation with a given one, for example of another run.
+  """Replaces an activation with a given one, for example from another run.
 
   Args:
-    value: the new activation, with the same number of axes, each of the same
-      size or 1 (a mean over a batch has a first axis of 1), and the same dtype.
+    value: the new activation, with the same dtype and the same number of axes.
+      Each axis has the same size or size 1; a mean over a batch has a first
+      axis of size 1.
     where: what to edit.
 
   Returns:
@@ -94,9 +95,9 @@ def mean(axes: int | tuple[int, ...] = 0, where: Where | None = None) -> Edit:
   For a mean over other data use `patch`.
 
   Args:
-    axes: the axes of the mean: 0, the batch, gives a mean for each position;
-      (0, 1) is a mean over positions as well.
-    where: what to edit. The mean is over the whole batch in any case.
+    axes: the axes of the mean. 0, the batch, gives a mean for each position;
+      (0, 1) also takes the mean over positions.
+    where: what to edit. The mean is always over the whole batch.
 
   Returns:
     The edit.
@@ -137,8 +138,8 @@ def steer(vector: jax.Array, where: Where | None = None) -> Edit:
   """Adds a vector to an activation.
 
   Args:
-    vector: one axis, the last of the activation; or all axes, each of the same
-      size or 1. Same dtype.
+    vector: has the activation's dtype and either its last axis only, or all of
+      its axes, each with the same size or size 1.
     where: what to edit.
 
   Returns:

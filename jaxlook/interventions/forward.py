@@ -24,10 +24,10 @@ TeacherContext = tuple[Context, ...]
 def forward_only(decoder: Decoder) -> Decoder:
   """The same function of the inputs, without any gradient cut.
 
-  Under a cut at the residual stream, the context is computed next to the sites
-  `key` and `value`. Whether an edit there reaches later queries would then
-  depend on the implementation of attention. Without the cut, later queries read
-  the sites themselves, and gradients are those of the function.
+  Under a cut at the residual stream, the context is computed separately from
+  the sites `key` and `value`. Then the implementation of attention would decide
+  whether an edit there reaches later queries. Without the cut, later queries
+  read the sites themselves, and gradients are those of the function.
 
   Args:
     decoder: the model under any variant.
@@ -56,8 +56,8 @@ def capture(
   """Runs the decoder and returns the activations at some sites.
 
   Runs `forward_only(decoder)`, in the reference implementation if an attention
-  pattern is returned or edited. The sites are static: under `jax.jit` the
-  others cost nothing.
+  pattern is returned or edited. The sites are static: under `jax.jit`, other
+  sites cost nothing.
 
   Args:
     decoder: the model.
@@ -71,8 +71,8 @@ def capture(
     The outputs, and the activations by site, after the edits.
 
   Raises:
-    ValueError: there is no such site (the message lists them), an edit changes
-      a shape or dtype, or see `Decoder`.
+    ValueError: a site is unknown (the message lists all sites); an edit changes
+      a shape or dtype; or see `Decoder`.
   """
   sites = tuple(sites)
   check_sites(decoder.config, sites)
@@ -90,7 +90,7 @@ def run(
   edits: Edits,
   teacher: TeacherContext | None = None,
 ) -> jax.Array:
-  """The outputs of the decoder under edits; `capture` without any site.
+  """The outputs of the decoder under edits; as `capture` without sites.
 
   Args:
     decoder: the model.
@@ -116,11 +116,12 @@ def gradients_at(
   loss: Callable[[jax.Array], jax.Array],
   teacher: TeacherContext | None = None,
 ) -> dict[str, jax.Array]:
-  """The gradient with respect to activations (to zeros that are added to them).
+  """The gradient of a loss with respect to activations.
 
-  This is the gradient of the function that the model computes (`forward_only`),
-  whatever the variant cuts in training. If two sites lie on one path, each gets
-  its own full gradient.
+  It is computed as the gradient with respect to zeros that are added to the
+  activations. It is the full gradient of the function that the model computes
+  (`forward_only`), also if the variant cuts gradients in training. If two sites
+  lie on one path, each gets its full gradient.
 
   Args:
     decoder: the model.
@@ -131,7 +132,7 @@ def gradients_at(
     teacher: see `Decoder`.
 
   Returns:
-    Gradients by site, with the shape and dtype of the activation.
+    The gradient by site, with the shape and dtype of the activation.
 
   Raises:
     ValueError: see `capture`.

@@ -1,12 +1,12 @@
-"""Activation patching: which activation a model's answer depends on.
+"""Activation patching: on which activations the model's output depends.
 
-The model runs on `inputs`. At one place its activation is replaced with that of
-a donor run, and the change of a metric is recorded, for every place in turn.
-`patching_map` gives the exact effects. `attribution_map` gives their
-first-order approximation, from one backward pass for all places. The
-approximation is good for small differences and for metrics that are linear in
-the activations. Elsewhere LayerNorm and softmax saturate, so report the exact
-map where you can afford it.
+The model runs on `inputs`. For every place in turn, its activation is replaced
+with that of a donor run, and the change of a metric is recorded. `patching_map`
+gives the exact effects. `attribution_map` gives their first-order
+approximation, from one backward pass for all places. The approximation is good
+for small differences and for metrics that are linear in the activations.
+Otherwise LayerNorm and softmax saturate, so report the exact map if you can
+afford it.
 
 Sources: Vig et al. (2020), arXiv 2004.12265, and Meng et al. (2022), arXiv
 2202.05262, for patching; Syed, Rager and Conmy (2023), arXiv 2310.10348, for
@@ -34,7 +34,7 @@ from jaxlook.models.sites import NO_EDITS, Edits, residual_sites
 Metric = Callable[[jax.Array], jax.Array]
 Donor = Mapping[str, jax.Array]
 Over = Literal["positions", "heads"]
-"""What a map has a column for.
+"""What each column of a map stands for.
 
   positions  the residual stream at one position; sites are `residual_sites`,
              activations [B, T, D]
@@ -81,7 +81,7 @@ def patching_map(
     stream after the last block; [layers, N] for heads.
 
   Raises:
-    ValueError: `over` is unknown, the donor lacks a site or does not fit, or
+    ValueError: `over` is unknown; the donor lacks a site or does not fit; or
       see `capture`.
     AssertionError: the metric is not a scalar.
   """
@@ -123,7 +123,7 @@ def attribution_map(
   *,
   over: Over = "positions",
 ) -> jax.Array:
-  """`patching_map` to first order: gradient times (donor - own activation).
+  """Approximates `patching_map` by gradient times (donor - own activation).
 
   Args:
     decoder: the model.
@@ -138,7 +138,7 @@ def attribution_map(
     The change of the metric to first order, with the shape of `patching_map`.
 
   Raises:
-    ValueError: `over` is unknown, the donor lacks a site, or see `capture`.
+    ValueError: `over` is unknown; the donor lacks a site; or see `capture`.
     TypeError: the metric is not a scalar, or the donor does not fit.
   """
   places = _places(decoder.config, inputs, over)
@@ -154,8 +154,8 @@ class _Places(NamedTuple):
   """The places of a map.
 
   Attributes:
-    sites: the activations to patch, one row of the map each.
-    places: how many places an activation has, the columns of the map.
+    sites: the activations to patch; each is a row of the map.
+    places: number of places of an activation, the columns of the map.
     axis: the axis of the places.
     where: makes the mask of one place.
   """
