@@ -1,4 +1,4 @@
-"""What the horizon sweep says of deferred sums: claims, tables and figures."""
+"""The report of `deferred`: claims, tables and figures of the horizon sweep."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ def results(
     cells: of all arms.
 
   Returns:
-    What the run found.
+    The results to write.
 
   Raises:
     OSError: a figure cannot be written.
@@ -59,7 +59,7 @@ def results(
     captions[file] = _caption(config, layers)
   return Results(
     name="deferred",
-    title="Deferred: the loss by how far ahead gradient may come from",
+    title="Deferred: the loss by gradient horizon",
     setup=setup,
     figures=captions,
     tables=tables,
@@ -69,15 +69,16 @@ def results(
 
 
 def reach(task: Deferred, layers: int) -> tuple[int, int]:
-  """Bounds of the horizon that is needed.
+  """Bounds on the horizon that the task needs.
 
   Args:
-    task: what is trained on.
-    layers: of the model, at least 2.
+    task: the task.
+    layers: number of layers of the model, at least 2.
 
   Returns:
-    Below the first no gradient from a query reaches the first block's output at
-    the nearest pair; from the second on it reaches all pairs in one layer.
+    Two horizons. Below the first, no gradient from a query reaches the first
+    block's output at the nearest pair. From the second on, gradient reaches all
+    pairs in one layer.
   """
   return math.ceil(task.delay / (layers - 1)), task.delay + task.terms - 1
 
@@ -85,7 +86,7 @@ def reach(task: Deferred, layers: int) -> tuple[int, int]:
 def _claims(
   config: DeferredConfig, layers: int, losses: LossByVariant
 ) -> list[stats.Claim]:
-  """What is claimed of one depth."""
+  """The claims on models of one depth."""
   task, setting = config.task(), deferred_setup.setting(layers)
   return [
     *horizon_claims.claims(
@@ -104,7 +105,7 @@ def _claims(
 def _statements(
   setting: str, losses: LossByVariant, chance: float
 ) -> Iterator[Statement]:
-  """Ordinary training learns the task, and myopic training nothing of it."""
+  """Ordinary training learns the task; myopic training does not."""
   bounds = {myopia_gap.CAUSAL: ("learned", "at most a tenth", {"high": 0.1})}
   for stop in STOPS:
     whole = (f"{stop}/whole", "at least nine tenths", {"low": 0.9})
@@ -112,7 +113,8 @@ def _statements(
   for variant, (id, words, bound) in bounds.items():
     yield Statement(
       f"{setting}/{id}",
-      f"the loss of {variant} is {words} of the loss without any pair known",
+      f"the loss of {variant} is {words} of chance, the loss of a predictor"
+      " that knows no pair",
       _OURS,
       "share of chance",
       np.array(list(losses[variant].values())) / chance,
@@ -144,6 +146,6 @@ def _caption(config: DeferredConfig, layers: int) -> str:
   first, last = reach(config.task(), layers)
   return (
     f"{deferred_setup.setting(layers)}: mean and 95% t band over seeds; h ="
-    f" {config.length - 1} is ordinary training. No gradient reaches a pair"
-    f" with h < {first}; it reaches all pairs in one layer from h = {last} on."
+    f" {config.length - 1} is ordinary training. With h < {first} gradient"
+    f" reaches no pair; with h >= {last} it reaches all pairs in one layer."
   )

@@ -1,4 +1,4 @@
-"""What the future lens says: comparisons, claims, tables and figures."""
+"""The report of `future_lens`: comparisons, claims, tables and figures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,15 +34,15 @@ Seeds = Mapping[str, Sequence[int]]
 """The seeds of each variant, in the order of the scores' first axis."""
 
 NOTES = (
-  "Fitted on the first half of the held-out sequences and scored on the second;"
-  " layers are chosen on the first. Accuracy is against the text's token,"
-  " agreement against the model's own most likely token on the text. Pal et al."
-  " score against the model's own continuation.",
-  f"Prompts decode token after token. '{lens.FED}' is fed the text's tokens"
-  " instead, as in the published code. So it knows those between n and n + tau,"
-  " which the linear maps do not; what the state adds is its lead over"
-  f" '{lens.FED_NO_STATE}'. A method below '{lens.COMMONEST}' has learned"
-  " nothing of use at that tau.",
+  "Methods are fitted on the first half of the held-out sequences and scored on"
+  " the second. Layers are chosen on the first half. Accuracy compares with the"
+  " text's token, agreement with the model's own most likely token on the text."
+  " Pal et al. compare with the model's own continuation.",
+  f"Prompts decode one token after another. '{lens.FED}' reads the text's"
+  " tokens instead, as in the published code. So it knows the tokens between n"
+  " and n + tau, and the linear maps do not. Its lead over"
+  f" '{lens.FED_NO_STATE}' shows what the state adds. A method below"
+  f" '{lens.COMMONEST}' has learned nothing useful at that tau.",
 )
 _LAYERS, _VARIANTS = "layers.png", "variants.png"
 
@@ -54,7 +54,7 @@ def results(
   measured: ScoresByVariant,
   horizon: int,
 ) -> Results:
-  """Draws the figures and says what can be decoded.
+  """Draws the figures and collects comparisons, tables and claims.
 
   Args:
     folder: where to write the figures.
@@ -64,7 +64,7 @@ def results(
     horizon: the largest tau.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: a figure cannot be written.
@@ -82,8 +82,8 @@ def results(
     notes=NOTES,
     figures={
       _LAYERS: "Accuracy by layer of the state; mean and 95% t band over seeds."
-      " Tables have the other controls.",
-      _VARIANTS: "The same for all variants; horizontal lines are those of"
+      " The tables contain more controls.",
+      _VARIANTS: "The same for all variants; horizontal lines are of"
       f" {first.variant}.",
     },
     tables=tables(measured, horizon, accuracy, agreement),
@@ -126,15 +126,16 @@ def tables(
 def comparisons(
   seeds: Seeds, measured: ScoresByVariant, score: str
 ) -> dict[str, stats.Comparison]:
-  """Paired differences of a score at tau = 2, by what is compared.
+  """Paired differences of a score at tau = 2.
 
   Args:
-    seeds: of each variant.
-    measured: by variant.
+    seeds: the seeds of each variant.
+    measured: scores by variant.
     score: "accuracy" or "agreement".
 
   Returns:
-    By what is subtracted, where two seeds have both.
+    Comparisons by name, such as "a - b"; only those with at least two common
+    seeds.
   """
   first = next(iter(seeds))
 
@@ -177,18 +178,17 @@ def claims(
   accuracy: Mapping[str, stats.Comparison],
   agreement: Mapping[str, stats.Comparison],
 ) -> list[stats.Claim]:
-  """The published order at tau = 2, and what jaxlook adds to it.
+  """The published order of methods at tau = 2, and jaxlook's own claims.
 
   Args:
     accuracy: differences of accuracy, from `comparisons`.
-    agreement: differences of agreement, which is nearer to the published
-      score.
+    agreement: differences of agreement, which is closer to the published score.
 
   Returns:
-    Claims; none where there is nothing to compare.
+    Claims on the differences that exist.
   """
   where = (
-    f"at tau = {TAU}, at the layers chosen on the sequences fitted on; the"
+    f"at tau = {TAU}, at the layers chosen on the fitting sequences; the"
     " estimate is the difference, paired by seed"
   )
   wanted = [
@@ -220,7 +220,7 @@ def claims(
 
 
 def score_table(measured: lens.LensResults, horizon: int) -> reporting.Rows:
-  """One row a tau and method, with both scores."""
+  """One row per tau and method, with both scores."""
   rows = [
     ["tau", "method", "layer", "accuracy", "95% t", "agreement", "95% t", "n"]
   ]
@@ -242,7 +242,7 @@ def score_table(measured: lens.LensResults, horizon: int) -> reporting.Rows:
 
 
 def measurements(seeds: Seeds, measured: ScoresByVariant) -> pa.Table:
-  """Every score, one a row."""
+  """Every score, one per row."""
   rows = [
     {
       "variant": variant,
@@ -271,9 +271,9 @@ def draw(
 
   Args:
     folder: where to write `layers.png` and `variants.png`.
-    measured: by variant.
-    title: what is shown.
-    setup: in a line or two.
+    measured: scores by variant.
+    title: of the figures.
+    setup: the setup in a line or two.
 
   Raises:
     OSError: a file cannot be written.
@@ -310,7 +310,8 @@ def _panel(
   Args:
     title: of the panel.
     curves: scores by label.
-    first: scores of the first variant by method; two of them are levels.
+    first: scores of the first variant by method; two of them become horizontal
+      lines.
     tau: how far ahead.
 
   Returns:
@@ -337,7 +338,7 @@ def _panel(
 def cells(
   seeds: Seeds, measured: ScoresByVariant
 ) -> dict[str, dict[int, dict[str, float]]]:
-  """By variant and seed, the accuracy of every method at tau = 2."""
+  """The accuracy of every method at tau = 2, by variant and seed."""
   return {
     variant: {
       seed: {

@@ -1,4 +1,4 @@
-"""What the gradient anatomy says: notes, tables, cells and measurements."""
+"""The report of `gradient_anatomy`: notes, tables, cells and measurements."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,14 +30,14 @@ from jaxlook.lookahead.gradient_anatomy import (
 from jaxlook.lookahead.gradient_directions import STOPS
 
 NOTES = (
-  "Shares are of the sum over distances of the squared norms. Signed shares are"
+  "Shares are squared norms over their sum over distances. Signed shares are"
   " the parts along the whole gradient. Both sum to one.",
-  "Future is vanilla minus myopic, as published. Myopic and future_only"
-  " gradients both hold what passes no key or value, so the whole minus both"
-  " (W13b) counts it twice. Mixed paths are what is missing when it is counted"
-  " once.",
-  "Below the last layer, the rise at a position also holds what other positions"
-  " lost by their cut edges of the same distance.",
+  "The future gradient is vanilla minus myopic, as published. The myopic and"
+  " the future_only gradient both contain the paths that pass no key or value,"
+  " so vanilla minus both (W13b) subtracts these paths twice. Mixed paths are"
+  " the rest if these paths are subtracted once.",
+  "Below the last layer, the rise at a position also contains what other"
+  " positions lost by their cut edges of the same distance.",
 )
 
 
@@ -52,21 +52,21 @@ def results(
   sequences: int,
   left_out: Sequence[str],
 ) -> Results:
-  """Draws the figures and says what the measures show.
+  """Draws the figures and collects tables, claims and measurements.
 
   Args:
     folder: where to write the figures.
     study: what was studied.
-    subjects: the models; the first ones are followed along training, the last
-      ones are untrained.
+    subjects: the models; the first are followed along training, the last are
+      untrained.
     found: measures by variant.
     directions: by training step, the measures [E] of `measure_directions`.
     early: the step that counts as early; None if training was not followed.
-    sequences: how many held-out sequences were measured on.
+    sequences: number of held-out sequences that were used.
     left_out: variants that change the forward pass.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: a figure cannot be written.
@@ -108,7 +108,7 @@ def _left_out_note(variant: str) -> str:
 
 
 def counted_share(length: int) -> float:
-  """The future's share of all pairs of query and key: (N - 1) / (N + 1)."""
+  """The share of query-key pairs with d > 0: (N - 1) / (N + 1)."""
   return (length - 1) / (length + 1)
 
 
@@ -118,8 +118,8 @@ def tables(
   """Future-directed shares, usefulness of edges, and directions by step.
 
   Args:
-    found: examinations by variant.
-    directions: `compare_gradients` [E] by step.
+    found: measures by variant.
+    directions: by training step, the measures [E] of `measure_directions`.
     unit: of the loss.
 
   Returns:
@@ -164,8 +164,8 @@ def tables(
       by_step.append([stop, str(step), *row, str(count)])
   share = reporting.number(counted_share(length))
   return {
-    "Future-directed share of the gradient, all heads (of the pairs of query"
-    f" and key, {share} are future-directed)": future,
+    f"Future-directed share of the gradient, all heads ({share} of the"
+    " query-key pairs are future-directed)": future,
     f"Rise of the loss when edges are cut, mean over keys, {unit}": useful,
     "Directions of the gradient along training (step 0: before it)": by_step,
   }
@@ -193,7 +193,7 @@ def _cells(values_E: np.ndarray) -> list[str]:
 
 
 def metrics(found: AnatomyResults, seeds: Sequence[int]) -> dict[int, Any]:
-  """A variant's future shares and usefulness, the metrics of its cells."""
+  """The metrics of a variant's cells: future shares and usefulness."""
   by_name: dict[str, np.ndarray] = {}
   for kind in KINDS:
     for name, share in distance_shares(found.grams[kind]).items():
@@ -216,12 +216,12 @@ def measurements(
   """Shares and norms by variant, seed, kind, layer, head and distance.
 
   Args:
-    found: examinations by variant.
-    seeds: the seeds of each.
+    found: measures by variant.
+    seeds: the seeds of each variant.
 
   Returns:
-    One row a number of grams: columns variant, seed, gradient, layer, head,
-    distance, norm, norm_share, signed_share.
+    One row per norm, with the columns variant, seed, gradient, layer, head,
+    distance, norm, norm_share and signed_share.
   """
   columns: dict[str, list[Any]] = {
     name: []
@@ -253,11 +253,11 @@ def measurements(
 def arrays(
   found: AnatomyByVariant, directions: DirectionsByStep
 ) -> dict[str, np.ndarray]:
-  """All that was measured, by names that say what and of which variant.
+  """All measured arrays, by names that give variant and measure.
 
   Args:
-    found: examinations by variant.
-    directions: `compare_gradients` [E] by step.
+    found: measures by variant.
+    directions: by training step, the measures [E] of `measure_directions`.
 
   Returns:
     `VARIANT/grams/KIND` [E, L, N, T, T], `VARIANT/influence` [E, L + 1, T, T],

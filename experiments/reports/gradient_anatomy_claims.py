@@ -1,4 +1,4 @@
-"""What the gradient anatomy claims, with sources and verdicts."""
+"""The claims of `gradient_anatomy`, with sources and verdicts."""
 
 import math
 from collections.abc import Mapping
@@ -37,8 +37,8 @@ CUT_WORDS = {
   "mean": "the value replaced by its mean",
 }
 KEYS = slice(1, -1)
-"""The keys that use is averaged over. The first key cannot be cut from its own
-row; the last has no later position."""
+"""The keys over which usefulness is averaged. The first key cannot be cut from
+its own row; the last key has no later position."""
 
 
 def claims(
@@ -49,7 +49,7 @@ def claims(
   early: int | None,
   unit: str,
 ) -> list[stats.Claim]:
-  """The published claims, and those of the thread, with their verdicts.
+  """The published claims and the thread's claims, with their verdicts.
 
   Args:
     found: measures by variant.
@@ -86,8 +86,8 @@ def _share_claims(variant: str, found: AnatomyResults) -> list[stats.Claim]:
       made.append(
         stats.claim(
           f"L1/{variant}/{GRADIENT_WORDS[kind]}/layer{layer}",
-          f"of the squared gradient norms of {GRADIENT_WORDS[kind]} by"
-          f" distance, more than half is future-directed (d > 0), {variant},"
+          f"more than half of the squared gradient norms of"
+          f" {GRADIENT_WORDS[kind]} is future-directed (d > 0), {variant},"
           f" layer {layer}; the bound of a half is jaxlook's",
           _THREAD,
           "share",
@@ -99,9 +99,9 @@ def _share_claims(variant: str, found: AnatomyResults) -> list[stats.Claim]:
 
 
 def _use_claims(found: AnatomyResults, unit: str) -> list[stats.Claim]:
-  """Whether keys and values are worth more to later positions.
+  """Whether keys and values are more useful to later positions.
 
-  Only in the last layer: below it, the rise at a position also holds what
+  Only in the last layer: below it, the rise at a position also contains what
   other positions lost by their own cut edges.
   """
   last = found.rises[CUT_METHODS[0]].shape[1] - 1
@@ -112,9 +112,10 @@ def _use_claims(found: AnatomyResults, unit: str) -> list[stats.Claim]:
     made.append(
       stats.claim(
         f"L1/useful/{how}",
-        "keys and values of the last layer are worth more to later positions"
+        "keys and values of the last layer are more useful to later positions"
         f" than to their own (edges cut, {CUT_WORDS[how]}); the estimate is the"
-        " rise of future losses minus that of the own, mean over keys",
+        " rise of the losses at later positions minus the rise at the key's own"
+        " position, mean over keys",
         _THREAD,
         unit,
         stats.mean_interval(more_E, pairing="within a seed"),
@@ -136,8 +137,9 @@ def _angle_claims(
   made = [
     stats.claim(
       f"mixed/{stop}",
-      "paths that look back in one layer and stay in another hold more than a"
-      f" tenth of the gradient's norm, {trained}",
+      "the norm of mixed paths, which look back in one layer and stay at their"
+      f" position in another, is above a tenth of the gradient's norm,"
+      f" {trained}",
       _OURS,
       "norm over the vanilla norm",
       stats.mean_interval(directions[late][f"{stop}/ratio_mixed"]),

@@ -38,8 +38,8 @@ def draw_all(
     found: measures by variant; the last one is a control.
     directions: by training step, the measures [E] of `measure_directions`.
     unit: of the loss.
-    title: what is shown.
-    setup: in a line or two.
+    title: of the figures.
+    setup: the setup in a line or two.
 
   Raises:
     OSError: a file cannot be written.
@@ -65,15 +65,15 @@ def captions(trained: str) -> dict[str, str]:
     " seeds.",
     "directions.png": "The myopic, future and mixed gradients along training"
     f" under {trained}; mean and 95% t band.",
-    "edges.png": "The rise of the loss when edges are cut, by distance and by"
-    " the losses that a key serves; mean and 95% t band.",
+    "edges.png": "The rise of the loss when edges are cut, by distance, and by"
+    " key for losses at its own and at later positions; mean and 95% t band.",
   }
 
 
 def share_figure(
   path: Path, found: AnatomyByVariant, *, title: str, setup: str
 ) -> None:
-  """Draws the shares by distance: a row a layer, a column a kind."""
+  """Draws the shares by distance: one row per layer, one column per kind."""
   some = next(iter(found.values()))
   layers, length = some.grams["key"].shape[1], some.influence.shape[-1]
   by_kind = {
@@ -102,7 +102,7 @@ def share_figure(
 def influence_figure(
   path: Path, found: AnatomyByVariant, *, title: str, setup: str
 ) -> None:
-  """Draws |dL_i/dx_j| and |dL_i/dtheta_j|, a row a variant, in powers of 10."""
+  """Draws log10 of |dL_i/dx_j| and |dL_i/dtheta_j|, one row per variant."""
   rows = []
   for variant, one in found.items():
     layers = one.influence.shape[1]
@@ -127,7 +127,7 @@ def influence_figure(
 
 
 def _log10(values: np.ndarray) -> np.ndarray:
-  """Powers of ten; blank if 0, or if far below the largest."""
+  """log10 of the values; blank if 0 or far below the largest."""
   shown = values > np.nan_to_num(values).max() * 1e-8
   return np.where(shown, np.log10(np.where(shown, values, 1.0)), np.nan)
 
@@ -167,15 +167,15 @@ def direction_figure(
 def edge_figure(
   path: Path, found: AnatomyByVariant, *, unit: str, title: str, setup: str
 ) -> None:
-  """Draws the rise by distance, and by key for whom it works.
+  """Draws the rise by distance, and by key for own and later positions.
 
   Args:
     path: the PNG to write.
-    found: examinations by variant; the last one, a control, is left out of the
+    found: measures by variant; the last one, a control, is left out of the
       second kind of panel.
     unit: of the loss.
-    title: what is shown.
-    setup: in a line or two.
+    title: of the figure.
+    setup: the setup in a line or two.
 
   Raises:
     OSError: the file cannot be written.
@@ -199,7 +199,7 @@ def edge_figure(
     ]
     by_key = [
       figures.Curves(
-        f"layer {layer}: for whom a key works",
+        f"layer {layer}: own and later positions",
         np.arange(length - 1),
         "position of the key",
         f"rise of the loss, {unit}",

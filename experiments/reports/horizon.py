@@ -1,4 +1,4 @@
-"""What the horizon sweep says: tables and the figure."""
+"""The report of `horizon`: tables and the figure."""
 
 import math
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ def results(
   cells: Sequence[Cell],
   reach: tuple[int, int] | None,
 ) -> Results:
-  """Draws the figure and says what the arms of the sweep show.
+  """Draws the figure and collects the tables and claims of the sweep.
 
   Args:
     folder: where to write the figure.
     study: what was trained.
     sweep: its horizons, leaks and distances.
     cells: of all arms.
-    reach: bounds of the horizon that is needed; None if they are not known.
+    reach: bounds on the horizon that the task needs; None if not known.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: the figure cannot be written.
@@ -81,12 +81,12 @@ def tables(
   Args:
     chosen: the dial.
     values: the loss by variant and seed.
-    length: positions a sequence.
+    length: positions per sequence.
     layers: layers of the model.
     unit: of the loss.
 
   Returns:
-    Tables by title; every number with its 95% interval and n.
+    Tables by title; every number has its 95% interval and n.
   """
   needed = [
     ["stop point", "", "mean", "95% t interval", "n", "each seed"],
@@ -123,7 +123,7 @@ def tables(
 def _arms(
   chosen: HorizonSweep, layers: int, stop: str
 ) -> Sequence[tuple[str, str]]:
-  """Label and name of every arm of a stop point but h = 0."""
+  """Label and name of every arm of a stop point except h = 0."""
   arms = [
     (f"h = {h}", horizon.horizon_name(h, stop)) for h in chosen.horizons[1:]
   ]
@@ -171,7 +171,7 @@ def figure(
     path: the PNG to write.
     chosen: the sweep.
     values: the loss by variant and seed.
-    length: positions a sequence.
+    length: positions per sequence.
     unit: of the loss.
     setup: task, model, training and seeds, in a line or two.
 
@@ -188,7 +188,7 @@ def figure(
   figures.panels_figure(
     path,
     [panels, more] if len(more) == len(panels) else [[*panels, *more]],
-    title="How far ahead gradient must come from",
+    title="How far ahead gradient must reach",
     setup=setup,
   )
 
@@ -228,7 +228,7 @@ def _horizon_panels(
 def _leak_panel(
   chosen: HorizonSweep, values: LossByVariant, loss: str
 ) -> figures.Curves:
-  """Loss by the share of future gradient that passes, from none to all."""
+  """Loss by the share of future gradient that passes, from 0 to 1."""
   names = {
     stop: [
       horizon.horizon_name(0, stop),
@@ -240,7 +240,7 @@ def _leak_panel(
   return figures.Curves(
     title="Loss by leak",
     x=np.array([0.0, *chosen.leaks, 1.0]),
-    xlabel="share of the future gradient let through",
+    xlabel="share of the future gradient that passes",
     ylabel=loss,
     curves={stop: horizon.loss_array(values, names[stop]) for stop in STOPS},
     scale="steps",
@@ -250,7 +250,7 @@ def _leak_panel(
 def _offset_panel(
   chosen: HorizonSweep, values: LossByVariant, loss: str
 ) -> figures.Curves:
-  """Loss by the only distance that gradient comes from."""
+  """Loss if gradient comes from one distance only, by distance."""
   names = {
     stop: [f"offset:{d}/{stop}" for d in chosen.offsets] for stop in STOPS
   }

@@ -1,4 +1,4 @@
-"""What the horizon sweep claims, with sources and verdicts."""
+"""The claims of the horizon sweep, with sources and verdicts."""
 
 import math
 from collections.abc import Sequence
@@ -34,20 +34,20 @@ def claims(
   source: str,
   setting: str = "",
 ) -> list[stats.Claim]:
-  """The gap at h = 0 and, if the truth is known, that the sweep finds it.
+  """Claims on the gap at h = 0 and, if it is known, on the needed horizon.
 
   Args:
     chosen: the sweep.
     values: the loss by variant and seed.
-    length: positions a sequence.
-    reach: bounds of the horizon that is needed, from the task and the number of
-      layers; None if the truth is not known.
+    length: positions per sequence.
+    reach: bounds on the horizon that the task needs, from the task and the
+      number of layers; None if not known.
     unit: of the loss.
     source: of the claim that there is a gap.
-    setting: put before the claims' ids if there are several settings.
+    setting: prefix of the claims' ids if there are several settings.
 
   Returns:
-    Claims with ids that begin with the stop point.
+    Claims; their ids begin with setting and stop point.
   """
   made = []
   for stop in STOPS:
@@ -91,8 +91,9 @@ def _closing_claims(
       stats.claim(
         f"{prefix}/smallest",
         f"the smallest h of the dial that closes {horizon.CLOSED:.0%} of the"
-        f" gap lies in [{least}, {most}]: from where gradient can reach the"
-        " nearest source through all layers to the farthest one",
+        f" gap lies in [{least}, {most}]. With h = {least} gradient can reach"
+        f" the nearest source through all layers; with h = {most} it reaches"
+        " the farthest source in one layer",
         _OURS,
         "positions",
         smallest,
@@ -108,9 +109,9 @@ def _closing_claims(
       stats.claim(
         f"{prefix}/horizon",
         f"{horizon.CLOSED:.0%} of the gap is closed at a horizon above"
-        f" {least - 1}, from where no gradient reaches the nearest source,"
-        f" and not above {most}, where the farthest one lies;"
-        " interpolated between the dial's h. A prediction: positions between"
+        f" {least - 1}, with which no gradient reaches the nearest source, and"
+        f" at most {most}, which reaches the farthest source; interpolated"
+        " between the dial's h. This is a prediction, because positions between"
         " source and query may be asked instead",
         _OURS,
         "positions",
@@ -136,7 +137,7 @@ def _short_claims(
       made.append(
         stats.claim(
           f"{prefix}/short{h}",
-          f"h = {h}, from which no gradient reaches a source, closes at most a"
+          f"h = {h}, with which no gradient reaches a source, closes at most a"
           " tenth of the gap",
           _OURS,
           "fraction of the gap",

@@ -1,4 +1,4 @@
-"""What was found of induction heads: claims, tables, the figure."""
+"""The report of `induction`: tables and figures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,16 +27,16 @@ _TITLES = {
 
 
 NOTES = (
-  "The copied token lies at one of the distances that the gap allows. A head"
-  " that knows only these distances therefore matches prefixes, too: by one"
-  " over their number, the line in the figure. Sequences to measure on are new,"
-  " with gaps as in training.",
-  "Rotary positions, 64 tokens and segments of 24 were chosen after pilots."
-  " With learned positions and segments of 16 of 32 tokens ordinary training"
-  " copied as well (accuracy 0.99), but three seeds of four did so without"
-  " prefix matching (best head 0.16 [-0.25, 0.56], n = 4): keys blurred over"
-  " several recent tokens do as well there. That such heads form is a finding"
-  " about this setting; the question is how a cut changes them.",
+  "The copied token lies at one of the distances that the gap allows. So a head"
+  " that knows only these distances also has a prefix score: one over their"
+  " number, the line in the figure. The sequences for measuring are new, with"
+  " gaps as in training.",
+  "Rotary positions, 64 tokens and segments of 24 tokens were chosen after"
+  " pilots. With learned positions and segments of 16 of 32 tokens, ordinary"
+  " training copied as well (accuracy 0.99), but three of four seeds did so"
+  " without prefix matching (best head 0.16 [-0.25, 0.56], n = 4): there, keys"
+  " that mix several recent tokens work as well. So whether such heads form"
+  " depends on the setting; the question here is how a cut changes them.",
   results_writer.UNADJUSTED,
 )
 
@@ -56,7 +56,7 @@ def results(
     courses: what was measured along training, by arm.
 
   Returns:
-    What the run found.
+    The results to write.
 
   Raises:
     OSError: a figure cannot be written.
@@ -73,9 +73,9 @@ def results(
     setup=induction_setup.setup(config),
     notes=(
       f"A token of the first segment is needed {low} to {high} positions"
-      " later. With a shorter horizon no query sends gradient to the token"
-      " that it copies, in one layer. The previous-token head itself needs"
-      " gradient from one position on.",
+      " later. With a shorter horizon, no query sends gradient within one layer"
+      " to the token that it copies. The previous-token head needs a horizon of"
+      " at least 1.",
       *NOTES,
     ),
     figures=_draw(folder, config, by_arm),
@@ -110,10 +110,11 @@ def _draw(
   )
   draw_positions(folder / "positions.png", courses, chance=chance, setup=setup)
   return {
-    "heads.png": "The best head of each model along training, and what it"
-    " buys; mean and 95% t band over seeds. Step 0 is before training.",
-    "positions.png": "After training: accuracy where the past decides the"
-    " token, and loss everywhere; mean and 95% t band over seeds.",
+    "heads.png": "Scores of the best head of each model, and the loss and"
+    " accuracy of the model, along training; mean and 95% t band over seeds."
+    " Step 0 is before training.",
+    "positions.png": "After training: accuracy of copied tokens, and loss of"
+    " all tokens, by position; mean and 95% t band over seeds.",
   }
 
 
@@ -124,7 +125,7 @@ def tables(courses: Mapping[str, Course]) -> dict[str, reporting.Rows]:
     courses: measured along training, by arm.
 
   Returns:
-    Tables by title; every number with its 95% t interval over n seeds.
+    Tables by title; every number has its 95% t interval over n seeds.
   """
   end = [["arm", *_TITLES.values(), "n"]]
   for arm, course in courses.items():
@@ -163,8 +164,8 @@ def figure(
     path: the PNG to write.
     courses: measured along training, by arm; all at the same steps.
     chance: the loss of a model that copies nothing, nats per token.
-    by_distance: prefix matching of a head that knows only how far back the
-      answer may lie.
+    by_distance: prefix score of a head that knows only how far back the answer
+      may be.
     setup: task, model, training and seeds, in a line or two.
 
   Raises:
@@ -201,7 +202,7 @@ def figure(
         panel("in_context"),
       ],
     ],
-    title="Heads that look ahead for others: previous token and induction",
+    title="Previous-token heads and induction heads along training",
     setup=setup,
   )
 
@@ -213,7 +214,7 @@ def draw_positions(
   chance: float,
   setup: str,
 ) -> None:
-  """Draws how well tokens are copied, and all predicted, by position.
+  """Draws accuracy of copied tokens and loss of all tokens by position.
 
   Args:
     path: the PNG to write.

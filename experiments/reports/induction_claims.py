@@ -1,4 +1,4 @@
-"""What is claimed of induction heads: published, and of the cuts."""
+"""The claims of `induction`: published ones, and jaxlook's on the cuts."""
 
 from collections.abc import Mapping
 
@@ -19,15 +19,15 @@ _OURS = "jaxlook's own; not measured before, as far as we found"
 def claims(
   deep: Mapping[str, Course], shallow: Course, plain: str
 ) -> list[stats.Claim]:
-  """The published claims, and those of the cut variants.
+  """The published claims, and claims on the cut variants.
 
   Args:
-    deep: measured along training, of two layers or more, by variant.
-    shallow: of one layer.
+    deep: results along training of models with two or more layers, by variant.
+    shallow: results along training of models with one layer.
     plain: the variant of ordinary training.
 
   Returns:
-    Those for which at least two seeds are there.
+    The claims with at least two seeds.
   """
   last = {
     variant: induction_heads.summary(last_step(course))
@@ -35,9 +35,9 @@ def claims(
   }
   one = induction_heads.summary(last_step(shallow))
   made = _published(deep[plain], last[plain], one)
-  for variant, mine in last.items():
+  for variant, cut in last.items():
     if variant != plain:
-      made += _of_cut(variant, mine, last[plain])
+      made += _of_cut(variant, cut, last[plain])
   return judged(made)
 
 
@@ -46,7 +46,7 @@ def _published(
   last: Mapping[str, np.ndarray],
   one: Mapping[str, np.ndarray],
 ) -> list[Statement]:
-  """Of ordinary training: heads, their phase change, and one layer."""
+  """On ordinary training: heads, their phase change, and one layer."""
   numbers = induction_heads.summary_by_step(course)
   steps = np.array(list(course))
   change = induction_heads.phase_change(steps, numbers["in_context"])
@@ -71,8 +71,9 @@ def _published(
     ),
     Statement(
       "O1/phase",
-      "the in-context score changes at once: from a tenth to nine tenths of its"
-      " whole change in less time than passes before, a ratio below 1",
+      "the in-context score changes abruptly: going from 10% to 90% of its"
+      " whole change takes less time than passed before; the estimate is the"
+      " ratio of the two times, below 1",
       f"{_OLSSON}; the measure is jaxlook's",
       "ratio of steps",
       change.abruptness,
@@ -80,9 +81,10 @@ def _published(
     ),
     Statement(
       "O2/window",
-      "heads come to match prefixes in the same window: half of their rise"
-      " lies between 0, where a tenth of the in-context score is gained, and 1,"
-      " where nine tenths are",
+      "heads begin to match prefixes in the same window: the estimate is where"
+      " the best prefix score has made half of its rise, on a scale from 0,"
+      " where 10% of the change of the in-context score is made, to 1, where"
+      " 90% is made",
       f"{_OLSSON}; the measure is jaxlook's",
       "share of the window",
       (heads - change.start) / (change.end - change.start),
@@ -90,8 +92,8 @@ def _published(
     ),
     Statement(
       "O1/one",
-      "context helps less with one layer: the estimate is the in-context score"
-      " minus that of one layer, below 0",
+      "context helps less with one layer; the estimate is the in-context score"
+      " of the deeper model minus that of one layer, below 0",
       _OLSSON,
       "nats/token",
       last["in_context"] - one["in_context"],
@@ -103,10 +105,10 @@ def _published(
 
 def _of_cut(
   variant: str,
-  mine: Mapping[str, np.ndarray],
+  cut: Mapping[str, np.ndarray],
   plain: Mapping[str, np.ndarray],
 ) -> list[Statement]:
-  """What a variant that blocks gradient forms, and what it lacks."""
+  """Whether a variant that blocks gradient forms the heads, and how well."""
   return [
     Statement(
       f"{variant}/forms",
@@ -114,25 +116,26 @@ def _of_cut(
       " least 0.7",
       _OURS,
       "share of attention",
-      mine["prefix"],
+      cut["prefix"],
       {"low": 0.7},
     ),
     Statement(
       f"{variant}/less",
-      f"{variant} minus ordinary training: the best head matches prefixes less",
+      f"{variant} minus ordinary training: the best head's prefix matching is"
+      " lower",
       _OURS,
       "share of attention",
-      mine["prefix"] - plain["prefix"],
+      cut["prefix"] - plain["prefix"],
       BELOW_0,
       PAIRED,
     ),
     Statement(
       f"{variant}/previous",
-      f"{variant} minus ordinary training: the best previous-token head scores"
-      " less",
+      f"{variant} minus ordinary training: the best head's previous score is"
+      " lower",
       _OURS,
       "share of attention",
-      mine["previous"] - plain["previous"],
+      cut["previous"] - plain["previous"],
       BELOW_0,
       PAIRED,
     ),
@@ -140,5 +143,5 @@ def _of_cut(
 
 
 def last_step(course: Course) -> InductionResults:
-  """What was measured after training."""
+  """The results after training."""
   return course[max(course)]

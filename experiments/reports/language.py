@@ -1,4 +1,4 @@
-"""What the held-out losses on text say: claims and notes of `language`."""
+"""The report of `language`: claims and notes on held-out losses."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,7 +30,7 @@ def claims(
     bigram: the loss of bigram counts.
     values: held-out loss by variant and seed.
     local_variants: names of the variants that read the causal model.
-    setting: which problem's values these are; empty for the only one.
+    setting: the setting of these values; empty if there is only one.
 
   Returns:
     Claims; none from fewer than two seeds.
@@ -42,8 +42,8 @@ def claims(
     made.append(
       stats.claim(
         f"{prefix}bigram",
-        f"{ZERO_CONTEXT} is within {_BIGRAM_MARGIN} nats a token of bigram"
-        " counts; the estimate is its loss minus theirs",
+        f"the loss of {ZERO_CONTEXT} is within {_BIGRAM_MARGIN} nats/token of"
+        " the loss of bigram counts; the estimate is the difference",
         _OURS,
         UNIT,
         stats.mean_interval(np.asarray(losses) - bigram),
@@ -76,7 +76,7 @@ def precision_claims(
     values: held-out loss by precision, variant and seed.
 
   Returns:
-    One claim for each variant; none if `values` are not of both precisions.
+    One claim for each variant; none if a precision is missing.
   """
   if set(values) != set(PRECISIONS):
     return []
@@ -85,8 +85,8 @@ def precision_claims(
     Statement(
       id=f"precision/{variant}",
       statement=f"{variant} minus {myopia_gap.CAUSAL} is the same in both"
-      f" precisions within {_PRECISION_SHARE:.0%}; the estimate is {other}'s"
-      f" over {reference}'s, minus 1",
+      f" precisions within {_PRECISION_SHARE:.0%}; the estimate is the gap in"
+      f" {other} over the gap in {reference}, minus 1",
       source=_OURS,
       unit="share of a seed's gap",
       values=_relative_change(values[reference], values[other], variant),
@@ -99,18 +99,18 @@ def precision_claims(
 
 
 def notes(text: Text, *, same_start: bool) -> tuple[str, ...]:
-  """What a reader of the losses has to know.
+  """Notes that a reader of the losses needs.
 
   Args:
-    text: what was trained on.
+    text: the task.
     same_start: whether all seeds start from the same pretrained weights.
 
   Returns:
     Paragraphs.
   """
   length = (
-    f"A token holds {text.valid_bytes_per_token:.3f} bytes, averaged over the"
-    " text that the held-out windows are from."
+    f"A token has {text.valid_bytes_per_token:.3f} bytes on average, in the"
+    " text from which the held-out windows are taken."
   )
   return (length, SAME_START) if same_start else (length,)
 

@@ -1,4 +1,4 @@
-"""What the local myopic models say: claims, tables and the figure."""
+"""The report of `local_myopia`: claims, tables and the figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from jaxlook.stats.myopia_gap import CAUSAL, by_variant, diverged, source_of
 
 LossByVariant = Mapping[str, Mapping[int, float]]
 CrossedLosses = Mapping[str, Mapping[int, float]]
-"""By whose weights on whose context, the loss by seed."""
+"""The loss by evaluation (whose weights on whose context) and seed."""
 
 STOPS = ("residual", "kv")
 LOCAL = tuple(f"teacher/{stop}" for stop in STOPS)
@@ -27,7 +27,7 @@ def results(
   cells: Sequence[Cell],
   crossed: Mapping[str, CrossedLosses],
 ) -> Results:
-  """Draws the figure and says what the arms show.
+  """Draws the figure and collects the tables and claims.
 
   Args:
     folder: where to write the figure.
@@ -36,7 +36,7 @@ def results(
     crossed: the crossed evaluations, by stop point.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: the figure cannot be written.
@@ -51,13 +51,13 @@ def results(
     title=study.title,
     setup=study.setup,
     notes=(
-      "The context of a local model is what it computes while it reads the"
-      " vanilla context. Local weights on local context run under ordinary"
+      "A local model reads the vanilla context while it computes its own, the"
+      " local context. Local weights on local context run with ordinary"
       " attention.",
     ),
     figures={
-      _FIGURE: "Left: held-out loss. Right: whose weights answer, and whose"
-      f" context they read. Mean and 95% t band over"
+      _FIGURE: "Left: held-out loss. Right: crossed evaluations, weights of one"
+      " model on the context of another. Mean and 95% t band over"
       f" {len(study.problem.seeds)} seeds."
     },
     tables=tables(study.unit, losses, diverged(cells), crossed),
@@ -95,7 +95,7 @@ def claims(
 
   Returns:
     Claims that the gap and the bonus are positive, and that the bonus is
-    smaller than the gap; none with fewer than two seeds in common.
+    smaller than the gap; none with fewer than two common seeds.
   """
   vanilla = losses[CAUSAL]
   pairs = {
@@ -166,7 +166,7 @@ def tables(
 
 
 def comparisons(losses: LossByVariant) -> dict[str, stats.Comparison]:
-  """Gap and bonus of both stop points, where both arms share two seeds."""
+  """Gap and bonus of both stop points, if the arms have two common seeds."""
   pairs = {}
   for stop, local in zip(STOPS, LOCAL, strict=True):
     pairs[f"gap, {stop}"] = (f"myopic/{stop}", CAUSAL)

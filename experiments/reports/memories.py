@@ -1,4 +1,4 @@
-"""What memories say: notes, cells, measurements and arrays."""
+"""The report of `memories`: notes, cells, measurements and arrays."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,19 +35,19 @@ def results(
   setup: study.MemorySetup,
   show: Show,
 ) -> Results:
-  """Draws the figures and says what the memories hold.
+  """Draws the figures and collects tables, claims and measurements.
 
   Args:
     folder: where to write the figures.
     about: what was studied.
     subjects: the trained models.
-    found: what was found of every variant, and of untrained models.
-    text: the text that was streamed.
-    setup: what was kept.
-    show: the text of each token by itself.
+    found: the results of every variant and of untrained models.
+    text: the text that the models read.
+    setup: how much was read and kept.
+    show: gives the text of each token.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: a figure cannot be written.
@@ -73,7 +73,7 @@ def results(
 
 
 def metrics(each: VariantMemories) -> dict[int, dict[str, float]]:
-  """By seed, every measure of every layer, and of all together."""
+  """Every measure by layer, and of all layers together, by seed."""
   named = {
     f"{measure}/layer{layer}": each.at(measure, layer)
     for measure in each.found.by_layer
@@ -88,11 +88,11 @@ def metrics(each: VariantMemories) -> dict[int, dict[str, float]]:
 def measurements(
   found: Sequence[VariantMemories], chance: Mapping[str, float]
 ) -> pa.Table:
-  """Every number, one a row.
+  """Every number, one per row.
 
   Returns:
-    Columns variant, seed, layer (null: all together), measure and value. What
-    random prefixes share has no seed.
+    Columns variant, seed, layer (null: all layers together), measure and value.
+    Rows of random prefixes have no seed.
   """
   rows: list[tuple[Any, ...]] = []
   for each in found:
@@ -116,8 +116,8 @@ def arrays(
   """Values, and the first triggers of every neuron, by name.
 
   Args:
-    found: every variant.
-    shown: triggers to keep.
+    found: the results of every variant.
+    shown: how many triggers to keep.
 
   Returns:
     "VARIANT: NAME", each [E, L, F, ...]; see `memory_study.MemoryResults`.
@@ -138,8 +138,8 @@ def notes(
   """How to read the tables.
 
   Args:
-    text: the text that was streamed.
-    setup: what was kept.
+    text: the text that the models read.
+    setup: how much was read and kept.
     config: the models' shape.
 
   Returns:
@@ -148,26 +148,28 @@ def notes(
   windows, length = np.shape(text.following)
   counted = int(np.sum(text.counted))
   return [
-    f"Triggers are the {setup.top} prefixes with the largest coefficients among"
-    f" the {counted} of {windows} held-out windows of {length} tokens: every"
-    " prefix from a window's start counts, once where windows begin alike. The"
-    " paper takes prefixes of training sentences.",
-    f"Coefficients are those after the nonlinearity ({config.activation}). A"
-    " memory is active where its coefficient is above 0, and live if it is"
-    " anywhere. The effective number is (sum w)^2 / sum w^2 of w = (coefficient"
-    " |value|)^2.",
-    "Agreement: the share of live neurons whose value's most probable token"
-    " follows the first trigger (the paper's rate), its mean over all k"
-    " triggers, or the share where it follows any of them. 'Others' is the same"
-    " with another neuron's triggers, the mean over all pairs in the layer; the"
-    " commonest token is the text's, the same for all neurons. Ranks go from 0,"
-    " most probable, to 1.",
+    f"Triggers are the {setup.top} prefixes with the largest coefficients. The"
+    f" text has {counted} different prefixes, in {windows} held-out windows of"
+    f" {length} tokens. Every prefix from a window's start counts; equal"
+    " prefixes count once. The paper uses prefixes of training sentences.",
+    "Coefficients are activations after the nonlinearity"
+    f" ({config.activation}). A memory is active where its coefficient is above"
+    " 0; it is live if it is active anywhere. The effective number is"
+    " (sum w)^2 / sum w^2 with w = (coefficient |value|)^2.",
+    "Agreement is about the most probable token of a live neuron's value: the"
+    " share of neurons for which it follows the first trigger (the paper's"
+    " rate), the mean of this share over all k triggers, or the share of"
+    " neurons for which it follows any of them. 'Others' is the same with"
+    " another neuron's triggers, the mean over all pairs in the layer. The"
+    " commonest token is that of the text, the same for all neurons. Ranks go"
+    " from 0, most probable, to 1, least probable.",
     "Endings: coverage is the share of a neuron's triggers that end in the same"
-    f" n tokens as at least {REPEATED - 1} others, number is how many such"
-    " endings there are, purity the share of the commonest ending. They count"
-    " what can be counted of the patterns that the paper's experts name.",
+    f" n tokens as at least {REPEATED - 1} others. Number is how many such"
+    " endings there are. Purity is the share of the commonest ending. The"
+    " paper's experts name patterns of any kind; endings are the kind that can"
+    " be counted.",
     "A value's probabilities are softmax(value W_U), with the final LayerNorm's"
-    " gain and centring folded into W_U. They are uncalibrated, as in the"
-    " paper: what a value adds is scaled by its coefficient. Uniform would be"
-    f" {number(1 / (config.vocab_size or 1))}.",
+    " gain and centring folded into W_U. They are not calibrated, as in the"
+    " paper, because the coefficient scales what a value adds. The uniform"
+    f" probability is {number(1 / (config.vocab_size or 1))}.",
   ]

@@ -1,4 +1,4 @@
-"""What memories claim, with sources and verdicts."""
+"""The claims of `memories`, with sources and verdicts."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ RANDOM = "random prefixes"
 
 SeedValues = dict[int, float]
 _Compared = tuple[str, str, str | None, SeedValues, SeedValues]
-"""Id, words and place in the paper of a claim, and the measures a and b."""
+"""Id and words of a claim, its place in the paper, and the measures a and b."""
 
 
 @dataclasses.dataclass(frozen=True)
 class VariantMemories:
-  """The models of a variant, and what was found of them.
+  """The models of a variant, and their results.
 
   Attributes:
-    variant: the attention's flag form, or what the models are called.
+    variant: the variant as in the flag, or another name of the models.
     seeds: one for each model, [E].
-    found: the findings.
+    found: the results.
   """
 
   variant: str
@@ -53,15 +53,15 @@ class VariantMemories:
 def claims(
   found: Sequence[VariantMemories], chance: Mapping[str, float]
 ) -> list[stats.Claim]:
-  """What Geva et al. claim, of causal models; what gradient from later adds.
+  """The claims of Geva et al. on causal models, and what cuts change.
 
   Args:
-    found: every variant, untrained models among them.
-    chance: of endings, from `memory_study.random_patterns`.
+    found: the results of every variant, including untrained models.
+    chance: measures of random endings, from `memory_study.random_patterns`.
 
   Returns:
-    Claims; none from fewer than two seeds. One layer makes no claims on
-    depth.
+    Claims; none from fewer than two seeds. With one layer there are no claims
+    on depth.
   """
   by = {each.variant: each for each in found}
   made = _published(by[CAUSAL], chance) if CAUSAL in by else []
@@ -82,7 +82,7 @@ def claims(
 def _above(
   id: str, words: str, source: str, a: SeedValues, b: SeedValues
 ) -> Statement:
-  """That the difference a - b of two shares, paired by seed, is above 0."""
+  """The claim that a - b, two shares paired by seed, is above 0."""
   words = f"{words} is above 0"
   return Statement(
     id=id,
@@ -138,7 +138,8 @@ def _published(
     ),
     (
       "refine/compromise",
-      "output follows neither minus follows the FF, mean over layers,",
+      "share of outputs that follow neither minus share that follow the FF,"
+      " mean over layers,",
       "section 5.2",
       neither,
       ff,
@@ -159,7 +160,7 @@ def _published(
 
 
 def _by_depth(causal: VariantMemories) -> list[_Compared]:
-  """What the paper says of upper and lower layers."""
+  """The paper's claims on upper and lower layers."""
   first, one = agreement_name("first"), ending_name(1, "purity")
   most, final = study.AMONG_CONFIDENT, memories.RESIDUAL_FINAL
   middle = causal.layers // 2

@@ -19,13 +19,13 @@ from jaxlook.reporting.figures import Curves
 
 CAPTIONS = {
   "agreement.png": "How often the most probable token of a neuron's value"
-  " follows the prefixes that trigger it, and where their next token ranks; and"
-  " the same with the triggers of other neurons of the layer.",
-  "patterns.png": "How many of a neuron's k triggers end in the same tokens as"
-  " at least two of the others.",
-  "activity.png": "Memories with a positive coefficient; the number of equal"
-  " contributions that would be spread as wide; and how often no single active"
-  " memory says what their sum does.",
+  " follows the neuron's triggers, and the rank of the token that follows them;"
+  " and the same with the triggers of other neurons of the layer.",
+  "patterns.png": "Share of a neuron's k triggers that end in the same tokens"
+  " as at least two of the others.",
+  "activity.png": "Share of memories with a positive coefficient; their"
+  " effective number; and how often no active memory prefers the token that"
+  " their sum prefers.",
   "refinement.png": "How the most probable token after a layer comes about.",
 }
 
@@ -45,10 +45,10 @@ def draw_all(
 
   Args:
     folder: where to write them.
-    found: every variant.
+    found: the results of every variant.
     chance: the endings that random prefixes share.
-    title: what is shown.
-    setup: in a line or two.
+    title: of the figures.
+    setup: the setup in a line or two.
 
   Raises:
     OSError: a file cannot be written.
@@ -92,7 +92,7 @@ def panels(
 
 
 def _agreement_panels(found: Sequence[VariantMemories]) -> list[Curves]:
-  """Whether values say what follows the triggers, and ranks of what does."""
+  """Agreement of values with their triggers, and the next token's rank."""
   return [
     *(
       _measure_panel(
@@ -120,7 +120,7 @@ def _agreement_panels(found: Sequence[VariantMemories]) -> list[Curves]:
 def _pattern_panels(
   found: Sequence[VariantMemories], chance: Mapping[str, float]
 ) -> list[Curves]:
-  """How many triggers end alike, beside random prefixes."""
+  """How many triggers share an ending, next to random prefixes."""
   return [
     _measure_panel(
       found,
@@ -142,15 +142,15 @@ def _measure_panel(
   control: str | None = None,
   levels: Mapping[str, float] | None = None,
 ) -> Curves:
-  """A measure by layer, a curve a variant.
+  """A measure by layer, with one curve per variant.
 
   Args:
-    found: every variant.
+    found: the results of every variant.
     title: of the panel.
     ylabel: the measure's unit.
-    measure: what is shown.
-    control: the same measure of other neurons' triggers, shown of the first
-      variant; None for none.
+    measure: the measure to show.
+    control: the same measure with other neurons' triggers, shown for the first
+      variant; None leaves it out.
     levels: horizontal lines by name.
 
   Returns:

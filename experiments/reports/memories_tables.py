@@ -83,10 +83,10 @@ def tables(
   """All tables.
 
   Args:
-    found: every variant, the one to compare with first.
-    text: the text that triggers lie in.
+    found: the results of every variant, the one to compare with first.
+    text: the text that contains the triggers.
     chance: the endings that random prefixes share.
-    show: the text of each token by itself.
+    show: gives the text of each token.
 
   Returns:
     Rows by title.
@@ -100,7 +100,7 @@ def tables(
     "How the output token comes about": layer_table(found, REFINEMENT_COLUMNS),
   }
   if paired := differences(found):
-    shown["Paired differences, means over layers where none is named"] = (
+    shown["Paired differences, means over layers if no layer is named"] = (
       reporting.comparison_table(paired)
     )
   for each in found:
@@ -117,12 +117,12 @@ def layer_table(
   columns: Mapping[str, str],
   levels: Mapping[str, float] | None = None,
 ) -> Rows:
-  """One row a layer and variant: measures with their 95% t intervals.
+  """One row per layer and variant: measures with their 95% t intervals.
 
   Args:
-    found: every variant.
+    found: the results of every variant.
     columns: measures by heading.
-    levels: measures of random prefixes; a last row.
+    levels: measures of random prefixes, for a last row.
 
   Returns:
     A header and the rows.
@@ -149,14 +149,14 @@ def _mean(by_seed: SeedValues) -> str:
 def differences(
   found: Sequence[VariantMemories],
 ) -> dict[str, stats.Comparison]:
-  """What other variants change of the first one, paired by seed.
+  """Differences between the first variant and each other, paired by seed.
 
   Args:
-    found: every variant, the one to compare with first.
+    found: the results of every variant, the one to compare with first.
 
   Returns:
-    By name: agreement in the last layer, and means over layers; only where two
-    seeds are in both.
+    Comparisons by name: agreement in the last layer, and means over layers;
+    only those with at least two common seeds.
   """
   base, compared = found[0], {}
   for label, measure, layer in (
@@ -182,15 +182,15 @@ def value_table(
   rows: int,
   shown: int,
 ) -> Rows:
-  """The most confident values of one model, with what triggers them.
+  """The most confident values of one model, with their triggers.
 
   Args:
-    found: what was found of a variant's models.
-    text: the text that triggers lie in.
-    show: the text of each token by itself.
-    seed: which of the models, a place on the seed axis.
-    rows: how many neurons, the most confident first.
-    shown: triggers of each.
+    found: the results of a variant's models.
+    text: the text that contains the triggers.
+    show: gives the text of each token.
+    seed: index of the model on the seed axis.
+    rows: how many neurons to show, the most confident first.
+    shown: how many triggers of each neuron to show.
 
   Returns:
     A header and the rows. A trigger is the end of its prefix, an arrow, the
@@ -252,5 +252,5 @@ def _trigger(
 
 
 def _name(show: Show, token: np.integer) -> str:
-  """A token's text; ids that the tokenizer does not use have none."""
+  """A token's text, or its id if the tokenizer does not use it."""
   return show([int(token)])[0] or f"#{token}"

@@ -1,4 +1,4 @@
-"""What was found of products: the report, its tables and measurements."""
+"""The report of `multiplication`: notes, tables and measurements."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,30 +26,30 @@ from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.training import FinishedArm
 
 NOTES = (
-  "Models have as many position embeddings as the longest padding needs, so"
-  " that seed by seed all arms start from the same parameters. Swaps, search,"
-  " probes and the accuracies by digit are on products of two numbers of full"
-  " length. There are few of these where numbers are short: a probe may then be"
-  " scored on products that it was fitted to, for trained and untrained models"
-  " alike.",
-  "A swap gives the positions of one part the stream of another product, with"
-  " both operands drawn anew, at the input of one layer, and lets the model"
-  " write the answer. Only those digits count that the model without a swap"
-  " writes differently for the two products. At the input of layer 0 all"
-  " padding is the same, so nothing can move; the whole prompt moves everything"
-  " there.",
-  "A cut changes nothing in the forward pass: padding that a model has not"
-  " learned to use is still read.",
+  "All models have as many position embeddings as the longest padding needs. So"
+  " for each seed all arms start from the same parameters. Swaps, beam search,"
+  " probes and the accuracies by digit use products of two numbers of full"
+  " length. If numbers are short, there are few such products. Then a probe may"
+  " be scored on products that it was fitted to, for trained and untrained"
+  " models alike.",
+  "A swap replaces the stream at the positions of one part with that of another"
+  " product, with two new operands, at the input of one layer. Then the model"
+  " writes the answer. A digit counts only if the model without a swap writes"
+  " different digits for the two products. At the input of layer 0 all padding"
+  " is the same, so a swap there cannot move any digit; a swap of the whole"
+  " prompt there moves all of them.",
+  "A gradient cut does not change the forward pass: a model reads padding even"
+  " if it has not learned to use it.",
   "Three digits at `cpu` were chosen after pilots of ordinary training with one"
   " seed, two layers and width 64, with and without padding; a run pads to n"
   " and to 2n, as published. Operands of up to two digits were learned as fast"
-  " without padding as with it: training losses of 0.129 and 0.125 nats a digit"
+  " without padding as with it: training losses of 0.129 and 0.125 nats/digit"
   " after 1,250 to 1,500 steps of 2,500. With up to three digits padding to 6"
-  " helped: 0.477 instead of 0.571 after 750 to 1,000 steps of 2,000. Few"
-  " products of two numbers of three digits are learned by then. The table of"
-  " padding and myopia is therefore of all lengths evenly; the published one is"
-  " of full length. Of full length nothing is claimed of a variant that surely"
-  f" gets less than {FLOOR:.0%} of the products right with either padding.",
+  " helped: 0.477 instead of 0.571 after 750 to 1,000 steps of 2,000. By then"
+  " few products of two numbers of three digits are learned. So the comparison"
+  " of padding and myopia uses all lengths evenly; the published one uses full"
+  " length only. There is no claim on full length for a variant whose share of"
+  f" right products is surely below {FLOOR:.0%} with either padding.",
   results_writer.UNADJUSTED,
 )
 
@@ -68,13 +68,13 @@ def results(
     folder: where to write the figures.
     config: the scale.
     arms: the trained arms.
-    found: measured models, by arm.
-    untrained: models before training, by setting.
-    frequency: loss of a model that knows only how often each digit occurs
-      where, nats, [K].
+    found: results by arm.
+    untrained: results of models before training, by setting.
+    frequency: loss of a predictor that knows only the frequency of each digit
+      at each place, nats, [K].
 
   Returns:
-    What the run found.
+    The results to write.
 
   Raises:
     OSError: a figure cannot be written.
@@ -109,11 +109,11 @@ def tables(
 
   Args:
     tasks: by setting.
-    found: measured models by arm.
-    untrained: models before training, by setting.
+    found: results by arm.
+    untrained: results of models before training, by setting.
 
   Returns:
-    Tables by title; every number with its 95% t interval over n seeds.
+    Tables by title; every number has its 95% t interval over n seeds.
   """
   size = next(iter(tasks.values())).digits
   names = {
@@ -126,9 +126,9 @@ def tables(
   }
   products = [["setting", "variant", *names.values(), "n"]]
   for (setting, variant), each in found.items():
-    mine = metrics(tasks[setting], each)
-    shown = [_shown(mine[name]) for name in names]
-    products.append([setting, variant, *shown, _count(mine["whole"])])
+    values = metrics(tasks[setting], each)
+    shown = [_shown(values[name]) for name in names]
+    products.append([setting, variant, *shown, _count(values["whole"])])
   return {
     f"Whole products of numbers of up to {size} digits": products,
     "Accuracy by digit, the lowest first": _by_digit(found, "accuracies"),
@@ -205,12 +205,12 @@ def measurements(
   found: Mapping[Arm, ProductResults],
   seeds: Sequence[int],
 ) -> pa.Table:
-  """Swaps and probes of every seed, layer, place and digit, one a row.
+  """Swaps and probes by seed, layer, place and digit, one number per row.
 
   Args:
     tasks: by setting.
-    found: measured models by arm.
-    seeds: of their leading axes.
+    found: results by arm.
+    seeds: the seeds of their leading axes.
 
   Returns:
     Columns setting, variant, seed, measure, layer, place, digit and value;

@@ -1,4 +1,4 @@
-"""What is claimed of products: padding, myopia, and what was planned."""
+"""The claims of `multiplication`: padding, myopia, and planned digits."""
 
 from collections.abc import Mapping
 
@@ -12,23 +12,23 @@ from jaxlook.stats.claims import ABOVE_0, BELOW_0, Statement, judged
 from jaxlook.tasks.multiplication import Multiplication
 
 Arm = tuple[str, str]
-"""Setting, as `pad=4`, and variant."""
+"""Setting, for example `pad=4`, and variant."""
 
 _WU = "Wu et al. 2024, arXiv 2404.00859, and its notebook arithmetic_acc"
 _OURS = "jaxlook's own; not measured before, as far as we found"
 _PAIRED = "paired by seed"
 _SHARE = "share of products"
 FLOOR = 0.05
-"""Shares of products right below this are not compared."""
+"""Accuracies on whole products below this are not compared."""
 
 
 def whole(found: ProductResults) -> np.ndarray:
-  """Share of products of full length that are wholly right, [E]."""
+  """Share of products of full length with all digits right, [E]."""
   return found.grid[:, -1, -1]
 
 
 def right(found: ProductResults) -> np.ndarray:
-  """Share of products wholly right, all lengths of operands evenly, [E]."""
+  """Share of products with all digits right, mean over all lengths, [E]."""
   return found.grid.mean(axis=(-2, -1))
 
 
@@ -38,12 +38,12 @@ def read_before_equals(
   """A probe's accuracy at the end of the second operand, [E].
 
   Args:
-    task: that the models were trained on.
-    found: measured models.
+    task: the task that the models were trained on.
+    found: the results.
     part: `probe`, or `shuffled` for its control.
 
   Returns:
-    The mean over digits, of the last layer's output.
+    The mean over digits, for the last layer's output.
   """
   place = list(plans.places(task)).index(plans.before_equals(task))
   return getattr(found, part)[:, -1, place].mean(axis=-1)
@@ -52,14 +52,14 @@ def read_before_equals(
 def moved_at(
   task: Multiplication, found: ProductResults, place: str
 ) -> np.ndarray:
-  """`moved` at a place, of the last layer's input, [E]."""
+  """`moved` at a place, for swaps at the last layer's input, [E]."""
   return found.effect("moved")[:, -1, list(plans.places(task)).index(place)]
 
 
 def metrics(
   task: Multiplication, found: ProductResults
 ) -> dict[str, np.ndarray]:
-  """One number a seed for each question, [E] by name."""
+  """One number per seed for each measure, [E] by name."""
   return {
     "right": right(found),
     "whole": whole(found),
@@ -81,16 +81,16 @@ def claims(
   found: Mapping[Arm, ProductResults],
   untrained: Mapping[str, ProductResults],
 ) -> list[stats.Claim]:
-  """The published table of padding and myopia, and what was planned.
+  """The published table of padding and myopia, and claims on planned digits.
 
   Args:
-    tasks: by setting, in order: the first with the least padding, or none,
-      the last with the most.
-    found: measured models by arm, `ablation.CAUSAL` of each setting among them.
-    untrained: models before training, by setting.
+    tasks: by setting; the first has the least padding, or none, the last has
+      the most.
+    found: results by arm, including `myopia_gap.CAUSAL` in each setting.
+    untrained: results of models before training, by setting.
 
   Returns:
-    Those for which at least two seeds are there.
+    The claims with at least two seeds.
   """
   bare, padded = list(tasks)[0], list(tasks)[-1]
   variants = list(dict.fromkeys(variant for _, variant in found))
@@ -120,19 +120,19 @@ def _source(variant: str) -> str:
 
 
 def _worded(setting: str) -> str:
-  """`padded to 4` of `pad=4`."""
+  """Words for a setting, for example `padded to 4` for `pad=4`."""
   pad = setting.removeprefix("pad=")
   return f"padded to {pad}" if int(pad) else "not padded"
 
 
 def _above_floor(shares: np.ndarray) -> bool:
-  """Whether the whole 95% interval does not lie below `FLOOR`."""
+  """False if the whole 95% interval lies below `FLOOR`."""
   shares = shares[np.isfinite(shares)]
   return len(shares) < 2 or stats.mean_interval(shares).ci95[1] >= FLOOR
 
 
 def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
-  """The published direction: padding helps causal, and harms myopic."""
+  """The published directions: padding helps causal and harms myopic."""
   bare, padded = (found[pad, variant] for pad in pads)
   better = variant == myopia_gap.CAUSAL
   words = (
@@ -142,12 +142,13 @@ def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   more, less = ("above 0", ABOVE_0), ("below 0", BELOW_0)
   (sign, bounds), (cost, losses) = (more, less) if better else (less, more)
   full = []
-  # Of two arms that are never right, none is helped.
+  # If both arms are almost never right, padding cannot help.
   if any(_above_floor(whole(each)) for each in (padded, bare)):
     full.append(
       Statement(
         f"W8/padding/full/{variant}",
-        f"{words} the share of products of full length right, {under}, {sign}",
+        f"{words} the accuracy on whole products of full length, {under},"
+        f" {sign}",
         _source(variant),
         _SHARE,
         whole(padded) - whole(bare),
@@ -158,7 +159,7 @@ def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   return [
     Statement(
       f"W8/padding/{variant}",
-      f"{words} the share of products right, over all lengths, {under}, {sign}",
+      f"{words} the accuracy on whole products of all lengths, {under}, {sign}",
       _source(variant),
       _SHARE,
       right(padded) - right(bare),
@@ -179,7 +180,7 @@ def _helps(found, pads: tuple[str, str], variant: str) -> list[Statement]:
 
 
 def _table(found, pads: tuple[str, str], variant: str) -> list[Statement]:
-  """The other sides of the 2 x 2 table, and its interaction."""
+  """The gaps of the 2 x 2 table, and its interaction."""
   bare, padded = pads
   plain = myopia_gap.CAUSAL
   gaps = {
@@ -188,7 +189,7 @@ def _table(found, pads: tuple[str, str], variant: str) -> list[Statement]:
   return [
     Statement(
       f"W8/gap/{padded}/{variant}",
-      f"{_worded(padded)}, ordinary training is right more often than"
+      f"{_worded(padded)}: ordinary training is right more often than"
       f" {variant}; the estimate is the difference, above 0",
       _source(variant),
       _SHARE,
@@ -198,8 +199,8 @@ def _table(found, pads: tuple[str, str], variant: str) -> list[Statement]:
     ),
     Statement(
       f"W8/gap/{bare}/{variant}",
-      f"{_worded(bare)}, it is not: the difference to {variant} lies in"
-      " [-0.05, 0.05]",
+      f"{_worded(bare)}: ordinary training is about as often right as"
+      f" {variant}; the difference lies in [-0.05, 0.05]",
       _source(variant),
       _SHARE,
       gaps[bare],
@@ -208,8 +209,8 @@ def _table(found, pads: tuple[str, str], variant: str) -> list[Statement]:
     ),
     Statement(
       f"W8/interaction/{variant}",
-      f"{_worded(padded)} instead of {_worded(bare)} does more for ordinary"
-      f" training than for {variant}; the estimate is the difference of the"
+      f"{_worded(padded)} instead of {_worded(bare)} helps ordinary training"
+      f" more than {variant}; the estimate is the difference of the"
       " differences, above 0",
       _source(variant),
       _SHARE,
@@ -226,7 +227,7 @@ def _planned(
   fresh: ProductResults,
   variant: str,
 ) -> list[Statement]:
-  """Whether digits are there before `=`, and are used."""
+  """Whether digits are computed before `=`, and whether they are used."""
   place = plans.before_equals(task)
   read = read_before_equals(task, found)
   moved = moved_at(task, found, place)
@@ -235,9 +236,9 @@ def _planned(
     before.append(
       Statement(
         f"swap/place/{variant}",
-        f"{variant}: more hangs on the {place} than on the {plans.PADDING_A},"
-        " where nothing of b is known; the estimate is the difference of the"
-        " shares that turn to the donor's, above 0",
+        f"{variant}: the answer depends more on the {place} than on the"
+        f" {plans.PADDING_A}, where b is not known yet; the estimate is the"
+        " difference of the shares of digits that become the donor's, above 0",
         _OURS,
         "share of digits",
         moved - moved_at(task, found, plans.PADDING_A),
@@ -248,9 +249,9 @@ def _planned(
   return [
     Statement(
       f"probe/{variant}",
-      f"{variant}: digits of the answer can be read at the end of the {place}"
-      " better than off a model before training; the estimate is the"
-      " difference of accuracies, above 0",
+      f"{variant}: a probe at the end of the {place} reads digits of the answer"
+      " better than in a model before training; the estimate is the difference"
+      " of accuracies, above 0",
       _OURS,
       "accuracy",
       read - read_before_equals(task, fresh),
@@ -259,9 +260,9 @@ def _planned(
     ),
     Statement(
       f"swap/{variant}",
-      f"{variant}: the answer hangs on the {place}: with the donor's stream"
+      f"{variant}: the answer depends on the {place}: with the donor's stream"
       " there, at the input of the last layer, more than half of the digits"
-      " that differ turn to the donor's",
+      " that differ become the donor's",
       _OURS,
       "share of digits",
       moved,
@@ -273,40 +274,42 @@ def _planned(
 
 def _less(
   task: Multiplication,
-  mine: ProductResults,
+  cut: ProductResults,
   plain: ProductResults,
   variant: str,
 ) -> list[Statement]:
-  """What a cut takes away."""
+  """What a model trained with a cut lacks."""
   place = plans.before_equals(task)
   return [
     Statement(
       f"probe/less/{variant}",
-      f"{variant} has less of the answer ready at the end of the {place} than"
-      " ordinary training; the estimate is its accuracy minus that, below 0",
+      f"{variant}: a probe at the end of the {place} reads less of the answer"
+      " than in ordinary training; the estimate is the difference of"
+      " accuracies, below 0",
       _OURS,
       "accuracy",
-      read_before_equals(task, mine) - read_before_equals(task, plain),
+      read_before_equals(task, cut) - read_before_equals(task, plain),
       BELOW_0,
       _PAIRED,
     ),
     Statement(
       f"swap/less/{variant}",
-      f"fewer digits of {variant} turn to the donor's with the {place}; the"
-      " estimate is its share minus that of ordinary training, below 0",
+      f"{variant}: with the donor's stream at the {place}, fewer digits become"
+      " the donor's than in ordinary training; the estimate is the difference"
+      " of shares, below 0",
       _OURS,
       "share of digits",
-      moved_at(task, mine, place) - moved_at(task, plain, place),
+      moved_at(task, cut, place) - moved_at(task, plain, place),
       BELOW_0,
       _PAIRED,
     ),
     Statement(
       f"beam/{variant}",
-      f"search gains more for {variant}; the estimate is its beam gain minus"
-      " that of ordinary training, above 0",
+      f"beam search gains more for {variant} than for ordinary training; the"
+      " estimate is the difference of beam gains, above 0",
       _OURS,
       "nats/product",
-      mine.gain - plain.gain,
+      cut.gain - plain.gain,
       ABOVE_0,
       _PAIRED,
     ),

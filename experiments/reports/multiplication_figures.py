@@ -1,4 +1,4 @@
-"""Figures of experiments.multiplication: digits, lengths, plans."""
+"""The figures of `multiplication`: digits, lengths and plans."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +26,11 @@ def draw(
   """Draws digits, lengths and plans.
 
   Args:
-    folder: where to.
+    folder: where to write the figures.
     tasks: by setting.
-    found: measured models by arm.
-    frequency: loss of a model that knows only how often each digit occurs
-      where, nats, [K].
+    found: results by arm.
+    frequency: loss of a predictor that knows only the frequency of each digit
+      at each place, nats, [K].
     setup: task, model, training and seeds, in a line or two.
 
   Returns:
@@ -67,7 +67,7 @@ def draw(
       [_plans(tasks[setting], found, setting, part) for setting in tasks]
       for part in ("moved", "probe")
     ],
-    title="What is ready before it is asked for, and what hangs on it",
+    title="Digits computed before they are written, and whether they are used",
     setup=setup,
   )
   return _captions(frequency)
@@ -78,12 +78,12 @@ def _captions(frequency: np.ndarray) -> dict[str, str]:
   mean = "mean and 95% t interval over seeds"
   return {
     "digits.png": f"Accuracy on operands of full length, and loss over all"
-    f" lengths, by digit of the answer, the lowest first; {mean}. A model"
-    " that knows only how often each digit occurs where has losses of "
+    f" lengths, by digit of the answer, the lowest first; {mean}. A predictor"
+    " that knows only the frequency of each digit at each place has losses of "
     + ", ".join(reporting.number(float(each)) for each in frequency)
     + " nats.",
     "lengths.png": "Share of whole products right, mean over seeds.",
-    "plans.png": "Above: share of the digits that turn to the donor's when the"
+    "plans.png": "Above: share of the digits that become the donor's when the"
     " stream into the last layer is swapped at a place. Below: accuracy of a"
     " linear probe of the last layer's output at the end of each place, mean"
     f" over the digits of the answer. {mean.capitalize()}.",

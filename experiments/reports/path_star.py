@@ -1,4 +1,4 @@
-"""What was found of path-star graphs: the report, tables and figures."""
+"""The report of `path_star`: notes, figures and measurements."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,27 +25,28 @@ from jaxlook.stats.claims import judged
 from jaxlook.training import FinishedArm
 
 NOTES = (
-  "A path is written greedily: each step is read together with those before it."
-  " A model of a teacherless setting never saw its answer in training and"
-  " writes all steps at once. Under masking, accuracy is that with nothing"
-  " hidden.",
-  f"Accuracies given the true steps before are of {FORCED_GRAPHS:,} graphs that"
-  " nothing else is measured on, in weights of all held-out leaves. So are"
-  " claims of written paths: greedy writing gets a path right exactly where all"
-  " steps are right given the true ones before. Losses, beams, probes, swaps"
-  " and the columns that say written are of fewer graphs (`sequences` in the"
-  " config).",
-  "`goal` donors ask the same graph for another goal, so nothing can move"
-  " before the goal; `leaves` donors ask the same, with the leaves of two arms"
-  " exchanged in the edges. Moved is the share of answers that become the"
-  " donor's, left the share that stay. A model that guesses among arms writes"
-  " the donor's path by chance; `before the goal` shows how often. At the goal,"
-  " before block 0, only the input is replaced: that is a ceiling, and nothing"
-  " is claimed of it.",
-  "In weights the head is the token embedding. In pilots without that, ordinary"
-  " training found no held-out path (G(256, 4): first step 0.00 after 2,000"
-  " steps, n = 1, and 0.41 with it, n = 1; the former also had more weight"
-  " decay).",
+  "A path is written greedily: the model reads each step that it has written"
+  " before it writes the next. A model of a teacherless setting never read its"
+  " answer in training and writes all steps at once. For masked training,"
+  " accuracy is measured with nothing hidden.",
+  "Accuracies given the true earlier steps are measured on"
+  f" {FORCED_GRAPHS:,} separate graphs or, in weights, on all held-out leaves."
+  " Claims on written paths use the same accuracies, because greedy decoding"
+  " gets a path right exactly if all steps are right given the true earlier"
+  " ones. Losses, beams, probes, swaps and the columns named `written` use"
+  " fewer graphs (`sequences` in the config).",
+  "`goal` donors have the same graph and ask for another goal, so a swap before"
+  " the goal cannot move anything. `leaves` donors ask for the same goal, with"
+  " the leaves of two arms exchanged in the edges. Moved is the share of"
+  " answers that become the donor's; left is the share of answers that are"
+  " still the true one. A model that guesses among arms sometimes writes the"
+  " donor's path by chance; `before the goal` shows how often. A swap at the"
+  " goal before block 0 only replaces the input: this is a ceiling, and there"
+  " is no claim on it.",
+  "In weights the output matrix is the token embedding (a tied head). In pilots"
+  " without a tied head, ordinary training learned no held-out path (G(256, 4):"
+  " first step 0.00 after 2,000 steps, n = 1, and 0.41 with a tied head, n = 1;"
+  " the former also had more weight decay).",
   results_writer.UNADJUSTED,
 )
 
@@ -62,10 +63,10 @@ def results(
     folder: where to write the figures.
     config: the scale.
     arms: the trained arms.
-    found: measured models, by arm.
+    found: results by arm.
 
   Returns:
-    What the run found.
+    The results to write.
 
   Raises:
     OSError: a figure cannot be written.
@@ -90,17 +91,16 @@ def results(
 
 
 def measurements(every: Every, seeds: Sequence[int]) -> pa.Table:
-  """Every number, one a row.
+  """Every number, one per row.
 
   Args:
-    every: measured models.
-    seeds: of the axis E.
+    every: all results.
+    seeds: the seeds of the axis E.
 
   Returns:
     Columns setting, variant, leaves ("held out", "trained", "untrained model"),
-    seed, measure, place, layer, step and value; null where there is no such
-    axis. The last step of `forced`, `moved` and `left` stands for the whole
-    answer.
+    seed, measure, place, layer, step and value; null if a measure has no such
+    axis. The last step of `forced`, `moved` and `left` is the whole answer.
   """
   names = "setting variant leaves seed measure place layer step value".split()
   rows = list(_measured(every, seeds))
@@ -134,8 +134,8 @@ def draw(folder: Path, every: Every, setup: str) -> dict[str, str]:
   """Draws accuracies, losses and swaps.
 
   Args:
-    folder: where the PNGs go.
-    every: measured models.
+    folder: where to write the figures.
+    every: all results.
     setup: task, model, training and seeds, in a line or two.
 
   Returns:
@@ -158,10 +158,11 @@ def draw(folder: Path, every: Every, setup: str) -> dict[str, str]:
   )
   return {
     "accuracy.png": "Accuracy of the step that leaves the start, given the true"
-    " steps before it, and of whole paths in free writing, on graphs or leaves"
-    " that no training saw; mean and 95% t interval over seeds.",
-    "losses.png": "Loss by step given the true steps before; mean and 95% t"
-    " band over seeds. The grey line is the mean of who follows edges alone.",
+    " earlier steps, and of whole paths written greedily, on graphs or leaves"
+    " that are not in the training data; mean and 95% t interval over seeds.",
+    "losses.png": "Loss by step given the true earlier steps; mean and 95% t"
+    " band over seeds. The grey line is the mean loss of Clever Hans, who only"
+    " follows edges and guesses the first step.",
   }
 
 
@@ -201,6 +202,6 @@ def _by_step(setting: str, by: Mapping[str, GraphResults]) -> figures.Curves:
     "step of the answer",
     "nats",
     {variant: found.answers.losses.T for variant, found in by.items()},
-    levels={"who follows edges alone, mean": float(levels.mean())},
+    levels={"Clever Hans, mean": float(levels.mean())},
     scale="steps",
   )

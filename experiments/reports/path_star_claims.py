@@ -1,4 +1,4 @@
-"""What is claimed of path-star graphs: published, and of the cuts."""
+"""The claims of `path_star`: published ones, and jaxlook's on the cuts."""
 
 from collections.abc import Iterator, Mapping
 
@@ -23,32 +23,33 @@ _WEIGHTS = "Noroozizadeh et al. 2025, arXiv 2510.26745, obs. 1"
 _OURS = "jaxlook's own; not measured before, as far as we found"
 _UNIT = "share"
 MARGIN = 0.05
-"""How far from chance or from ordinary training counts, in shares."""
+"""The least difference from chance or ordinary training that counts."""
 
 GUESSED = (FORWARD, TEACHERLESS, MASKED)
-"""Settings in whose first step who knows edges alone guesses the arm."""
+"""Settings in which a predictor that knows only the edges must guess the first
+step."""
 
 PREDICTED = {"first_step": "", "path_written": "/path"}
-"""What no cut is to lose in the weights, and how the claim's id ends."""
+"""Numbers that no cut should lower in the weights, and ends of claim ids."""
 
 
 Every = Mapping[str, Mapping[str, GraphResults]]
-"""By setting and variant."""
+"""Results by setting and variant."""
 
 
 def numbers(found: GraphResults) -> dict[str, np.ndarray]:
-  """One number a seed for each question, [E] by name."""
-  mine = found.answers
+  """One number per seed for each measure, [E] by name."""
+  answers = found.answers
   return {
     "first_step": found.forced[:, :-1][:, found.first],
     "later_steps": _others(found.forced[:, :-1], found.first),
     "path_forced": found.forced[:, -1],
-    "first_step_written": mine.written[:, found.first],
-    "path_written": mine.whole,
-    "beam_gain": mine.beam_gain,
-    "path_beamed": mine.beamed,
-    "first_step_loss": mine.losses[:, found.first],
-    "later_steps_loss": _others(mine.losses, found.first),
+    "first_step_written": answers.written[:, found.first],
+    "path_written": answers.whole,
+    "beam_gain": answers.beam_gain,
+    "path_beamed": answers.beamed,
+    "first_step_loss": answers.losses[:, found.first],
+    "later_steps_loss": _others(answers.losses, found.first),
   }
 
 
@@ -59,13 +60,13 @@ def _others(values: np.ndarray, first: int) -> np.ndarray:
 
 
 def statements(every: Every) -> Iterator[Statement]:
-  """What is claimed of the settings that were run.
+  """The claims on the settings that were run.
 
   Args:
-    every: measured models.
+    every: all results.
 
   Yields:
-    Published claims about ordinary training, then what the cuts change.
+    Published claims on ordinary training, then claims on the cuts.
   """
   for setting, by in every.items():
     if setting in GUESSED:
@@ -81,12 +82,12 @@ def statements(every: Every) -> Iterator[Statement]:
 
 
 def _edges(setting: str, found: GraphResults) -> Statement:
-  """Whether training came as far as the question of plans."""
+  """Whether training has learned the edges, which planning needs."""
   return Statement(
     f"{setting}/edges",
-    f"{setting}: the first step is right in at least 1/d - {MARGIN}, as for who"
-    " knows the edges and guesses the arm; where ordinary training has not come"
-    " that far, nothing is claimed of plans",
+    f"{setting}: the accuracy of the first step is at least 1/d - {MARGIN}, as"
+    " for a predictor that knows the edges and guesses the arm; if ordinary"
+    " training does not reach this, there are no claims on plans",
     _OURS,
     _UNIT,
     numbers(found)["first_step"],
@@ -95,52 +96,54 @@ def _edges(setting: str, found: GraphResults) -> Statement:
 
 
 def knows_edges(found: GraphResults) -> bool:
-  """Whether first steps are surely right as often as guesses among arms."""
+  """Whether first steps are surely right as often as a guess among arms."""
   return _surely_above(found, "first_step", found.chance - MARGIN)
 
 
 def _published(setting: str, found: GraphResults) -> Iterator[Statement]:
   """B1, B2 and B4: ordinary training."""
-  chance, mine = found.chance, numbers(found)
-  first, whole = mine["first_step"], mine["path_written"]
-  # Greedy writing goes wrong exactly where forcing does, which is measured on
-  # more graphs.
-  forced = mine["path_forced"]
+  chance, by_name = found.chance, numbers(found)
+  first, whole = by_name["first_step"], by_name["path_written"]
+  # Greedy decoding is right exactly if all forced steps are, and these are
+  # measured on more graphs.
+  forced = by_name["path_forced"]
 
-  def said(id, words, source, values, **bounds):
-    return Statement(id, f"{setting}: {words}", source, _UNIT, values, bounds)
+  def claim(id, words, source, values, **bounds):
+    text = f"{setting}: {words}"
+    return Statement(id, text, source, _UNIT, values, bounds)
 
-  at_chance = f"the first step is right in 1/d = {chance:.3g} within 0.02"
   if setting == FORWARD:
+    words = f"the accuracy of the first step is 1/d = {chance:.3g} within 0.02"
     near = {"low": chance - 0.02, "high": chance + 0.02}
-    yield said("B1/first", at_chance, _STAR, first, **near)
-    later = "later steps, given the true path, are right in at least 0.99"
-    yield said("B1/later", later, _STAR, mine["later_steps"], low=0.99)
+    yield claim("B1/first", words, _STAR, first, **near)
+    words = "the accuracy of later steps, given the true path, is at least 0.99"
+    yield claim("B1/later", words, _STAR, by_name["later_steps"], low=0.99)
   elif setting == REVERSED:
-    words = "a written path is right in at least 0.95"
-    yield said("B2/easy", f"{words} (recalled)", _STAR, forced, low=0.95)
-    words = f"a written path is right in 1/d = {chance:.3g} within 0.05"
+    words = "the accuracy of written paths is at least 0.95 (recalled)"
+    yield claim("B2/easy", words, _STAR, forced, low=0.95)
+    words = f"the accuracy of written paths is 1/d = {chance:.3g} within 0.05"
     near = {"low": chance - 0.05, "high": chance + 0.05}
-    yield said("B2/hard", f"{words} (published: .49)", _MASKING, forced, **near)
+    words += " (published: .49)"
+    yield claim("B2/hard", words, _MASKING, forced, **near)
   elif setting == TEACHERLESS:
-    words = "the first step is right in more than 1/d + 0.02"
-    yield said("B2/teacherless", words, _STAR, first, low=chance + 0.02)
+    words = "the accuracy of the first step is above 1/d + 0.02"
+    yield claim("B2/teacherless", words, _STAR, first, low=chance + 0.02)
   elif setting == MASKED:
-    words = "a written path is right in at least 0.95 (published: 1.00)"
-    yield said("B2/masked", words, _MASKING, forced, low=0.95)
+    words = "the accuracy of written paths is at least 0.95 (published: 1.00)"
+    yield claim("B2/masked", words, _MASKING, forced, low=0.95)
   else:
-    words = "the path to a held-out leaf is right in at least 0.95"
-    yield said(f"B4/{setting}", words, _WEIGHTS, whole, low=0.95)
-    words = "the first step to a held-out leaf is right in at least 0.05 above"
-    words += f" 1/d = {chance:.3g}"
+    words = "the accuracy of paths to held-out leaves is at least 0.95"
+    yield claim(f"B4/{setting}", words, _WEIGHTS, whole, low=0.95)
+    words = "the accuracy of the first step to held-out leaves is at least 0.05"
+    words += f" above 1/d = {chance:.3g}"
     id = f"B4/{setting}/above_chance"
-    yield said(id, words, _WEIGHTS, first, low=chance + 0.05)
+    yield claim(id, words, _WEIGHTS, first, low=chance + 0.05)
 
 
 def _of_cut(
   setting: str, cut: str, by: Mapping[str, GraphResults]
 ) -> Iterator[Statement]:
-  """What is lost without the future's gradient."""
+  """What a cut of the future's gradient costs."""
   if setting in IN_WEIGHTS:
     yield from _not_lost(setting, cut, by)
     return
@@ -148,7 +151,8 @@ def _of_cut(
   less = numbers(by[cut])[name] - numbers(by[CAUSAL])[name]
   yield Statement(
     f"{setting}/{cut}/less",
-    f"{setting}: {cut} minus {CAUSAL}, {said_of(name)}: is below 0",
+    f"{setting}: the accuracy of {cut} minus that of {CAUSAL} is below 0"
+    f" ({said_of(name)})",
     _OURS,
     _UNIT,
     less,
@@ -164,39 +168,39 @@ def _not_lost(
   source = f"{_WEIGHTS}: a prediction; {_OURS}"
   least = by[cut].chance + MARGIN
   for name, end in PREDICTED.items():
-    mine = numbers(by[cut])[name]
+    accuracy = numbers(by[cut])[name]
     yield Statement(
       f"B4/{setting}/{cut}/above_chance{end}",
-      f"{setting}: {cut}, {said_of(name)} for held-out leaves: is at least"
-      f" {MARGIN} above 1/d = {by[cut].chance:.3g}",
+      f"{setting}: the accuracy of {cut} on held-out leaves is at least"
+      f" {MARGIN} above 1/d = {by[cut].chance:.3g} ({said_of(name)})",
       source,
       _UNIT,
-      mine,
+      accuracy,
       {"low": least},
     )
     if learned(by[CAUSAL], name):
       yield Statement(
         f"B4/{setting}/{cut}/no_loss{end}",
-        f"{setting}: {cut} minus {CAUSAL}, {said_of(name)}: is no more than"
-        f" {MARGIN} below 0",
+        f"{setting}: the accuracy of {cut} is at most {MARGIN} below that of"
+        f" {CAUSAL} ({said_of(name)})",
         source,
         _UNIT,
-        mine - numbers(by[CAUSAL])[name],
+        accuracy - numbers(by[CAUSAL])[name],
         {"low": -MARGIN},
         PAIRED,
       )
 
 
 def learned(found: GraphResults, name: str) -> bool:
-  """Whether there is something to lose: the interval lies above chance.
+  """Whether ordinary training learned something that a cut could lose.
 
   Args:
-    found: models of ordinary training.
-    name: of `numbers`.
+    found: the results of ordinary training.
+    name: one of the names of `numbers`.
 
   Returns:
-    Whether its 95% interval lies more than `MARGIN` above chance; False for
-    less than two seeds.
+    Whether the 95% interval lies more than `MARGIN` above chance; False for
+    fewer than two seeds.
   """
   return _surely_above(found, name, found.chance + MARGIN)
 
@@ -216,11 +220,12 @@ def said_of(name: str) -> str:
 def _swaps(
   setting: str, variant: str, found: GraphResults
 ) -> Iterator[Statement]:
-  """Whether what is decided where the answer starts decides the arm."""
+  """Whether the state where the answer starts decides the arm."""
   mark = stars.ANSWER if stars.ANSWER in found.places else stars.GOAL
-  # The step out of the start; behind the steps stands the whole answer.
+  # The step that leaves the start; the entry after the steps is the whole
+  # answer.
   step = found.first if found.first >= 0 else found.first - 1
-  # The last one is the stream behind the last block.
+  # The last entry of the layer axis is the stream after the last block.
   moved = found.answers.moved[:, :, -2, step]
   more = (
     moved[:, found.places.index(mark)]
@@ -228,10 +233,10 @@ def _swaps(
   )
   yield Statement(
     f"{setting}/swap/answer/{variant}",
-    f"{setting}: {variant}, with another goal's stream put in where the answer"
-    " starts, into the last block, turns to that goal's arm more often than"
-    " with it put in before the goal, where nothing can change; the estimate is"
-    " the difference of the shares of first steps, above 0",
+    f"{setting}: {variant} takes the arm of another goal more often if the"
+    " stream into the last block is swapped with that goal's where the answer"
+    " starts than if it is swapped before the goal, where nothing can change;"
+    " the estimate is the difference of the shares of first steps, above 0",
     _OURS,
     _UNIT,
     more,

@@ -1,4 +1,4 @@
-"""Tables of experiments.path_star: accuracy, losses, probes and swaps."""
+"""The tables of `path_star`: accuracy, losses, probes and swaps."""
 
 from collections.abc import Iterator
 
@@ -20,30 +20,30 @@ from jaxlook.planning.stars.settings import (
 )
 from jaxlook.stats.myopia_gap import CAUSAL
 
-_UNTESTED = "What cannot be tested: nothing was learned that could be lost"
+_UNTESTED = "Claims that cannot be tested: causal training has not learned"
 
 
 def tables(every: Every) -> dict[str, reporting.Rows]:
   """Accuracy, loss by step, probes and swaps.
 
   Args:
-    every: measured models.
+    every: all results.
 
   Returns:
-    Tables by title; every number with its 95% t interval over n seeds.
+    Tables by title; every number has its 95% t interval over n seeds.
   """
   made = {
     "Accuracy": _accuracy(every),
     "Loss by step of the answer, nats": _losses(every),
     "Linear probes where the answer starts": _probes(every),
-    "Whole answers with a donor's stream put in (moved / left)": _moved(every),
+    "Whole answers after a swap of the stream (moved / left)": _moved(every),
   }
   untested = _untested(every)
   return made | ({_UNTESTED: untested} if len(untested) > 1 else {})
 
 
 def _untested(every: Every) -> reporting.Rows:
-  """Predictions that a failure of ordinary training leaves without a test."""
+  """Claims that cannot be tested because ordinary training failed."""
   rows = [["claim", "why", f"{CAUSAL}", "1/d", "n"]]
   for setting, by in every.items():
     for cut in by:
@@ -60,7 +60,7 @@ def _untested(every: Every) -> reporting.Rows:
 
 
 def each_arm(every: Every) -> Iterator[tuple[str, str, GraphResults]]:
-  """Setting, variant and measured models of every arm."""
+  """Setting, variant and results of every arm."""
   for setting, by in every.items():
     for variant, found in by.items():
       yield setting, variant, found
@@ -79,11 +79,11 @@ def _accuracy(every: Every) -> reporting.Rows:
   head += ["path, best beam", "beam gain, nats", "first step, trained leaves"]
   rows = [["setting", "variant", *head, "1/d", "n"]]
   for setting, variant, found in each_arm(every):
-    mine = numbers(found)
+    values = numbers(found)
     seen = "-"
     if found.seen is not None:
       seen = _shown(found.seen[:, found.first])
-    each = [_shown(mine[name]) for name in names]
+    each = [_shown(values[name]) for name in names]
     rows.append(
       [setting, variant, *each, seen, reporting.number(found.chance), _n(found)]
     )
@@ -99,7 +99,7 @@ def _losses(every: Every) -> reporting.Rows:
     pad = ["-"] * (longest - len(each))
     if variant == CAUSAL:
       level = [reporting.number(nats) for nats in found.clever_hans]
-      rows.append([setting, "who follows edges alone", *level, *pad, "-"])
+      rows.append([setting, "Clever Hans", *level, *pad, "-"])
     rows.append([setting, variant, *each, *pad, _n(found)])
   return rows
 

@@ -1,4 +1,4 @@
-"""What path terms say of several variants: tables, claims and panels."""
+"""The report of `path_terms`: tables, claims and panels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,17 +31,18 @@ _TENTH = 0.1
 NOTES = (
   "Each verdict is for one claim alone. The table of paired differences adjusts"
   " its p-values for the number of its rows.",
-  "Attention patterns and the deviations that LayerNorms divide by are those of"
-  " the whole model throughout. Order 1 holds the paths through one head, order"
-  " n those through n heads one after the other. The direct path is measured"
-  " from predicting all tokens alike, every order on top of all shorter ones.",
-  "Paths that never leave their position say what the token itself says, as"
-  " the direct path does, and no later position asks for them. What paths"
-  " bring from earlier positions is therefore told apart, on top of all others"
-  " of the same order and of lower ones.",
-  "Patterns are not taken apart: what a head does for the queries and keys of a"
-  " later one is in no term, and Q- and K-composition only in the scores, where"
-  " the untrained models show what random weights have.",
+  "Attention patterns and the deviations that LayerNorms divide by are always"
+  " those of the whole model. Order 1 is the paths through one head; order n is"
+  " the paths through n heads, one after the other. The direct path is compared"
+  " with the uniform prediction. Every order is measured on top of all lower"
+  " orders.",
+  "Paths that never leave their position use only the token there, as the"
+  " direct path does, and no later position asks for them. So paths from"
+  " earlier positions are measured separately, on top of all other paths of the"
+  " same order and of lower orders.",
+  "Patterns are held constant: no term contains what a head does for the"
+  " queries and keys of a later head. Q- and K-composition are measured by the"
+  " composition scores only; compare them with those of the untrained models.",
 )
 _FIGURE = "path_terms.png"
 
@@ -55,18 +56,18 @@ def results(
   *,
   windows: int,
 ) -> Results:
-  """Draws the figure and says what the path terms show.
+  """Draws the figure and collects tables, claims and cells.
 
   Args:
     folder: where to write the figure.
     study: what was studied.
     subjects: the models, untrained ones last.
-    found: what was measured of each.
+    found: the results of each.
     random: composition scores of random weights of the same shapes.
-    windows: how many held-out windows were measured on.
+    windows: number of held-out windows that were used.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: the figure cannot be written.
@@ -85,14 +86,14 @@ def results(
     setup=study.setup,
     notes=(
       *NOTES,
-      "Composition scores of independent Gaussian weights of these shapes:"
-      f" {float(random.mean):.4f}, standard deviation over pairs of heads"
-      f" {float(random.deviation):.4f}.",
+      "Composition scores of independent Gaussian weights of these shapes have"
+      f" a mean of {float(random.mean):.4f} and a standard deviation over pairs"
+      f" of heads of {float(random.deviation):.4f}.",
     ),
     figures={
       _FIGURE: "Held-out loss as longer paths are added, and how far each order"
-      " and each layer's single heads lower it; means and 95% t intervals over"
-      " seeds."
+      " and each layer's single heads lower the loss; mean and 95% t interval"
+      " over seeds."
     },
     tables=tables(found, vocab_size),
     claims=claims(found, vocab_size),
@@ -123,7 +124,7 @@ def tables(
   """All measures, and their differences between variants.
 
   Args:
-    found: what was measured of every variant, the main one first.
+    found: the results of every variant, the main one first.
     vocab_size: V.
 
   Returns:
@@ -166,10 +167,10 @@ def tables(
 def claims(
   found: Sequence[PathTermResults], vocab_size: int
 ) -> list[stats.Claim]:
-  """Order 2 against order 1, and whether the future had to ask for either.
+  """Compares order 2 with order 1, and both between variants.
 
   Args:
-    found: what was measured of every variant.
+    found: the results of every variant.
     vocab_size: V.
 
   Returns:
@@ -206,8 +207,9 @@ def claims(
       stats.claim(
         "E2/tenth",
         f"{CAUSAL}'s virtual heads lower the loss by at most {_TENTH} of what"
-        " its single heads do, of seeds whose single heads do; the estimate is"
-        " the ratio. The source names no bound, only that it is much less",
+        " its single heads do; the estimate is the ratio, over seeds whose"
+        " single heads lower the loss. The source gives no bound; it says only"
+        " that the effect is much smaller",
         _OWN,
         "ratio",
         stats.mean_interval(ratio),
@@ -220,11 +222,11 @@ def claims(
 def _asked_claims(
   kind: str, before: Mapping[str, Mapping[int, float]]
 ) -> list[stats.Claim]:
-  """Whether later positions had to ask for what paths bring from earlier ones.
+  """Whether paths from earlier positions need gradient from later losses.
 
   Args:
     kind: of the heads, "single" or "virtual".
-    before: how far those paths lower the loss, by variant and seed.
+    before: how far these paths lower the loss, by variant and seed.
 
   Returns:
     One claim for each stop point; none from fewer than two seeds.
@@ -237,8 +239,8 @@ def _asked_claims(
       made.append(
         stats.claim(
           f"asked/{kind}/{stop}",
-          f"what {kind} heads bring from earlier positions lowers the loss more"
-          f" under {CAUSAL} than under {variant}; the estimate is the"
+          f"paths from earlier positions through {kind} heads lower the loss"
+          f" more under {CAUSAL} than under {variant}; the estimate is the"
           " difference",
           _OWN,
           "nats/token",
@@ -252,10 +254,10 @@ def _asked_claims(
 def panels(
   found: Sequence[PathTermResults], vocab_size: int
 ) -> list[list[Curves]]:
-  """The loss as orders are added, and what the terms of each are worth.
+  """The loss as orders are added, and how far the terms of each lower it.
 
   Args:
-    found: what was measured of every variant.
+    found: the results of every variant.
     vocab_size: V.
 
   Returns:
@@ -274,7 +276,7 @@ def panels(
     ),
     _reduction_panel(
       "Fall of the loss by order, on top of all shorter paths",
-      "order, by paths that stay here or come from earlier positions",
+      "order; paths that stay at their position (here) or do not (before)",
       values,
       {
         f"{order_name(order)}{part}": f"{order}, {short}"
@@ -287,7 +289,7 @@ def panels(
     shown.append(
       _reduction_panel(
         "Fall of the loss by the single heads of a layer",
-        "layer, on top of the direct path or of the other layers too",
+        "layer; on top of the direct path (alone) or of all other layers too",
         values,
         {
           f"layer {layer} {how}": f"{layer}, {short}"
@@ -311,10 +313,10 @@ def _reduction_panel(
     title: of the panel.
     xlabel: what the labels are.
     values: all measures, by variant and seed.
-    labels: of the measures to show.
+    labels: labels of the measures to show.
 
   Returns:
-    A curve a variant.
+    A panel with one curve per variant.
   """
   variants = list(next(iter(values.values())))
   return Curves(

@@ -1,4 +1,4 @@
-"""How often the intervals of a placebo comparison cover: claims and tables."""
+"""The report of `placebo`: how often intervals contain the true zero."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _NOMINAL = (0.92, 0.98)
 
 
 def results(study: Study, losses: np.ndarray) -> Results:
-  """Says how often the intervals hold zero.
+  """Counts how often the intervals contain zero.
 
   Args:
     study: what was trained.
@@ -25,7 +25,7 @@ def results(study: Study, losses: np.ndarray) -> Results:
       `placebo.final_losses`.
 
   Returns:
-    What the run found.
+    The results to write.
   """
   counts = coverage(losses)
   differences = losses[0] - losses[1]
@@ -61,7 +61,7 @@ def claim(kind: str, found: Coverage) -> stats.Claim:
   low, high = _NOMINAL
   return stats.claim(
     kind,
-    f"the 95% {kind} interval of a difference that is zero holds zero in"
+    f"the 95% {kind} interval of a difference that is zero contains zero in"
     f" {low:.0%} to {high:.0%} of the repetitions; n counts repetitions",
     "jaxlook's own",
     "rate",
@@ -72,10 +72,8 @@ def claim(kind: str, found: Coverage) -> stats.Claim:
 
 
 def table(counts: Mapping[str, Coverage]) -> reporting.Rows:
-  """How often each kind of interval holds zero, one a row."""
-  rows = [
-    ["interval", "holds zero", "above zero", "below zero", "rate", "95%", "n"]
-  ]
+  """How often each kind of interval contains zero, one kind per row."""
+  rows = [["interval", "contains 0", "above 0", "below 0", "rate", "95%", "n"]]
   for kind, found in counts.items():
     rate = found.interval
     rows.append(
@@ -93,7 +91,7 @@ def table(counts: Mapping[str, Coverage]) -> reporting.Rows:
 
 
 def measurements(losses: np.ndarray) -> pa.Table:
-  """The losses of every repetition and seed, one pair a row."""
+  """The losses of every repetition and seed, one pair per row."""
   _, repetitions, seeds = losses.shape
   return pa.table(
     {

@@ -1,4 +1,4 @@
-"""What was found on couplets: the report, its figures, all numbers."""
+"""The report of `planning`: notes, figures and measurements."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,15 @@ from jaxlook.tasks.couplets import Couplets
 from jaxlook.training import FinishedArm
 
 NOTES = (
-  "moved / left: how far what the model expects has come from a planner of the"
-  " couplet's own class to one of the donor's, in total variation; full"
-  " transfer is 1 / 0, none 0 / 1. `none` is no swap, so it shows the models'"
-  " own distance from planners; `prompt` at layer 0 is the donor's own prompt."
-  " A model that does not plan is far from both planners without any swap; the"
-  " figure shows the shift from what the unchanged model expects. Written lines"
-  " are greedy.",
-  "A probe shows that the class is there, a swap that it is used from there.",
+  "moved / left: how far the model's prediction has moved from a planner for"
+  " the couplet's own class to a planner for the donor's class, in total"
+  " variation. Full transfer is 1 / 0, no transfer is 0 / 1. The place `none`"
+  " is no swap, so it shows the distance between models and planners; `prompt`"
+  " at layer 0 is the donor's own prompt. A model that does not plan is far"
+  " from both planners without any swap. So the figure shows the shift from the"
+  " prediction of the unedited model. Lines are written greedily.",
+  "A probe shows that a state contains the class. A swap shows that the model"
+  " uses this state.",
   results_writer.UNADJUSTED,
 )
 
@@ -58,11 +59,11 @@ def results(
     folder: where to write the figures.
     config: the scale.
     arms: the trained arms.
-    found: `named_values` of measured models, by language and variant.
+    found: `named_values` of trained models, by language and variant.
     untrained: `named_probe_values` of the seeds before training, by language.
 
   Returns:
-    What the run found.
+    The results to write.
 
   Raises:
     OSError: a figure cannot be written.
@@ -107,7 +108,7 @@ def results(
 
 
 def _metrics(values: NamedValues) -> NamedValues:
-  """Of all that was measured, what a cell has: losses and written lines."""
+  """The values that go into cells: losses and written lines."""
   heads = ("loss/RHY", "write")
   return {name: x for name, x in values.items() if name.startswith(heads)}
 
@@ -121,14 +122,14 @@ def figure(
   title: str,
   setup: str,
 ) -> None:
-  """Draws losses beside the exact ones, what is written, and where plans are.
+  """Draws losses next to exact ones, written lines, swaps and probes.
 
   Args:
     path: the PNG to write.
     task: the language.
     found: `named_values` by variant.
-    layer: the one that swaps and probes enter.
-    title: what is shown.
+    layer: the layer whose input is swapped and probed.
+    title: of the figure.
     setup: task, model, training and seeds, in a line or two.
 
   Raises:
@@ -143,13 +144,13 @@ def figure(
 
 
 def _behaviour(task: Couplets, found: ByVariant) -> list[figures.Curves]:
-  """The upper row: losses, written lines, and what cut attention costs."""
+  """The upper row: losses, written lines, and losses under cut attention."""
   classes = [*modifiers(task), "art", "e2"]
   main = [place.name for place in main_places(task)]
   readers = {}
   for reader in oracle.READERS:
     exact = oracle.losses(task, reader, True)
-    # No seeds: a band of no width.
+    # Exact losses have no seeds; two equal values give a band of width 0.
     readers[f"{reader} (exact)"] = np.array([[exact[c]] * 2 for c in classes])
   return [
     _panel(
@@ -171,7 +172,7 @@ def _behaviour(task: Couplets, found: ByVariant) -> list[figures.Curves]:
       found,
       "Attention of line 2 to a place is cut",
       main,
-      "nats/couplet lost",
+      "rise of the loss, nats/couplet",
       [f"cut/{place}/RHY" for place in main],
       levels={"ln 16": math.log(16)},
     ),
@@ -191,12 +192,12 @@ def _plans(
       found,
       f"State swapped with another class's, into layer {layer}",
       main,
-      "m1 shifts, share of the way",
+      "shift of m1",
       [f"swap/{at}/topic/shift/RHY" for at in swapped],
     ),
     _panel(
       found,
-      f"And what is written then, into layer {layer}",
+      f"Lines written after this swap, into layer {layer}",
       main,
       "share that ends in the other class",
       [f"rewrite/{at}/ending/target/RHY" for at in swapped],
@@ -221,7 +222,7 @@ def _panel(
   more: Mapping[str, np.ndarray] | None = None,
   levels: Mapping[str, float] | None = None,
 ) -> figures.Curves:
-  """A panel with one curve a variant, through the values of these names."""
+  """A panel with one curve per variant, through the values of these names."""
   curves = {
     variant: np.stack([mine[name] for name in names])
     for variant, mine in found.items()
@@ -240,15 +241,15 @@ def _panel(
 def measurements(
   found: Mapping[str, ByVariant], seeds: Sequence[int]
 ) -> pa.Table:
-  """Every number, one a row.
+  """Every number, one per row.
 
   Args:
-    found: `examination.numbers` by language and variant.
-    seeds: of the arrays.
+    found: `named_values` by language and variant.
+    seeds: the seeds of the arrays.
 
   Returns:
-    A table with the columns language, variant, seed, measure and value; a
-    value that is not there is null.
+    A table with the columns language, variant, seed, measure and value; missing
+    values are NaN.
   """
   rows = [
     (language, variant, seed, measure, float(value))

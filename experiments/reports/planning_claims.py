@@ -1,4 +1,4 @@
-"""What is claimed of couplets: the exact bounds, the gaps, where plans are."""
+"""The claims of `planning`: exact bounds, gaps, and where plans are stored."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from jaxlook.tasks.couplets import Couplets
 
 ByVariant = Mapping[str, NamedValues]
 
-_OURS = "jaxlook's own language; pilot of one seed before it was built"
+_OURS = "jaxlook's own language; pilot with one seed before it was built"
 _MA = "Ma and Rui 2026, arXiv 2605.07984, on models of text"
 _LINDSEY = "Lindsey et al. 2025, 70% of injected rhymes in one model of text"
 _NEAR = {"lookup": 0.02, "tally": 0.05}
@@ -34,14 +34,15 @@ def claims(
   """The acceptance list of a language, and its controls.
 
   Args:
-    name: the language's, put before the claims' ids.
+    name: name of the language, the prefix of the claims' ids.
     task: the language.
-    found: `examination.numbers` by variant, `CAUSAL` among them.
-    untrained: `examination.probe_numbers` of the seeds before training.
-    layer: that swaps enter; at layer 0 a place holds only its own token.
+    found: `named_values` by variant, including `CAUSAL`.
+    untrained: `named_probe_values` of the seeds before training.
+    layer: the layer whose input is swapped; at layer 0 a place contains only
+      its own token.
 
   Returns:
-    Those for which at least two seeds are there.
+    The claims with at least two seeds.
   """
   made = [*_bounds(task, found[CAUSAL]), *_gaps(task, found)]
   if not task.end_only:
@@ -58,10 +59,10 @@ def claims(
 
 
 def plan_place(task: Couplets) -> str:
-  """Where the plan is when line 2 begins, in ordinary training."""
+  """Where ordinary training stores the plan when line 2 begins."""
   if task.key == "tally":
     return "pair ends"
-  # With an open route, whoever predicts m1 looks e1 up.
+  # With an open route, the position that predicts m1 reads e1 itself.
   return "NL" if task.route == "bottleneck" else main_places(task)[-2].name
 
 
@@ -71,7 +72,7 @@ def modifiers(task: Couplets) -> list[str]:
 
 
 def decided(mine: NamedValues, at: str, part: str, head: str = "rewrite"):
-  """Of what fits just one of two classes, the share that fits r', [E]."""
+  """Of the tokens that fit exactly one class, the share that fits r', [E]."""
   target, own = (mine[f"{head}/{at}/{part}/{x}/RHY"] for x in ("target", "own"))
   with np.errstate(invalid="ignore"):
     return target / (target + own)
@@ -94,8 +95,9 @@ def _bounds(task: Couplets, plain: NamedValues) -> Iterator[Statement]:
     ]
     yield Statement(
       id,
-      f"on {genre} couplets {CAUSAL} is within {most} nats of the {reader} at"
-      " every class of tokens of line 2; the estimate is the largest distance",
+      f"on {genre} couplets the loss of {CAUSAL} is within {most} nats of the"
+      f" exact loss of the {reader} for every class of tokens of line 2; the"
+      " estimate is the largest distance",
       _OURS,
       "nats/token",
       np.max(off, axis=0),
@@ -104,7 +106,7 @@ def _bounds(task: Couplets, plain: NamedValues) -> Iterator[Statement]:
 
 
 def _gaps(task: Couplets, found: ByVariant) -> Iterator[Statement]:
-  """What a cut costs, in nats of line 2, on either genre."""
+  """How far a cut raises the loss of line 2, for each genre."""
   for variant, mine in found.items():
     if variant == CAUSAL:
       continue
@@ -125,8 +127,8 @@ def _gaps(task: Couplets, found: ByVariant) -> Iterator[Statement]:
       whole = sum(blind[c] for c in (*modifiers(task), "art", "e2"))
       yield Statement(
         f"{variant}/remainder",
-        f"{variant} gets less than 0.2 nats of line 1 out of features that"
-        " nobody trained for it, so that this arm is ground truth",
+        f"{variant} gains less than 0.2 nats from line 1, through features that"
+        " were not trained for this; so this arm can serve as ground truth",
         _OURS,
         "nats/couplet",
         whole - mine["loss/RHY/line 2"],
@@ -136,17 +138,18 @@ def _gaps(task: Couplets, found: ByVariant) -> Iterator[Statement]:
 
 def _expected_gap(task: Couplets, genre: str) -> tuple[str, dict[str, float]]:
   if genre == "FREE":
-    words = "within 0.05, for nothing was to be planned"
+    words = "within 0.05, because there is nothing to plan"
     return words, {"low": -0.05, "high": 0.05}
   if task.key == "tally":
-    words = "above 1: the pairs are not worked out where they stand"
+    words = "above 1, because the pairs are not computed where they end"
     return words, {"low": 1.0}
   if task.route == "open":
-    return "at most 0.01: every position can read e1 itself", {"high": 0.01}
+    words = "at most 0.01, because every position can read e1 itself"
+    return words, {"high": 0.01}
   whole = oracle.value(task, "planner")
   least = 2.6 * whole / _LN16
-  words = f"at least {least:.3g} of the {whole:.3g} that line 1 is worth"
-  return f"{words}: nothing is stored at the line break", {"low": least}
+  words = f"at least {least:.3g} of the {whole:.3g} nats that line 1 is worth"
+  return f"{words}, because the line break stores no plan", {"low": least}
 
 
 def _topic(mine: NamedValues, place: str, layer: str, field: str, **of: str):
@@ -157,7 +160,7 @@ def _topic(mine: NamedValues, place: str, layer: str, field: str, **of: str):
 def _swaps(
   task: Couplets, plain: NamedValues, layer: str
 ) -> Iterator[Statement]:
-  """Where the plan is: moved and left, after ordinary training."""
+  """Where ordinary training stores the plan: moved and left."""
 
   def swap(id: str, words: str, field: str, values: np.ndarray, **bounds):
     return Statement(f"swap/{id}", words, _OURS, field, values, bounds)
@@ -165,18 +168,18 @@ def _swaps(
   plan = plan_place(task)
   moved, left = (_topic(plain, plan, layer, x) for x in ("moved", "left"))
   if task.key == "tally":
-    words = f"the states of all {plan} into {layer} take m1 more than half of"
-    words += " the way to the donor's class: less than half is left"
+    words = f"swaps of the states at all {plan} into {layer} move m1 more than"
+    words += " halfway to the donor's class: `left` is below 0.5"
     yield swap(f"{plan}/left", words, "left", left, high=0.5)
     return
-  words = f"the state at {plan} into {layer} moves m1 in full, at least 0.95"
+  words = f"a swap at {plan} into {layer} moves m1 fully, by at least 0.95"
   yield swap(plan, words, "moved", moved, low=0.95)
-  words = f"and takes it to the donor's class: at most {_ZERO} more is left"
-  words += " than with the donor's whole prompt"
+  words = f"a swap at {plan} into {layer} moves m1 to the donor's class: `left`"
+  words += f" is at most {_ZERO} higher than with the donor's whole prompt"
   whole = _topic(plain, places.PROMPT, "layer0", "left")
   yield swap(f"{plan}/left", words, "left", left - whole, high=_ZERO)
   if task.route == "open":
-    words = f"the state at NL into {layer} moves m1 by at most 0.1"
+    words = f"a swap at NL into {layer} moves m1 by at most 0.1"
     at_break = _topic(plain, "NL", layer, "moved")
     yield swap("NL", words, "moved", at_break, high=0.1)
 
@@ -184,19 +187,19 @@ def _swaps(
 def _controls(
   task: Couplets, plain: NamedValues, layer: str
 ) -> Iterator[Statement]:
-  """Swaps that must not move m1, or not towards the class that is meant."""
+  """Swaps that must not move m1, or not towards the target class."""
   plan = plan_place(task)
   idle = "line1" if task.key == "lookup" else "e1"
   nothing = [("idle", "another class's donor", OTHER, idle, "RHY")]
   if task.key == "lookup":
-    # In a tally a donor of the same class has other pairs.
+    # With a tally key, a donor of the same class has other pairs.
     nothing.append(("same", "a donor of the same class", SAME, plan, "RHY"))
   if task.p < 1.0:
     nothing.append(("free", "another class's donor", OTHER, plan, "FREE"))
   for id, donor, kind, place, genre in nothing:
     yield Statement(
       f"control/{id}",
-      f"{donor} at {place} into {layer} of {genre} couplets shifts m1 by at"
+      f"on {genre} couplets, {donor} at {place} into {layer} shifts m1 by at"
       f" most {_ZERO}",
       _OURS,
       "shift",
@@ -206,9 +209,9 @@ def _controls(
   if task.key == "lookup":
     yield Statement(
       "control/shuffled",
-      f"a donor drawn without regard to the class that is meant leaves m1 as"
-      f" far from it as chance has it, at {plan} into {layer}: `left` at least"
-      " 0.85 (15/16 by chance)",
+      f"a donor chosen without regard to the target class, at {plan} into"
+      f" {layer}, leaves m1 as far from that class as chance: `left` is at"
+      " least 0.85 (15/16 by chance)",
       _OURS,
       "left",
       _topic(plain, plan, layer, "left", kind=SHUFFLED),
@@ -219,15 +222,15 @@ def _controls(
 def _written(
   task: Couplets, plain: NamedValues, layer: str
 ) -> Iterator[Statement]:
-  """What the model then writes, under swaps and under steering."""
+  """What the model writes under swaps and under steering."""
   plan = plan_place(task)
   at = f"{OTHER}/{plan}/{layer}"
   ends = plain[f"rewrite/{at}/ending/target/RHY"]
   if task.key == "lookup":
     yield Statement(
       "write/ends",
-      f"with the state of {plan} into {layer} swapped, at least 70% of lines"
-      " end in the donor's class",
+      f"after a swap at {plan} into {layer}, at least 70% of lines end in the"
+      " donor's class",
       _LINDSEY,
       "share of lines",
       ends,
@@ -235,8 +238,9 @@ def _written(
     )
   yield Statement(
     "write/leads",
-    f"and lead up to it: with {plan} swapped, of the modifiers that fit one of"
-    " the two classes only, more than half fit the donor's",
+    f"after a swap at {plan} into {layer}, the line leads up to the donor's"
+    " class: of the modifiers that fit exactly one of the two classes, more"
+    " than half fit the donor's",
     _OURS,
     "share of modifiers",
     decided(plain, at, "middle"),
@@ -248,8 +252,9 @@ def _written(
   )
   yield Statement(
     "steer/ends",
-    f"the mean difference of two classes, added at {plan} into {layer}, has"
-    " more lines end in the other class than a random direction of its length",
+    f"the mean difference of two classes, added at {plan} into {layer}, makes"
+    " more lines end in the other class than a random direction of the same"
+    " length; the estimate is the difference of shares, above 0",
     "Maar et al. 2026, arXiv 2601.20164, on models of text",
     "share of lines",
     steered - drawn,
@@ -261,20 +266,20 @@ def _written(
 def _routes(
   task: Couplets, plain: NamedValues, untrained: NamedValues, layer: str
 ) -> Iterator[Statement]:
-  """Which way the class comes, and what a probe says beside it.
+  """Through which place line 2 gets the class, compared with a probe.
 
-  Who is cut off is no blind reader but a model at a loss, which guesses worse
-  than one that knows that it is blind: ln 16 is the least that it can lose.
+  A model whose attention is cut may do worse than a blind reader, because it
+  was not trained without line 1. So its loss rises by at least ln 16.
   """
   if task.key == "tally":
     return
   place, other = ("NL", "e1") if task.route == "bottleneck" else ("e1", "NL")
-  by_design = "; with a bottleneck that is so by construction"
+  by_design = "; with a bottleneck this holds by construction"
   yield Statement(
     f"cut/{place}",
-    f"the class comes from {place}: cut off from it, line 2 of RHY couplets"
-    " loses all that line 1 is worth, ln 16 = 2.773 nats less 0.1, or more"
-    f"{by_design}",
+    f"the class comes from {place}: if attention to it is cut, the loss of line"
+    " 2 of RHY couplets rises by at least ln 16 - 0.1 nats, where ln 16 = 2.773"
+    f" nats is what line 1 is worth{by_design}",
     _OURS,
     "nats/couplet",
     plain[f"cut/{place}/RHY"],
@@ -282,7 +287,8 @@ def _routes(
   )
   yield Statement(
     f"cut/{other}",
-    f"and not from {other}: cut off from that, it loses at most 0.1{by_design}",
+    f"the class does not come from {other}: if attention to it is cut, the loss"
+    f" of line 2 of RHY couplets rises by at most 0.1{by_design}",
     _OURS,
     "nats/couplet",
     plain[f"cut/{other}/RHY"],
@@ -291,9 +297,9 @@ def _routes(
   if task.p < 1.0:
     yield Statement(
       f"cut/{place}/net",
-      "the two add up to what line 1 is worth, ln 16 within 0.1, once what the"
-      " same cuts cost FREE couplets, which need nothing of line 1, is taken"
-      " off",
+      f"the rises for {place} and {other} on RHY couplets, each minus the rise"
+      " on FREE couplets, which need nothing from line 1, add up to what line 1"
+      " is worth, ln 16, within 0.1",
       _OURS,
       "nats/couplet",
       np.sum(
@@ -317,9 +323,9 @@ def _traps(
   name = f"probe/NL/{layer}/accuracy"
   yield Statement(
     "trap",
-    f"a linear probe at NL into {layer}, where a swap moves nothing, tells"
-    " the class all the same, twice as often as chance or more; what an"
-    " untrained model lets it tell stands in the tables",
+    f"a linear probe at NL into {layer}, where a swap moves nothing, still"
+    " finds the class, at least twice as often as chance; the tables have the"
+    " same probe on untrained models",
     _MA,
     "accuracy",
     plain[name],
@@ -327,8 +333,8 @@ def _traps(
   )
   yield Statement(
     "trap/trained",
-    "and training has to do with that: the accuracy is above that of the same"
-    " probe before training",
+    f"training puts the class at NL: the accuracy of the probe at NL into"
+    f" {layer} is above that of the same probe before training",
     _OURS,
     "accuracy",
     plain[name] - untrained[name],
@@ -340,13 +346,13 @@ def _traps(
 def _of_cut(
   task: Couplets, variant: str, mine: NamedValues, layer: str
 ) -> Iterator[Statement]:
-  """Where ordinary training has its plan, a cut one has none."""
+  """A cut model has no plan where ordinary training has one."""
   if task.key == "lookup" and task.route == "open":
     return
   plan = plan_place(task)
   yield Statement(
     f"{variant}/swap/{plan}",
-    f"{variant}: the state at {plan} into {layer} shifts m1 by at most {_ZERO}",
+    f"{variant}: a swap at {plan} into {layer} shifts m1 by at most {_ZERO}",
     _OURS,
     "shift",
     _topic(mine, plan, layer, "shift"),

@@ -1,4 +1,4 @@
-"""Tables of experiments.planning: losses, lines, swaps, steering, cuts."""
+"""The tables of `planning`: losses, lines, swaps, steering and cuts."""
 
 from experiments.reports.planning_claims import ByVariant, decided, modifiers
 from jaxlook import reporting
@@ -25,9 +25,9 @@ def tables(
 
   Args:
     task: the language.
-    found: `examination.numbers` by variant.
-    untrained: `examination.probe_numbers` of the seeds before training.
-    layers: of the models.
+    found: `named_values` by variant.
+    untrained: `named_probe_values` of the seeds before training.
+    layers: number of layers of the models.
 
   Returns:
     Tables; every number is a mean over seeds with its 95% t interval.
@@ -36,14 +36,14 @@ def tables(
     f"Loss of line 2 of {genre} couplets, nats": _losses(task, found, genre)
     for genre in (("RHY", "FREE") if task.p < 1.0 else ("RHY",))
   }
-  made["What is written"] = _written(found)
+  made["Written lines"] = _written(found)
   for variant, mine in found.items():
     made[f"Swaps, {variant}"] = _swap_table(task, mine, untrained, layers)
   made["Controls of swaps, m1"] = _controls(task, found, layers)
   for kind in ("mean difference", "random direction"):
     made[f"Steering by the {kind}"] = _steering(task, found, kind, layers)
-  made["Nats of line 2 lost when it may not look at a place"] = _cuts(
-    task, found
+  made["Rise of the loss of line 2 if attention to a place is cut, nats"] = (
+    _cuts(task, found)
   )
   return made
 

@@ -1,4 +1,4 @@
-"""What the held-out losses on the pre-caching task say: claims."""
+"""The claims of `precache` on held-out losses."""
 
 import dataclasses
 import math
@@ -18,9 +18,9 @@ class _Published(NamedTuple):
   Attributes:
     id: of the claim.
     variant: whose loss it is.
-    low: the least that agrees with it.
-    high: the most that agrees with it.
-    words: the same, in the claim's statement.
+    low: the smallest loss that agrees with it.
+    high: the largest loss that agrees with it.
+    words: the range in words, for the claim's statement.
     source: where it is published.
   """
 
@@ -57,7 +57,7 @@ def claims(
   problem: Problem,
   values: dict[str, dict[int, float]],
 ) -> list[stats.Claim]:
-  """The order of the ladder and, in the published setting, its figures.
+  """Claims on the order of losses and, in the published setting, their values.
 
   Args:
     config: the scale.
@@ -82,7 +82,7 @@ def _is_published(config: PrecacheConfig) -> bool:
 def _published_claims(
   problem: Problem, values: Mapping[str, Mapping[int, float]]
 ) -> list[stats.Claim]:
-  """Whether the losses are those that were published."""
+  """Whether the losses agree with the published ones."""
   p = problem.about["p"]
   made = []
   for published in _PUBLISHED:

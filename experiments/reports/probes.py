@@ -1,4 +1,4 @@
-"""What probes say: tables, the figure, cells and measurements."""
+"""The report of `probes`: tables, the figure, cells and measurements."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,16 +39,16 @@ _PANELS = 4  # Sites in the figure.
 
 @dataclasses.dataclass(frozen=True)
 class _View:
-  """What is shown of the probes of a task.
+  """Which scores and targets the report of a task shows.
 
   Attributes:
     score: the main score.
     names: targets of cells and of paired differences.
     tables: targets of each table, by score and sites.
-    site: where variants are compared.
-    figure: file name.
-    curve: targets number 0, 1, 2 ... of the figure.
-    xlabel: what the number is.
+    site: the site at which variants are compared.
+    figure: file name of the figure.
+    curve: the targets along the horizontal axis of the figure, numbered from 0.
+    xlabel: what these numbers are.
   """
 
   score: str
@@ -68,18 +68,18 @@ def results(
   found: Sequence[ProbeResults],
   controls: Sequence[ProbeResults],
 ) -> Results:
-  """Draws the figure and says what the probes found.
+  """Draws the figure and collects tables, claims and measurements.
 
   Args:
     folder: where to write the figure.
     study: what was studied.
     subjects: the trained models.
-    plan: what was probed for.
+    plan: the targets of the probes, and the sequences.
     found: scores of every variant.
     controls: scores of untrained models.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: the figure cannot be written.
@@ -101,7 +101,7 @@ def results(
     notes=[_note(plan)],
     figures={
       view.figure: f"{view.score} of probes of the residual stream on held-out"
-      " sequences, mean over seeds with 95% t bands."
+      " sequences; mean and 95% t band over seeds."
     },
     tables=_tables(found, known, view, stream),
     claims=claims(model, found, known, study.on_text, study.source),
@@ -114,14 +114,14 @@ def results(
 
 
 def _inside(model: DecoderConfig) -> tuple[str, ...]:
-  """The sites that are not in the residual stream."""
+  """The sites inside blocks, outside the residual stream."""
   stream = residual_sites(model)
   sites = sum(site_groups(model), ())
   return tuple(site for site in sites if site not in stream)
 
 
 def _text_view(model: DecoderConfig, plan: ProbePlan) -> _View:
-  """Tokens to come, and words if tokens are bytes."""
+  """Targets on text: later tokens, and words if tokens are bytes."""
   stream = residual_sites(model)
   names = [targets.token_name(tau) for tau in (0, 1, 2)]
   tables = {
@@ -143,7 +143,7 @@ def _text_view(model: DecoderConfig, plan: ProbePlan) -> _View:
 
 
 def _precache_view(study: Study) -> _View:
-  """Inputs, their sines, and sums of those."""
+  """Targets on pre-caching: inputs, their sines, and sums of sines."""
   model = study.problem.model
   stream = residual_sites(model)
   lags = cast(Precache, study.problem.task).terms + targets.BEYOND
@@ -204,15 +204,15 @@ def _metrics(
 
 
 def _note(plan: ProbePlan) -> str:
-  """How much was fitted and scored."""
+  """The data on which probes were fitted and scored."""
   count, places = len(plan.inputs), len(plan.positions)
   return (
     f"Probes were fitted on {count // 2} and scored on {count - count // 2}"
     f" other held-out sequences, at {places} positions of each,"
     f" {plan.positions[0]}..{plan.positions[-1]}. Shuffled targets are in"
-    " random order over sequences and positions, so a probe that scores on them"
-    f" fits noise. The {probe_plans.OBSERVED} shows what can be known without a"
-    " model."
+    " random order over sequences and positions, so a probe with a score on"
+    f" them fits noise. The {probe_plans.OBSERVED} shows what can be known"
+    " without a model."
   )
 
 
@@ -223,11 +223,11 @@ def score_table(
   sites: Sequence[str],
   names: Sequence[str],
 ) -> Rows:
-  """One row a target, site and variant: its score beside its controls.
+  """One row per target, site and variant: the score next to its controls.
 
   Returns:
-    A header and the rows: means over seeds, with 95% t intervals from 2 seeds
-    on, and baselines, which have no seeds.
+    A header and the rows: means over seeds, with 95% t intervals for two or
+    more seeds, and baselines, which have no seeds.
   """
   levels = baselines.get(score, {})
   head = ["target", "site", "variant", score, "untrained", "shuffled"]
@@ -258,7 +258,7 @@ def differences(
   """Selectivity (probe - shuffled) and probe - untrained, paired by seed.
 
   Returns:
-    By name; only where two seeds are in both.
+    Comparisons by name; only those with at least two common seeds.
   """
   compared = {}
   for name in names:
@@ -283,7 +283,7 @@ def panels(
   names: Sequence[str],
   xlabel: str,
 ) -> list[Curves]:
-  """A panel for each site: the scores of targets number 0, 1, 2 ... as curves.
+  """A panel for each site: scores along the numbered targets.
 
   Returns:
     Panels for `figures.panels_figure`; baselines are curves of one "seed".
@@ -310,12 +310,12 @@ def panels(
 def measurements(
   found: Sequence[ProbeResults], baselines: Baselines
 ) -> pa.Table:
-  """Every number, one a row.
+  """Every number, one per row.
 
   Returns:
     Columns variant, seed, site, target, score, kind (`PROBE`, `SHUFFLED` or
-    `BASELINE`), position (null: all together) and value. Untrained models are a
-    variant; baselines have no seed and no site.
+    `BASELINE`), position (null: all positions together) and value. Untrained
+    models are a variant; baselines have no seed and no site.
   """
   names = "variant seed site target score kind position value".split()
   every = [row for each in found for row in _measured(each)] + [

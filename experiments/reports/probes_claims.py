@@ -1,4 +1,4 @@
-"""What probes claim, with sources and verdicts."""
+"""The claims of `probes`, with sources and verdicts."""
 
 import dataclasses
 import math
@@ -27,13 +27,13 @@ def claims(
   on_text: bool,
   source: str,
 ) -> list[stats.Claim]:
-  """Sines without gradient from later positions; tokens after the next.
+  """The claims on sines (pre-caching) or on later tokens (text).
 
   Args:
     config: the models' shape.
     found: the scores of every variant.
-    baselines: what is known without a model.
-    on_text: whether tokens were probed for, and not the pre-caching task.
+    baselines: scores that need no model.
+    on_text: whether the models were trained on text, not on pre-caching.
     source: of the published claims.
 
   Returns:
@@ -47,9 +47,9 @@ def claims(
 def _text_claims(
   config: DecoderConfig, found: Sequence[ProbeResults], baselines: Baselines
 ) -> list[stats.Claim]:
-  """The second token to come is known, and less so without future gradient."""
+  """Models know the token after next; without future gradient, less so."""
   probed = _Probed(
-    words="accuracy of the token n+2 after the last block",
+    words="accuracy of probes for the token n+2 after the last block",
     unit="share",
     score=ACCURACY,
     site=residual_site(config, config.layers),
@@ -71,7 +71,7 @@ def _precache_claims(
   baselines: Baselines,
   source: str,
 ) -> list[stats.Claim]:
-  """The sine that later positions need is there, and not in myopic models."""
+  """Causal models compute the sine that later positions need, myopic do not."""
   probed = _Probed(
     words="R^2 of sin(b x_n) after block 1 at n",
     unit="R^2",
@@ -105,7 +105,7 @@ def _precache_claims(
 def _against_controls(
   probed: "_Probed", found: Sequence[ProbeResults], baselines: Baselines
 ) -> list[stats.Claim]:
-  """Causal models know more than untrained ones, and than their inputs say."""
+  """Causal models beat untrained ones and a probe on the inputs."""
   observed = baselines[probed.score][OBSERVED][probed.target]
   return [
     *probed.above(
@@ -126,11 +126,11 @@ class _Probed:
   """The score that claims are about.
 
   Attributes:
-    words: what it is.
+    words: the score in words.
     unit: its unit.
-    score: kind of score.
-    site: where was probed.
-    target: what for.
+    score: the kind of score.
+    site: the site that probes read.
+    target: the target of the probes.
   """
 
   words: str
@@ -140,13 +140,13 @@ class _Probed:
   target: str
 
   def values(self, each: ProbeResults) -> dict[int, float]:
-    """By seed."""
+    """The score of each seed."""
     return each.values(self.score, self.site, self.target)
 
   def mean(
     self, found: Sequence[ProbeResults], variant: str, *, minus: float = 0.0
   ) -> stats.Interval | None:
-    """A variant's mean, less a level; None from fewer than two seeds."""
+    """A variant's mean minus a level; None for fewer than two seeds."""
     for each in found:
       if each.variant == variant and len(each.seeds) >= 2:
         values = np.array(list(self.values(each).values()))
@@ -173,7 +173,7 @@ class _Probed:
     evidence: stats.Interval | None,
     **bounds: float,
   ) -> list[stats.Claim]:
-    """The claim on some evidence; none without evidence."""
+    """A list with the claim; empty if there is no evidence."""
     if evidence is None:
       return []
     return [
@@ -190,5 +190,5 @@ class _Probed:
   def above(
     self, id: str, words: str, evidence: stats.Interval | None
   ) -> list[stats.Claim]:
-    """Our own claim that a difference is above 0."""
+    """The claim that a difference is above 0; jaxlook's own."""
     return self.claim(id, words, _OWN, evidence, **ABOVE_0)

@@ -1,4 +1,4 @@
-"""What a sweep over sizes says: claims, tables and the figure."""
+"""The report of `scaling`: claims, tables and the figure."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,20 +23,20 @@ OURS = "jaxlook's own; not measured before, as far as we found"
 UNIT = "nats/token"
 NOTES = (
   "A model that does not beat bigram counts need not use more than the last"
-  " token, and has little to lose by a cut then: growth from there on is in"
-  " part that of using context at all.",
-  "A slope is that of a straight line through a seed's values over log10 of the"
-  " horizontal axis: nats a token for ten times as much. Its interval is over"
-  " seeds at these points; it says nothing of points beyond them. The power law"
-  " is fitted to logarithms, so the two distances are no contest, and a seed"
-  " with a value that is not above 0 has none.",
-  "The published line is of training losses; ours at the end of training are"
-  " means over the last steps, as many as a row of the loss history has."
-  " Claims, fits and the figure are of held-out losses.",
+  " token. Then a cut costs it little, so growth of the gap from such a point"
+  " may only show that larger models begin to use context.",
+  "A slope is the slope of a straight line through a seed's values over log10"
+  " of the horizontal axis: nats/token for ten times as much. Its interval is"
+  " over seeds at these points and does not hold beyond them. The power law is"
+  " fitted to logarithms, so its distance cannot be compared with the line's. A"
+  " seed with a value that is not above 0 has no power law.",
+  "The published line is fitted to training losses. Our training losses at the"
+  " end are means over the last steps, one row of the loss history. Claims,"
+  " fits and the figure use held-out losses.",
 )
 CAPTION = (
   "Differences of held-out losses, paired by seed: mean and 95% t band over"
-  " seeds; lines join the points and are no fits."
+  " seeds. Lines only connect the points; they are not fits."
 )
 _FIGURE = "scaling.png"
 _TITLES = {
@@ -53,17 +53,17 @@ def results(
   arms: Sequence[FinishedArm],
   counts: Mapping[str, float],
 ) -> Results:
-  """Draws the figure and says what the arms of all points show.
+  """Draws the figure and collects tables and claims on all points.
 
   Args:
     folder: where to write the figure.
     study: what was trained.
     swept: the points.
     arms: all arms of all points.
-    counts: the held-out losses of what was not trained.
+    counts: the held-out losses of baselines by counting.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: the figure cannot be written.
@@ -123,7 +123,7 @@ def _training_note(swept: Points) -> str:
   note = (
     "All points have the same learning rate."
     if len(rates) == 1
-    else "The learning rate of each size is given with its shape above."
+    else "The setup above gives the learning rate of each size."
   )
   if swept.problems[0].start is not None:
     note = f"{note} {SAME_START}"
@@ -131,20 +131,21 @@ def _training_note(swept: Points) -> str:
 
 
 def claims(sweep: SizeSweep, bigram: float) -> list[stats.Claim]:
-  """That gap and bonus are there at every point, and grow along the sweep.
+  """Gap and bonus are positive at every point, and grow along the sweep.
 
   Args:
     sweep: the losses.
     bigram: the held-out loss of bigram counts.
 
   Returns:
-    Those for which at least two seeds are there.
+    The claims with at least two seeds.
   """
   made = []
   for measure in MEASURES:
     kind, stop = measure.split("/")
     values = sweep.values(measure)
-    # The published growth is the gap's with size; the bonus has one size.
+    # Published is only that the gap grows with size; the published bonus is of
+    # one size.
     along_size = kind == "gap" and "parameters" in sweep.axis
     made += [
       Statement(
@@ -175,12 +176,12 @@ def claims(sweep: SizeSweep, bigram: float) -> list[stats.Claim]:
 
 
 def _beyond_bigrams(sweep: SizeSweep, bigram: float) -> list[Statement]:
-  """Whether a point's models use context at all: else no gap can be there."""
+  """Whether a point's models use context; without it there can be no gap."""
   return [
     Statement(
       f"context/{name}",
-      f"ordinary training at {name} beats bigram counts; the estimate is their"
-      " loss minus causal's",
+      f"ordinary training at {name} beats bigram counts; the estimate is the"
+      " loss of bigram counts minus causal's",
       "jaxlook's own",
       UNIT,
       bigram - np.array(list(sweep.losses[name][CAUSAL].values())),
@@ -201,8 +202,8 @@ def tables(
   Args:
     sweep: the held-out losses.
     training: the training losses at the end.
-    diverged: by point and variant, the seeds that diverged.
-    counts: the held-out losses of what was not trained.
+    diverged: the seeds that diverged, by point and variant.
+    counts: the held-out losses of baselines by counting.
 
   Returns:
     Rows by title.
@@ -212,14 +213,14 @@ def tables(
     "Gap and bonus, paired by seed": reporting.comparison_table(
       comparisons(sweep)
     ),
-    "Fits, one a seed": fits(sweep),
+    "Fits, one per seed": fits(sweep),
     f"Training loss at the end, {UNIT}": losses(training, diverged, {}),
     "Gap and bonus in training losses, paired by seed": (
       reporting.comparison_table(comparisons(training))
     ),
   }
   if "parameters" in sweep.axis:
-    shown["Published: Pythia, training loss, one seed a size"] = published()
+    shown["Published: Pythia, training loss, one seed per size"] = published()
   return shown
 
 
@@ -228,7 +229,7 @@ def losses(
   diverged: Mapping[str, Mapping[str, Sequence[int]]],
   counts: Mapping[str, float],
 ) -> reporting.Rows:
-  """One row a point and arm; see `tables`."""
+  """One row per point and arm; see `tables`."""
   values, lost = {}, {}
   for name in sweep.names:
     for variant, by_seed in sweep.losses[name].items():
@@ -238,7 +239,7 @@ def losses(
 
 
 def comparisons(sweep: SizeSweep) -> dict[str, stats.Comparison]:
-  """Paired differences by measure and point, where two seeds are left."""
+  """Paired differences by measure and point, if two seeds did not diverge."""
   return {
     f"{measure} at {name}: {high} - {low}": stats.compare(of[high], of[low])
     for measure, (high, low) in MEASURES.items()
@@ -248,7 +249,7 @@ def comparisons(sweep: SizeSweep) -> dict[str, stats.Comparison]:
 
 
 def fits(sweep: SizeSweep) -> reporting.Rows:
-  """One row a measure: slope, exponent, and how well each fits."""
+  """One row per measure: slope, exponent, and how well each fits."""
   rows = [
     [
       "measure",
@@ -265,7 +266,7 @@ def fits(sweep: SizeSweep) -> reporting.Rows:
     straight, curved = (
       fit(sweep.x, values) for fit in (scaling.fit_line, scaling.fit_power_law)
     )
-    # Two points lie on any curve of two parameters.
+    # With two points, a curve with two parameters always fits exactly.
     over = len(sweep.x) > 2
     rows.append(
       [
@@ -282,7 +283,7 @@ def fits(sweep: SizeSweep) -> reporting.Rows:
 
 
 def published() -> reporting.Rows:
-  """The source's losses, and the slope of its gap as far as one seed goes."""
+  """The published losses, and the slope of their gap over one seed per size."""
   x, gap = _published_gap()
   rows = [["model", "non-embedding parameters", "vanilla", "myopic", "gap"]]
   for (name, of), each in zip(scaling.PUBLISHED.items(), gap, strict=True):
@@ -303,7 +304,7 @@ def published() -> reporting.Rows:
 
 
 def _published_gap() -> tuple[np.ndarray, np.ndarray]:
-  """The source's sizes [R] and gaps [R]."""
+  """The published sizes [R] and gaps [R]."""
   found = scaling.PUBLISHED.values()
   return (
     np.array([each.size for each in found], np.float64),
@@ -317,7 +318,7 @@ def figure(path: Path, sweep: SizeSweep, *, title: str, setup: str) -> None:
   Args:
     path: the PNG to write.
     sweep: the losses.
-    title: what is shown.
+    title: of the figure.
     setup: text, training and seeds, in a line or two.
 
   Raises:
@@ -350,7 +351,7 @@ def figure(path: Path, sweep: SizeSweep, *, title: str, setup: str) -> None:
         x,
         sweep.axis,
         UNIT,
-        {"myopic - vanilla, one seed a size (Wu et al. 2024)": gap[:, None]},
+        {"myopic - vanilla, one seed per size (Wu et al. 2024)": gap[:, None]},
         {"no difference": 0.0},
         scale="log10",
       )

@@ -1,4 +1,4 @@
-"""What skip-trigrams say: notes, cells and the figure."""
+"""The report of `skip_trigrams`: notes, cells and the figure."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,27 +24,28 @@ from jaxlook.reporting.figures import Curves, Scatter
 
 _CUT = 2.0
 NOTES = (
-  "An entry's effect is its QK part, the attention that the destination pays to"
-  " the source among half a window of typical tokens, times its OV part, the"
-  " rise of the output's logit for an attention of 1. Listed are, for each head"
-  " and each of its strongest sources, the strongest destinations with the"
-  " strongest outputs: chosen by the weights, not by the text. A source is not"
-  " its own destination: a head that looks at the token itself makes bigrams.",
+  "An entry's effect is its QK part times its OV part. The QK part is the"
+  " attention from the destination to the source among half a window of typical"
+  " tokens. The OV part is the rise of the output's logit for an attention of"
+  " 1. For each head and each of its strongest sources, the list has the"
+  " strongest destinations combined with the strongest outputs. The weights"
+  " choose them, not the text. A source is never its own destination, because a"
+  " head that attends to the token itself makes bigrams.",
   "The lift is how often an entry is true in the text over how often it would"
-  " be if the source did not matter; for single entries one event is added to"
-  " both. The text can tell of an entry where it expects five events or more;"
-  " many it cannot, for a head does not know which outputs follow a"
-  " destination: that is the direct path's. Random combinations are of the same"
-  " sources, destinations and outputs.",
+  " be true if the source did not matter; for single entries 1 is added to"
+  " both. The text can tell whether an entry is true if at least five events"
+  " are expected. For many entries it cannot, because a head does not know"
+  " which outputs follow a destination; the direct path does. Random"
+  " combinations use the same sources, destinations and outputs.",
   "Each verdict is for one claim alone. The table of paired differences adjusts"
   " its p-values for the number of its rows.",
-  "A bug is an entry that never occurs in the counted text although its"
-  " destination comes after its source at least 100 times, and that the head"
-  " cannot help: another entry of the same source has its destination, a third"
-  " one its output, and both are true. What the direct path adds to the logits"
-  " can make up for it.",
-  "With positive and negative eigenvalues in balance the copying score is 0;"
-  " eigenvectors need not be orthogonal, so it is no proof of copying.",
+  "A bug is an entry that never occurs in the counted text, although its"
+  " destination comes after its source at least 100 times. Two true entries of"
+  " the same source force it on the head: one has its destination, the other"
+  " its output. The direct path can compensate for it in the logits.",
+  "If positive and negative eigenvalues balance, the copying score is 0. A"
+  " positive score does not prove copying, because the eigenvectors need not be"
+  " orthogonal.",
 )
 _FIGURE = "skip_trigrams.png"
 
@@ -57,18 +58,18 @@ def results(
   found: Sequence[TrigramResults],
   show: Show,
 ) -> Results:
-  """Draws the figure and says what the tables of the heads show.
+  """Draws the figure and collects tables, claims and cells.
 
   Args:
     folder: where to write the figure.
     study: what was studied.
     subjects: the models, untrained ones last.
-    plan: what was listed.
-    found: what was found of each.
-    show: the text of tokens.
+    plan: the text and the drawn skip-trigrams.
+    found: the results of each.
+    show: gives the text of each token.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: the figure cannot be written.
@@ -84,9 +85,9 @@ def results(
     setup=study.setup,
     notes=NOTES,
     figures={
-      _FIGURE: "Above: the entries of one model's heads, and how many entries"
-      " hold in the text. Below: whether what the models expect is what the"
-      " text has, and copying scores. Means over seeds with 95% t intervals."
+      _FIGURE: "Above: the entries of one model's heads, and the share of"
+      " entries that are true in the text. Below: lift in the text by effect in"
+      " the model, and copying scores. Mean and 95% t interval over seeds."
     },
     tables=tables(plan, found, UNTRAINED, show),
     claims=claims(plan, found, UNTRAINED),
@@ -100,11 +101,11 @@ def results(
 def panels(
   plan: TrigramPlan, found: Sequence[TrigramResults]
 ) -> list[list[Curves | Scatter]]:
-  """Both parts of the first model's table, and how true all models' are.
+  """The parts of one model's entries, and how true all models' entries are.
 
   Args:
-    plan: what was listed.
-    found: what was found of every variant.
+    plan: the text and the drawn skip-trigrams.
+    found: the results of every variant.
 
   Returns:
     Two rows of two panels.
@@ -123,10 +124,10 @@ def panels(
         unit=f"log2 of the lift in the text, cut at {_CUT:g}",
       ),
       Curves(
-        title="Entries that hold in the text: lift above 1",
+        title="Entries that are true in the text: lift above 1",
         x=["listed", "random combinations"],
-        xlabel="the same tokens, as in the table or not",
-        ylabel="share of those that the text can tell of",
+        xlabel="the same tokens, as listed or combined at random",
+        ylabel="share of the entries that can be tested",
         curves={
           each.variant: np.array(
             [
@@ -144,7 +145,7 @@ def panels(
 
 
 def _calibration(plan: TrigramPlan, found: Sequence[TrigramResults]) -> Curves:
-  """The text's lift along the models' effect, in tenths."""
+  """The lift in the text by tenths of the effect in the model."""
 
   def by_tenth(effect: np.ndarray) -> list[float]:
     tenths = np.array_split(np.argsort(effect, kind="stable"), 10)
@@ -168,8 +169,8 @@ def _copying_curves(found: Sequence[TrigramResults]) -> Curves:
   return Curves(
     title="Copying scores of the heads",
     x=np.arange(1, found[0].copying.shape[1] + 1),
-    xlabel="head, by its score in its model",
-    ylabel="sum of eigenvalues / sum of their moduli",
+    xlabel="head, sorted by its score",
+    ylabel="sum of eigenvalues / sum of |eigenvalues|",
     curves={each.variant: -np.sort(-each.copying, axis=1).T for each in found},
     levels={"balanced": 0.0},
     scale="steps",

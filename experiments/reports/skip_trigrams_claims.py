@@ -1,4 +1,4 @@
-"""What skip-trigrams measure and claim, with sources and verdicts."""
+"""The measures and claims of `skip_trigrams`, with sources and verdicts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -43,15 +43,15 @@ MEASURES = (
 
 
 def found_bugs(plan: TrigramPlan, checked: TrigramResults, seed: int) -> Bugs:
-  """The entries that factoring forced into the table of one seed.
+  """The false entries that true ones force into the table of one seed.
 
   Args:
-    plan: what was listed.
-    checked: the findings.
+    plan: the text and the drawn skip-trigrams.
+    checked: the results.
     seed: index into the seeds.
 
   Returns:
-    See `trigram_counts.bugs`.
+    See `trigram_counts.find_bugs`.
   """
   return trigram_counts.find_bugs(
     checked.listed[seed], checked.counts[seed], plan.scale.entries
@@ -64,12 +64,12 @@ def metrics(
   """The summary of every seed.
 
   Args:
-    plan: what was listed.
-    checked: the findings.
+    plan: the text and the drawn skip-trigrams.
+    checked: the results.
 
   Returns:
-    Numbers by seed and name, of `MEASURES`; those that the text
-    cannot tell of are left out.
+    Numbers by seed and name (`MEASURES`); measures without a finite value are
+    left out.
   """
   found = {}
   for index, seed in enumerate(checked.seeds):
@@ -101,7 +101,7 @@ def metrics(
 
 
 def share_above(counts: Counts) -> float:
-  """The share with a lift above 1 among the testable; NaN if there is none."""
+  """The share of testable entries with a lift above 1; NaN if none is."""
   lift = counts.lift[counts.testable]
   return float(np.mean(lift > 1.0)) if len(lift) else math.nan
 
@@ -114,11 +114,11 @@ def measures(plan: TrigramPlan, found: Sequence[TrigramResults]) -> Measures:
   """The summaries by measure, variant and seed.
 
   Args:
-    plan: what was listed.
-    found: what was found of every variant.
+    plan: the text and the drawn skip-trigrams.
+    found: the results of every variant.
 
   Returns:
-    The numbers of `trigram_metrics`, measures first.
+    The numbers of `metrics`, with measures as the first keys.
   """
   of = {each.variant: metrics(plan, each) for each in found}
   return {
@@ -140,11 +140,11 @@ _BALANCED = 0.1
 def claims(
   plan: TrigramPlan, found: Sequence[TrigramResults], untrained: str
 ) -> list[stats.Claim]:
-  """Copying, truth of the tables, and what the future had to ask for.
+  """The claims on copying, on true entries, and on what cuts change.
 
   Args:
-    plan: what was listed.
-    found: what was found of every variant.
+    plan: the text and the drawn skip-trigrams.
+    found: the results of every variant.
     untrained: the name of the control among them.
 
   Returns:
@@ -154,13 +154,13 @@ def claims(
 
 
 def _statements(values: Measures, untrained: str) -> list[Statement]:
-  """What is claimed of measures by name, variant and seed."""
+  """The claims on measures by name, variant and seed."""
   return [
     *_copying_statements(values, untrained),
     Statement(
       id="trigrams/true",
-      statement=f"{POOLED}: {CAUSAL}'s, less that of the same tokens in random"
-      " combinations, is above 0",
+      statement=f"{POOLED}: the value of {CAUSAL} minus that of the same tokens"
+      " in random combinations is above 0",
       source=_SOURCE,
       unit="log2",
       values=_difference(values, (POOLED, CAUSAL), (POOLED_MIXED, CAUSAL)),
@@ -169,7 +169,7 @@ def _statements(values: Measures, untrained: str) -> list[Statement]:
     ),
     Statement(
       id="trigrams/rank",
-      statement=f"{RANK_DRAWN}: {CAUSAL}'s is above 0",
+      statement=f"{RANK_DRAWN}: the value of {CAUSAL} is above 0",
       source=_SOURCE,
       unit="correlation",
       values=_values(values, RANK_DRAWN, CAUSAL),
@@ -200,11 +200,12 @@ def _statements(values: Measures, untrained: str) -> list[Statement]:
 
 
 def _copying_statements(values: Measures, untrained: str) -> list[Statement]:
-  """Most heads copy, more than in models that never learned."""
+  """Most heads copy, and copying scores rise by training."""
   return [
     Statement(
       id="E1/majority",
-      statement=f"{POSITIVE}: {CAUSAL}'s is above 0.5 (published: 10 of 12)",
+      statement=f"{POSITIVE}: the value of {CAUSAL} is above 0.5 (published: 10"
+      " of 12)",
       source=_SOURCE,
       unit="share",
       values=_values(values, POSITIVE, CAUSAL),
@@ -221,7 +222,8 @@ def _copying_statements(values: Measures, untrained: str) -> list[Statement]:
     ),
     Statement(
       id="E1/untrained",
-      statement=f"{COPYING}: {untrained}'s lies in -{_BALANCED}..{_BALANCED}",
+      statement=f"{COPYING}: the value of {untrained} lies in [-{_BALANCED},"
+      f" {_BALANCED}]",
       source=_OWN,
       unit="score",
       values=_values(values, COPYING, untrained),
@@ -231,7 +233,7 @@ def _copying_statements(values: Measures, untrained: str) -> list[Statement]:
 
 
 def _values(values: Measures, measure: str, variant: str) -> np.ndarray:
-  """A measure of a variant, one a seed; empty if it is not there."""
+  """A measure of a variant, one per seed; empty if there is none."""
   return np.array(list(values[measure].get(variant, {}).values()))
 
 

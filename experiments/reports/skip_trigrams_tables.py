@@ -1,4 +1,4 @@
-"""Skip-trigrams as tables: what heads say, and how true it is."""
+"""The tables of `skip_trigrams`: listed entries, bugs and copying scores."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -32,13 +32,13 @@ _BUGS = 12
 def tables(
   plan: TrigramPlan, found: Sequence[TrigramResults], untrained: str, show: Show
 ) -> dict[str, Rows]:
-  """The summaries, their differences, and what the first model says.
+  """The summaries, their differences, and entries of the first model.
 
   Args:
-    plan: what was listed.
-    found: what was found of every variant, the main one first.
+    plan: the text and the drawn skip-trigrams.
+    found: the results of every variant, the main one first.
     untrained: the name of the control among them.
-    show: the text of tokens.
+    show: gives the text of each token.
 
   Returns:
     Rows by title.
@@ -80,7 +80,7 @@ def _copying_table(found: TrigramResults) -> Rows:
 
 
 def _listed_table(plan: TrigramPlan, found: TrigramResults, show: Show) -> Rows:
-  """For every head and source, the strongest entry that the text tells of."""
+  """The strongest testable entry of every head and source."""
   listed, counts = found.listed[0], found.counts[0]
   rows = [
     [
@@ -113,7 +113,7 @@ def _listed_table(plan: TrigramPlan, found: TrigramResults, show: Show) -> Rows:
 
 
 def _bug_table(plan: TrigramPlan, found: TrigramResults, show: Show) -> Rows:
-  """The strongest forced entries, one for each head and source."""
+  """The strongest bugs, one for each head and source."""
   listed, counts = found.listed[0], found.counts[0]
   bugs = skip_trigrams_claims.found_bugs(plan, found, 0)
   rows = [

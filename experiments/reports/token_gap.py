@@ -1,4 +1,4 @@
-"""What was found of the gap by kind of token: tables, figure, numbers."""
+"""The report of `token_gap`: notes, tables, the figure and measurements."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,23 +17,24 @@ from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import TokenKind
 from jaxlook.reporting import figures
 
-_BEFORE, _AFTER = 48, 20  # Characters around a token that are shown.
+_BEFORE, _AFTER = 48, 20  # Characters shown before and after a token.
 
 NOTES = (
   "The gap of a token is the variant's loss on it minus causal's, of the same"
   " seed. Position 0 predicts the second token of a window from the first. The"
   " part of the gap is the gap times the share of tokens: the parts of a kind's"
   " classes add up to the whole gap.",
-  "Bins of counts hold about equal shares of the training text. Letters and"
-  " digits make words; parts of characters count as no word. What is repeated"
-  " and how far back is known within the window only.",
-  "Claims about two classes compare them at equal positions, since late"
-  " positions have both more repeated tokens and another gap. They describe;"
-  " classes differ in more than what names them. Verdicts are of each claim by"
-  " itself, without adjustment for their number.",
-  "The most costly tokens, one a window, are chosen by the first half of the"
-  " seeds and measured on the others, since the largest of many noisy numbers"
-  " is too large.",
+  "Each bin of counts has about the same share of the training text. Words"
+  " consist of letters and digits; tokens that are parts of characters belong"
+  " to no word. Repetitions and their distances are counted within the window"
+  " only.",
+  "Claims about two classes compare them at equal positions, because late"
+  " positions have both more repeated tokens and another gap. The claims only"
+  " describe: classes differ in more ways than their names say. Each verdict is"
+  " for one claim alone, without adjustment for the number of claims.",
+  "The most costly tokens, one per window, are chosen by the first half of the"
+  " seeds and measured on the others, because the largest of many noisy numbers"
+  " is biased upwards.",
 )
 
 _FIGURE = "gap.png"
@@ -51,19 +52,19 @@ def results(
   windows: np.ndarray,
   show: Show,
 ) -> Results:
-  """Draws the figure and says where the gap lies.
+  """Draws the figure and collects tables, claims and measurements.
 
   Args:
     folder: where to write the figure.
     study: what was studied.
     subjects: the models, causal first.
-    gaps: one a variant, of two seeds or more.
-    kinds: of the tokens.
+    gaps: the losses of each variant, with two or more seeds.
+    kinds: the kinds of tokens.
     windows: the tokens, integer [W, T + 1].
-    show: the text of tokens, each by itself.
+    show: gives the text of each token.
 
   Returns:
-    What to write.
+    The results to write.
 
   Raises:
     OSError: the figure cannot be written.
@@ -99,11 +100,11 @@ def tables(
   """All tables by title: classes, then the most costly tokens.
 
   Args:
-    gaps: one a variant, of two seeds or more.
-    kinds: of the tokens.
+    gaps: the losses of each variant, with two or more seeds.
+    kinds: the kinds of tokens.
     windows: the tokens, integer [W, T + 1].
-    show: the text of tokens, each by itself.
-    costly: how many of the most costly tokens.
+    show: gives the text of each token.
+    costly: how many of the most costly tokens to show.
   """
   found = {
     f"The gap by kind of token, {each.variant}": class_table(each, kinds)
@@ -122,11 +123,11 @@ def tables(
 def class_table(
   each: VariantLosses, kinds: Mapping[str, TokenKind]
 ) -> reporting.Rows:
-  """One row a class: its share of tokens, losses, gap and part of the gap.
+  """One row per class: its share of tokens, losses, gap and part of the gap.
 
   Args:
     each: a variant's losses.
-    kinds: of the tokens.
+    kinds: the kinds of tokens.
 
   Returns:
     A header and the rows. The parts of a kind's classes add up to the whole
@@ -158,7 +159,7 @@ def class_table(
 
 
 def _estimate(values: np.ndarray) -> list[str]:
-  """Mean and interval over seeds; no interval of one."""
+  """Mean and interval over seeds; no interval for one seed."""
   mean = reporting.number(float(values.mean()))
   if len(values) < 2:
     return [mean, "-"]
@@ -173,11 +174,12 @@ def costly_table(
   Args:
     each: a variant's losses.
     windows: the tokens, integer [W, T + 1].
-    show: the text of tokens, each by itself.
-    count: how many.
+    show: gives the text of each token.
+    count: how many tokens to show.
 
   Returns:
-    A header and the rows; the gap is of the seeds that did not choose.
+    A header and the rows. The last gap is that of the seeds that did not choose
+    the tokens.
   """
   found = token_gap.costliest_tokens(each.gap, count)
   half = len(each.seeds) // 2
@@ -214,9 +216,9 @@ def figure(
 
   Args:
     path: the PNG to write.
-    gaps: one a variant.
-    kinds: of the tokens.
-    title: what is shown.
+    gaps: the losses of each variant.
+    kinds: the kinds of tokens.
+    title: of the figure.
     setup: task, model, training and seeds, in a line or two.
 
   Raises:
@@ -240,7 +242,7 @@ def figure(
     panels.append(
       figures.Curves(
         name.capitalize(),
-        # Counts are long, and ordered: the table has them.
+        # The labels of counts are long; the table has them in full.
         [label.partition(":")[0] for label in short],
         "bin, the rarest first" if name == classes.FREQUENCY else "",
         f"gap, {UNIT}",
@@ -259,7 +261,7 @@ def figure(
 def metrics(
   each: VariantLosses, kinds: Mapping[str, TokenKind]
 ) -> dict[int, dict[str, Any]]:
-  """By seed, the loss, the gap and the gap of every class."""
+  """The loss, the gap and the gap of every class, by seed."""
   found: dict[int, dict[str, Any]] = {
     seed: {
       "loss": float(each.loss[place].mean(dtype=np.float64)),
@@ -280,7 +282,7 @@ def metrics(
 def measurements(
   gaps: Sequence[VariantLosses], kinds: Mapping[str, TokenKind]
 ) -> pa.Table:
-  """Every class and every position, one a row for each variant and seed."""
+  """One row per class or position, variant and seed."""
   rows = []
   for each in gaps:
     exact = np.broadcast_to(np.arange(each.gap.shape[-1]), each.gap.shape[1:])

@@ -1,4 +1,4 @@
-"""What the gap by kind of token says: the published curve, and its classes."""
+"""The claims of `token_gap`: the published curve, and classes of tokens."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,18 @@ from jaxlook.stats.myopia_gap import source_of
 WU = "Wu et al. 2024, arXiv 2404.00859, published code, pos_v_loss.ipynb"
 OURS = "jaxlook's own; not measured before, as far as we found"
 UNIT = "nats/token"
-_FAR = 8  # From how far back on an earlier occurrence counts as far.
+_FAR = 8  # Least distance of an earlier occurrence that counts as far.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VariantLosses:
-  """A variant's losses on held-out text, beside ordinary training's.
+  """A variant's losses on held-out text, next to those of ordinary training.
 
   Attributes:
-    variant: its flag form.
-    seeds: those that are finite in both.
+    variant: the variant as in the flag.
+    seeds: the seeds with finite losses in both.
     plain: losses of ordinary training, nats, [E, W, T].
-    loss: the variant's, of the same seeds and tokens.
+    loss: losses of the variant on the same seeds and tokens, nats, [E, W, T].
   """
 
   variant: str
@@ -44,14 +44,14 @@ class VariantLosses:
 def claims(
   gaps: Sequence[VariantLosses], kinds: Mapping[str, TokenKind]
 ) -> list[stats.Claim]:
-  """Where the gap lies, of every variant.
+  """On which positions and classes the gap of every variant is large.
 
   Args:
-    gaps: one a variant.
-    kinds: of the tokens.
+    gaps: the losses of each variant.
+    kinds: the kinds of tokens.
 
   Returns:
-    Those for which at least two seeds are there.
+    The claims with at least two seeds.
   """
   return judged(
     statement
@@ -65,7 +65,7 @@ def _by_position(each: VariantLosses) -> list[Statement]:
   curve = token_gap.by_position(each.gap)
   late = curve[:, -max(curve.shape[1] // 4, 1) :].mean(axis=1)
   places = np.arange(curve.shape[1])
-  # Whatever its steepness, and hardly moved by one noisy position.
+  # A rank correlation ignores the steepness and is robust to single positions.
   rise = np.array(
     [
       np.corrcoef(places, scipy.stats.rankdata(row))[0, 1]
@@ -112,7 +112,8 @@ def _by_position(each: VariantLosses) -> list[Statement]:
     ),
     stated(
       name="W10/rise",
-      text="the gap rises with the position: their rank correlation is above 0",
+      text="the gap rises with the position: the rank correlation of gap and"
+      " position is above 0",
       unit="correlation",
       values=rise,
       bounds=ABOVE_0,
@@ -123,7 +124,7 @@ def _by_position(each: VariantLosses) -> list[Statement]:
 def _by_kind(
   each: VariantLosses, kinds: Mapping[str, TokenKind]
 ) -> list[Statement]:
-  """Which of two classes has the larger gap, at equal positions."""
+  """Claims that one of two classes has the larger gap, at equal positions."""
   frequency, distance = kinds[classes.FREQUENCY], kinds[classes.DISTANCE]
   again = kinds[classes.REPEATED].mask(classes.AGAIN)
   far = [
@@ -137,27 +138,27 @@ def _by_kind(
   repeated = kinds[classes.REPEATED]
   pairs = {
     "repeated": (
-      "repeated tokens than of new ones",
+      "repeated tokens than on new ones",
       again,
       repeated.mask(classes.NEW),
     ),
     "far": (
-      f"tokens last seen {_FAR} or more positions back than of nearer ones",
+      f"tokens last seen {_FAR} or more positions back than on nearer ones",
       is_far,
       again & ~is_far,
     ),
     "continues": (
-      "tokens that continue a word than of those that begin one",
+      "tokens that continue a word than on tokens that begin one",
       word.mask(classes.CONTINUES),
       word.mask(classes.BEGINS),
     ),
     "rare": (
-      "tokens of the rarest bin than of the commonest",
+      "tokens of the rarest bin than on those of the commonest",
       frequency.mask(rare),
       frequency.mask(common),
     ),
     "line": (
-      "tokens after a line break than within a line",
+      "tokens after a line break than on tokens within a line",
       line.mask(classes.AFTER_BREAK),
       line.mask(classes.WITHIN_LINE),
     ),
@@ -165,7 +166,7 @@ def _by_kind(
   return [
     Statement(
       id=f"{each.variant}/{name}",
-      statement=f"the gap of {each.variant} is larger of {text}, at equal"
+      statement=f"the gap of {each.variant} is larger on {text}, at equal"
       " positions; the estimate is the difference",
       source=OURS,
       unit=UNIT,
