@@ -146,8 +146,8 @@ class ProductsClaimsTest(base.TestCase):
     self.assertIn(
       "padded to 4 minus that not padded", words[f"W8/padding/{CAUSAL}"]
     )
-    self.assertStartsWith(words[f"W8/gap/pad=4/{RESIDUAL}"], "padded to 4, ")
-    self.assertStartsWith(words[f"W8/gap/pad=0/{RESIDUAL}"], "not padded, ")
+    self.assertStartsWith(words[f"W8/gap/pad=4/{RESIDUAL}"], "padded to 4: ")
+    self.assertStartsWith(words[f"W8/gap/pad=0/{RESIDUAL}"], "not padded: ")
 
   def test_no_seed_is_dropped_by_its_outcome(self):
     """Seeds with nothing right have a difference, diverged ones have none."""

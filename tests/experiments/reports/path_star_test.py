@@ -38,7 +38,7 @@ class StarsReportTest(base.TestCase):
     """Predictions are named that have no test as ordinary training failed."""
     half = path_stars.found(0.9, 0.5, WEIGHTS)
     every = {WEIGHTS: {CAUSAL: half, KV: half}}
-    title = "What cannot be tested: nothing was learned that could be lost"
+    title = "Claims that cannot be tested: causal training has not learned"
     named = [row[0] for row in path_star_tables.tables(every)[title][1:]]
     self.assertEqual(named, [f"B4/weights/{KV}/no_loss/path"])
     self.assertNotIn(title, path_star_tables.tables(self.every))
