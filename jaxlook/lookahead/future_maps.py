@@ -88,8 +88,9 @@ def logits_guesses(
 
   Source: Pal et al. (2023), section 3.2.
   """
-  scale = linear.scaling(fitted.states[:, layer])
-  z_nxD = scale(fitted.states[:, layer])
+  states_nxD = fitted.states[:, layer]
+  scale = linear.scaling(states_nxD, linear.PENALTY_LOGISTIC)
+  z_nxD = scale(states_nxD)
   dtype, width = z_nxD.dtype, z_nxD.shape[1]
   horizon = fitted.tokens.shape[1]
 

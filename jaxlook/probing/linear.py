@@ -1,8 +1,8 @@
 """Linear probes: ridge regression and multinomial logistic regression.
 
 A probe is fitted on some sequences and scored on others. Features are divided
-by their standard deviation over the first, so that one penalty means the same
-at every site. All functions take one set of features; use `jax.vmap` or
+by their scale over the first, so that one penalty means the same at every site;
+see `scaling`. All functions take one set of features; use `jax.vmap` or
 `jax.lax.map` for layers, sites and seeds. `targets` and `probe_plans` hold what
 is probed for and the baselines.
 
@@ -22,12 +22,24 @@ PENALTY = 1e-4
 """The penalty of ridge probes, as in Wu et al. (2024)."""
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-# A feature whose deviation is below this share of its size is a constant plus
-# rounding.
-_CONSTANT = 1e-5
-# A neuron that fires in fewer than one of 100 rows lies more than this many
-# deviations from its mean there. On held-out rows it may lie hundreds away.
-_RARE = 10.0
+PENALTY_LOGISTIC = 1e-3
+"""The penalty of logistic probes."""
+
+# A value whose deviation is below this many rounding errors of its size is
+# constant.
+_ROUNDINGS = 100.0
+# The rows outside these quantiles do not decide the scale of a feature alone.
+_TAILS = (0.005, 0.995)
+# How far, in units of the range between these quantiles, a row may lie outside
+# before it is moved there to compute the scale.
+_FAR = 5.0
+# Larger values would make the Gram matrix too ill-conditioned for float32.
+_SMALLEST = 1 / 30
+# The weight of a feature that is constant in most rows is shrunk as by so many
+# more rows, at its largest value, that say 0. Chosen on the tokens n - 1 and n
+# of text: the nats of the tokens from n to n + 5 are lower than with these
+# features left out, and with none or four times as many they are higher.
+_ROWS_OF_ZERO = 0.25
 
 
 class Scaling(NamedTuple):
@@ -35,15 +47,14 @@ class Scaling(NamedTuple):
 
   Attributes:
     mean: of each feature, [D].
-    inverse: one over its standard deviation; 0 for a feature that is constant
-      in more than 99 of 100 rows, [D].
+    inverse: one over its scale; 0 for a constant feature, [D].
   """
 
   mean: jax.Array
   inverse: jax.Array
 
   def __call__(self, features: jax.Array) -> jax.Array:
-    """Features [..., D] in standard deviations from their mean."""
+    """The distance of features [..., D] from their mean, in scales."""
     # Reshaped by hand, because rank promotion may be forbidden.
     shape = (1,) * (features.ndim - 1) + self.mean.shape
     return (features - self.mean.reshape(shape)) * self.inverse.reshape(shape)
@@ -54,7 +65,7 @@ class Ridge(NamedTuple):
 
   Attributes:
     scaling: of the features.
-    weights: per standard deviation of a feature, [D, K].
+    weights: per scale of a feature, [D, K].
     mean: of the targets; the prediction at the mean features, [K].
   """
 
@@ -75,15 +86,52 @@ class ClassScores(NamedTuple):
   nats: jax.Array
 
 
-def scaling(features: jax.Array) -> Scaling:
-  """Means and standard deviations of features [n, D], with divisor n."""
+def scaling(features: jax.Array, penalty: float) -> Scaling:
+  """Means and scales of features.
+
+  The scale of a feature is its standard deviation (divisor n), except for:
+
+  - Few massive rows: a row far outside the others is moved nearer before the
+    deviation is taken. Otherwise one row could make all others look constant.
+  - Rare features, such as neurons that fire in fewer than 1 of 100 rows: the
+    scale is raised, so that the penalty counts as a quarter of a row. Otherwise
+    a weight that is fitted to one row would be applied in full to others.
+
+  No feature is left out unless it is constant.
+
+  Args:
+    features: float [n, D].
+    penalty: of the probe, per squared weight and in units of the mean loss.
+
+  Returns:
+    The scaling, [D].
+  """
   chex.assert_rank(features, 2)
   mean = jnp.mean(features, axis=0)
   std = jnp.std(features, axis=0)
-  size = jnp.sqrt(jnp.mean(features**2, axis=0))
+  low, high = (
+    jnp.quantile(features, tail, axis=0, method=method)
+    for tail, method in zip(_TAILS, ("higher", "lower"), strict=True)
+  )
+  reach = _FAR * (high - low)
+  near = jnp.clip(features, (low - reach)[None], (high + reach)[None])
+  common = jnp.maximum(jnp.std(near, axis=0), _SMALLEST * std)
   most = jnp.max(jnp.abs(features - mean[None]), axis=0)
-  varies = (std > _CONSTANT * size) & (most < _RARE * std)
-  return Scaling(mean, jnp.where(varies, 1.0 / jnp.where(varies, std, 1.0), 0))
+  rows_of_zero = math.sqrt(_ROWS_OF_ZERO / (len(features) * penalty))
+  rare = jnp.maximum(std, rows_of_zero * most)
+  scale = jnp.where(_varies(high - low, features), common, rare)
+  varies = _varies(std, features)
+  return Scaling(
+    mean, jnp.where(varies, 1.0 / jnp.where(varies, scale, 1.0), 0.0)
+  )
+
+
+def _varies(
+  deviation: jax.Array, x: jax.Array, axis: int | tuple[int, ...] = 0
+) -> jax.Array:
+  """Whether a deviation is more than rounding errors of x over some axes."""
+  size = jnp.sqrt(jnp.mean(x**2, axis=axis))
+  return deviation > _ROUNDINGS * float(jnp.finfo(x.dtype).eps) * size
 
 
 def fit_ridge(
@@ -99,7 +147,7 @@ def fit_ridge(
   Args:
     features: float [n, D].
     targets: float [n, K].
-    penalty: per unit-variance feature; positive.
+    penalty: per squared weight of a scaled feature; positive.
 
   Returns:
     The probe, in the dtype of the features.
@@ -111,7 +159,7 @@ def fit_ridge(
   _check("penalty", penalty)
   chex.assert_rank([features, targets], 2)
   chex.assert_equal_shape_prefix([features, targets], 1)
-  scale = scaling(features)
+  scale = scaling(features, penalty)
   z_nxD, mean_K = scale(features), jnp.mean(targets, axis=0)
   rows, width = z_nxD.shape
   gram_DxD = jnp.matmul(z_nxD.T, z_nxD, precision=_HIGHEST) / rows
@@ -143,13 +191,13 @@ def r_squared(
 
   Returns:
     1 - residual / variance: at most 1, and negative where the mean would be a
-    better prediction. 0 for constant targets.
+    better prediction. 0 for targets that are constant up to rounding.
   """
   chex.assert_equal_shape([predictions, targets])
   centred = targets - jnp.mean(targets, axis=axis, keepdims=True)
   total = jnp.sum(centred**2, axis=axis)
   left = jnp.sum((targets - predictions) ** 2, axis=axis)
-  varies = total > 0
+  varies = _varies(jnp.sqrt(jnp.mean(centred**2, axis=axis)), targets, axis)
   return jnp.where(varies, 1.0 - left / jnp.where(varies, total, 1.0), 0.0)
 
 
@@ -193,7 +241,7 @@ def logistic(
   classes: int,
   steps: int = 100,
   learning_rate: float = 0.1,
-  penalty: float = 1e-3,
+  penalty: float = PENALTY_LOGISTIC,
 ) -> ClassScores:
   """Fits a multinomial logistic probe and scores it on held-out rows.
 
@@ -226,7 +274,7 @@ def logistic(
   chex.assert_rank([features, labels], [2, 1])
   chex.assert_equal_shape_prefix([features, labels], 1)
   chex.assert_type([features, labels], [float, int])
-  scale = scaling(features)
+  scale = scaling(features, penalty)
   params = _fit_logistic(
     scale(features), labels, classes, steps, learning_rate, penalty
   )

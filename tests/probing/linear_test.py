@@ -129,6 +129,76 @@ class Float32Test(base.TestCase):
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=2e-5)
 
 
+def _massive(rng, size):
+  """Normal, but for one row; as the first token of a language model."""
+  x = rng.normal(size=size)
+  x[7] *= 1e4
+  return x
+
+
+def _neurons(rng, size):
+  """Neurons that fire in 1 of 740 rows."""
+  return np.maximum(rng.normal(size=size) - 3, 0)
+
+
+_HEAVY = {
+  "exponential": lambda rng, size: rng.exponential(size=size),
+  "shifted": lambda rng, size: np.maximum(rng.normal(size=size) - 1, 0),
+  "t": lambda rng, size: rng.standard_t(5, size=size),
+  "log-normal": lambda rng, size: np.exp(2 * rng.normal(size=size)),
+  "massive": _massive,
+  "neurons": _neurons,
+  "indicators": lambda rng, size: rng.uniform(size=size) < 0.004,
+}
+
+
+class HeavyTailTest(base.TestCase):
+  """Rare and heavy-tailed features are used like any others."""
+
+  SIZE = (20_000, 3)
+
+  def _halves(self, kind):
+    x = np.float32(_HEAVY[kind](np.random.default_rng(0), self.SIZE))
+    return x[: len(x) // 2], x[len(x) // 2 :]
+
+  @parameterized.parameters(*_HEAVY)
+  def test_a_feature_explains_itself(self, kind):
+    """R^2 of each feature as the target is 1."""
+    fit, held_out = self._halves(kind)
+    found = _ridge(fit, fit, held_out, held_out)
+    self.assertGreater(found.min(), 0.99)
+
+  @parameterized.parameters(*_HEAVY)
+  def test_a_feature_tells_whether_it_is_large(self, kind):
+    """A logistic probe separates what one feature separates."""
+    fit, held_out = self._halves(kind)
+    median = np.median(fit[:, 0])
+    labels = [(x[:, 0] > median).astype(np.int32) for x in (fit, held_out)]
+    found = _logistic(fit, labels[0], held_out, labels[1], classes=2)
+    common = max(labels[1].mean(), 1 - labels[1].mean())
+    self.assertGreater(found.accuracy, common + 0.6 * (1 - common))
+
+  def test_a_row_of_noise_weighs_little(self):
+    """What one row of a rare feature says is not applied in full.
+
+    The feature is 1 in one row of the fit, where the target is 8, and 5 in one
+    held-out row. With the deviation as the scale, the probe would say 40 there.
+    """
+    rng = np.random.default_rng(0)
+    x = np.zeros((2, 2000, 1), np.float32)
+    x[0, 3], x[1, 4] = 1.0, 5.0
+    y = rng.normal(size=(2000, 1)).astype(np.float32)
+    y[3] = 8.0
+    told = linear.predict(linear.fit_ridge(x[0], y), x[1])[4, 0]
+    self.assertBetween(told, 20.0, 36.0)
+
+  def test_constant_targets_score_zero(self):
+    """Also where the mean of many equal numbers is not quite that number."""
+    targets = np.full((5000, 1), 0.1, np.float32)
+    told = targets + np.float32(0.5)
+    self.assert_close(linear.r_squared(told, targets), np.zeros(1))
+
+
 class LogisticTest(base.Float64TestCase):
   def _labels(self):
     """Three noisy classes of two features."""
