@@ -14,8 +14,6 @@ Transformer Circuits". Tells apart what paths bring from earlier positions: that
 is all that later positions can ask for.
 """
 
-import jax
-
 from experiments.common import (
   app,
   presets,
@@ -26,6 +24,7 @@ from experiments.common import (
 )
 from experiments.reports import path_terms as report
 from jaxlook.circuits import composition, term_losses
+from jaxlook.keys import make_key
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
 from jaxlook.training import held_out_batch
 
@@ -58,7 +57,7 @@ def main() -> None:
   study = study.with_config(sequences=sequences)
   batch = held_out_batch(study.problem, sequences)
   random = composition.random_baseline(
-    jax.random.key(0), shape.width, shape.head_width
+    make_key(0), shape.width, shape.head_width
   )
   with study.open_run() as store:
     subjects = study.subjects_and_untrained(store)

@@ -25,12 +25,12 @@ end-only. `--language=bottleneck/late_genre --p=0.25,0.75` puts the genre after
 the line break. `--key=tally` (30 minutes): the pairs of line 1 give the key.
 """
 
-import jax
 from absl import flags
 
 from experiments.common import app, results_writer, shared_flags, train_arms
 from experiments.reports import planning as report
 from experiments.setups import planning_setup
+from jaxlook.keys import make_key
 from jaxlook.planning.couplets.measure_all import (
   HeldOutCouplets,
   NamedValues,
@@ -67,7 +67,7 @@ def measure(
 ) -> NamedValues:
   """Measures an arm's models after training."""
   saved = read_arm(arm.root)
-  key = jax.random.key(0)
+  key = make_key(0)
   found = measure_all(
     saved.decoder, task, saved.params(), held_out, arm.alive, key
   )

@@ -17,8 +17,6 @@ the ends of words.
 import dataclasses
 from collections.abc import Sequence
 
-import jax
-
 from experiments.common import (
   app,
   presets,
@@ -29,6 +27,7 @@ from experiments.common import (
 from experiments.common.trained_models import Subject
 from experiments.reports import probes as report
 from experiments.setups import probes_setup
+from jaxlook.keys import make_key
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.probing.probe_models import ProbePlan, ProbeResults, probe_models
 from jaxlook.stats.myopia_gap import CAUSAL, KV, RESIDUAL
@@ -51,7 +50,7 @@ def probe_all(
   Returns:
     Results of the variants, in order, and of the untrained models.
   """
-  key = jax.random.key(0)
+  key = make_key(0)
   found, controls = {}, {}
   # Fullest first, so that a diverged seed takes no control from the others.
   fullest_first = sorted(

@@ -1,4 +1,10 @@
-"""The error of a setting that cannot be used."""
+"""Errors of settings and of token ids that cannot be used."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
 
 
 class SettingError(ValueError):
@@ -22,3 +28,30 @@ class SettingError(ValueError):
   def __str__(self) -> str:
     """The field and the message."""
     return f"{self.field} {self.message}"
+
+
+def check_ids(vocab_size: int | None, ids: Any) -> None:
+  """Refuses token ids that are not in the vocabulary.
+
+  JAX would read another token, or give NaN. Traced ids have no values yet, so
+  functions that compile call this before.
+
+  Args:
+    vocab_size: number of tokens, V; None for a model that reads features.
+    ids: integers of any shape, or anything traced.
+
+  Raises:
+    ValueError: an id is below 0, or V or above.
+  """
+  if vocab_size is None or isinstance(ids, Tracer):
+    return
+  if isinstance(ids, jax.Array) and not ids.is_fully_addressable:
+    return
+  ids = np.asarray(ids)
+  if not ids.size:
+    return
+  low, high = ids.min(), ids.max()
+  if low < 0 or high >= vocab_size:
+    raise ValueError(
+      f"tokens must lie in 0..{vocab_size - 1}, not in {low}..{high}"
+    )

@@ -4,8 +4,13 @@ import ast
 import pathlib
 import pickle
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import parameterized
+
 import jaxlook
-from jaxlook.errors import SettingError
+from jaxlook.errors import SettingError, check_ids
 from tests.fixtures import base
 
 LIBRARY = pathlib.Path(jaxlook.__file__).parent
@@ -27,6 +32,22 @@ class SettingErrorTest(base.TestCase):
     error = pickle.loads(pickle.dumps(SettingError("p", "must lie in [0, 1]")))
     self.assertEqual(str(error), "p must lie in [0, 1]")
     self.assertEqual(error.field, "p")
+
+
+class CheckIdsTest(base.TestCase):
+  @parameterized.parameters(np.asarray, jnp.asarray)
+  def test_ids_outside_the_vocabulary_are_refused(self, array):
+    """Both ends, in any shape."""
+    check_ids(5, array([[0, 4]]))
+    check_ids(5, array(np.zeros((0, 3), np.int32)))
+    check_ids(None, array([[0.5, -1.0]]))
+    for ids in ([-1], [[0, 5]], [[[2**30]]]):
+      with self.assertRaisesRegex(ValueError, r"tokens must lie in 0\.\.4"):
+        check_ids(5, array(ids))
+
+  def test_traced_ids_pass(self):
+    """They have no values yet."""
+    jax.eval_shape(lambda x: check_ids(5, x), jnp.array([9]))
 
 
 class MessagesTest(base.TestCase):

@@ -10,6 +10,7 @@ from experiments.benchmarks import timing
 from experiments.benchmarks.timing import Samples
 from experiments.common import progress
 from jaxlook import decoding, models
+from jaxlook.keys import make_key
 from jaxlook.models import Decoder, DecoderConfig
 
 PROMPT_LENGTH = 8
@@ -45,7 +46,7 @@ def contender(way: str, cached: bool) -> str:
 
 def measure(config: DecodingConfig) -> DecodingTimes:
   """Times all contenders at every number of tokens, in turns."""
-  params = models.init(config.model, jax.random.key(0))
+  params = models.init(config.model, make_key(0))
   found = {}
   for steps in config.steps:
     runs = {
@@ -66,7 +67,7 @@ def _decode(
   decoder = Decoder(config.model)
   vocab_size = config.model.vocab_size or 0
   prompts = jax.random.randint(
-    jax.random.key(0), (config.batch, PROMPT_LENGTH), 0, vocab_size
+    make_key(0), (config.batch, PROMPT_LENGTH), 0, vocab_size
   )
 
   def run() -> None:

@@ -19,6 +19,7 @@ import optax
 import jaxlook
 from experiments.benchmarks.train_step_setting import MYOPIC, StepSetting
 from jaxlook import models
+from jaxlook.keys import make_key
 from jaxlook.models import DecoderConfig
 from jaxlook.training.config import optimizer
 
@@ -221,7 +222,7 @@ def _matmul(p: Product) -> Callable[[], None]:
 def _norm(c: DecoderConfig, stream: tuple[int, ...]) -> Callable[[], None]:
   norm = nn.LayerNorm(epsilon=c.norm_epsilon, use_fast_variance=False)
   (x,) = _draw(stream)
-  params = _zeros(norm.init, jax.random.key(0), x)
+  params = _zeros(norm.init, make_key(0), x)
 
   def both(params, x, g):
     out, pull = jax.vjp(norm.apply, params, x)
@@ -243,7 +244,7 @@ def _activation(
 
 def _loss(setting: StepSetting) -> Callable[[], None]:
   c, task, size = setting.model, setting.task, setting.train.batch_size
-  batch = _zeros(lambda key: task.batch(key, size, None), jax.random.key(0))
+  batch = _zeros(lambda key: task.batch(key, size, None), make_key(0))
   columns = c.output_features or c.vocab_size or 0
   (outputs,) = _draw((size, c.max_length, columns))
   loss = jax.value_and_grad(lambda out, batch: jnp.mean(task.loss(out, batch)))
@@ -253,7 +254,7 @@ def _loss(setting: StepSetting) -> Callable[[], None]:
 def _ends(setting: StepSetting) -> list[Piece]:
   """The pieces that a step does once, however many microbatches it has."""
   c, task, train = setting.model, setting.task, setting.train
-  key = jax.random.key(0)
+  key = make_key(0)
   params = _zeros(functools.partial(models.init, c), key)
   rule = optimizer(train)
 

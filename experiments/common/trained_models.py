@@ -16,6 +16,7 @@ from experiments.common import app, shared_flags
 from experiments.common.shared_flags import STEP
 from jaxlook import models
 from jaxlook.attention import Variant, parse_variant
+from jaxlook.keys import make_key
 from jaxlook.models import Decoder, huggingface
 from jaxlook.runs.store import Arm
 from jaxlook.training import SavedArm, read_arm, saved_params
@@ -62,7 +63,7 @@ class Subject:
       )
       params = _of_seeds(fresh, self.arm, self.seeds)
     else:
-      params = models.init(self.decoder.config, jax.random.key(0))
+      params = models.init(self.decoder.config, make_key(0))
       params = jax.tree.map(lambda x: x[None], params)
     return dataclasses.replace(self, variant=UNTRAINED, params=params)
 

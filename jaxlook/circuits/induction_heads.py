@@ -14,6 +14,7 @@ from jaxlook.circuits.behaviour import (
   head_scores,
   in_context_score,
 )
+from jaxlook.errors import check_ids
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.stats.claims import by_seed
@@ -68,6 +69,7 @@ def measure_induction(
   Raises:
     ValueError: see `Decoder`.
   """
+  check_ids(decoder.config.vocab_size, batch.inputs)
   results = _measure(forward_only(decoder), task, params, batch)
   return by_seed(results, alive)
 

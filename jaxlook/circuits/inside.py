@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.circuits.lens import logit_lens
+from jaxlook.errors import check_ids
 from jaxlook.interventions.forward import capture
 from jaxlook.lookahead.influence import influence
 from jaxlook.models import Decoder
@@ -39,7 +40,6 @@ class ModelView(NamedTuple):
   influence: Any
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
 def observe_model(
   decoder: Decoder, params: Any, tokens_1xT: jax.Array, count: int
 ) -> ModelView:
@@ -58,6 +58,14 @@ def observe_model(
   Raises:
     ValueError: see `Decoder`.
   """
+  check_ids(decoder.config.vocab_size, tokens_1xT)
+  return _observe(decoder, params, tokens_1xT, count)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _observe(
+  decoder: Decoder, params: Any, tokens_1xT: jax.Array, count: int
+) -> ModelView:
   c = decoder.config
   blocks = [f"block_{layer}" for layer in range(c.layers)]
   patterns = [f"{block}/attention/pattern" for block in blocks]

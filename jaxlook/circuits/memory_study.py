@@ -21,6 +21,7 @@ from jaxlook.circuits.memory_triggers import (
 )
 from jaxlook.circuits.memory_values import KINDS, NeuronValues, agreement, ranks
 from jaxlook.circuits.memory_values import values as read_values
+from jaxlook.errors import check_ids
 from jaxlook.models import Decoder
 
 CONFIDENT = 0.1
@@ -152,6 +153,7 @@ def measure_memories(
   Returns:
     The measures, as NumPy arrays.
   """
+  check_ids(decoder.config.vocab_size, text.inputs)
   return jax.tree.map(np.asarray, _examine(decoder, setup, params, text))
 
 

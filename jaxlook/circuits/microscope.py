@@ -150,7 +150,7 @@ def encode_text(
     raise ValueError(
       f"has {len(tokens)} tokens; the model reads 2 to {config.max_length}"
     )
-  if tokens.max() >= (config.vocab_size or 0):
+  if tokens.min() < 0 or tokens.max() >= (config.vocab_size or 0):
     raise SettingError(
       "tokenizer",
       f"makes the token {tokens.max()}, but the model knows only ids"

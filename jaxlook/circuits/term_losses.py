@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from jaxlook.circuits import composition, paths
 from jaxlook.circuits.weights import head_weights
+from jaxlook.errors import check_ids
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Batch, Task
@@ -161,6 +162,7 @@ def measure_path_terms(
   Raises:
     ValueError: see `paths.freeze`.
   """
+  check_ids(decoder.config.vocab_size, batch.inputs)
   losses, composed = jax.tree.map(
     np.asarray, _measure(forward_only(decoder), task, params, batch)
   )

@@ -20,6 +20,7 @@ from jaxlook.circuits import skip_trigrams, trigram_counts
 from jaxlook.circuits.qk_ov import copying_scores
 from jaxlook.circuits.skip_trigrams import Trigrams
 from jaxlook.circuits.trigram_counts import Counts
+from jaxlook.errors import check_ids
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
 from jaxlook.tasks.losses import cross_entropy
@@ -155,6 +156,7 @@ def measure_trigrams(
   Raises:
     ValueError: see `skip_trigrams.head_circuits`.
   """
+  check_ids(decoder.config.vocab_size, plan.held_out)
   listed, drawn, losses = _read(
     # Variants that cut only gradients compute the same function, so they can
     # share one compiled program.

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlook.decoding import cache
-from jaxlook.decoding.sampling import Generated, check_stop, full_lengths
+from jaxlook.decoding.sampling import Generated, check_stop
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 
@@ -72,14 +72,15 @@ def beam_search(
   Raises:
     ValueError: the width or penalty is out of range; see also `generate`.
   """
-  cache.check(decoder.config, prompts, steps)
   check_stop(decoder, stop)
   if width < 1:
     raise ValueError(f"width must be at least 1, not {width}")
   if length_penalty < 0.0:
     raise ValueError(f"length_penalty must be at least 0, not {length_penalty}")
+  prompts, lengths = cache.checked_prompts(
+    decoder.config, prompts, lengths, steps
+  )
   reader = cache.reader(decoder, cached)
-  lengths = full_lengths(prompts, lengths)
   return _search(
     *(reader, steps, width, stop, length_penalty), params, prompts, lengths
   )

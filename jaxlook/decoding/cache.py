@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
+import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from jaxlook import models
+from jaxlook.errors import check_ids
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder, DecoderConfig, Past
 from jaxlook.models.decoder import Params
@@ -33,17 +37,27 @@ class Reader(Protocol):
     ...
 
 
-def check(config: DecoderConfig, prompts: jax.Array, steps: int) -> None:
-  """Raises an error if a decoder cannot continue the prompts.
+def checked_prompts(
+  config: DecoderConfig,
+  prompts: jax.Array,
+  lengths: jax.Array | None,
+  steps: int,
+) -> tuple[jax.Array, jax.Array]:
+  """The prompts without their padding, if a decoder can continue them.
 
   Args:
     config: the decoder's config.
     prompts: int [B, P].
+    lengths: number of tokens of each prompt, int [B]; None if all have P.
     steps: tokens to add.
+
+  Returns:
+    The prompts with 0 for all padding, and the lengths, int32 [B].
 
   Raises:
     ValueError: the model does not map tokens to tokens; `prompts` is empty;
-      `steps` is below 1; or together they are longer than `max_length`.
+      `steps` is below 1; together they are longer than `max_length`; or a
+      length or a token that is not traced is out of range.
   """
   if config.vocab_size is None or config.output_features is not None:
     raise ValueError("decoder must map tokens to tokens")
@@ -59,6 +73,12 @@ def check(config: DecoderConfig, prompts: jax.Array, steps: int) -> None:
       f"prompts of {prompts.shape[1]} tokens and {steps} steps exceed"
       f" max_length={config.max_length}"
     )
+  lengths = _full_lengths(prompts, lengths)
+  # Padding outside the vocabulary would be NaN, and 0 times NaN is NaN.
+  real = jnp.arange(prompts.shape[1])[None] < lengths[:, None]
+  prompts = jnp.where(real, prompts, 0)
+  check_ids(config.vocab_size, prompts)
+  return prompts, lengths
 
 
 def reader(decoder: Decoder, cached: bool, edits: Edits = NO_EDITS) -> Reader:
@@ -86,6 +106,21 @@ def reader(decoder: Decoder, cached: bool, edits: Edits = NO_EDITS) -> Reader:
   return _Cached(plain, tuple(edits.items()))
 
 
+def _full_lengths(prompts: jax.Array, lengths: jax.Array | None) -> jax.Array:
+  """The lengths of prompts, int32 [B]; by default P, the width."""
+  if lengths is None:
+    return jnp.full(prompts.shape[0], prompts.shape[1], jnp.int32)
+  chex.assert_shape(lengths, prompts.shape[:1])
+  width = prompts.shape[1]
+  # Traced lengths have no values to check.
+  if not isinstance(lengths, Tracer):
+    if np.min(lengths) < 1 or np.max(lengths) > width:
+      raise ValueError(
+        f"lengths must lie in 1..{width}, not {np.asarray(lengths)}"
+      )
+  return jnp.asarray(lengths, jnp.int32)
+
+
 class _Cached(NamedTuple):
   """Keeps keys and values."""
 
@@ -95,7 +130,8 @@ class _Cached(NamedTuple):
   def start(self, params, prompts, lengths, steps):
     c, (batch, width) = self.decoder.config, prompts.shape
     shape = (c.layers, batch, width + steps, c.heads, c.head_width)
-    dtype = params["final_norm"]["scale"].dtype
+    # What the attention layers compute: bfloat16, or the parameters' dtype.
+    dtype = self.decoder.dtype or params["final_norm"]["scale"].dtype
     empty = Past(
       jnp.zeros(shape, dtype),
       jnp.zeros(shape, dtype),

@@ -3,14 +3,12 @@
 import dataclasses
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
 from jaxlook.decoding import cache
 from jaxlook.errors import SettingError
+from jaxlook.keys import make_key
 from jaxlook.models import Decoder
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edits
@@ -24,8 +22,9 @@ class Sampling:
     temperature: divides the logits; 0 takes the most likely token.
     top_k: keeps this many of the most likely tokens, and tokens that tie with
       the last of them; None for all.
-    top_p: keeps the smallest set of most likely tokens whose probabilities sum
-      to at least this; 1 for all. Source: Holtzman et al. (2019), arXiv
+    top_p: keeps the fewest of the most likely tokens whose probabilities sum
+      to at least this, up to 1e-6; of tokens that tie, the one with the lower
+      id is kept; 1 for all. Source: Holtzman et al. (2019), arXiv
       1904.09751.
 
   Raises:
@@ -47,6 +46,9 @@ class Sampling:
     if not 0.0 < self.top_p <= 1.0:
       raise SettingError("top_p", f"must lie in (0, 1], not {self.top_p}")
 
+
+# Of a sum of probabilities.
+_ROUNDING = 1e-6
 
 GREEDY = Sampling(temperature=0.0)
 
@@ -103,9 +105,8 @@ def generate(
   Raises:
     ValueError: a key is missing; `cached` is true for a variant that changes
       the forward pass; `stop` is not a token; or edits are combined with
-      `lengths`. See also `jaxlook.decoding.cache.check`.
+      `lengths`. See also `jaxlook.decoding.cache.checked_prompts`.
   """
-  cache.check(decoder.config, prompts, steps)
   check_stop(decoder, stop)
   if edits and lengths is not None:
     # New tokens after a shorter prompt would be at positions that edits change.
@@ -113,9 +114,11 @@ def generate(
   if key is None:
     if sampling.temperature > 0.0:
       raise ValueError("key must be given if temperature is above 0")
-    key = jax.random.key(0)
+    key = make_key(0)
+  prompts, lengths = cache.checked_prompts(
+    decoder.config, prompts, lengths, steps
+  )
   reader = cache.reader(decoder, cached, edits)
-  lengths = full_lengths(prompts, lengths)
   # Edits are new functions in every call, so a compiled program could not be
   # reused.
   go = _generate if edits else _compiled
@@ -178,24 +181,27 @@ def filtered(logits: jax.Array, sampling: Sampling) -> jax.Array:
   Returns:
     [..., V], normalised.
   """
-  logits = logits / sampling.temperature
-  count = logits.shape[-1]
-  descending = -jnp.sort(-logits, axis=-1)
+  # The largest logit becomes 0, so that no temperature makes it infinite.
+  logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+  smallest = float(jnp.finfo(logits.dtype).tiny)
+  logits = logits / max(sampling.temperature, smallest)
   if sampling.top_k is not None:
-    place = min(sampling.top_k, count) - 1
+    descending = -jnp.sort(-logits, axis=-1)
+    place = min(sampling.top_k, logits.shape[-1]) - 1
     least = descending[..., place : place + 1]
     logits = jnp.where(logits >= least, logits, -jnp.inf)
-    descending = -jnp.sort(-logits, axis=-1)
   if sampling.top_p < 1.0:
-    shares = jax.nn.softmax(descending, axis=-1)
+    order = jnp.argsort(-logits, axis=-1, stable=True)
+    shares = jax.nn.softmax(
+      jnp.take_along_axis(logits, order, axis=-1), axis=-1
+    )
     before = jnp.cumsum(shares, axis=-1) - shares
     # `before` is 0 for the most likely token, so that one is always kept.
-    least = jnp.min(
-      jnp.where(before < sampling.top_p, descending, jnp.inf),
-      axis=-1,
-      keepdims=True,
-    )
-    logits = jnp.where(logits >= least, logits, -jnp.inf)
+    # Without the tolerance, rounding of the sum could keep one token more.
+    kept = before < max(sampling.top_p - _ROUNDING, smallest)
+    place = jnp.argsort(order, axis=-1)
+    kept = jnp.take_along_axis(kept, place, axis=-1)
+    logits = jnp.where(kept, logits, -jnp.inf)
   return jax.nn.log_softmax(logits, axis=-1)
 
 
@@ -204,25 +210,6 @@ def _draw(key: jax.Array, logits: jax.Array, sampling: Sampling) -> jax.Array:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   chosen = jax.random.categorical(key, filtered(logits, sampling))
   return chosen.astype(jnp.int32)
-
-
-def full_lengths(prompts: jax.Array, lengths: jax.Array | None) -> jax.Array:
-  """The lengths of prompts, int32 [B]; by default P, the width.
-
-  Raises:
-    ValueError: a length is out of range.
-  """
-  if lengths is None:
-    return jnp.full(prompts.shape[0], prompts.shape[1], jnp.int32)
-  chex.assert_shape(lengths, prompts.shape[:1])
-  width = prompts.shape[1]
-  # Traced lengths have no values to check.
-  if not isinstance(lengths, Tracer):
-    if np.min(lengths) < 1 or np.max(lengths) > width:
-      raise ValueError(
-        f"lengths must lie in 1..{width}, not {np.asarray(lengths)}"
-      )
-  return jnp.asarray(lengths, jnp.int32)
 
 
 def check_stop(decoder: Decoder, stop: int | None) -> None:

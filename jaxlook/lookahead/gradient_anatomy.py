@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.errors import check_ids
 from jaxlook.interventions import attention_edges
 from jaxlook.lookahead import gradient_by_distance, gradient_directions
 from jaxlook.lookahead.influence import (
@@ -65,6 +66,7 @@ def measure_anatomy(
   Raises:
     ValueError: the variant changes the forward pass.
   """
+  check_ids(decoder.config.vocab_size, batch.inputs)
   plain = gradient_directions.without_cuts(decoder, "auto")
   return jax.tree.map(np.asarray, _measure_anatomy(plain, task, params, batch))
 
@@ -138,6 +140,7 @@ def measure_directions(
   Raises:
     ValueError: see `measure_anatomy`.
   """
+  check_ids(decoder.config.vocab_size, batch.inputs)
   plain = gradient_directions.without_cuts(decoder, "auto")
   found = _measure_directions(plain, task, params, batch)
   return {name: np.asarray(values) for name, values in found.items()}

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.errors import check_ids
 from jaxlook.interventions.forward import forward_only
+from jaxlook.keys import make_key
 from jaxlook.lookahead import future_lens as lens
 from jaxlook.lookahead import future_pairs
 from jaxlook.lookahead.future_lens import LensResults
@@ -86,8 +88,10 @@ def measure_lens(
   Returns:
     Scores by method, on the host, with a leading E.
   """
+  for windows in (text.fit_on, text.score_on):
+    check_ids(decoder.config.vocab_size, windows)
   plain = forward_only(decoder)
-  keys = jax.random.split(jax.random.key(0), 3)
+  keys = jax.random.split(make_key(0), 3)
   pairs = _prepare(plain, setup, params, keys[0], text)
   parts = [_linear(plain, setup, params, pairs, keys[1], text.counted)]
   if prompts:

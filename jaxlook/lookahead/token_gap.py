@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook import models
+from jaxlook.errors import check_ids
 from jaxlook.interventions.forward import forward_only
 from jaxlook.lookahead.token_classes import TokenKind
 from jaxlook.models import Decoder
@@ -31,6 +32,7 @@ def token_losses(decoder: Decoder, params: Any, windows: Any) -> np.ndarray:
   Returns:
     Nats, [E, batches B, T]; float32, or float64 if the parameters are.
   """
+  check_ids(decoder.config.vocab_size, windows)
   found = _losses(forward_only(decoder), params, jnp.asarray(windows))
   return np.asarray(jnp.moveaxis(found, 1, 0)).reshape(
     found.shape[1], -1, found.shape[-1]

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.attention.attend import Implementation
 from jaxlook.attention.masks import Barrier
-from jaxlook.errors import SettingError
+from jaxlook.errors import SettingError, check_ids
 from jaxlook.models.attention_layer import Attention, Context, LayerSpec, Past
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.output_head import Head
@@ -182,8 +182,9 @@ class Decoder(nn.Module):
       input, [B, T, D], if headless.
 
     Raises:
-      ValueError: the sequence is longer than `max_length`, the variant needs a
-        teacher and has none, it changes the forward pass and there is a past,
+      ValueError: the sequence is longer than `max_length`, a token that is not
+        traced is outside the vocabulary, the variant needs a teacher and has
+        none, it changes the forward pass and there is a past,
         or an edit's site does not exist.
     """
     c = self.config
@@ -235,6 +236,7 @@ def _check_call(
   # With a past, patterns would lack the positions of the past.
   patterns = decoder.implementation == "reference" and past is None
   check_sites(decoder.config, edits, patterns=patterns)
+  check_ids(decoder.config.vocab_size, inputs)
   max_length = decoder.config.max_length
   if inputs.shape[1] > max_length:
     raise ValueError(

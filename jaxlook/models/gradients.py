@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxlook.errors import check_ids
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.decoder import Context, Decoder, Params, collect_context
 
@@ -34,9 +35,7 @@ def check_tokens(config: DecoderConfig, tokens: np.ndarray) -> None:
       f"sequences of length {length} exceed the model's {config.max_length}"
       " positions"
     )
-  low, high, size = tokens.min(), tokens.max(), config.vocab_size or 0
-  if low < 0 or high >= size:
-    raise ValueError(f"tokens must lie in 0..{size - 1}, not in {low}..{high}")
+  check_ids(config.vocab_size or 0, tokens)
 
 
 def next_token_loss(
@@ -129,6 +128,7 @@ def precise_loss_and_gradients(
     ValueError: as `next_token_loss`.
     AssertionError: as `next_token_loss`.
   """
+  check_ids(decoder.config.vocab_size, tokens)
   tokens = tokens.astype(np.int32)
   context = None
   with jax.default_matmul_precision("highest"):

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from jaxlook.errors import SettingError
+from jaxlook.keys import make_key
 from jaxlook.models.config import DecoderConfig, scaled_init_std
 from jaxlook.models.decoder import init
 
@@ -147,7 +148,7 @@ def parameter_counts(config: DecoderConfig) -> Counts:
   Returns:
     The counts.
   """
-  tree = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+  tree = jax.eval_shape(lambda: init(config, make_key(0)))
   by_name = {
     name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(part))
     for name, part in tree.items()

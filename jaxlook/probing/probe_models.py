@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlook.errors import check_ids
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.models.sites import residual_sites, sown
 from jaxlook.probing import linear
@@ -133,6 +134,7 @@ def probe_models(
     By kind of score: `R2` for real-valued targets; `ACCURACY` and `NATS` of
     logistic probes and `LEAST_SQUARES` of ridge probes for labels.
   """
+  check_ids(decoder.config.vocab_size, plan.inputs)
   both = {
     score: jnp.concatenate([targets.values, targets.shuffled(key)], axis=-1)
     for score, targets in ((R2, plan.values), (ACCURACY, plan.labels))

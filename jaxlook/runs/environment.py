@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 import jaxlook
+from jaxlook.keys import IMPLEMENTATION
 
 
 def environment() -> dict[str, Any]:
@@ -20,7 +21,8 @@ def environment() -> dict[str, Any]:
 
   Returns:
     Versions of jaxlook, Python and the packages that results depend on; os;
-    platform ("cpu", "gpu"), device (its kind) and device_count; cpu_count; and
+    platform ("cpu", "gpu"), device (its kind) and device_count; cpu_count;
+    prng, the random number generator, and prng_partitionable, its setting; and
     commit, of the checkout that holds this code. It ends in "+dirty" where
     files of the checkout differ, and is None outside a checkout.
   """
@@ -50,6 +52,10 @@ def environment() -> dict[str, Any]:
     "device": kind,
     "device_count": len(devices),
     "cpu_count": os.cpu_count(),
+    "prng": IMPLEMENTATION,
+    "prng_partitionable": getattr(
+      jax.config, "jax_threefry_partitionable", True
+    ),
     "commit": _commit(Path(__file__).resolve()),
   }
 

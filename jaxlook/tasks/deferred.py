@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.errors import SettingError
+from jaxlook.keys import make_key
 from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.task import Batch
 
@@ -111,7 +112,7 @@ class Deferred:
     modulo C. Each value occurs V / C times in each row and each column.
     """
     with jax.ensure_compile_time_eval():
-      keys = jax.random.split(jax.random.key(self.table_seed), 3)
+      keys = jax.random.split(make_key(self.table_seed), 3)
       rows, columns, names = (
         np.asarray(jax.random.permutation(key, self.tokens)) for key in keys
       )

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlook.errors import check_ids
+
 
 class DeferredLogits(NamedTuple):
   """A decoder's last hidden states, and the head that maps them to logits.
@@ -87,12 +89,14 @@ def cross_entropy(
 
   Raises:
     AssertionError: the shapes or types do not match.
+    ValueError: a target that is not traced is below 0, or V or above.
   """
   if isinstance(logits, DeferredLogits):
     return losses_in_parts(logits, targets, cross_entropy)
   chex.assert_rank(logits, 3)
   chex.assert_shape(targets, logits.shape[:2])
   chex.assert_type([logits, targets], [float, int])
+  check_ids(logits.shape[-1], targets)
   logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
   # With a maximum of 0 this is as exact as indexing the log-softmax, which
   # would need a second array of the logits' size.

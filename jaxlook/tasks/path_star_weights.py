@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlook.errors import SettingError
+from jaxlook.keys import make_key
 from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.path_star import (
   AnswerInputs,
@@ -142,7 +143,7 @@ class PathStarWeights:
     """
     with jax.ensure_compile_time_eval():
       labels = np.asarray(
-        jax.random.permutation(jax.random.key(self.graph_seed), self.nodes)
+        jax.random.permutation(make_key(self.graph_seed), self.nodes)
       ).astype(np.int32)
     return int(labels[0]), labels[1:].reshape(self.degree, self.steps)
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from jaxlook.attention import Variant
 from jaxlook.attention.masks import Barrier
 from jaxlook.errors import SettingError
+from jaxlook.keys import make_key
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.runs.store import Arm, Arms
 from jaxlook.tasks.task import Batch, Task
@@ -254,7 +255,7 @@ def held_out_key() -> jax.Array:
   It is the same for every seed and variant. Seeds train on the first and second
   child of their own key; this is the last child of the key of seed 0.
   """
-  return jax.random.fold_in(jax.random.key(0), 2**32 - 1)
+  return jax.random.fold_in(make_key(0), 2**32 - 1)
 
 
 def held_out_losses(

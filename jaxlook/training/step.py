@@ -2,7 +2,7 @@
 
 Seeds are a leading axis E of every array. A seed's parameters and data depend
 only on its own keys: init key and data key are split from
-`jax.random.key(seed)`, and the batch of a step is drawn with
+`make_key(seed)`, and the batch of a step is drawn with
 `fold_in(data_key, step)` for every variant.
 """
 
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlook import models
+from jaxlook.keys import make_key
 from jaxlook.models import Context, Decoder, DecoderConfig
 from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch, Task
@@ -56,7 +57,7 @@ class SeedKeys(NamedTuple):
 
 def seed_keys(seeds: Sequence[int]) -> SeedKeys:
   """Returns the keys of every seed, each [E]; equal for all variants."""
-  pairs = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(
+  pairs = jax.vmap(lambda seed: jax.random.split(make_key(seed)))(
     jnp.asarray(seeds, jnp.uint32)
   )
   return SeedKeys(init=pairs[:, 0], data=pairs[:, 1])

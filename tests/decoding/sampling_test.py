@@ -150,6 +150,30 @@ class GenerateTest(base.Float64TestCase):
     for e, params in enumerate(both):
       np.testing.assert_array_equal(all_seeds.tokens[e], run(params).tokens)
 
+  @parameterized.parameters(True, False)
+  def test_padding_changes_nothing(self, cached):
+    """Not even ids outside the vocabulary, whose embedding is NaN."""
+    run = functools.partial(
+      decoding.generate,
+      Decoder(CONFIG),
+      _params(),
+      steps=STEPS,
+      lengths=LENGTHS,
+      cached=cached,
+    )
+    real = jnp.arange(4)[None] < LENGTHS[:, None]
+    for padding in (-1, 5, 2**31 - 1):
+      other = run(jnp.where(real, PROMPTS, padding))
+      np.testing.assert_array_equal(other.tokens, run(PROMPTS).tokens)
+      np.testing.assert_array_equal(other.log_probs, run(PROMPTS).log_probs)
+
+  def test_bfloat16(self):
+    """The cache has the dtype of the keys; tokens are those without it."""
+    decoder = Decoder(CONFIG, bfloat16=True)
+    params = jax.tree.map(lambda x: x.astype(jnp.float32), _params())
+    run = functools.partial(decoding.generate, decoder, params, PROMPTS, STEPS)
+    np.testing.assert_array_equal(run().tokens, run(cached=False).tokens)
+
   @parameterized.parameters(
     ({"steps": 0}, "steps must be at least 1, not 0"),
     ({"steps": 7}, "prompts of 4 tokens and 7 steps exceed max_length=9"),
@@ -162,6 +186,8 @@ class GenerateTest(base.Float64TestCase):
     ),
     ({"decoder": Decoder(CONFIG, "window:2")}, "'window:2' changes the forw"),
     ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P. and not"),
+    ({"prompts": PROMPTS - 1}, r"tokens must lie in 0\.\.4, not in -1"),
+    ({"prompts": PROMPTS + 1}, r"tokens must lie in 0\.\.4, not in .*\.\.5"),
   )
   def test_bad_arguments_are_refused(self, changes, message):
     """The error names the bad argument."""
@@ -198,6 +224,23 @@ class FilterTest(base.Float64TestCase):
     ):
       result = jnp.exp(sampling.filtered(logits, setting))
       self.assert_close(result, np.array(kept) / np.sum(kept))
+
+  @parameterized.parameters((0.2, 2), (1 / 3, 3), (0.7, 7), (1e-9, 1))
+  def test_top_p_keeps_the_fewest_of_tokens_that_tie(self, top_p, count):
+    """Of 9 tokens of equal probability, those with the lowest ids."""
+    result = sampling.filtered(jnp.zeros(9, jnp.float32), Sampling(top_p=top_p))
+    expected = np.where(np.arange(9) < count, -np.log(count), -np.inf)
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+  @parameterized.parameters(1e-30, 1e-38, 1e-45, 1e-300)
+  def test_tiny_temperatures_draw_the_most_likely(self, temperature):
+    """As 0 would; of tokens that tie, any."""
+    logits = jnp.array([[0.0, 3.0, 2.9, 3.0], [5.0, -9.0, 2.0, 1.0]])
+    logits = jnp.tile(logits.astype(jnp.float32), (50, 1))
+    setting = Sampling(temperature=temperature)
+    tokens = sampling._draw(jax.random.key(0), logits, setting)
+    self.assertEqual(set(tokens[::2].tolist()), {1, 3})
+    self.assertEqual(set(tokens[1::2].tolist()), {0})
 
   def test_frequencies(self):
     """Tokens are drawn with their probabilities."""

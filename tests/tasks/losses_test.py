@@ -72,6 +72,12 @@ class PartsTest(base.Float64TestCase):
     self.assertGreater(memory, logits)
     self.assertLess(less, logits)
 
+  @parameterized.parameters(-1, -100, 5)
+  def test_targets_outside_the_vocabulary_are_refused(self, target):
+    """They would be another token, or NaN."""
+    with self.assertRaisesRegex(ValueError, r"tokens must lie in 0\.\.4"):
+      cross_entropy(jnp.zeros((1, 2, 5)), jnp.array([[0, target]]))
+
   def test_fewer_tokens_than_a_part(self):
     """A part has at most as many tokens as there are."""
     hidden = jnp.arange(6.0).reshape(1, 3, 2)

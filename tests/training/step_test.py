@@ -48,6 +48,14 @@ class SeedsTest(base.TestCase):
       np.testing.assert_array_equal(jax.random.key_data(init), data[0, e])
       np.testing.assert_array_equal(jax.random.key_data(draw), data[1, e])
 
+  def test_keys_do_not_depend_on_the_default_generator(self):
+    """Under `rbg` a seed's numbers would depend on the seeds beside it."""
+    expected = jax.random.key_data(step.seed_keys(SEEDS).data)
+    with jax.default_prng_impl("rbg"):
+      keys = step.seed_keys(SEEDS).data
+    np.testing.assert_array_equal(jax.random.key_data(keys), expected)
+    self.assertEqual(str(jax.random.key_impl(keys)), "threefry2x32")
+
   def test_init(self):
     """A seed's initial parameters do not depend on the other seeds."""
     states = init_seeds(SEEDS)

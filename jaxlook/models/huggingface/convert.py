@@ -14,6 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxlook.errors import SettingError
+from jaxlook.keys import make_key
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.decoder import Params, init
 from jaxlook.models.huggingface import tensor_names
@@ -141,7 +142,7 @@ def _paths(tree: Params) -> dict[str, Any]:
 
 @functools.cache
 def _leaf_shapes(config: DecoderConfig) -> Shapes:
-  tree = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+  tree = jax.eval_shape(lambda: init(config, make_key(0)))
   return {path: leaf.shape for path, leaf in _paths(tree).items()}
 
 
