@@ -77,8 +77,10 @@ class Meter:
 class ArmProgress:
   """Progress over the training steps of all arms.
 
-  The time left comes from the time between reports of the same arm. So
-  compiling, and arms that an earlier run has trained, do not distort it.
+  The time left comes from the time between reports of the same arm. The first
+  report after a number of steps is not timed, because a chunk of another length
+  is compiled anew. So compiling, and arms that an earlier run has trained, do
+  not distort it.
 
   Attributes:
     at_a_time: how many arms are trained at the same time; may be changed.
@@ -111,11 +113,14 @@ class ArmProgress:
       A function to call with the arm's step count and losses [E].
     """
     before, last = None, 0
+    compiled: set[int] = set()
 
     def report(step: int, losses: np.ndarray) -> None:
       nonlocal before, last
       now = time.monotonic()
-      if before is not None:
+      known = step - last in compiled
+      compiled.add(step - last)
+      if before is not None and known:
         self._timed_seconds += now - before
         self._timed_cost += step_cost * (step - last)
       finite = losses[np.isfinite(losses)]

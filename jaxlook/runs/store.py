@@ -50,6 +50,8 @@ from jaxlook.runs.environment import environment
 
 _CONFIG = "config.json"
 _RESULT = "result.json"
+# What configs of earlier versions do not have.
+_LATER = ("identity",)
 _LOCK = ".lock"
 _PROBE = f".probe{TEMPORARY_SUFFIX}"
 
@@ -388,6 +390,11 @@ def _lock(root: Path) -> int:
   except BlockingIOError as error:
     owner = os.read(descriptor, 20).decode(errors="replace")
     os.close(descriptor)
+    if owner == str(os.getpid()):
+      raise ValueError(
+        f"{root} is open in this process already; close its store first, or"
+        " open it with `with`"
+      ) from error
     raise ValueError(
       f"{root} is in use by another run (process {owner or 'unknown'}); wait"
       " for it or choose another folder"
@@ -440,7 +447,8 @@ def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
         yield f"{here} is {_short(old[key])} there, absent here"
       elif key not in old:
         # A setting that an earlier version did not have, and that is off now.
-        if new[key] is not None and new[key] is not False:
+        off = new[key] is None or new[key] is False
+        if not off and here not in _LATER:
           yield f"{here} is absent there, {_short(new[key])} here"
       else:
         yield from _changes(old[key], new[key], here)

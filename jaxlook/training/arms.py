@@ -19,6 +19,7 @@ from jaxlook.runs.store import Arm, Arms
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import multihost
 from jaxlook.training.config import TrainConfig
+from jaxlook.training.identity import describe
 from jaxlook.training.initial_weights import Start
 from jaxlook.training.loop import (
   Trained,
@@ -42,7 +43,8 @@ class Problem:
     train: how the model is trained.
     seeds: each seed determines an init and a data order.
     score: maps the mean held-out loss to the metrics to report.
-    about: plain data that identifies the task, for the arm's config.
+    about: plain data on the task for the arm's config, from which a reader can
+      make the task again.
     feed: reads the data of training steps on the host; None for generated
       tasks.
     held_out: held-out data from the host, [batches, ...]; None for generated
@@ -152,6 +154,10 @@ def begin_arm(
       "model": dataclasses.asdict(problem.model),
       "train": dataclasses.asdict(problem.train),
       "seeds": problem.seeds,
+      "identity": {
+        "task": describe(problem.task),
+        "score": describe(problem.score),
+      },
     }
     | ({"teacher": teacher.variant} if teacher else {})
     | ({"barrier": problem.barrier} if problem.barrier else {})

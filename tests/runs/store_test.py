@@ -229,7 +229,7 @@ class LockTest(StoreTestCase):
   def test_released_by_close_and_by_loss(self):
     """A store that is closed, twice even, or lost is free for the next."""
     store = runs.open_store(self.root, _CONFIG)
-    self._refused(rf"in use by another run \(process {os.getpid()}\);")
+    self._refused("is open in this process already; close its store")
     store.close()
     store.close()
     store = runs.open_store(self.root, _CONFIG)
@@ -247,7 +247,7 @@ class LockTest(StoreTestCase):
       left.write_text("{")
       with arm.hold():
         self.assertFalse(left.exists())
-        with self.assertRaisesRegex(ValueError, r"causal is in use by another"):
+        with self.assertRaisesRegex(ValueError, "causal is open in this"):
           arm.hold().__enter__()
       with arm.hold():
         pass
@@ -258,7 +258,7 @@ class LockTest(StoreTestCase):
     before = len(os.listdir("/dev/fd"))
     with runs.open_store(self.root, _CONFIG):
       for _ in range(3):
-        self._refused("in use")
+        self._refused("is open in this process")
     self._refused("another config", config={"a": 1})
     with mock.patch.object(os, "fsync", side_effect=OSError("broken")):
       self._refused("broken")
@@ -376,7 +376,7 @@ class FollowTest(StoreTestCase):
       with self.assertRaisesRegex(ValueError, "another config: variant"):
         follower.arm("kv", {"variant": "causal"})
       follower.close()
-      self._refused("in use by another run")
+      self._refused("is open in this process")
 
   def test_refusals(self):
     """Another config, and a folder that is not shared."""

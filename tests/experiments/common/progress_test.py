@@ -63,6 +63,21 @@ class ProgressTest(base.TestCase):
     self.assertIn("small, step 10", written.getvalue())
     self.assertIn("1 min 00 s left", written.getvalue())
 
+  def test_time_left_of_a_resumed_arm(self):
+    """Chunks that may have been compiled are not timed: 10 s a chunk."""
+    now = iter([0.0, 500.0, 900.0, 910.0])
+    with (
+      mock.patch.object(progress.time, "monotonic", lambda: next(now)),
+      mock.patch.object(progress.Meter, "show") as show,
+    ):
+      report = progress.ArmProgress(total_steps=1000).arm("causal")
+      # It went on at step 163, with a shorter chunk.
+      for step in (200, 300, 400):
+        report(step, np.array([0.5]))
+    lefts = [call.args[2] for call in show.call_args_list]
+    self.assertEqual(lefts[:2], [None, None])
+    self.assertEqual(lefts[2], 60.0)
+
   def test_arms_that_come_later_count(self):
     """The time left is theirs too, weighed by the size of their models."""
     small = precache_problem.problem()
@@ -82,13 +97,13 @@ class ProgressTest(base.TestCase):
       todo, later = zip((small, large), variants, strict=True)
       shown = progress.over_arms([todo], [later])
       report = shown.arm("small", progress.step_cost(small))
-      report(0, np.zeros(1))
+      report(small.train.steps // 2, np.zeros(1))
       report(small.train.steps, np.zeros(1))
     cost = progress.step_cost(large) / progress.step_cost(small)
     self.assertIn(
       f"{small.train.steps}/{small.train.steps} steps", written.getvalue()
     )
-    left = round(10 * cost)
+    left = round(2 * 10 * cost)
     self.assertIn(
       f"{left // 60} min {left % 60:02d} s left", written.getvalue()
     )

@@ -1,0 +1,123 @@
+"""Descriptions of tasks: equal for equal tasks, and only for these."""
+
+import dataclasses
+import functools
+import json
+import tempfile
+
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import parameterized
+
+from jaxlook import runs
+from jaxlook.attention import Spec, Variant
+from jaxlook.tasks.precache import Precache
+from jaxlook.training import arms
+from jaxlook.training.identity import describe
+from tests.fixtures import base, precache_problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+  """A user's task."""
+
+  k: int
+  scale: float = 1.0
+  table: np.ndarray | None = None
+  kind: type = int
+
+
+class Plain:
+  """A task that is no dataclass."""
+
+  def __init__(self, k):
+    """Keeps a setting."""
+    self.k = k
+
+  def score(self, loss):
+    """A score that depends on the setting."""
+    return {"loss": loss * self.k}
+
+
+def _score(factor, loss):
+  return {"loss": factor * loss}
+
+
+_TABLE = np.arange(6.0).reshape(2, 3)
+
+
+class DescribeTest(base.TestCase):
+  @parameterized.parameters(
+    lambda: Parity(3),
+    lambda: Parity(3, table=_TABLE.copy()),
+    lambda: Parity(3, table=jnp.arange(4)),
+    lambda: Plain(3),
+    lambda: Plain(3).score,
+    lambda: functools.partial(_score, 2.0),
+    lambda: {"a": (1, Parity(3)), "b": frozenset({3, 1})},
+    lambda: Precache(terms=4),
+  )
+  def test_equal_tasks(self, make):
+    """Made twice, they are described alike, as JSON can hold it."""
+    text = json.dumps(describe(make()))
+    self.assertEqual(text, json.dumps(describe(make())))
+    self.assertEqual(json.loads(text), describe(make()))
+
+  @parameterized.parameters(
+    (Parity(3), Parity(5)),
+    (Parity(3), Plain(3)),
+    (Parity(3), Parity(True)),
+    (Parity(3, scale=float("nan")), Parity(3)),
+    (Parity(3, table=_TABLE), Parity(3, table=_TABLE.T)),
+    (Parity(3, table=_TABLE), Parity(3, table=_TABLE + 1)),
+    (Parity(3, table=_TABLE), Parity(3, table=_TABLE.astype(np.float32))),
+    (Parity(3, kind=str), Parity(3)),
+    (Plain(3).score, Plain(5).score),
+    (_score, functools.partial(_score, 2.0)),
+    (functools.partial(_score, 2.0), functools.partial(_score, 3.0)),
+    (Precache(terms=4), Precache(terms=5)),
+  )
+  def test_other_tasks(self, one, other):
+    """Fields, classes, arrays and bound objects tell."""
+    self.assertNotEqual(json.dumps(describe(one)), json.dumps(describe(other)))
+
+  def test_a_field_of_a_later_version(self):
+    """A new field changes nothing while it has its default."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Before:
+      k: int
+
+    before = describe(Before(3))
+    before["name"] = describe(Parity(3))["name"]
+    self.assertEqual(before, describe(Parity(3)))
+
+  def test_an_arm_of_another_task_is_not_returned(self):
+    """Also if the user's own words about the tasks are the same."""
+    problem = dataclasses.replace(
+      precache_problem.problem(), about={"task": "parity"}
+    )
+    variant = Variant.uniform(Spec("causal"), layers=1, heads=2)
+    path = self.enterContext(tempfile.TemporaryDirectory())
+    with runs.open_store(path, {}) as store:
+      arms.begin_arm(store, problem, variant)
+      arms.begin_arm(store, problem, variant)
+      for changes, what in (
+        ({"task": Parity(5)}, r"identity\.task\.name is .* there"),
+        ({"score": _score}, r"identity\.score\.\w+ is .* there"),
+      ):
+        other = dataclasses.replace(problem, **changes)
+        with self.assertRaisesRegex(ValueError, what):
+          arms.begin_arm(store, other, variant)
+
+  def test_an_arm_of_an_earlier_version(self):
+    """A config without identities is continued."""
+    problem = precache_problem.problem()
+    variant = Variant.uniform(Spec("causal"), layers=1, heads=2)
+    path = self.enterContext(tempfile.TemporaryDirectory())
+    with runs.open_store(path, {}) as store:
+      arm = arms.begin_arm(store, problem, variant)
+      config = arm.config()
+      del config["identity"]
+      (arm.root / "config.json").write_text(json.dumps(config))
+      arms.begin_arm(store, problem, variant)
