@@ -3,7 +3,9 @@
 corpus       reads a text from disk and tokenizes it into a token file
 hf_datasets  texts of the package `datasets`
 generated    English-like text from a small grammar
-tokenizer    tokenizers: bytes, or JSON files of the package `tokenizers`
+tokenizer    tokenizers: bytes, or files of the package `tokenizers`
+tokenizer_files  reads such files, and the added tokens beside them
+pieces       cuts a text where its tokens allow it
 bpe          trains a byte-level BPE tokenizer on a text
 encode       encodes a stream of text, in one process or several
 token_file   token files on disk, with their manifests

@@ -9,9 +9,10 @@ from pathlib import Path
 from jaxlook.errors import SettingError
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.text.corpus import open_source, read_text, source_state
-from jaxlook.text.tokenizer import Tokenizer, load_tokenizer, split_pieces
+from jaxlook.text.pieces import GPT2_CUT, split_pieces
+from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
 
-_FORMAT = 1  # Raise it when the tokenizer of a given text changes.
+_FORMAT = 2  # Raise it when the tokenizer of a given text changes.
 _BYTES = 256
 
 
@@ -62,7 +63,7 @@ def train_bpe(
     )
     model.decoder = tokenizers.decoders.ByteLevel()
     model.train_from_iterator(
-      split_pieces(read_text(source)),
+      split_pieces(read_text(source), GPT2_CUT),
       tokenizers.trainers.BpeTrainer(
         vocab_size=vocab_size,
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),

@@ -28,7 +28,7 @@ from jaxlook.text.token_file import find as _find
 from jaxlook.text.tokenizer import Tokenizer
 
 DOCUMENT_BREAK = "\n\n"  # Between documents that are joined to one text.
-_FORMAT = 2  # Raise it when the tokens of a given text, or a manifest, change.
+_FORMAT = 3  # Raise it when the tokens of a given text, or a manifest, change.
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 # Processes take seconds to start; one process tokenizes a smaller text sooner.
 _LARGE_TEXT_BYTES = 8 << 20

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxlook.errors import SettingError
-from jaxlook.text.tokenizer import BYTES, EncodePieces, Tokenizer, split_pieces
+from jaxlook.text.pieces import split_pieces
+from jaxlook.text.tokenizer import BYTES, EncodePieces, Tokenizer
 
 _BATCH = 1 << 20  # Characters sent to a process at a time.
 _WAITING = 2  # Batches that wait per process; bounds memory.
@@ -105,7 +106,7 @@ def _batches(
     if tokenizer.name == BYTES:
       parts = ([text] for text in document)
     else:
-      parts = split_pieces(document)
+      parts = split_pieces(document, tokenizer.cut)
     for part in parts:
       pieces += part
       size += sum(map(len, part))

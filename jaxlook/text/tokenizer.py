@@ -1,9 +1,8 @@
 """Tokenizers: bytes, or a file of the package `tokenizers`.
 
-Tokens do not depend on the chunks in which a text arrives. The text is cut into
-pieces that start at a line break before a non-space character, and each piece
-is encoded separately. With GPT-2's pre-tokenizer such a cut is between two
-words, so the tokens equal those of the whole text encoded at once.
+Tokens are those of the whole text, encoded at once without special tokens,
+however the text arrives. Where the tokenizer allows it, a text is cut into
+pieces that give the same tokens; see `jaxlook.text.pieces`.
 """
 
 import dataclasses
@@ -17,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxlook.text.pieces import ANYWHERE, safe_cut, split_pieces
+from jaxlook.text.tokenizer_files import load_model
+
 BYTES = "bytes"
 
-_PIECE_START = re.compile(r"(?=\n\S)")
-_MAX_PIECE = 1 << 16  # Characters; bounds memory on text without line breaks.
+_BYTE_FALLBACK = re.compile("<0x([0-9A-F]{2})>")
 
 
 def _byte_level() -> dict[str, int]:
@@ -48,8 +49,10 @@ class Tokenizer:
     encode_pieces: maps the pieces of `split_pieces`, encoded separately, to
       all token ids, [n], and the number of tokens per piece, int64 [pieces].
       It can be sent to another process.
-    show: maps each token to text for a reader. A token that is part of a
-      character is shown by its bytes, such as `<C3>`.
+    show: maps each token to text for a reader, as it reads after other tokens:
+      with the space before a word. A token that is part of a character is
+      shown by its bytes, such as `<C3>`.
+    cut: where `split_pieces` may cut a text; None for nowhere.
   """
 
   name: str
@@ -57,6 +60,7 @@ class Tokenizer:
   sha256: str
   encode_pieces: EncodePieces = dataclasses.field(repr=False)
   show: _Show = dataclasses.field(repr=False)
+  cut: re.Pattern[str] | None = dataclasses.field(repr=False)
 
   def encode(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
     """Turns consecutive chunks of a text into token ids.
@@ -68,7 +72,7 @@ class Tokenizer:
       1-D arrays of ids; concatenated, they are the tokens of the text for any
       chunks.
     """
-    for pieces in split_pieces(texts):
+    for pieces in split_pieces(texts, self.cut):
       yield self.encode_pieces(pieces)[0]
 
 
@@ -77,8 +81,9 @@ def load_tokenizer(name: str | os.PathLike[str] = BYTES) -> Tokenizer:
 
   Args:
     name: `bytes` (256 ids), the path of a `tokenizers` JSON file, or a folder
-      with `tokenizer.json` or with GPT-2's `vocab.json` and `merges.txt`. No
-      special tokens are added. All but `bytes` need the extra `text`.
+      with `tokenizer.json` or with GPT-2's `vocab.json` and `merges.txt`; see
+      `load_model`. No special tokens are put around a text. All but `bytes`
+      need the extra `text`.
 
   Returns:
     The tokenizer.
@@ -90,23 +95,34 @@ def load_tokenizer(name: str | os.PathLike[str] = BYTES) -> Tokenizer:
   """
   if name == BYTES:
     sha256 = hashlib.sha256(BYTES.encode()).hexdigest()
-    return Tokenizer(BYTES, 256, sha256, _encode_bytes, _show_bytes)
-  files = _tokenizer_files(Path(name))
-  sha256 = hashlib.sha256(b"".join(file.read_bytes() for file in files))
-  return Tokenizer(str(name), *_load(files, sha256.hexdigest()))
+    return Tokenizer(BYTES, 256, sha256, _encode_bytes, _show_bytes, ANYWHERE)
+  model, content = load_model(Path(name))
+  cut = safe_cut(model)
+  sha256 = hashlib.sha256(content)
+  if cut is None or not cut.match("a\n", 1):
+    # Once, such tokenizers gave other tokens: lines were encoded separately.
+    sha256.update(b"whole")
+  return Tokenizer(
+    name=str(name),
+    vocab_size=max(model.get_vocab().values()) + 1,
+    sha256=sha256.hexdigest(),
+    encode_pieces=functools.partial(_encode_with, model),
+    show=functools.partial(_show_with, model),
+    cut=cut,
+  )
 
 
-def _encode_bytes(pieces: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-  data = [piece.encode() for piece in pieces]
+def _encode_bytes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+  data = [text.encode() for text in texts]
   counts = np.array([len(each) for each in data], np.int64)
   return np.frombuffer(b"".join(data), np.uint8), counts
 
 
 def _encode_with(
-  model: Any, pieces: Sequence[str]
+  model: Any, texts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
   """Encodes with a `tokenizers.Tokenizer`."""
-  encodings = model.encode_batch_fast(list(pieces), add_special_tokens=False)
+  encodings = model.encode_batch_fast(list(texts), add_special_tokens=False)
   ids = [token for encoding in encodings for token in encoding.ids]
   counts = np.array([len(encoding) for encoding in encodings], np.int64)
   return np.array(ids, np.uint32), counts
@@ -123,80 +139,23 @@ def _text(data: bytes) -> str:
     return "".join(f"<{byte:02X}>" for byte in data)
 
 
-def _tokenizer_files(path: Path) -> list[Path]:
-  if path.is_file():
-    return [path]
-  for names in (["tokenizer.json"], ["vocab.json", "merges.txt"]):
-    if all((path / name).is_file() for name in names):
-      return [path / name for name in names]
-  if path.is_dir():
-    raise ValueError(
-      f"{path}: has neither tokenizer.json nor vocab.json and merges.txt"
-    )
-  raise FileNotFoundError(f"{path}: no such tokenizer; give a path or `bytes`")
+def _show_with(model: Any, ids: Sequence[int]) -> list[str]:
+  return [_show_one(model, int(token)) for token in ids]
 
 
-def _load(
-  files: list[Path], sha256: str
-) -> tuple[int, str, EncodePieces, _Show]:
-  """Returns the fields of a `Tokenizer`, except its name."""
-  try:
-    import tokenizers
-  except ImportError as error:
-    raise ImportError(
-      "BPE needs tokenizers: pip install jaxlook[text]"
-    ) from error
-  names = [str(file) for file in files]
-  try:
-    if len(names) == 1:
-      model = tokenizers.Tokenizer.from_file(*names)
-    else:
-      model = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(*names))
-      model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
-        add_prefix_space=False
-      )
-      model.decoder = tokenizers.decoders.ByteLevel()
-    vocab_size = max(model.get_vocab().values()) + 1
-  except Exception as error:  # The package raises plain Exception.
-    raise ValueError(f"{names[0]}: not a usable tokenizer: {error}") from error
-  model.no_padding()
-  model.no_truncation()
-
-  def show_one(token: int) -> str:
-    text = model.decode([token], skip_special_tokens=False)
-    spelled = model.id_to_token(token) or ""
-    # Decoding writes U+FFFD for bytes that are not a whole character.
-    if "\ufffd" in text and all(char in _BYTE_OF for char in spelled):
+def _show_one(model: Any, token: int) -> str:
+  """Shows a token as it reads after another one."""
+  spelled = model.id_to_token(token) or ""
+  alone = model.decode([token], skip_special_tokens=False)
+  # Decoding writes U+FFFD for bytes that are not a whole character.
+  if "\ufffd" in alone:
+    if byte := _BYTE_FALLBACK.fullmatch(spelled):
+      return f"<{byte[1]}>"
+    if all(char in _BYTE_OF for char in spelled):
       return _text(bytes(_BYTE_OF[char] for char in spelled))
-    return text
-
-  def show(ids: Sequence[int]) -> list[str]:
-    return [show_one(int(token)) for token in ids]
-
-  encode_pieces = functools.partial(_encode_with, model)
-  return vocab_size, sha256, encode_pieces, show
-
-
-def split_pieces(texts: Iterable[str]) -> Iterator[list[str]]:
-  """Cuts a stream into pieces that do not depend on its parts.
-
-  Args:
-    texts: consecutive parts of a text.
-
-  Yields:
-    Pieces of at most `_MAX_PIECE` characters, in order.
-  """
-  rest = ""
-  for text in texts:
-    *pieces, rest = _PIECE_START.split(rest + text)
-    # The last piece may continue. Its full-length cuts are final, except for
-    # its last character, which may start a piece once the next one is known.
-    end = max(len(rest) - 1, 0) // _MAX_PIECE * _MAX_PIECE
-    yield [cut for piece in [*pieces, rest[:end]] for cut in _cuts(piece)]
-    rest = rest[end:]
-  yield _cuts(rest)
-
-
-def _cuts(piece: str) -> list[str]:
-  starts = range(0, len(piece), _MAX_PIECE)
-  return [piece[start : start + _MAX_PIECE] for start in starts]
+  # Many decoders drop the space before a text's first word, or join the words
+  # of a text by spaces.
+  twice = model.decode([token, token], skip_special_tokens=False)
+  if twice.startswith(alone) and len(twice) > len(alone):
+    return twice[len(alone) :]
+  return alone

@@ -22,7 +22,7 @@ from absl.testing import parameterized
 from hypothesis import strategies as st
 
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
-from jaxlook.text import corpus, tokenizer
+from jaxlook.text import corpus, pieces
 from jaxlook.text.tokenizer import load_tokenizer
 from tests.fixtures.corpora import SAMPLE, TEXTS, CorpusTestCase, tokenize
 
@@ -133,8 +133,8 @@ class ReadTextTest(CorpusTestCase):
     tracemalloc.start()
     total = 0
     texts = corpus.read_text(path, chunk_bytes=1 << 16)
-    for pieces in tokenizer.split_pieces(texts):
-      total += sum(map(len, pieces))
+    for cut in pieces.split_pieces(texts, pieces.GPT2_CUT):
+      total += sum(map(len, cut))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     self.assertEqual(total, 8_000_000)

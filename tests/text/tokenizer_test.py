@@ -1,4 +1,4 @@
-"""Tokenizers: pieces, files, refusals, GPT-2."""
+"""Tokenizers: files, refusals, how tokens are shown, GPT-2."""
 
 import pathlib
 import sys
@@ -8,7 +8,7 @@ from unittest import mock
 import hypothesis
 import tokenizers
 from hypothesis import strategies as st
-from tokenizers import models, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from jaxlook.text import tokenizer
 from tests.fixtures.corpora import SAMPLE, TEXTS, CorpusTestCase, tokenize
@@ -48,26 +48,6 @@ class BpeTest(CorpusTestCase):
       file = tokenize(path, cache, self.json, chunk_bytes=chunk_bytes)
       self.assertEqual(file.tokens().tolist(), self.model.encode(text).ids)
       self.assertEqual(file.num_bytes, len(text.encode()))
-
-  @hypothesis.given(
-    st.text(st.sampled_from("ab \n"), max_size=20),
-    st.integers(1, 4),
-    st.integers(1, 4),
-  )
-  @hypothesis.settings(max_examples=200, deadline=None)
-  def test_pieces_do_not_depend_on_chunks(self, text, chunk, max_piece):
-    """This also holds for pieces that are cut for their length."""
-    parts = [text[i : i + chunk] for i in range(0, len(text), chunk)]
-    with mock.patch.object(tokenizer, "_MAX_PIECE", max_piece):
-      cut = [
-        piece for pieces in tokenizer.split_pieces(parts) for piece in pieces
-      ]
-      whole = [
-        piece for pieces in tokenizer.split_pieces([text]) for piece in pieces
-      ]
-    self.assertEqual(cut, whole)
-    self.assertEqual("".join(cut), text)
-    self.assertLessEqual(max(map(len, cut), default=1), max_piece)
 
   def test_all_file_formats_give_the_same_tokens(self):
     """GPT-2's two files, a JSON file and its folder give equal tokens."""
@@ -116,6 +96,39 @@ class BpeTest(CorpusTestCase):
       self.assertEqual(file.vocab_size, largest + 1)
       self.assertEqual(file.tokens().tolist(), [largest, 0, largest])
 
+  def test_tokens_are_shown_as_they_read_after_others(self):
+    """With the space before a word, and the bytes of a part of a character."""
+    vocab = ["<unk>", "<s>", "▁", "▁the", "re", "a", "\n", "<0xC3>", "<0xA9>"]
+    model = tokenizers.Tokenizer(
+      models.BPE({token: place for place, token in enumerate(vocab)}, [])
+    )
+    model.decoder = decoders.Sequence(
+      [
+        decoders.Replace("▁", " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+        decoders.Strip(" ", 1, 0),
+      ]
+    )
+    shown = [*vocab[:2], " ", " the", "re", "a", "\n", "<C3>", "<A9>"]
+    for decoder in (model.decoder, decoders.Metaspace()):
+      model.decoder = decoder
+      model.save(str(self.json))
+      show = tokenizer.load_tokenizer(self.json).show
+      self.assertEqual(show(range(7)), shown[:7])
+    model.decoder = decoders.ByteFallback()
+    model.save(str(self.json))
+    show = tokenizer.load_tokenizer(self.json).show
+    self.assertEqual(show([7, 8]), shown[7:])
+
+    model = tokenizers.Tokenizer(
+      models.WordPiece({"the": 0, "##re": 1, ".": 2}, unk_token="the")
+    )
+    model.decoder = decoders.WordPiece()
+    model.save(str(self.json))
+    show = tokenizer.load_tokenizer(self.json).show
+    self.assertEqual("".join(show([0, 1, 0, 2])), " there the.")
+
   def test_bad_tokenizer_files_are_refused(self):
     """The error names the path."""
     path = self.write("text", "b")
@@ -148,10 +161,10 @@ class BpeTest(CorpusTestCase):
     """GPT-2's files give the published ids, 50257 of them."""
     if not _GPT2.is_dir():
       self.skipTest(f"GPT-2's BPE files are not at {_GPT2}")
-    path = self.write("text", "Hello world\n\nHello\n\n\n  world")
+    path = self.write("text", "Hello world\n\nHello\n\n\n  world<|endoftext|>")
     file = tokenize(path, self.cache, _GPT2, chunk_bytes=3)
     self.assertEqual(file.vocab_size, 50257)
     self.assertEqual(
       file.tokens().tolist(),
-      [15496, 995, 198, 198, 15496, 628, 198, 220, 995],
+      [15496, 995, 198, 198, 15496, 628, 198, 220, 995, 50256],
     )
