@@ -159,7 +159,9 @@ def baselines(text: Text, problem: Problem) -> dict[str, dict[str, float]]:
   tokens, held_out = text.train_tokens(), np.asarray(problem.held_out)
   fits = {
     "unigram counts": ngram.fit_unigram(tokens, text.vocab_size),
-    "bigram counts": ngram.fit_bigram(tokens, text.vocab_size),
+    "bigram counts": ngram.fit_bigram(
+      tokens, text.vocab_size, ends=text.train_ends()
+    ),
   }
   return {
     name: problem.score(float(fit.nats(held_out).mean()))

@@ -59,4 +59,5 @@ def read_text(study: Study, setup: LensSetup) -> LensText:
     text.train_tokens(),
     study.problem.model.vocab_size or 0,
     setup,
+    text.train_ends(),
   )

@@ -19,6 +19,7 @@ from jaxlook.lookahead.soft_prompt import AdamSettings
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.decoder import Params
 from jaxlook.probing import linear
+from jaxlook.text.windows import stretch_numbers
 
 _WINDOWS = 32  # Sequences run through the model at a time.
 
@@ -251,13 +252,20 @@ def other_states(states: jax.Array, positions: int) -> jax.Array:
   return jnp.roll(states, half * positions, axis=0)
 
 
-def skip_bigram(tokens: np.ndarray, offset: int, vocab_size: int) -> np.ndarray:
+def skip_bigram(
+  tokens: np.ndarray,
+  offset: int,
+  vocab_size: int,
+  ends: np.ndarray | None = None,
+) -> np.ndarray:
   """The token that most often stands `offset` tokens after each token.
 
   Args:
     tokens: token ids below V, integer [n].
     offset: the distance tau, at least 1 and smaller than n.
     vocab_size: V.
+    ends: ends of documents, ascending integers [S]; pairs across them are not
+      counted. None for one document.
 
   Returns:
     Integer [V]: for each token, the commonest one `offset` later (the smaller
@@ -269,9 +277,11 @@ def skip_bigram(tokens: np.ndarray, offset: int, vocab_size: int) -> np.ndarray:
   if not 1 <= offset < len(tokens):
     raise ValueError(f"offset must lie in 1..{len(tokens) - 1}, not {offset}")
   ids = np.asarray(tokens, np.int64)
-  codes, counts = np.unique(
-    ids[:-offset] * vocab_size + ids[offset:], return_counts=True
-  )
+  pairs = ids[:-offset] * vocab_size + ids[offset:]
+  if ends is not None:
+    numbers = stretch_numbers(ends, 0, len(ids))
+    pairs = pairs[numbers[:-offset] == numbers[offset:]]
+  codes, counts = np.unique(pairs, return_counts=True)
   found = np.full(vocab_size, np.bincount(ids).argmax(), np.int32)
   # Later writes win: the highest count, then the smallest token.
   codes = codes[np.lexsort((-codes, counts))]

@@ -40,7 +40,11 @@ class LensText(NamedTuple):
 
 
 def lens_text(
-  windows: np.ndarray, tokens: np.ndarray, vocab_size: int, setup: LensSetup
+  windows: np.ndarray,
+  tokens: np.ndarray,
+  vocab_size: int,
+  setup: LensSetup,
+  ends: np.ndarray | None = None,
 ) -> LensText:
   """The text to measure on.
 
@@ -49,6 +53,8 @@ def lens_text(
     tokens: the training text, integer [n].
     vocab_size: V.
     setup: how many sequences, and how far ahead.
+    ends: ends of documents in `tokens`, ascending integers [S]; nothing is
+      counted across them. None for one document.
 
   Returns:
     The first sequences of both halves of the windows, and counts.
@@ -56,7 +62,7 @@ def lens_text(
   middle = len(windows) // 2
   count = min(setup.sequences, middle)
   counted = [
-    future_pairs.skip_bigram(tokens[:_COUNTED_TOKENS], tau, vocab_size)
+    future_pairs.skip_bigram(tokens[:_COUNTED_TOKENS], tau, vocab_size, ends)
     for tau in range(1, setup.horizon + 1)
   ]
   return LensText(

@@ -28,6 +28,7 @@ from jaxlook.probing.targets import (
 )
 from jaxlook.tasks.precache import Precache
 from jaxlook.tasks.text import Text
+from jaxlook.text.windows import stretch_numbers
 
 R2 = "R2"
 ACCURACY = "accuracy"
@@ -75,6 +76,7 @@ def count_accuracy(
   positions: range,
   *,
   context: int,
+  ends: np.ndarray | None = None,
 ) -> np.ndarray:
   """How often counts predict the token n + tau from the last tokens up to n.
 
@@ -89,6 +91,8 @@ def count_accuracy(
     ids: the tokens that have a class of their own.
     positions: the positions n, at least `context` - 1.
     context: how many last tokens are known, at least 0; 2 are n - 1 and n.
+    ends: ends of documents in `tokens`, ascending integers [S]; nothing is
+      counted across them. None for one document.
 
   Returns:
     Accuracy for tau = 0 .. AHEAD, float64 [AHEAD + 1].
@@ -98,17 +102,24 @@ def count_accuracy(
   size = max(tokens.max(), windows.max()) + 1
   labels, wanted = to_classes(tokens, ids), to_classes(windows, ids)
   at = np.asarray(positions)
+  numbers = stretch_numbers(
+    np.array([len(tokens)]) if ends is None else ends, 0, len(tokens)
+  )
   accuracies = []
   for tau in range(AHEAD + 1):
     end = len(tokens) - tau
     # From no context to the longest, so that the longest seen one decides.
     predicted = np.full((len(windows), len(at)), np.bincount(labels).argmax())
     for known in range(1, context + 1):
+      counted = np.arange(known - 1, end)
+      counted = counted[numbers[counted - known + 1] == numbers[counted + tau]]
       codes, best = _most_often(
-        _codes(tokens, np.arange(known - 1, end), known, size),
-        labels[known - 1 + tau :],
+        _codes(tokens, counted, known, size),
+        labels[counted + tau],
         len(ids) + 1,
       )
+      if not len(codes):
+        continue
       wanted_codes = _codes(windows, at, known, size)
       place = np.minimum(np.searchsorted(codes, wanted_codes), len(codes) - 1)
       predicted = np.where(codes[place] == wanted_codes, best[place], predicted)
@@ -173,7 +184,12 @@ def text_plan(
   counts = {}
   for context, name in enumerate(("no token", "token n", "tokens n-1, n")):
     accuracy = count_accuracy(
-      text.train_tokens(), scored, ids, at, context=context
+      text.train_tokens(),
+      scored,
+      ids,
+      at,
+      context=context,
+      ends=text.train_ends(),
     )
     counts[f"counts, {name}"] = dict(
       zip(labels.names, map(float, accuracy), strict=True)

@@ -113,6 +113,10 @@ class Text:
     tokens = self.train.tokens()
     return tokens if self.valid else tokens[: self._cut()]
 
+  def train_ends(self) -> np.ndarray:
+    """The positions in `train_tokens` where documents end, int64 [D]."""
+    return ends_within(self.train.ends(), 0, len(self.train_tokens()))
+
   def valid_tokens(self) -> np.ndarray:
     """The held-out tokens, a memory map, [n]; see `TokenFile.dtype`."""
     return (
@@ -125,8 +129,7 @@ class Text:
   @functools.cached_property
   def _train_grid(self) -> Grid:
     tokens = self.train_tokens()
-    ends = ends_within(self.train.ends(), 0, len(tokens))
-    return Grid(tokens, self.length + 1, ends)
+    return Grid(tokens, self.length + 1, self.train_ends())
 
   @functools.cached_property
   def _valid_grid(self) -> Grid:

@@ -8,6 +8,8 @@ import dataclasses
 
 import numpy as np
 
+from jaxlook.text.windows import stretch_numbers
+
 _CHUNK = 1 << 22  # Tokens counted at a time; bounds memory on a long text.
 
 
@@ -117,7 +119,12 @@ def fit_unigram(
   return Unigram(np.log((counts + add) / (counts.sum() + add * vocab_size)))
 
 
-def fit_bigram(tokens: np.ndarray, vocab_size: int, add: float = 0.1) -> Bigram:
+def fit_bigram(
+  tokens: np.ndarray,
+  vocab_size: int,
+  add: float = 0.1,
+  ends: np.ndarray | None = None,
+) -> Bigram:
   """Fits an interpolated Kneser-Ney bigram model.
 
   A discount d is subtracted from the count of every pair seen. The lower
@@ -135,16 +142,20 @@ def fit_bigram(tokens: np.ndarray, vocab_size: int, add: float = 0.1) -> Bigram:
     vocab_size: V.
     add: added to each token's number of contexts in the lower distribution;
       positive.
+    ends: ends of documents, ascending integers [S]; pairs across them are not
+      counted. None for one document.
 
   Returns:
     The model.
 
   Raises:
-    ValueError: `add` is not positive, there are fewer than two tokens, or an id
-      is not below V.
+    ValueError: `add` is not positive, no token follows another in a document,
+      or an id is not below V.
   """
   _check(tokens, add)
-  codes, counts = _pair_counts(tokens, vocab_size)
+  codes, counts = _pair_counts(tokens, vocab_size, ends)
+  if not len(codes):
+    raise ValueError("tokens must have two ids in a document")
   previous, following = np.divmod(codes, vocab_size)
   contexts = np.bincount(following, minlength=vocab_size) + add
   once, twice = np.sum(counts == 1), np.sum(counts == 2)
@@ -171,15 +182,17 @@ def _check(tokens: np.ndarray, add: float) -> None:
 
 
 def _pair_counts(
-  tokens: np.ndarray, vocab_size: int
+  tokens: np.ndarray, vocab_size: int, ends: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Counts neighbouring pairs: sorted codes, int64 [K], counts, int64 [K]."""
   codes, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
   for start in range(0, len(tokens) - 1, _CHUNK):
     previous, following = _split(tokens[start : start + _CHUNK + 1], vocab_size)
-    seen, times = np.unique(
-      previous * vocab_size + following, return_counts=True
-    )
+    pairs = previous * vocab_size + following
+    if ends is not None:
+      numbers = stretch_numbers(ends, start, start + len(pairs) + 1)
+      pairs = pairs[numbers[1:] == numbers[:-1]]
+    seen, times = np.unique(pairs, return_counts=True)
     codes, places = np.unique(
       np.concatenate([codes, seen]), return_inverse=True
     )

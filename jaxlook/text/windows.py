@@ -45,6 +45,20 @@ class Grid:
     return every[at].astype(np.int32)
 
 
+def stretch_numbers(ends: np.ndarray, low: int, high: int) -> np.ndarray:
+  """Numbers the tokens of a part of a text by the stretch they lie in.
+
+  Args:
+    ends: ends of the stretches of the text, ascending [S].
+    low: start of the part.
+    high: end of the part.
+
+  Returns:
+    Int64 [high - low].
+  """
+  return np.searchsorted(ends, np.arange(low, high), side="right")
+
+
 def ends_within(ends: np.ndarray, low: int, high: int) -> np.ndarray:
   """Returns the ends of stretches within a part of a text, from its start.
 

@@ -76,6 +76,16 @@ class SkipBigramTest(base.TestCase):
     found = future_pairs.skip_bigram(tokens, offset, 9)
     self.assertEqual(found.tolist(), expected)
 
+  def test_pairs_across_the_ends_of_documents(self):
+    """They are not counted; 2 has nothing after it in its document."""
+    tokens, ends = np.array([0, 1, 0, 1, 2, 3, 2, 1, 1]), np.array([5, 6, 7, 9])
+    self.assertEqual(
+      future_pairs.skip_bigram(tokens, 1, 4, ends).tolist(), [1, 0, 1, 1]
+    )
+    self.assertEqual(
+      future_pairs.skip_bigram(tokens, 1, 4).tolist(), [1, 0, 1, 2]
+    )
+
   @parameterized.parameters(0, 4)
   def test_offset_outside_the_text_is_refused(self, offset):
     with self.assertRaisesRegex(ValueError, r"offset must lie in 1\.\.3"):

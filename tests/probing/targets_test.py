@@ -1,6 +1,7 @@
 """Tests of what is probed for against loops, and of probing models."""
 
 import collections
+import functools
 import types
 from typing import Any, cast
 
@@ -136,6 +137,25 @@ class TokenTargetsTest(base.TestCase):
           right.append(best == wanted[row, n + tau])
       self.assertAlmostEqual(value, np.mean(right))
 
+  def test_counts_stop_at_the_ends_of_documents(self):
+    """Each document repeats a letter, so the last token tells all others."""
+    tokens = np.repeat(np.arange(9), [3, 1, 5, 7, 2, 9, 4, 6, 8])
+    ends = np.flatnonzero(np.diff(tokens, append=-1)) + 1
+    windows = np.repeat(np.array([[3], [5], [8]]), 12, axis=1)
+    ids = np.arange(9)
+    for context in (1, 2):
+      accuracy = functools.partial(
+        probe_plans.count_accuracy, tokens, windows, ids, range(2, 6)
+      )
+      apart = accuracy(context=context, ends=ends)
+      np.testing.assert_array_equal(apart, 1.0)
+    # Two tokens never stand in one document, so nothing is counted.
+    single = probe_plans.count_accuracy(
+      np.arange(9), windows, ids, range(2, 6), context=1, ends=ids + 1
+    )
+    self.assertEqual(single[0], 1.0)
+    self.assertEqual(single[1], 0.0)
+
   def test_words(self):
     """Letters are words; what is left of one is counted to its end."""
     text = b"I am, Zed-ly!  "
@@ -212,6 +232,7 @@ class ProbingTest(base.Float64TestCase):
       types.SimpleNamespace(
         train=types.SimpleNamespace(tokenizer="bytes"),
         train_tokens=lambda: train,
+        train_ends=lambda: np.array([len(train)]),
       ),
     )
     windows = _text(4, 40 * 15, "ab ").reshape(40, 15).astype(np.int32)

@@ -66,6 +66,40 @@ class NgramTest(base.TestCase):
     expected = _kneser_ney(tokens, _V, add)
     np.testing.assert_allclose(np.exp(-nats), expected, rtol=1e-12)
 
+  @hypothesis.given(
+    st.lists(_TOKENS, min_size=1, max_size=5), _ADD, st.integers(1, 9)
+  )
+  @hypothesis.settings(max_examples=50, deadline=None)
+  def test_pairs_across_the_ends_of_documents(self, documents, add, chunk):
+    """They are not counted, whatever the chunks."""
+    tokens = np.concatenate(documents)
+    ends = np.cumsum([len(each) for each in documents])
+    with mock.patch.object(ngram, "_CHUNK", chunk):
+      found = ngram.fit_bigram(tokens, _V, add, ends)
+    pairs = np.concatenate(
+      [np.stack([each[:-1], each[1:]], axis=1) for each in documents]
+    )
+    # A token of its own between the pairs; they are counted without it.
+    codes, counts = np.unique(pairs @ [_V, 1], return_counts=True)
+    np.testing.assert_array_equal(found.codes, codes)
+    totals = np.bincount(codes // _V, counts, minlength=_V)
+    once, twice = np.sum(counts == 1), np.sum(counts == 2)
+    discount = once / (once + 2 * twice) if once else 0.5
+    np.testing.assert_allclose(
+      found.kept, (counts - discount) / totals[codes // _V]
+    )
+
+  def test_documents_that_repeat_one_token(self):
+    """The next token is known, although documents differ."""
+    tokens = np.repeat(np.arange(40), 100)
+    windows = np.repeat(np.arange(40)[:, None], 17, axis=1)
+    ends = np.arange(100, 4001, 100)
+    apart = ngram.fit_bigram(tokens, 40, ends=ends).nats(windows).mean()
+    self.assertLess(apart, 0.006)
+    self.assertLess(apart, ngram.fit_bigram(tokens, 40).nats(windows).mean())
+    with self.assertRaisesRegex(ValueError, "two ids in a document"):
+      ngram.fit_bigram(np.arange(4), 4, ends=np.arange(1, 5))
+
   def test_unigram_counts(self):
     """Probabilities are (count + add) / (tokens + add V) in every context."""
     model = ngram.fit_unigram(np.array([0, 0, 2, 0]), 3, 0.5)

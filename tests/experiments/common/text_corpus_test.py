@@ -3,6 +3,8 @@
 import pathlib
 import sys
 import tempfile
+import types
+from typing import Any, cast
 from unittest import mock
 
 # The text task imports it late: its flags would go when saved ones come back.
@@ -11,7 +13,7 @@ import numpy as np
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments.common import app, text_corpus
+from experiments.common import app, text_corpus, text_setup
 from tests.fixtures import base
 
 
@@ -46,6 +48,20 @@ class ReadingTest(base.TestCase):
     # All but two of 34 windows, of which five cross a break.
     every = joined.windows(0, range(4), 8).reshape(-1, 17)
     self.assertGreater(np.ptp(every, axis=1).max(), 0)
+
+  def test_counts_stop_at_the_ends_of_documents(self):
+    """Each document repeats a letter, so the last one tells the next."""
+    losses = {}
+    for apart in (True, False):
+      found = self.read(apart)
+      problem = types.SimpleNamespace(
+        held_out=found.windows(0, range(2), 8),
+        score=lambda loss: {"loss": loss},
+      )
+      counts = text_setup.baselines(found, cast(Any, problem))
+      losses[apart] = counts["bigram counts"]["loss"]
+    self.assertLess(losses[True], 0.01)
+    self.assertGreater(losses[False], 0.05)
 
   def test_a_data_set_without_the_package(self):
     """One line that names the flag and the extra."""
