@@ -46,7 +46,8 @@ def read_text() -> tuple[str, str]:
   if _TEXT_FILE.value is None:
     return _TEXT.value or "", "text"
   with app.blaming("text_file"):
-    return Path(_TEXT_FILE.value).read_text("utf-8"), "text_file"
+    # Bytes, because text files read as such lose their line ends.
+    return Path(_TEXT_FILE.value).read_bytes().decode(), "text_file"
 
 
 def target() -> Path:

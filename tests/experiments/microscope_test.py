@@ -48,13 +48,14 @@ class MicroscopeTest(base.TestCase):
   def test_a_file_of_text_and_a_folder_for_the_page(self):
     """The page is in the folder, and holds the text of the file."""
     file = self.root / "text"
-    file.write_text(TEXT, "utf-8")
+    text = TEXT.replace(" ", "\r\n", 1) + "\r"
+    file.write_bytes(text.encode())
     out = self.root / "pages"
     values = {"text": None, "text_file": str(file), "out": str(out)}
     said = look(self.root, model=str(self.run_folder), **values)
     self.assertIn(f"wrote {out / 'microscope.html'}", said)
     written = (out / "microscope.html").read_text("utf-8")
-    self.assertIn(json.dumps(TEXT).replace("<", "\\u003c"), written)
+    self.assertIn(json.dumps(text).replace("<", "\\u003c"), written)
 
   @parameterized.parameters(
     (None, ["causal", "myopic/kv"]),
