@@ -318,7 +318,8 @@ def _of_pretrained(
       "model": str(folder),
     },
     setup=f"{folder.name}, {shape.layers} layers, width {shape.width}, on"
-    f" {text_corpus.name()}, {text.train.tokenizer} tokens; N = {length}",
+    f" {text_corpus.name()}{text_corpus.shared_part(text)},"
+    f" {text.train.tokenizer} tokens; N = {length}",
     unit=text_setup.UNIT,
     source=text_setup.SOURCE,
     pretrained=subject,

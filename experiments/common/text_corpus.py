@@ -5,6 +5,7 @@ Not a binary. Without `--corpus` the text is generated from a small grammar.
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import jaxlook
 from experiments.common import app, shared_flags
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.tasks.text import Text
+from jaxlook.text import overlap
 from jaxlook.text.bpe import find_bpe, train_bpe
-from jaxlook.text.corpus import TokenFile, tokenize
+from jaxlook.text.corpus import TokenFile, open_source, tokenize
 from jaxlook.text.generated import generated_text
 from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
+from jaxlook.training import multihost
 
 _GENERATED_BYTES = 4_000_000
+_MOST_SHARED = 0.01  # Part of a held-out text; more of it is worth a warning.
 
 
 def read_text(
@@ -65,7 +69,7 @@ def read_text(
   valid = None
   if held_out:
     valid = _tokenized("valid", held_out[0], loaded, documents)
-    check_apart(Path(corpus), Path(held_out[0]))
+    check_apart(corpus, train, held_out[0], valid)
   with app.mapping(train="corpus"), app.blaming("corpus"):
     text = Text(train, valid, length)
     text.windows(0, range(1), batch_size)
@@ -130,18 +134,60 @@ def more_texts(text: Text) -> dict[str, Text]:
         "valid", f"must be texts of different names, not {name} twice"
       )
     file = _tokenized("valid", path, tokenizer, documents)
-    check_apart(Path(shared_flags.CORPUS.value or ""), Path(path))
+    check_apart(shared_flags.CORPUS.value or "", text.train, path, file)
     found[name] = Text(text.train, file, text.length)
   return found
 
 
-def check_apart(corpus: Path, valid: Path) -> None:
-  """Refuses a held-out text that lies in the training text, or contains it."""
-  inside = valid.resolve().is_relative_to(corpus.resolve())
-  if inside or corpus.resolve().is_relative_to(valid.resolve()):
+def check_apart(
+  corpus: str, train: TokenFile, held_out: str, valid: TokenFile
+) -> None:
+  """Refuses a held-out text that has a file of the training text.
+
+  Warns on stderr if the training text has more than 1% of it.
+
+  Args:
+    corpus: the training text, as `--corpus` names it.
+    train: its tokens.
+    held_out: the held-out text, as `--valid` names it.
+    valid: its tokens.
+
+  Raises:
+    UsageError: a file is in both texts, under the same or another name.
+  """
+  ours, theirs = Path(corpus).resolve(), Path(held_out).resolve()
+  if theirs.is_relative_to(ours) or ours.is_relative_to(theirs):
     raise app.UsageError(
-      "valid", f"must not share files with --corpus: {valid} and {corpus}"
+      "valid", f"must not share files with --corpus: {held_out} and {corpus}"
     )
+  with app.blaming("valid"):
+    texts = (open_source(corpus), train, open_source(held_out), valid)
+    if same := overlap.shared_files(*texts):
+      raise ValueError(
+        f"must not share files with --corpus: {same[1]} has the content of"
+        f" {same[0]}"
+      )
+    shared = overlap.shared_fraction(*texts, _cache())
+  if shared > _MOST_SHARED and multihost.is_leader():
+    print(
+      f"warning: --valid: {shared:.1%} of {held_out} also occurs in --corpus"
+      f" (windows of {overlap.WINDOW} bytes), so losses on it are too low",
+      file=sys.stderr,
+    )
+
+
+def shared_part(text: Text) -> str:
+  """What reports add to the name of a text that has much of its held-out text.
+
+  Args:
+    text: what is trained on, from `read_text`.
+  """
+  if not text.valid:
+    return ""
+  shared = overlap.find_fraction(text.train, text.valid, _cache())
+  if shared is None or shared <= _MOST_SHARED:
+    return ""
+  return f" ({shared:.1%} of the held-out text also occurs in it)"
 
 
 def tokenizer_of(about: Mapping[str, Any]) -> Tokenizer:

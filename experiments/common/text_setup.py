@@ -174,7 +174,8 @@ def setup(config: TextConfig, text: Text) -> str:
   train = config.train
   apart = ", documents apart" if text.train.documents is not None else ""
   return (
-    f"{text_corpus.name()}, {text.train.tokenizer} tokens{apart};"
+    f"{text_corpus.name()}{text_corpus.shared_part(text)},"
+    f" {text.train.tokenizer} tokens{apart};"
     f" N = {config.length}, {config.layers} layers, width {config.width},"
     f" {config.heads} heads;"
     f" AdamW {train.learning_rate:g}, {train.steps} steps of"

@@ -193,7 +193,8 @@ def _setup(config: TextConfig, text: Text, swept: Points) -> str:
   )
   start = "fine-tuned from pretrained weights; " if first.start else ""
   return (
-    f"{text_corpus.name()}, {text.train.tokenizer} tokens; N = {config.length};"
+    f"{text_corpus.name()}{text_corpus.shared_part(text)},"
+    f" {text.train.tokenizer} tokens; N = {config.length};"
     f" {models}; {start}{steps} steps of {first.train.batch_size} sequences;"
     f" {config.seeds} seeds"
   )

@@ -71,6 +71,15 @@ class TokenFile:
     fields = json.loads(self.path.with_suffix(".json").read_bytes())
     return np.cumsum(np.array(fields["documents"], np.int64))
 
+  def sources(self) -> list[dict[str, Any]]:
+    """Reads `path`, `bytes` and `sha256` of the files that the text is from.
+
+    Raises:
+      OSError: the manifest cannot be read.
+    """
+    fields = json.loads(self.path.with_suffix(".json").read_bytes())
+    return fields["made_of"]["sources"]
+
 
 def write(
   target: Path,

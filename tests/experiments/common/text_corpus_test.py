@@ -1,6 +1,11 @@
 """Text as the flags set it up: documents apart, and what identifies it."""
 
+import contextlib
+import io
+import os
 import pathlib
+import random
+import shutil
 import sys
 import tempfile
 import types
@@ -62,6 +67,40 @@ class ReadingTest(base.TestCase):
       losses[apart] = counts["bigram counts"]["loss"]
     self.assertLess(losses[True], 0.01)
     self.assertGreater(losses[False], 0.04)
+
+  def test_a_held_out_text_inside_the_training_text(self):
+    """A copy or a link is refused; a text that is half copied is reported."""
+    words = random.Random(0)
+    text = "".join(words.choices("abcdef \n", k=4000))
+    held_out = self.root / "held_out"
+    held_out.write_text(text)
+    inside = self.corpus / "other"
+    valid = {"valid": [str(held_out)]}
+    for make in (shutil.copy, os.symlink, os.link):
+      make(held_out, inside)
+      with self.assertRaisesRegex(
+        app.UsageError, f"^--valid: .* {held_out} has the content of {inside}$"
+      ):
+        self.read(**valid)
+      inside.unlink()
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+      apart = self.read(**valid)
+    self.assertEqual(said.getvalue(), "")
+    with flagsaver.flagsaver(cache=str(self.root / "cache")):
+      self.assertEqual(text_corpus.shared_part(apart), "")
+    inside.write_text(f"start {text[:2000]}")
+    for _ in range(2):
+      said = io.StringIO()
+      with contextlib.redirect_stderr(said):
+        found = self.read(**valid)
+      self.assertRegex(
+        said.getvalue(),
+        r"^warning: --valid: 50\.0% of .*held_out also occurs in --corpus.*\n$",
+      )
+      with flagsaver.flagsaver(cache=str(self.root / "cache")):
+        setup = text_setup.setup(text_setup.PRESETS["smoke"], found)
+      self.assertIn("(50.0% of the held-out text also occurs in it)", setup)
 
   def test_a_data_set_without_the_package(self):
     """One line that names the flag and the extra."""
