@@ -8,13 +8,14 @@ dropout, because the experiments train on fresh data.
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlook.attention import Variant, parse_variant
+from jaxlook.attention import Spec, Variant, parse_variant
 from jaxlook.attention.attend import Implementation
 from jaxlook.attention.masks import Barrier
 from jaxlook.errors import SettingError, check_ids
@@ -105,8 +106,9 @@ class Decoder(nn.Module):
 
   Attributes:
     config: the shape.
-    attention: the variant, or its flag form, which is parsed when the module is
-      created; afterwards this is always a `Variant`.
+    attention: the variant; or its flag form, one spec for all heads, or a
+      sequence with one spec for each layer, which become the variant when the
+      module is created.
     implementation: see `jaxlook.attend`; attention patterns can be read and
       edited only under "reference".
     barrier: (first_query, first_key): in every layer, queries at first_query
@@ -124,7 +126,7 @@ class Decoder(nn.Module):
   """
 
   config: DecoderConfig
-  attention: Variant | str = "causal"
+  attention: Variant | str | Spec | Sequence[Spec] = "causal"
   implementation: Implementation = "auto"
   barrier: Barrier | None = None
   bfloat16: bool = False
@@ -133,8 +135,7 @@ class Decoder(nn.Module):
   def __post_init__(self):
     """Parses the flag form, and checks the variant's shape."""
     c = self.config
-    if isinstance(self.attention, str):
-      self.attention = parse_variant(self.attention, c.layers, c.heads)
+    self.attention = _variant(self.attention, c)
     layers, heads = self.variant.layers, self.variant.heads
     if (layers, heads) != (c.layers, c.heads):
       raise SettingError(
@@ -227,6 +228,25 @@ class Decoder(nn.Module):
         return embed.attend(x_BxTxD)
       table_VxD = embed.embedding
     return Head(c, self.dtype, name="head")(x_BxTxD, table_VxD)
+
+
+def _variant(attention: Any, config: DecoderConfig) -> Variant:
+  """The variant that a user means; see `Decoder`."""
+  if isinstance(attention, Variant):
+    return attention
+  if isinstance(attention, str):
+    return parse_variant(attention, config.layers, config.heads)
+  if isinstance(attention, Spec):
+    return Variant.uniform(attention, config.layers, config.heads)
+  if isinstance(attention, Sequence) and all(
+    isinstance(spec, Spec) for spec in attention
+  ):
+    return Variant(tuple((spec,) * config.heads for spec in attention))
+  raise SettingError(
+    "attention",
+    "must be a Variant, its form as text, a Spec, or a Spec for each layer, not"
+    f" {type(attention).__name__}",
+  )
 
 
 def _check_call(

@@ -18,7 +18,8 @@ from absl.testing import absltest, parameterized
 
 import jaxlook
 from jaxlook import models
-from jaxlook.attention import Variant, parse_variant
+from jaxlook.attention import Variant, parse, parse_variant
+from jaxlook.errors import SettingError
 from jaxlook.models import Decoder, DecoderConfig, collect_context
 from jaxlook.models.attention_layer import Attention, rotate
 from tests.fixtures import base, position_copies
@@ -596,6 +597,26 @@ class DecoderTest(base.Float64TestCase):
     ):
       self.assertEqual(decoder.clone(remat=True).variant, variant)
       decoder.apply({"params": params}, inputs)
+
+  def test_specs_become_the_variant(self):
+    """One for all heads, or one for each layer; anything else is refused."""
+    one, other = parse("myopic"), parse("causal")
+    for given, form in (
+      (one, "myopic"),
+      ([one, other], "myopic,causal"),
+      ((other, one), "causal,myopic"),
+    ):
+      self.assertEqual(Decoder(GPT2, given), Decoder(GPT2, form))
+      hash(Decoder(GPT2, given))
+    for bad, message in (
+      ([one], "is for 1 layers of 4 heads"),
+      ([], "at least 1 layer"),
+      (["causal", "myopic"], "must be a Variant, .* not list"),
+      (None, "must be a Variant, .* not NoneType"),
+      (3, "must be a Variant, .* not int"),
+    ):
+      with self.assertRaisesRegex(SettingError, message):
+        Decoder(GPT2, bad)
 
   def test_longest_sequence(self):
     """`max_length` is the longest sequence, also for rotary positions."""
