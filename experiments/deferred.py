@@ -14,10 +14,9 @@ loss against h, the fraction of the myopia gap that each h closes, and verdicts
 on both bounds. `cpu` takes about 10 minutes on two cores.
 """
 
-from absl import flags
-
 from experiments.common import (
   app,
+  define_flags,
   presets,
   results_writer,
   shared_flags,
@@ -30,7 +29,7 @@ shared_flags.adopt(
   __name__, *shared_flags.TRAIN, "horizons", but=("attention", "layers")
 )
 
-_DELAY = flags.DEFINE_integer(
+_DELAY = define_flags.whole(
   "delay", None, "Positions after which a pair of tokens is asked for, d."
 )
 
@@ -47,7 +46,9 @@ def main() -> None:
     )
   ]
   variants = [variant for problem, variant in todo if problem is problems[0]]
-  with train_arms.open_experiment("deferred", variants, config) as store:
+  with train_arms.open_experiment(
+    "deferred", variants, config, problems
+  ) as store:
     arms = train_arms.train_all(store, todo)
     cells = [cell for arm in arms for cell in arm.cells]
     results_writer.write(store, report.results(store.figures, config, cells))

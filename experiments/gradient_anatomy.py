@@ -10,9 +10,14 @@ depends on each position; cuts attention edges to see which losses keys serve;
 and follows the angle of the myopic and the future gradient along training.
 """
 
-from absl import flags
-
-from experiments.common import app, results_writer, shared_flags, study_setup
+from experiments.common import (
+  app,
+  define_flags,
+  memory_check,
+  results_writer,
+  shared_flags,
+  study_setup,
+)
 from experiments.reports import gradient_anatomy as report
 from experiments.setups import gradient_anatomy_setup
 from jaxlook.lookahead import gradient_anatomy
@@ -20,7 +25,7 @@ from jaxlook.training import held_out_batch
 
 shared_flags.adopt(__name__, *shared_flags.STUDY)
 
-_SEQUENCES = flags.DEFINE_integer(
+_SEQUENCES = define_flags.whole(
   "sequences", None, "Held-out sequences to measure on.", lower_bound=1
 )
 
@@ -37,7 +42,10 @@ def main() -> None:
   name = "text" if study.on_text else "precache"
   sequences = _SEQUENCES.value or gradient_anatomy_setup.SEQUENCES[name]
   study = study.with_config(sequences=sequences)
-  task = study.problem.task
+  task, shape = study.problem.task, study.problem.model
+  if not study.on_text:
+    # Of a text, the held-out windows are the most that there are.
+    memory_check.check_sequences("sequences", sequences, shape)
   batch = held_out_batch(study.problem, sequences)
   with study.open_run() as store:
     subjects, left_out = gradient_anatomy_setup.only_cut(study.subjects(store))

@@ -11,10 +11,9 @@ every parameter under the checkpoint's own names. Seconds for a small model.
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 import jaxlook
-from experiments.common import app, shared_flags
+from experiments.common import app, define_flags, shared_flags
 from experiments.common.shared_flags import ATTENTION, MODEL, OUT
 from experiments.setups import gradients_setup
 from jaxlook.attention import parse_variant
@@ -24,10 +23,10 @@ from jaxlook.models.huggingface.safetensors_files import write_tensors
 
 shared_flags.adopt(__name__, "model", "attention", "out")
 
-_TOKENS = flags.DEFINE_string(
+_TOKENS = define_flags.path(
   "tokens", None, "A .npy file of token ids, integers [batch, length]."
 )
-_TEACHER = flags.DEFINE_string(
+_TEACHER = define_flags.path(
   "teacher", None, "Folder of the model that a teacher variant reads."
 )
 

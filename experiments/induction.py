@@ -47,7 +47,9 @@ def main() -> None:
   )
   (causal,) = train_arms.named_variants([myopia_gap.CAUSAL], shallow.model)
   todo = [(shallow, causal), *((deep, variant) for variant in variants)]
-  with train_arms.open_experiment("induction", variants, config) as store:
+  with train_arms.open_experiment(
+    "induction", variants, config, [shallow, deep]
+  ) as store:
     arms = train_arms.train_all(store, todo)
     courses = []
     for (problem, _), arm in zip(todo, arms, strict=True):

@@ -19,9 +19,7 @@ half a minute for a small model and 128 tokens.
 import os
 from pathlib import Path
 
-from absl import flags
-
-from experiments.common import app, shared_flags
+from experiments.common import app, define_flags, shared_flags
 from experiments.setups import microscope_setup
 from jaxlook.circuits import microscope, page
 from jaxlook.runs.atomic_files import write_bytes
@@ -30,11 +28,11 @@ shared_flags.adopt(
   __name__, "model", "step", "attention", "tokenizer", "cache", "out"
 )
 
-_TEXT = flags.DEFINE_string("text", None, "Text to look at.")
-_TEXT_FILE = flags.DEFINE_string(
+_TEXT = define_flags.text("text", None, "Text to look at.")
+_TEXT_FILE = define_flags.path(
   "text_file", None, "UTF-8 file to look at, instead of --text."
 )
-_SEED = flags.DEFINE_integer(
+_SEED = define_flags.whole(
   "seed", None, "Seed of the models that the panels show. [the first]"
 )
 

@@ -23,10 +23,9 @@ bfloat16; this one computes in float32 unless `--bfloat16` is given.
 
 import itertools
 
-from absl import flags
-
 from experiments.common import (
   app,
+  define_flags,
   presets,
   results_writer,
   shared_flags,
@@ -42,8 +41,8 @@ from jaxlook.training import FinishedArm, held_out_key, read_arm
 
 shared_flags.adopt(__name__, *shared_flags.TRAIN, but=("length",))
 
-DIGITS = flags.DEFINE_integer("digits", None, "Most digits of an operand.")
-PAD = flags.DEFINE_multi_integer(
+DIGITS = define_flags.whole("digits", None, "Most digits of an operand.")
+PAD = define_flags.wholes(
   "pad",
   None,
   "Digits that operands are filled up to, 0 for no filling; repeat with rising"
@@ -77,7 +76,9 @@ def main() -> None:
   variants = train_arms.variants_that_only_cut(
     myopia_gap.CUTS, problems[0].model
   )
-  with train_arms.open_experiment("multiplication", variants, config) as store:
+  with train_arms.open_experiment(
+    "multiplication", variants, config, problems
+  ) as store:
     trained = train_arms.train_all(
       store, list(itertools.product(problems, variants))
     )

@@ -81,7 +81,9 @@ def main() -> None:
     variants,
     compare_everywhere=bool(shared_flags.ATTENTION.value),
   )
-  with train_arms.open_experiment("path_star", variants, config) as store:
+  with train_arms.open_experiment(
+    "path_star", variants, config, problems
+  ) as store:
     arms = train_arms.train_all(store, todo)
     found = [
       measure(problem, arm, config.sequences)

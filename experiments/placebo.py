@@ -11,10 +11,10 @@ Writes how often the t and the bootstrap interval hold zero, and every loss.
 `cpu` takes about 2 minutes on two cores.
 """
 
-from absl import flags
-
 from experiments.common import (
   app,
+  define_flags,
+  memory_check,
   presets,
   results_writer,
   shared_flags,
@@ -36,7 +36,7 @@ shared_flags.adopt(
   but=("loss_tokens",),
 )
 
-_REPETITIONS = flags.DEFINE_integer(
+_REPETITIONS = define_flags.whole(
   "repetitions", None, "Number of comparisons.", lower_bound=1
 )
 
@@ -51,6 +51,10 @@ def main() -> None:
     precache=placebo_setup.PRESETS,
   ).with_config(repetitions=repetitions)
   problem = study.problem
+  # Every comparison trains two models a seed, all at once.
+  memory_check.check_training(
+    problem.model, problem.train, 2 * repetitions * len(problem.seeds)
+  )
   with study.open_run() as store:
     losses = placebo.final_losses(
       Decoder(problem.model),

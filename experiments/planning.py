@@ -27,7 +27,13 @@ the line break. `--key=tally` (30 minutes): the pairs of line 1 give the key.
 
 from absl import flags
 
-from experiments.common import app, results_writer, shared_flags, train_arms
+from experiments.common import (
+  app,
+  define_flags,
+  results_writer,
+  shared_flags,
+  train_arms,
+)
 from experiments.reports import planning as report
 from experiments.setups import planning_setup
 from jaxlook.keys import make_key
@@ -51,13 +57,13 @@ _KEY = flags.DEFINE_enum(
   ("lookup", "tally"),
   "How line 1 gives the rhyme: lookup by its last word, tally by its pairs.",
 )
-_LANGUAGE = flags.DEFINE_multi_string(
+_LANGUAGE = define_flags.texts(
   "language",
   None,
   "Language to train on: open or bottleneck, followed by /end_only,"
   " /late_genre or both; repeat for several.",
 )
-_PAIRS = flags.DEFINE_integer(
+_PAIRS = define_flags.whole(
   "pairs", None, "Pairs of line 1, K, an odd number, with --key=tally."
 )
 
@@ -91,7 +97,9 @@ def main() -> None:
     variants,
     compare_everywhere=bool(shared_flags.ATTENTION.value),
   )
-  with train_arms.open_experiment("planning", variants, config) as store:
+  with train_arms.open_experiment(
+    "planning", variants, config, problems
+  ) as store:
     arms = train_arms.train_all(store, todo)
     found, untrained = {}, {}
     for name, task in config.tasks().items():

@@ -59,7 +59,7 @@ def main() -> None:
   study = scaling_setup.study(config, text, swept)
   counts = text_setup.baselines(text, study.problem)
   losses = {name: metrics["loss"] for name, metrics in counts.items()}
-  with study.open_run() as store:
+  with study.open_run(swept.problems) as store:
     arms = train_arms.train_with_teachers(store, scaling_setup.arms(swept))
     results_writer.write(
       store, report.results(store.figures, study, swept, arms, losses)

@@ -27,15 +27,17 @@ from experiments.benchmarks.attention_contenders import parse_shapes
 from experiments.benchmarks.attention_measures import AttentionConfig
 from experiments.common import (
   app,
+  define_flags,
   presets,
   results_writer,
   shared_flags,
   train_arms,
 )
+from jaxlook import machine
 
 shared_flags.adopt(__name__, "preset", "rounds", "out")
 
-_SHAPES = flags.DEFINE_list(
+_SHAPES = define_flags.values(
   "shapes", None, "Shapes to time: batch x length x heads x width of a head."
 )
 _MEMORY_SHAPES = flags.DEFINE_list(
@@ -90,16 +92,25 @@ def build_config() -> AttentionConfig:
         given[flag.name] = parse_shapes(" ".join(flag.value))
   if given.get(_SHAPES.name) == ():
     raise app.UsageError(_SHAPES.name, "needs at least one shape")
-  return presets.replaced(
+  config = presets.replaced(
     PRESETS, rounds=shared_flags.ROUNDS.value, dtype=_DTYPE.value, **given
   )
+  for name, shapes in given.items():
+    for shape in shapes:
+      machine.check_fits(
+        name,
+        shape.least_bytes(config.dtype),
+        f"attention of {shape}",
+        machine.device_bytes(),
+      )
+  return config
 
 
 def main() -> None:
   """Checks the flags, then measures and reports."""
-  config = build_config()
   # PyTorch and the processes that measure memory use the same GPU.
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  config = build_config()
   competing = attention_contenders.contenders(config.dtype)
   plain = {**config.plain(), "contenders": list(competing)}
   with train_arms.open_run(NAME, {"experiment": NAME, **plain}) as store:

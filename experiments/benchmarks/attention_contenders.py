@@ -7,6 +7,7 @@ values. PyTorch is optional.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 
 import jaxlook
 from experiments.benchmarks import machine
+from jaxlook import numerals
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -65,6 +67,10 @@ class AttentionShape:
     """The sizes of the axes, in order."""
     return self.batch, self.length, self.heads, self.head_width
 
+  def least_bytes(self, dtype: str) -> int:
+    """Bytes of queries, keys, values, output and their cotangents."""
+    return 8 * math.prod(self.sizes) * jnp.dtype(dtype).itemsize
+
 
 def parse_shape(text: str) -> AttentionShape:
   """Reads a shape.
@@ -79,13 +85,15 @@ def parse_shape(text: str) -> AttentionShape:
     ValueError: the text is not four numbers of at least 1.
   """
   parts = text.strip().split("x")
-  if len(parts) != 4 or not all(
-    part.isascii() and part.isdigit() and int(part) for part in parts
-  ):
+  try:
+    sizes = [numerals.read_whole(part) for part in parts]
+  except ValueError:
+    sizes = []
+  if len(sizes) != 4 or min(sizes) < 1:
     raise ValueError(
       f"a shape is BATCHxLENGTHxHEADSxWIDTH, as 1x4096x4x64, not {text!r}"
     )
-  return AttentionShape(*map(int, parts))
+  return AttentionShape(*sizes)
 
 
 def parse_shapes(text: str) -> tuple[AttentionShape, ...]:
@@ -123,7 +131,7 @@ class Contender:
   def bytes_needed(self, shape: AttentionShape) -> int:
     """Roughly the memory that it takes, with inputs and gradients."""
     pairs = shape.batch * shape.heads * shape.length**2
-    return 4 * (self.scores * pairs + 16 * int(np.prod(shape.sizes)))
+    return 4 * (self.scores * pairs + 16 * math.prod(shape.sizes))
 
 
 def contenders(dtype: str) -> dict[str, Contender]:

@@ -73,6 +73,23 @@ class StepShape:
       f" N = {self.length}, vocabulary of {self.vocab_size}, batch {self.batch}"
     )
 
+  @property
+  def model(self) -> DecoderConfig:
+    """The decoder's shape."""
+    return DecoderConfig(
+      layers=self.layers,
+      width=self.width,
+      heads=self.heads,
+      max_length=self.length,
+      vocab_size=self.vocab_size,
+    )
+
+  def train(self, way: "Way") -> TrainConfig:
+    """How its steps are taken."""
+    return TrainConfig(
+      steps=2, batch_size=self.batch, loss_tokens=way.loss_tokens
+    )
+
 
 class Case(NamedTuple):
   """A step to measure.
@@ -169,17 +186,8 @@ def measure(case: Case, limit: float) -> StepBytes | str:
 def measure_here(case: Case, limit: float) -> StepBytes:
   """Measures in this process, which should be fresh; arguments as `measure`."""
   way, size = case
-  model = DecoderConfig(
-    layers=size.layers,
-    width=size.width,
-    heads=size.heads,
-    max_length=size.length,
-    vocab_size=size.vocab_size,
-  )
-  decoder = Decoder(model, "causal", way.implementation, remat=way.remat)
-  train = TrainConfig(
-    steps=2, batch_size=size.batch, loss_tokens=way.loss_tokens
-  )
+  decoder = Decoder(size.model, "causal", way.implementation, remat=way.remat)
+  train = size.train(way)
   task = RandomTokens(size.vocab_size, size.length)
   found = step_memory(decoder, task, train)
   needed = found.compiled or found.paper

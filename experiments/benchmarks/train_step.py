@@ -16,13 +16,14 @@ again.
 import dataclasses
 
 import jax
-from absl import flags
 
 from experiments.benchmarks import machine, train_step_report, train_step_times
 from experiments.benchmarks.train_step_presets import PRESETS
 from experiments.benchmarks.train_step_times import TrainStepConfig
 from experiments.common import (
   app,
+  define_flags,
+  memory_check,
   presets,
   results_writer,
   shared_flags,
@@ -32,7 +33,7 @@ from experiments.common import (
 shared_flags.adopt(__name__, "preset", "rounds", "out")
 
 # Not --seeds, which is one number elsewhere.
-_SEED_COUNTS = flags.DEFINE_list(
+_SEED_COUNTS = define_flags.values(
   "seed_counts", None, "Numbers of seeds that are trained at once."
 )
 
@@ -49,9 +50,13 @@ def build_config() -> TrainStepConfig:
       raise app.UsageError(
         _SEED_COUNTS.name, f"must be numbers of at least 1, not {list(counts)}"
       )
-  return presets.replaced(
+  config = presets.replaced(
     PRESETS, rounds=shared_flags.ROUNDS.value, seed_counts=counts
   )
+  memory_check.check_training(
+    config.seeded.model, config.seeded.train, max(config.seed_counts)
+  )
+  return config
 
 
 def main() -> None:

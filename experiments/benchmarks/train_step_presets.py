@@ -19,12 +19,11 @@ def _precaching(
   name: str, preset: str, *, chunk: int, microbatches: int = 1, **more
 ) -> StepSetting:
   config = precache_setup.PRESETS[preset]
-  problem = precache_setup.problem(config, config.p[0])
-  train = dataclasses.replace(problem.train, microbatches=microbatches)
+  train = dataclasses.replace(config.train, microbatches=microbatches)
   return StepSetting(
     name=name,
-    task=problem.task,
-    model=problem.model,
+    task=precache_setup.task(config, config.p[0]),
+    model=precache_setup.model(config),
     train=train,
     chunk=chunk,
     **more,

@@ -6,6 +6,7 @@ status 2, before anything is compiled.
 
 import contextlib
 import functools
+import io
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from absl import app, flags, logging
 from rich import console, table
 
 from experiments.common import help_page, multiprocess, shared_flags
+from jaxlook import numerals
 from jaxlook.errors import SettingError
 from jaxlook.training import multihost
 
@@ -32,9 +34,14 @@ _UNKNOWN = re.compile(
   r"Unknown command line flag '([^']*)'(?:\. Did you mean: (\S+).*)?"
 )
 _NO_VALUE = re.compile(r"Missing value for flag (--\S+)")
+_NO_FLAG_FILE = re.compile(
+  r"ERROR:: Unable to open flagfile: (?:\[.*?\] )?(.*)"
+)
+# What a line shows of a value.
+_SHOWN = 100
 _PLAIN = (
-  (r"invalid literal for int.*", "must be a whole number"),
-  (r"could not convert string to float.*", "must be a number"),
+  (r"Exceeds the limit .* for integer string .*", "has too many digits"),
+  (r"\('Non-boolean argument to boolean flag', .*", "must be true or false"),
   (r"value should be one of <(.*)>", r"must be one of \1"),
   (r"(.*) is not (?:an )?(?:integer|number) >= (.*)", r"must be at least \2"),
 )
@@ -45,7 +52,8 @@ class UsageError(Exception):
 
   def __init__(self, flag: str, message: str):
     """Keeps the flag's name, without dashes, and what is wrong with it."""
-    super().__init__(f"--{flag}: {' '.join(message.split())}")
+    self.message = " ".join(message.split())
+    super().__init__(f"--{flag}: {self.message}")
 
 
 @contextlib.contextmanager
@@ -114,12 +122,13 @@ def numbers(
   Raises:
     UsageError: a text is no such number.
   """
+  read: Any = numerals.read_whole if kind is int else numerals.read_real
   try:
-    return [kind(text) for text in texts]
+    return [read(text) for text in texts]
   except ValueError as error:
     name = "whole numbers" if kind is int else "numbers"
     raise UsageError(
-      flag, f"must be {name}, not {','.join(texts)!r}"
+      flag, f"must be {name}, not {shortened(','.join(texts))!r}"
     ) from error
 
 
@@ -154,6 +163,13 @@ def read_by(module: str) -> list[str]:
   return [flag.name for flag in flags.FLAGS.get_key_flags_for_module(module)]
 
 
+def shortened(text: str) -> str:
+  """A value as a message shows it: long ones lose their middle."""
+  if len(text) <= _SHOWN:
+    return text
+  return f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
+
+
 def _refuse(message: str) -> None:
   print(message, file=sys.stderr)
   sys.exit(BAD_INPUT)
@@ -184,11 +200,13 @@ def _plain(error: flags.Error) -> str:
     return f"--{name}: is not a flag of this binary{hint}"
   if missing := _NO_VALUE.fullmatch(text):
     return f"{missing[1]}: needs a value"
+  if closed := _NO_FLAG_FILE.fullmatch(text):
+    return f"--flagfile: cannot be read: {closed[1]}"
   flag, colon, said = text.partition(": ")
   for pattern, plain in _PLAIN:
     if found := re.fullmatch(pattern, said):
       said = found.expand(plain)
-  return f"{flag}{colon}{said}"
+  return f"{shortened(flag)}{colon}{said}"
 
 
 def _parse_flags(
@@ -196,10 +214,16 @@ def _parse_flags(
 ) -> list[str]:
   """Parses the flags that a binary reads, and answers `--help`."""
   asked = [word for word in argv[1:] if word in _HELP]
+  if any(word.lstrip("-") == "flagfile=" for word in argv[1:]):
+    _refuse("--flagfile: is empty; leave the flag out or give a file")
   try:
     rest = flags.FLAGS([word for word in argv if word not in asked])
   except flags.Error as error:
     _refuse(_plain(error))
+    raise
+  except UnicodeDecodeError as error:
+    # absl reads files of flags as text, and nothing else before that.
+    _refuse(f"--flagfile: is not a text file: {error.reason}")
     raise
   if asked:
     # A pager that was closed is no error.
@@ -247,6 +271,13 @@ def help_text(
   return help_page.page(about, own, shared, values, says)
 
 
+def _print_anything() -> None:
+  """Lets text be printed that a terminal's encoding lacks, as escapes."""
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
+
+
 def run(
   main: Callable[[], None],
   values: Callable[[], Mapping[str, Any]] = dict,
@@ -284,6 +315,7 @@ def run(
       defaults["out"] = f"runs/{name}-{shared_flags.PRESET.value}"
     return help_text(main.__module__, defaults, says or {})
 
+  _print_anything()
   app.run(guarded, flags_parser=functools.partial(_parse_flags, main, shown))
 
 

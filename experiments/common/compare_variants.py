@@ -70,14 +70,14 @@ def run(plan: Ablation) -> None:
     plan: the experiment.
 
   Raises:
-    UsageError: `--out` cannot hold this run.
+    UsageError: `--out` cannot hold this run, or this machine the training.
     SystemExit: the run was asked to stop; the same command continues it.
   """
   config = {
     "variants": [variant.name for variant in plan.variants],
     **plan.config,
   }
-  with train_arms.open_run(plan.name, config) as store:
+  with train_arms.open_run(plan.name, config, plan.problems) as store:
     todo = list(itertools.product(plan.problems, plan.variants))
     arms = train_arms.train_with_teachers(store, todo)
     if plan.elsewhere:

@@ -128,16 +128,20 @@ def build_config(
   )
 
 
-def problem(config: PrecacheConfig, p: float) -> Problem:
-  """The pre-caching task at one p, with its model and training."""
-  task = Precache(
+def task(config: PrecacheConfig, p: float) -> Precache:
+  """The pre-caching task at one p."""
+  return Precache(
     p=p,
     terms=config.terms,
     frequency=config.frequency,
     length=config.length,
     first=config.first,
   )
-  model = DecoderConfig(
+
+
+def model(config: PrecacheConfig) -> DecoderConfig:
+  """The shape of its models."""
+  return DecoderConfig(
     layers=config.layers,
     width=config.width,
     heads=config.heads,
@@ -147,9 +151,13 @@ def problem(config: PrecacheConfig, p: float) -> Problem:
     activation="relu",
     positions=config.positions,
   )
+
+
+def problem(config: PrecacheConfig, p: float) -> Problem:
+  """The pre-caching task at one p, with its model and training."""
   return task_setup.problem(
-    task,
-    model,
+    task(config, p),
+    model(config),
     train=config.train,
     seeds=config.seeds,
     setting=f"p={p}" if len(config.p) > 1 else "",
@@ -164,13 +172,13 @@ def score(p: float, loss: float) -> dict[str, float]:
 
 def baselines(problem: Problem) -> dict[str, dict[str, float]]:
   """Predicting zero everywhere, and x where z = 0 and zero elsewhere."""
-  task = problem.task
-  if not isinstance(task, Precache):
-    raise TypeError(f"expected the pre-caching task, got {task}")
-  found = {"zero": baseline(problem, task.zero_loss)}
-  if task.p < 1.0:
-    found["zero where z=1"] = baseline(problem, task.trivial_loss)
-  return {name: score(task.p, loss) for name, loss in found.items()}
+  sums = problem.task
+  if not isinstance(sums, Precache):
+    raise TypeError(f"expected the pre-caching task, got {sums}")
+  found = {"zero": baseline(problem, sums.zero_loss)}
+  if sums.p < 1.0:
+    found["zero where z=1"] = baseline(problem, sums.trivial_loss)
+  return {name: score(sums.p, loss) for name, loss in found.items()}
 
 
 def setup(config: PrecacheConfig) -> str:

@@ -31,7 +31,7 @@ def parse_resources(text: str) -> dict[str, float]:
   """
   found = {}
   for part in text.split(","):
-    match = re.fullmatch(r"([\w.:-]+):(\d+(?:\.\d+)?)", part.strip())
+    match = re.fullmatch(r"([\w.:-]+):([0-9]+(?:\.[0-9]+)?)", part.strip())
     if match is None:
       raise ValueError(f"resources must be like cpu:1,gpu:0.5, not {text!r}")
     name = match.group(1)
@@ -141,7 +141,7 @@ def connected(resources: Mapping[str, float]) -> Iterator[None]:
 
 def _check_answers(address: str) -> None:
   """Refuses a cluster that does not answer; Ray would retry for minutes."""
-  match = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
+  match = re.fullmatch(r"(?:ray://)?(.+):([0-9]+)", address)
   if match:
     try:
       socket.create_connection((match[1], int(match[2])), timeout=10).close()

@@ -12,6 +12,7 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.common import define_flags
 from jaxlook.models import SHAPES
 from jaxlook.models.config import Positions
 
@@ -24,71 +25,71 @@ PRESET = flags.DEFINE_enum(
 TASK = flags.DEFINE_enum(
   "task", "precache", ("precache", "text"), "Task that models are trained on."
 )
-ATTENTION = flags.DEFINE_multi_string(
+ATTENTION = define_flags.texts(
   "attention",
   None,
   "Variant to train beside causal, such as horizon:4, or causal,myopic with one"
   " form per layer; repeat for several.",
 )
-SEEDS = flags.DEFINE_integer(
+SEEDS = define_flags.whole(
   "seeds", None, "Number of seeds, at least 2.", lower_bound=2
 )
-MODEL = flags.DEFINE_string(
+MODEL = define_flags.path(
   "model",
   None,
   "Trained models to study: a run folder, or a Hugging Face folder. [trains its"
   " own]",
 )
-STEP = flags.DEFINE_integer(
+STEP = define_flags.whole(
   "step", None, "Training step to study, with --model=RUN. [the last]"
 )
-P = flags.DEFINE_list(
+P = define_flags.values(
   "p", None, "Probability that the sum is asked for, or several: 1,0.3."
 )
-TERMS = flags.DEFINE_integer(
+TERMS = define_flags.whole(
   "terms", None, "Farthest lag of the sum, in positions."
 )
-FIRST = flags.DEFINE_integer(
+FIRST = define_flags.whole(
   "first", None, "Nearest lag of the sum, in positions."
 )
-FREQUENCY = flags.DEFINE_float(
+FREQUENCY = define_flags.real(
   "frequency", None, "Frequency of the sines, in radians per unit of input."
 )
-HORIZONS = flags.DEFINE_list(
+HORIZONS = define_flags.values(
   "horizons", None, "Horizons to train, in positions, ascending from 0."
 )
-ROUNDS = flags.DEFINE_integer(
+ROUNDS = define_flags.whole(
   "rounds",
   None,
   "Rounds of timing, at least 2; each runs every contender.",
   lower_bound=2,
 )
 
-LAYERS = flags.DEFINE_integer("layers", None, "Layers of the model.")
-WIDTH = flags.DEFINE_integer("width", None, "Width of the residual stream.")
-HEADS = flags.DEFINE_integer(
+LAYERS = define_flags.whole("layers", None, "Layers of the model.")
+WIDTH = define_flags.whole("width", None, "Width of the residual stream.")
+HEADS = define_flags.whole(
   "heads", None, "Attention heads per layer; must divide the width."
 )
-LENGTH = flags.DEFINE_integer("length", None, "Positions per sequence.")
+LENGTH = define_flags.whole("length", None, "Positions per sequence.")
 POSITIONS = flags.DEFINE_enum(
   "positions", None, get_args(Positions), "How the model encodes positions."
 )
-MODEL_SIZE = flags.DEFINE_list(
+MODEL_SIZE = define_flags.values(
   "model_size", None, f"Shape of the model by name: {', '.join(SHAPES)}."
 )
-FROM = flags.DEFINE_multi_string(
+FROM = define_flags.paths(
   "from",
   None,
   "Hugging Face folder (GPT-2, Pythia) to fine-tune: all seeds start from its"
   " weights.",
 )
 
-STEPS = flags.DEFINE_integer("steps", None, "Training steps.")
-LEARNING_RATE = flags.DEFINE_float(
+STEPS = define_flags.whole("steps", None, "Training steps.")
+LEARNING_RATE = define_flags.real(
   "learning_rate", None, "Peak of the learning rate."
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Sequences per step.")
-MICROBATCHES = flags.DEFINE_integer(
+BATCH_SIZE = define_flags.whole("batch_size", None, "Sequences per step.")
+MICROBATCHES = define_flags.whole(
   "microbatches",
   None,
   "Parts of a batch, computed in turn: less memory, and faster on a CPU.",
@@ -103,19 +104,19 @@ REMAT = flags.DEFINE_bool(
   None,
   "Recompute blocks in the backward pass: less memory, a third more work.",
 )
-LOSS_TOKENS = flags.DEFINE_integer(
+LOSS_TOKENS = define_flags.whole(
   "loss_tokens",
   None,
   "Tokens per seed whose logits exist at a time: less memory. [all]",
 )
 
-CORPUS = flags.DEFINE_string(
+CORPUS = define_flags.path(
   "corpus",
   None,
   "Training text: a file (plain, .gz, .xz), a folder of files, or"
   " datasets:NAME with ,config=C ,split=S ,column=K. [a generated text]",
 )
-VALID = flags.DEFINE_multi_string(
+VALID = define_flags.paths(
   "valid", None, "Held-out text. [the end of the corpus]"
 )
 DOCUMENTS = flags.DEFINE_boolean(
@@ -124,23 +125,23 @@ DOCUMENTS = flags.DEFINE_boolean(
   "Keep documents apart (files of a folder, rows of a data set): no window"
   " crosses the end of one.",
 )
-TOKENIZER = flags.DEFINE_string(
+TOKENIZER = define_flags.path(
   "tokenizer",
   None,
   "bytes, bpe:N (N tokens, trained on the corpus), a tokenizer.json or its"
   " folder. [bytes, or the model's own]",
 )
-CACHE = flags.DEFINE_string(
-  "cache", "~/.cache/jaxlook", "Folder for tokenised text."
+CACHE = define_flags.path(
+  "cache", None, "Folder for tokenised text. [~/.cache/jaxlook]"
 )
-WORKERS = flags.DEFINE_integer(
+WORKERS = define_flags.whole(
   "workers",
   None,
   "Processes that tokenise a large text; the tokens do not depend on it. [one"
   " per core]",
 )
 
-MESH = flags.DEFINE_string(
+MESH = define_flags.text(
   "mesh",
   None,
   "Devices per axis, such as seed:2,data:2,model:2. [as many as share the seeds"
@@ -153,17 +154,17 @@ LAUNCHER = flags.DEFINE_enum(
   "ray: train arms as tasks of Ray, on the cluster of RAY_ADDRESS or on this"
   " machine. [in turn, in this process]",
 )
-LAUNCHER_RESOURCES = flags.DEFINE_string(
+LAUNCHER_RESOURCES = define_flags.text(
   "launcher_resources", "cpu:1", "What each arm needs, such as cpu:2,gpu:1."
 )
-DISTRIBUTED = flags.DEFINE_string(
+DISTRIBUTED = define_flags.text(
   "distributed",
   None,
   "Train together with other processes: auto (SLURM, Open MPI), or"
   " HOST:PORT,PROCESS/PROCESSES such as 10.0.0.1:1234,0/2. [one process]",
 )
 
-OUT = flags.DEFINE_string("out", None, "Run folder.")
+OUT = define_flags.path("out", None, "Run folder.")
 
 # What `--help` shows, in order.
 GROUPS = {

@@ -5,7 +5,7 @@ of their own make theirs.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.common import multiprocess, train_arms, trained_models
@@ -62,12 +62,20 @@ class Study:
     """
     return {"title": self.title, "setup": f"{self.setup}; {measured}"}
 
-  def open_run(self) -> Store:
-    """Opens the run folder; see `train_arms.open_run`."""
+  def open_run(self, problems: Sequence[Problem] = ()) -> Store:
+    """Opens the run folder; see `train_arms.open_run`.
+
+    Args:
+      problems: what is trained, if it is more than `problem`.
+    """
     names = [variant.name for variant in self.variants]
     if self.pretrained is not None:
       names = [self.pretrained.variant]
-    return train_arms.open_run(self.name, {"variants": names, **self.config})
+    if not problems and self.pretrained is None and not self.saved:
+      problems = [self.problem]
+    return train_arms.open_run(
+      self.name, {"variants": names, **self.config}, problems
+    )
 
   def subjects(self, store: Store) -> list[Subject]:
     """The models to study, trained now where they are not there yet.

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from experiments.common import memory_check
 from jaxlook.attention.masks import Barrier
 from jaxlook.models import DecoderConfig
 from jaxlook.training import Problem, TrainConfig
@@ -43,7 +44,9 @@ def problem(
 
   Raises:
     SettingError: the training does not fit the model.
+    UsageError: no machine could hold it.
   """
+  memory_check.check_sizes(model, train, seeds)
   return Problem(
     setting=setting,
     task=task,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.common import app, presets, text_corpus
+from experiments.common import app, memory_check, presets, text_corpus
 from jaxlook.models import DecoderConfig
 from jaxlook.tasks.text import Text, bits_per_byte
 from jaxlook.text import ngram
@@ -95,10 +95,20 @@ PRESETS = {
 
 
 def build_config(by_preset: Mapping[str, TextConfig] = PRESETS) -> TextConfig:
-  """The preset with the flags' values."""
+  """The preset with the flags' values.
+
+  Args:
+    by_preset: a config by preset.
+
+  Raises:
+    SettingError: a flag's value is out of range.
+    UsageError: a flag's value cannot be used.
+  """
   config = presets.resolve(by_preset)
   if config.length < 1:
     raise app.UsageError("length", f"must be at least 1, not {config.length}")
+  # Before the text is read, with the fewest tokens that it can have.
+  memory_check.check_sizes(shape(config, 2), config.train, config.seeds)
   return config
 
 
@@ -129,14 +139,15 @@ def attention_only(config: TextConfig, layers: int) -> TextConfig:
 
 def problem(config: TextConfig, text: Text) -> Problem:
   """Language modelling on a text: model, training and held-out windows."""
-  train = config.train
+  train, model = config.train, shape(config, text.vocab_size)
+  memory_check.check_sizes(model, train, config.seeds)
   windows = text.validation_windows(train.eval_batches * train.batch_size)
   batches = min(train.eval_batches, len(windows))
   windows = windows[: len(windows) // batches * batches]
   return Problem(
     setting="",
     task=text,
-    model=shape(config, text.vocab_size),
+    model=model,
     train=train,
     seeds=tuple(range(config.seeds)),
     score=functools.partial(score, text.valid or text.train),

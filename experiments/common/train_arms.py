@@ -11,6 +11,7 @@ import jax
 
 from experiments.common import (
   app,
+  memory_check,
   multiprocess,
   progress,
   ray_cluster,
@@ -120,23 +121,30 @@ def variants_that_only_cut(
   return variants
 
 
-def open_run(name: str, config: Mapping[str, Any]) -> Store:
+def open_run(
+  name: str, config: Mapping[str, Any], problems: Sequence[Problem] = ()
+) -> Store:
   """Opens the run folder of an experiment, as `--out` and the preset say.
 
   Args:
     name: the experiment's.
     config: the resolved config, plain data.
+    problems: what is trained unless it has been; none where nothing is.
 
   Returns:
     The store, to be closed.
 
   Raises:
-    UsageError: `--out` cannot hold this run.
+    UsageError: `--out` cannot hold this run, or this machine the training.
   """
   if PRESET.value == "smoke":
     # Most of a smoke run is compiling, and optimisations double that.
     jax.config.update("jax_disable_most_optimizations", True)
   out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
+  # What another machine has trained can be reported here.
+  if not any(out.glob("arms/*/result.json")):
+    for each in problems:
+      memory_check.check_training(each.model, each.train, len(each.seeds))
   with app.blaming("out"):
     return multihost.leader_first(
       lambda: open_store(out, config), lambda: follow_store(out, config)
@@ -144,7 +152,10 @@ def open_run(name: str, config: Mapping[str, Any]) -> Store:
 
 
 def open_experiment(
-  name: str, variants: Sequence[Variant], config: Any
+  name: str,
+  variants: Sequence[Variant],
+  config: Any,
+  problems: Sequence[Problem],
 ) -> Store:
   """Opens the run folder of an experiment that its config identifies.
 
@@ -152,12 +163,13 @@ def open_experiment(
     name: the experiment's.
     variants: the arms of every setting.
     config: a dataclass, with the flags' values.
+    problems: one for each setting.
 
   Returns:
     The store, to be closed.
 
   Raises:
-    UsageError: `--out` cannot hold this run.
+    UsageError: `--out` cannot hold this run, or this machine the training.
   """
   return open_run(
     name,
@@ -166,6 +178,7 @@ def open_experiment(
       "experiment": name,
       **dataclasses.asdict(config),
     },
+    problems,
   )
 
 

@@ -7,10 +7,9 @@ training; every arm is trained at every point.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from absl import flags
-
 from experiments.common import (
   app,
+  define_flags,
   model_sizes,
   shared_flags,
   text_corpus,
@@ -28,7 +27,7 @@ from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.training import Problem, TrainConfig
 
-DATA_STEPS = flags.DEFINE_list(
+DATA_STEPS = define_flags.values(
   "data_steps",
   None,
   "Numbers of training steps to compare, at one model size. [compares model"

@@ -11,10 +11,10 @@ the specs of a whole model.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+from jaxlook import numerals
 from jaxlook.errors import SettingError
 
 Stop = Literal["kv", "residual"]
@@ -98,15 +98,15 @@ class Spec:
 
 
 def _count(text: str) -> int:
-  value = int(text)
+  value = numerals.read_whole(text)
   if value < 0:
     raise ValueError
   return value
 
 
 def _share(text: str) -> float:
-  value = float(text)
-  if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+  value = numerals.read_real(text)
+  if not 0.0 <= value <= 1.0:
     raise ValueError
   return value
 

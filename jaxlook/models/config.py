@@ -9,6 +9,8 @@ from jaxlook.errors import SettingError
 Positions = Literal["learned", "rotary", "none"]
 Activation = Literal["gelu_tanh", "gelu", "relu"]
 
+_MOST_HEADS = 1024  # That a message proposes.
+
 
 def scaled_init_std(width: int) -> float:
   """Returns GPT-2's 0.02 at its width of 768, scaled as 1 / sqrt(width).
@@ -77,7 +79,8 @@ class DecoderConfig:
           field, f"must be at least 1, not {getattr(self, field)}"
         )
     if self.width % self.heads:
-      divisors = [n for n in range(1, self.width + 1) if self.width % n == 0]
+      most = min(self.width, _MOST_HEADS)
+      divisors = [n for n in range(1, most + 1) if self.width % n == 0]
       raise SettingError(
         "heads",
         f"must divide width={self.width}, so use one of"

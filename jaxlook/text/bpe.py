@@ -6,14 +6,38 @@ import json
 import os
 from pathlib import Path
 
+from jaxlook import numerals
 from jaxlook.errors import SettingError
+from jaxlook.machine import check_fits
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.text.corpus import open_source, read_text, source_state
 from jaxlook.text.pieces import GPT2_CUT, split_pieces
 from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
 
 _FORMAT = 2  # Raise it when the tokenizer of a given text changes.
+_PREFIX = "bpe:"
 _BYTES = 256
+_TRAINED_BYTES = 64  # A token of the vocabulary takes more in training.
+
+
+def bpe_size(name: str) -> int | None:
+  """Reads the size of a tokenizer that `train_bpe` trains.
+
+  Args:
+    name: of a tokenizer.
+
+  Returns:
+    N if the name is `bpe:N`; None for other names.
+
+  Raises:
+    ValueError: N is not a whole number.
+  """
+  if not name.startswith(_PREFIX):
+    return None
+  try:
+    return numerals.read_whole(name.removeprefix(_PREFIX))
+  except ValueError as error:
+    raise ValueError(f"bpe:N needs N, which {error}") from error
 
 
 def train_bpe(
@@ -46,6 +70,12 @@ def train_bpe(
     raise SettingError(
       "vocab_size", f"must be above {_BYTES} for a BPE, not {vocab_size}"
     )
+  # Above, the package ends the whole process.
+  check_fits(
+    "vocab_size",
+    _TRAINED_BYTES * vocab_size,
+    f"training a BPE of {vocab_size} tokens",
+  )
   try:
     import tokenizers
   except ImportError as error:
@@ -90,8 +120,11 @@ def find_bpe(
 
   Raises:
     FileNotFoundError: the folder has no such tokenizer.
+    ValueError: the name is not `bpe:N`.
   """
-  size = int(name.partition(":")[2])
+  size = bpe_size(name)
+  if size is None:
+    raise ValueError(f"{name} is not bpe:N")
   for file in sorted(Path(cache_dir).glob(f"bpe-{size}-*.json")):
     tokenizer = _named(file, size)
     if tokenizer.sha256 == sha256:

@@ -11,6 +11,8 @@ import optax
 
 from jaxlook.errors import SettingError
 
+_MOST_STEPS = 2**31 - 1  # Devices count steps in int32.
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -73,6 +75,10 @@ class TrainConfig:
         raise SettingError(
           field, f"must be at least 1, not {getattr(self, field)}"
         )
+    if self.steps > _MOST_STEPS:
+      raise SettingError(
+        "steps", f"must be at most {_MOST_STEPS}, not {self.steps}"
+      )
     if self.batch_size % self.microbatches:
       raise SettingError(
         "microbatches",

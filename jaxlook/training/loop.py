@@ -19,6 +19,7 @@ from jaxlook.training import multihost
 from jaxlook.training import step as step_lib
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.config import TrainConfig
+from jaxlook.training.memory import check_memory
 from jaxlook.training.mesh import (
   FEED_SPEC,
   Feed,
@@ -97,9 +98,11 @@ def train(
   Raises:
     Stopped: `should_stop` returned true; the state is saved if `checkpoints`
       is set.
-    SettingError: the mesh does not match the devices, seeds or batch.
+    SettingError: the mesh does not match the devices, seeds or batch, or the
+      training needs more memory than there is.
     AssertionError: `start` does not match the decoder.
   """
+  check_memory(decoder.config, config, len(seeds))
   keys = step_lib.seed_keys(seeds)
   layout = _layout(mesh, len(seeds), config)
   draw = functools.partial(step_lib.init_states, decoder.config, config)

@@ -3,21 +3,45 @@
 The estimate adds the parameters, their gradient, Adam's two moments and the
 activations that differentiation stores for the backward pass; it needs no
 device. The compiled step needs less if the compiler recomputes arrays or works
-in place, and more if a single operation needs temporary arrays.
+in place, and more if a single operation needs temporary arrays. `check_memory`
+refuses what cannot fit, by a lower bound that is counted without tracing.
 """
 
 import functools
 import math
+from collections.abc import Collection
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from jaxlook.models import Decoder
+from jaxlook import machine
+from jaxlook.models import Decoder, DecoderConfig, parameter_counts
 from jaxlook.tasks.task import Task
 from jaxlook.training import step as step_lib
 from jaxlook.training.config import TrainConfig
+
+_FLOAT = 4
+_PROGRAM = 4 << 20
+"""Bytes of the host that tracing and compiling a block take, at least. Measured
+were 39 MB on a CPU, for a block of width 8."""
+_PYTHON = 64
+"""Bytes of the host that a seed, or a row of the loss history, takes."""
+_USUAL = MappingProxyType(
+  {
+    "seeds": 16,
+    "layers": 32,
+    "width": 2048,
+    "max_length": 2048,
+    "vocab_size": 65_536,
+    "batch_size": 1024,
+    "steps": 1_000_000,
+  }
+)
+"""Large values that are still usual: of what is too large, the setting furthest
+beyond its own is to blame."""
 
 
 class Memory(NamedTuple):
@@ -142,3 +166,95 @@ def _bytes(tree: Any) -> int:
   return sum(
     math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)
   )
+
+
+class LeastMemory(NamedTuple):
+  """Bytes that training takes in whatever way it is computed.
+
+  Attributes:
+    host: for the program, the seeds and the loss history.
+    device: for the states of all seeds and the activations of a microbatch.
+  """
+
+  host: int
+  device: int
+
+
+def least_memory(
+  model: DecoderConfig, config: TrainConfig, seeds: int
+) -> LeastMemory:
+  """Counts what training takes at least, in no time for any size.
+
+  Args:
+    model: the decoder's shape.
+    config: how it is trained.
+    seeds: number of seeds, which are trained at once.
+
+  Returns:
+    Bytes, over all devices.
+  """
+  rows = config.steps // config.log_every
+  host = model.layers * _PROGRAM + (seeds + rows) * _PYTHON
+  # The gradient is whole before the moments change: its norm is checked.
+  state = 4 * parameter_counts(model).total * _FLOAT
+  tokens = config.batch_size * model.max_length
+  # In the microbatch, the backward pass reads every block's input and, unless
+  # blocks are recomputed, what its neurons do; and some logits exist.
+  part = tokens // config.microbatches
+  stored = part * model.layers * model.width * _FLOAT
+  if not config.remat:
+    half = 2 if config.bfloat16 else 1
+    stored += part * model.layers * model.hidden_width * _FLOAT // half
+  logits = min(part, config.loss_tokens or part)
+  outputs = model.output_features or model.vocab_size or 0
+  stored += logits * outputs * _FLOAT
+  return LeastMemory(
+    host + seeds * rows * _FLOAT, seeds * (state + stored + tokens * _FLOAT)
+  )
+
+
+def check_memory(
+  model: DecoderConfig,
+  config: TrainConfig,
+  seeds: int,
+  among: Collection[str] = tuple(_USUAL),
+  *,
+  elsewhere: bool = False,
+  room: int = 1,
+) -> None:
+  """Refuses training that cannot fit, before anything is allocated.
+
+  Args:
+    model: the decoder's shape.
+    config: how it is trained.
+    seeds: number of seeds.
+    among: the settings of which one is blamed, of `seeds` and fields of `model`
+      and `config`.
+    elsewhere: whether other machines train, of which nothing is known here.
+    room: of how many times this machine's memory is spoken; more than 1 for
+      training that may have been done on a larger machine.
+
+  Raises:
+    SettingError: it takes more memory than there is.
+  """
+  least = least_memory(model, config, seeds)
+  values = {
+    "seeds": seeds,
+    "layers": model.layers,
+    "width": model.width,
+    "max_length": model.max_length,
+    "vocab_size": model.output_features or model.vocab_size or 0,
+    "batch_size": config.batch_size,
+    "steps": config.steps,
+  }
+  # Whole numbers, which may be too large for a float.
+  blamed = max(among, key=lambda name: 1000 * values[name] // _USUAL[name])
+  what, devices = "the training", None
+  if not elsewhere:
+    devices = machine.device_bytes()
+  host = least.host
+  if devices is not None:
+    machine.check_fits(blamed, least.device, what, devices, room)
+  elif not elsewhere:
+    host += least.device
+  machine.check_fits(blamed, host, what, room=room)

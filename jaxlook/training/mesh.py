@@ -126,7 +126,7 @@ def parse_mesh(text: str) -> MeshShape:
   """
   sizes = {}
   for part in text.split(","):
-    match = re.fullmatch(r"(seed|data|model):(\d+)", part.strip())
+    match = re.fullmatch(r"(seed|data|model):([0-9]{1,9})", part.strip())
     if match is None or match[1] in sizes:
       raise SettingError(
         "mesh",

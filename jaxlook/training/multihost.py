@@ -76,7 +76,7 @@ def parse_place(text: str) -> Place:
   """
   if text == "auto":
     return Place()
-  match = re.fullmatch(r"([^,\s]+:\d{1,5}),(\d+)/(\d+)", text)
+  match = re.fullmatch(r"([^,\s]+:[0-9]{1,5}),([0-9]{1,9})/([0-9]{1,9})", text)
   if match is None:
     raise SettingError(
       "distributed",
