@@ -38,7 +38,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxlook.runs import result_schema
+from jaxlook.runs import json_files, result_schema
 from jaxlook.runs.atomic_files import (
   TEMPORARY_SUFFIX,
   slug,
@@ -419,7 +419,7 @@ def _sweep(folder: Path) -> None:
 def _read_object(path: Path) -> dict[str, Any]:
   """Returns a JSON object from a file, or raises OSError or ValueError."""
   try:
-    value = json.loads(path.read_bytes())
+    value = json_files.read_json(path)
   except ValueError as error:
     raise ValueError(f"{path} does not hold JSON: {error}") from error
   if not isinstance(value, dict):

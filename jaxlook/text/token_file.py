@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxlook.runs.atomic_files import write_bytes
+from jaxlook.runs.json_files import read_json
 
 _SUFFIX = ".tokens"
 
@@ -68,7 +69,7 @@ class TokenFile:
     """
     if self.documents is None:
       return np.array([self.length], np.int64)
-    fields = json.loads(self.path.with_suffix(".json").read_bytes())
+    fields = read_json(self.path.with_suffix(".json"))
     return np.cumsum(np.array(fields["documents"], np.int64))
 
   def sources(self) -> list[dict[str, Any]]:
@@ -153,7 +154,7 @@ def find(
   sources = made_of() if others else {}
   for manifest in others:
     try:
-      fields = json.loads(manifest.read_bytes())
+      fields = read_json(manifest)
       same = fields["made_of"]["content"] == sources["content"]
     except (OSError, ValueError, TypeError, KeyError):
       continue
@@ -172,7 +173,7 @@ def _read(manifest: Path) -> TokenFile | None:
   target = manifest.with_suffix(_SUFFIX)
   names = [field.name for field in dataclasses.fields(TokenFile)]
   try:
-    fields = json.loads(manifest.read_bytes())
+    fields = read_json(manifest)
     counts, sha256 = fields["documents"], fields["tokens_sha256"]
     documents = None if counts is None else len(counts)
     token_file = TokenFile(

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxlook import git_lfs
+
 _ONE_FILE = ("tokenizer.json",)
 _TWO_FILES = ("vocab.json", "merges.txt")
 _ADDED = "added_tokens.json"
@@ -37,6 +39,8 @@ def load_model(path: Path) -> tuple[Any, bytes]:
     ImportError: `tokenizers` is not installed.
   """
   files = _files(path)
+  for file in files:
+    git_lfs.check_fetched(file)
   content = b"".join(file.read_bytes() for file in files)
   try:
     import tokenizers

@@ -7,7 +7,9 @@ loading a pickle can run any code in it.
 """
 
 import dataclasses
+import math
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -31,9 +33,11 @@ from jaxlook.models.huggingface.convert import (
   to_checkpoint,
 )
 from jaxlook.models.huggingface.tensor_names import FAMILIES
+from jaxlook.models.sizes import parameter_counts
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
 
 _CONFIG = "config.json"
+_FAR = 100  # By which factor weights do not differ from their config.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,13 +65,14 @@ def load(folder: str | os.PathLike[str]) -> Pretrained:
     The decoder. Float16 and bfloat16 weights become float32, without loss.
 
   Raises:
-    ValueError: the folder is missing, incomplete or damaged, or jaxlook has no
-      such decoder; the message names the file and the cause.
+    ValueError: the folder is missing, incomplete or damaged, a weight is NaN or
+      infinite, or jaxlook has no such decoder; the message names the file and
+      the cause.
     OSError: a file cannot be read.
   """
   folder = Path(folder)
   if not folder.is_dir():
-    raise ValueError(f"{folder} is not a folder")
+    raise ValueError(_no_folder(folder))
   settings = safetensors_files.read_json(folder / _CONFIG)
   with safetensors_files.naming_file(folder / _CONFIG):
     family, config = read_settings(settings)
@@ -75,6 +80,14 @@ def load(folder: str | os.PathLike[str]) -> Pretrained:
   known = FAMILIES[family]
   prefixed = any(name.startswith(known.prefix) for name in entries)
   layout = Layout(config, family, known.prefix if prefixed else "")
+  # Shapes are found by tracing, which absurd sizes would not end well.
+  numbers = sum(math.prod(entry.shape) for entry in entries.values())
+  count = parameter_counts(config).total
+  if config.layers > len(entries) or count > _FAR * numbers:
+    raise ValueError(
+      f"{folder / _CONFIG} describes {config.layers} layers of {count}"
+      f" parameters in all, but {file} holds {numbers}"
+    )
   entries = {
     name: entry
     for name, entry in entries.items()
@@ -97,6 +110,19 @@ def load(folder: str | os.PathLike[str]) -> Pretrained:
     )
   params = from_checkpoint(layout, tensors)
   return Pretrained(config, family, layout.prefix, params, settings)
+
+
+def _no_folder(folder: Path) -> str:
+  """Says how to get a folder that is not there."""
+  hub_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(folder))
+  if folder.exists() or not hub_name:
+    return f"{folder} is not a folder"
+  return (
+    f"{folder} is not a folder, and nothing is downloaded here; to get a model"
+    " of the Hugging Face hub, call huggingface_hub.snapshot_download("
+    f"{str(folder)!r}, local_dir={folder.name!r}) and give the folder"
+    f" {folder.name}"
+  )
 
 
 def files(folder: str | os.PathLike[str]) -> list[Path]:

@@ -14,6 +14,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jaxlook import git_lfs
+from jaxlook.runs import json_files
 from jaxlook.runs.atomic_files import write_bytes
 
 _MODEL = "model.safetensors"
@@ -65,8 +67,9 @@ def read_json(file: Path) -> dict[str, Any]:
   """
   if not file.is_file():
     raise ValueError(f"{file} is missing")
+  git_lfs.check_fetched(file)
   with naming_file(file):
-    value = json.loads(file.read_text(encoding="utf-8"))
+    value = json_files.read_json(file)
     if not isinstance(value, dict):
       raise ValueError(f"must be a JSON object, not {type(value).__name__}")
   return value
@@ -94,6 +97,7 @@ def read_entries(folder: Path) -> tuple[Path, dict[str, Entry]]:
 
 
 def _read_header(file: Path) -> dict[str, Entry]:
+  git_lfs.check_fetched(file)
   with (
     naming_file(file),
     safetensors.safe_open(file, framework="np") as content,
@@ -136,7 +140,8 @@ def read_tensors(entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
     The tensors, by name.
 
   Raises:
-    ValueError: float32 cannot represent a tensor's dtype without loss.
+    ValueError: float32 cannot represent a tensor's dtype without loss, or a
+      tensor holds NaN or infinity.
   """
   tensors = {}
   for file in dict.fromkeys(entry.file for entry in entries.values()):
@@ -151,7 +156,13 @@ def read_tensors(entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
           raise ValueError(
             f"{name} is {entry.dtype}; must be one of {', '.join(DTYPES)}"
           )
-        tensors[name] = content.get_tensor(name).astype(np.float32)
+        tensor = content.get_tensor(name).astype(np.float32)
+        if bad := tensor.size - np.count_nonzero(np.isfinite(tensor)):
+          raise ValueError(
+            f"{name} has {bad} of {tensor.size} numbers that are NaN or"
+            " infinite"
+          )
+        tensors[name] = tensor
   return tensors
 
 

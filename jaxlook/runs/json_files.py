@@ -1,0 +1,24 @@
+"""Reads JSON that others may have written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_json(file: Path) -> Any:
+  """Reads a JSON file.
+
+  Args:
+    file: the file.
+
+  Returns:
+    Its content.
+
+  Raises:
+    ValueError: it does not hold JSON, or JSON that is nested too deeply.
+    OSError: it cannot be read.
+  """
+  try:
+    return json.loads(file.read_bytes())
+  except RecursionError as error:
+    raise ValueError("is nested too deeply") from error
