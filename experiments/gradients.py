@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import jaxlook
-from experiments.common import app, define_flags, shared_flags
+from experiments.common import app, define_flags, shared_flags, trained_models
 from experiments.common.shared_flags import ATTENTION, MODEL, OUT
 from experiments.setups import gradients_setup
 from jaxlook.attention import parse_variant
@@ -42,7 +42,7 @@ def main() -> None:
     gradients_setup.check_out(out)
   with app.blaming("tokens"):
     tokens = gradients_setup.read_tokens(Path(tokens_file))
-  with app.blaming("model"):
+  with trained_models.reading_weights("model", Path(folder)):
     model = huggingface.load(folder)
   variant = parse_variant(spec, model.config.layers, model.config.heads)
   with app.blaming("tokens"):
@@ -52,7 +52,7 @@ def main() -> None:
     raise app.UsageError("teacher", f"{problem} with --attention={spec}")
   teacher = None
   if _TEACHER.value:
-    with app.blaming("teacher"):
+    with trained_models.reading_weights("teacher", Path(_TEACHER.value)):
       loaded = huggingface.load(_TEACHER.value)
       gradients_setup.check_teacher(loaded.config, model.config)
       check_tokens(loaded.config, tokens)

@@ -9,7 +9,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.common import app, shared_flags, text_corpus, text_setup
+from experiments.common import (
+  app,
+  shared_flags,
+  text_corpus,
+  text_setup,
+  trained_models,
+)
 from experiments.common.shared_flags import FROM, MODEL_SIZE
 from jaxlook.models import (
   LEARNING_RATES,
@@ -103,10 +109,11 @@ def _pretrained(folders: Sequence[str]) -> list[Size]:
   """The models of the folders, which must share one tokenizer."""
   found, hashes = [], set()
   for folder in folders:
-    with app.blaming(FROM.name):
-      loaded, start = start_from(folder)
-      path = Path(folder)
-      if not shared_flags.TOKENIZER.value:
+    path = Path(folder)
+    with trained_models.reading_weights(FROM.name, path):
+      loaded, start = start_from(path)
+    if not shared_flags.TOKENIZER.value:
+      with text_corpus.blaming_tokenizer(FROM.name):
         hashes.add(load_tokenizer(path).sha256)
     found.append(Size(path.resolve().name, loaded.config, path, start))
   if len(hashes) > 1:
@@ -148,6 +155,7 @@ def read_text(
     config.length,
     config.train.batch_size,
     tokenizer=tokenizer,
+    tokenizer_from=FROM.name,
     several=several,
   )
   for size in of_folders:

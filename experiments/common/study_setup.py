@@ -197,14 +197,22 @@ def _on_text(
 
 def _of_run(name: str, title: str, folder: Path) -> Study:
   """Models that a run folder holds."""
-  arms = _of_one_setting(trained_models.finished_arms(folder), folder)
+  arms = trained_models.finished_arms(folder)
+  on_sums = all(map(_is_precaching, arms))
+  if not on_sums and not all("corpus_sha256" in arm.about for arm in arms):
+    raise app.UsageError(
+      "model",
+      f"{folder} was trained on a task that studies do not know; give a run on"
+      " text or on the pre-caching task",
+    )
+  arms = _of_one_setting(arms, folder)
   saved = trained_models.chosen_arms(arms, folder)
   if STEP.value is not None:
     with app.blaming("model"):
       for arm in saved:
         arm.params(STEP.value)
   first, variants = arms[0], tuple(arm.attention for arm in saved)
-  if "terms" in first.about:
+  if on_sums:
     study = _on_precache(name, title, variants, _precache_config(first))
   else:
     config = _text_config(first)
@@ -224,6 +232,12 @@ def _of_run(name: str, title: str, folder: Path) -> Study:
     setup=f"{study.setup}; {folder.name}"
     + ("" if STEP.value is None else f" after {STEP.value} steps"),
   )
+
+
+def _is_precaching(arm: SavedArm) -> bool:
+  """Whether an arm was trained on the pre-caching task; others have terms."""
+  known = {field.name for field in dataclasses.fields(Precache)}
+  return {"terms", "frequency"} <= arm.about.keys() <= known
 
 
 def _of_one_setting(arms: Sequence[SavedArm], folder: Path) -> list[SavedArm]:
@@ -306,6 +320,7 @@ def _of_pretrained(
       f" {text.vocab_size}",
     )
   problem = dataclasses.replace(text_setup.problem(config, text), model=shape)
+  trained_models.check_losses(subject, problem, folder)
   return Study(
     name=name,
     title=title,

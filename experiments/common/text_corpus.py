@@ -3,19 +3,19 @@
 Not a binary. Without `--corpus` the text is generated from a small grammar.
 """
 
+import contextlib
 import os
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jaxlook
-from experiments.common import app, shared_flags
+from experiments.common import app, define_flags, shared_flags
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.tasks.text import Text
 from jaxlook.text import overlap
-from jaxlook.text.bpe import find_bpe, train_bpe
+from jaxlook.text.bpe import bpe_size, find_bpe, train_bpe
 from jaxlook.text.corpus import TokenFile, open_source, tokenize
 from jaxlook.text.generated import generated_text
 from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
@@ -30,6 +30,7 @@ def read_text(
   batch_size: int,
   *,
   tokenizer: str | None = None,
+  tokenizer_from: str = "model",
   documents: bool = False,
   several: bool = False,
 ) -> Text:
@@ -39,6 +40,7 @@ def read_text(
     length: of the windows, in tokens.
     batch_size: windows a step; the text must hold at least one batch.
     tokenizer: what to use without `--tokenizer`; bytes by default.
+    tokenizer_from: the flag that `tokenizer` is from.
     documents: whether to keep documents apart even without `--documents`.
     several: whether `--valid` may name several texts; see `more_texts`.
 
@@ -56,14 +58,14 @@ def read_text(
     write_bytes(_cache() / "writable", b"")
 
   named = shared_flags.TOKENIZER.value or tokenizer or "bytes"
-  trained = re.fullmatch(r"bpe:(\d+)", named)
   # Before a text is generated, so that a wrong value is refused at once.
-  with app.blaming("tokenizer"):
-    loaded = load_tokenizer("bytes" if trained else named)
+  with blaming_tokenizer(tokenizer_from):
+    trained = bpe_size(named)
+    loaded = load_tokenizer(named if trained is None else "bytes")
   corpus = _corpus(held_out)
-  if trained:
+  if trained is not None:
     with app.mapping(vocab_size="tokenizer"), app.blaming("corpus"):
-      loaded = train_bpe(corpus, _cache(), int(trained.group(1)))
+      loaded = train_bpe(corpus, _cache(), trained)
 
   train = _tokenized("corpus", corpus, loaded, documents)
   valid = None
@@ -76,8 +78,32 @@ def read_text(
   return text
 
 
+@contextlib.contextmanager
+def blaming_tokenizer(flag: str) -> Iterator[None]:
+  """Blames the flag that a tokenizer is from.
+
+  Args:
+    flag: where it is not `--tokenizer`, the flag whose folder should have one.
+
+  Yields:
+    Nothing.
+  """
+  if shared_flags.TOKENIZER.value is not None:
+    flag = "tokenizer"
+  try:
+    with app.blaming(flag):
+      yield
+  except app.UsageError as error:
+    if flag == "tokenizer":
+      raise
+    raise app.UsageError(
+      flag, f"{error.message}; --tokenizer can name another"
+    ) from error
+
+
 def _cache() -> Path:
-  return Path(os.path.expanduser(shared_flags.CACHE.value))
+  path = shared_flags.CACHE.value or "~/.cache/jaxlook"
+  return Path(define_flags.expand_home(path))
 
 
 def _corpus(held_out: list[str]) -> str:
@@ -203,8 +229,10 @@ def tokenizer_of(about: Mapping[str, Any]) -> Tokenizer:
     UsageError: its file is gone or has changed.
   """
   name, sha256 = about["tokenizer"], about["tokenizer_sha256"]
-  with app.blaming("cache" if name.startswith("bpe:") else "tokenizer"):
-    if name.startswith("bpe:"):
+  trained = name.startswith("bpe:")
+  of_run = shared_flags.TOKENIZER.value is None
+  with app.blaming("cache" if trained and of_run else "tokenizer"):
+    if trained:
       return find_bpe(str(_cache()), name, sha256)
     found = load_tokenizer(name)
     if found.sha256 != sha256:

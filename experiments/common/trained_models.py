@@ -4,8 +4,9 @@ Not a binary. `--model` names the folder, `--attention` the arms of a run and
 `--step` how long they had been trained.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,18 @@ from jaxlook.attention import Variant, parse_variant
 from jaxlook.keys import make_key
 from jaxlook.models import Decoder, huggingface
 from jaxlook.runs.store import Arm
-from jaxlook.training import SavedArm, read_arm, saved_params
+from jaxlook.training import (
+  Problem,
+  SavedArm,
+  held_out_batch,
+  read_arm,
+  saved_params,
+)
+from jaxlook.training.step import position_losses
 
 UNTRAINED = "untrained"
 PRETRAINED = "pretrained"
+_CHECKED = 8  # Sequences on which a pretrained model's losses are looked at.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +80,48 @@ class Subject:
 def is_run(folder: Path) -> bool:
   """Whether a folder is a run's, and not a Hugging Face folder."""
   return (folder / "arms").is_dir()
+
+
+@contextlib.contextmanager
+def reading_weights(
+  flag: str, folder: Path, *, or_runs: bool = False
+) -> Iterator[None]:
+  """Blames a flag for a folder that should hold pretrained weights.
+
+  Args:
+    flag: names the folder.
+    folder: a Hugging Face folder, or what was mistaken for one.
+    or_runs: whether the flag takes run folders, too.
+
+  Yields:
+    Nothing.
+
+  Raises:
+    UsageError: the body cannot read the folder. If it is a run folder, or lies
+      in one, that is said.
+  """
+  with app.blaming(flag):
+    try:
+      yield
+    except (ValueError, OSError) as error:
+      whole = folder.resolve()
+      for run in (whole, *whole.parents):
+        if is_run(run) and (run / "config.json").is_file():
+          raise ValueError(_of_run(folder, run, or_runs=or_runs)) from error
+      raise
+
+
+def _of_run(folder: Path, run: Path, *, or_runs: bool) -> str:
+  """Says what to give in the place of a run folder, or of a part of it."""
+  what = "a run folder"
+  if folder.resolve() != run:
+    what = f"a part of the run folder {run}"
+  if or_runs:
+    return f"{folder} is {what}; give the whole, and choose with --attention"
+  return (
+    f"{folder} is {what}; give a Hugging Face folder, with config.json and"
+    " model.safetensors"
+  )
 
 
 def finished_arms(folder: Path) -> list[SavedArm]:
@@ -151,10 +202,32 @@ def pretrained(folder: Path) -> Subject:
   Raises:
     UsageError: the folder cannot be read.
   """
-  with app.blaming("model"):
+  with reading_weights("model", folder, or_runs=True):
     loaded = huggingface.load(folder)
   params = jax.tree.map(lambda x: np.asarray(x)[None], loaded.params)
   return Subject(PRETRAINED, Decoder(loaded.config), params, seeds=(0,))
+
+
+def check_losses(subject: Subject, problem: Problem, folder: Path) -> None:
+  """Refuses a model whose numbers overflow: measures of it mean nothing.
+
+  Args:
+    subject: the one model of a Hugging Face folder.
+    problem: the text that it is studied on.
+    folder: where it is from.
+
+  Raises:
+    UsageError: it gives a loss that is NaN or infinite.
+  """
+  batch = held_out_batch(problem, _CHECKED)
+  params = jax.tree.map(lambda x: x[0], subject.params)
+  losses = jax.jit(
+    lambda params: position_losses(subject.decoder, problem.task, params, batch)
+  )(params)
+  if not np.isfinite(losses).all():
+    raise app.UsageError(
+      "model", f"{folder} gives losses that are not finite on this text"
+    )
 
 
 def diverged_seeds(subjects: Sequence[Subject]) -> dict[str, list[int]]:

@@ -77,7 +77,7 @@ def _of_one(folder: Path) -> ChosenModels:
     if flags.FLAGS[name].value is not None:
       raise app.UsageError(name, f"has no effect: {folder} holds one model")
   subject = trained_models.pretrained(folder)
-  with app.blaming("tokenizer"):
+  with text_corpus.blaming_tokenizer("model"):
     tokenizer = load_tokenizer(shared_flags.TOKENIZER.value or folder)
   specimen = Specimen(
     folder.resolve().name, subject.decoder, subject.params, subject.seeds

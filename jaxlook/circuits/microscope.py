@@ -74,7 +74,7 @@ def page_data(
 
   Raises:
     ValueError: the text has fewer than two tokens, or more than the model has
-      positions; the seed is not in every specimen; or a loss is not finite.
+      positions; the seed is not in every specimen; or a number is not finite.
   """
   config = specimens[0].decoder.config
   tokens = encode_text(config, text, tokenizer)
@@ -236,6 +236,14 @@ def _variant(
     np.asarray, observe_model(decoder, params, tokens_1xT, TOP)
   )
   out = np.asarray(unembedding(decoder.config, params, fold_norms=True))
+  for what, array in (
+    ("attention", seen.pattern),
+    ("neurons", seen.neurons),
+    ("next tokens", seen.share),
+    ("influence", seen.influence),
+    ("the unembedding", out),
+  ):
+    _check_finite(specimen.name, what, array)
   return {
     "name": specimen.name,
     "loss": [None, *_rounded(losses_ExT[at])],
@@ -254,22 +262,34 @@ def _variant(
       "next_rank": seen.next_rank.tolist(),
     },
     "neurons": [
-      _neurons(activation_TxF, params[f"block_{layer}"], out)
+      _neurons(specimen.name, activation_TxF, params[f"block_{layer}"], out)
       for layer, activation_TxF in enumerate(seen.neurons)
     ],
     "influence": [_significant(each[_below(each)]) for each in seen.influence],
   }
 
 
+def _check_finite(name: str, what: str, array: np.ndarray) -> None:
+  """Raises ValueError for numbers that JSON cannot hold."""
+  bad = array.size - np.count_nonzero(np.isfinite(array))
+  if bad:
+    raise ValueError(
+      f"{name} gives {what} of which {bad} of {array.size} numbers are not"
+      " finite: its weights are too large"
+    )
+
+
 def _neurons(
-  activation_TxF: np.ndarray, block: Any, out_DxV: np.ndarray
+  name: str, activation_TxF: np.ndarray, block: Any, out_DxV: np.ndarray
 ) -> dict[str, Any]:
   """The most active neurons of a layer at each place, and what they do."""
   if not activation_TxF.shape[1]:
     return {"top": [], "activation": [], "found": {}}
   top_TxK = _largest(activation_TxF)
   shown = np.unique(top_TxK)
-  values = np.asarray(block["mlp"]["down"]["kernel"])[shown] @ out_DxV
+  with np.errstate(over="ignore", invalid="ignore"):
+    values = np.asarray(block["mlp"]["down"]["kernel"])[shown] @ out_DxV
+  _check_finite(name, "what neurons write", values)
   writes, places = _largest(values), _largest(activation_TxF.T[shown])
   found = {
     str(neuron): {

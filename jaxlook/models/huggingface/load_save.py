@@ -85,8 +85,8 @@ def load(folder: str | os.PathLike[str]) -> Pretrained:
   count = parameter_counts(config).total
   if config.layers > len(entries) or count > _FAR * numbers:
     raise ValueError(
-      f"{folder / _CONFIG} describes {config.layers} layers of {count}"
-      f" parameters in all, but {file} holds {numbers}"
+      f"{folder / _CONFIG} describes a decoder of {count} parameters, but"
+      f" {file} holds {numbers} numbers"
     )
   entries = {
     name: entry
