@@ -51,7 +51,7 @@ def main() -> None:
   ) as store:
     arms = train_arms.train_all(store, todo)
     cells = [cell for arm in arms for cell in arm.cells]
-    results_writer.write(store, report.results(store.figures, config, cells))
+    results_writer.write(store, report.results(config, cells))
 
 
 if __name__ == "__main__":

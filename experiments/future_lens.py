@@ -75,7 +75,7 @@ def main() -> None:
     measured = measure(subjects, text, setup)
     results_writer.write(
       store,
-      report.results(store.figures, study, subjects, measured, setup.horizon),
+      report.results(study, subjects, measured, setup.horizon),
     )
 
 

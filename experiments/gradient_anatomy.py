@@ -68,7 +68,6 @@ def main() -> None:
     results_writer.write(
       store,
       report.results(
-        store.figures,
         study,
         subjects,
         anatomies,

@@ -53,7 +53,6 @@ def main() -> None:
     results_writer.write(
       store,
       report.results(
-        store.figures,
         study,
         sweep,
         [cell for arm in arms for cell in arm.cells],

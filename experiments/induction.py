@@ -64,9 +64,7 @@ def main() -> None:
           arm.alive,
         )
       )
-    results_writer.write(
-      store, report.results(store.figures, config, arms, courses)
-    )
+    results_writer.write(store, report.results(config, arms, courses))
 
 
 if __name__ == "__main__":

@@ -90,9 +90,7 @@ def main() -> None:
       )
       for stop, name in zip(report.STOPS, report.LOCAL, strict=True)
     }
-    results_writer.write(
-      store, report.results(store.figures, study, cells, crossed)
-    )
+    results_writer.write(store, report.results(study, cells, crossed))
 
 
 if __name__ == "__main__":

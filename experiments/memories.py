@@ -93,7 +93,7 @@ def main() -> None:
     found = measure(subjects, text, setup)
     results_writer.write(
       store,
-      report.results(store.figures, study, subjects, found, text, setup, show),
+      report.results(study, subjects, found, text, setup, show),
     )
 
 

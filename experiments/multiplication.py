@@ -97,7 +97,7 @@ def main() -> None:
     frequency = multiplication_setup.frequency_loss(problems[0])
     results_writer.write(
       store,
-      report.results(store.figures, config, arms, found, untrained, frequency),
+      report.results(config, arms, found, untrained, frequency),
     )
 
 

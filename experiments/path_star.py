@@ -89,9 +89,7 @@ def main() -> None:
       measure(problem, arm, config.sequences)
       for (problem, _), arm in zip(todo, arms, strict=True)
     ]
-    results_writer.write(
-      store, report.results(store.figures, config, arms, found)
-    )
+    results_writer.write(store, report.results(config, arms, found))
 
 
 if __name__ == "__main__":

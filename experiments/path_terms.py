@@ -75,7 +75,6 @@ def main() -> None:
     results_writer.write(
       store,
       report.results(
-        store.figures,
         study,
         subjects,
         found,

@@ -109,9 +109,7 @@ def main() -> None:
       first = read_arm(mine[0].root)
       probes = measure_probes(first.decoder, task, first.params(0), held_out)
       untrained[name] = named_probe_values(task, probes)
-    results_writer.write(
-      store, report.results(store.figures, config, arms, found, untrained)
-    )
+    results_writer.write(store, report.results(config, arms, found, untrained))
 
 
 if __name__ == "__main__":

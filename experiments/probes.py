@@ -89,7 +89,7 @@ def main() -> None:
     found, controls = probe_all(plan, study.problem.model, subjects)
     results_writer.write(
       store,
-      report.results(store.figures, study, subjects, plan, found, controls),
+      report.results(study, subjects, plan, found, controls),
     )
 
 

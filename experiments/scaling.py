@@ -61,9 +61,7 @@ def main() -> None:
   losses = {name: metrics["loss"] for name, metrics in counts.items()}
   with study.open_run(swept.problems) as store:
     arms = train_arms.train_with_teachers(store, scaling_setup.arms(swept))
-    results_writer.write(
-      store, report.results(store.figures, study, swept, arms, losses)
-    )
+    results_writer.write(store, report.results(study, swept, arms, losses))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def main() -> None:
     ]
     results_writer.write(
       store,
-      report.results(store.figures, study, subjects, plan, found, show),
+      report.results(study, subjects, plan, found, show),
     )
 
 

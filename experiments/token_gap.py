@@ -88,9 +88,7 @@ def main() -> None:
     kinds = token_kinds(windows, counts, show(range(text.vocab_size)))
     results_writer.write(
       store,
-      report.results(
-        store.figures, study, subjects, losses, kinds, windows, show
-      ),
+      report.results(study, subjects, losses, kinds, windows, show),
     )
 
 

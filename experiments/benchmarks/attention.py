@@ -116,7 +116,6 @@ def main() -> None:
   with train_arms.open_run(NAME, {"experiment": NAME, **plain}) as store:
     found = attention_measures.measure(config, competing)
     results = attention_report.results(
-      store,
       found,
       name=NAME,
       dtype=config.dtype,

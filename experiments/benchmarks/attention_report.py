@@ -20,7 +20,6 @@ from experiments.benchmarks.timing import Samples
 from experiments.common import results_writer
 from jaxlook import reporting
 from jaxlook.reporting import figures
-from jaxlook.runs.store import Store
 
 FIGURE = "attention.png"
 TITLE = "One attention, forward and backward"
@@ -45,7 +44,6 @@ _NOTES = (
 
 
 def results(
-  store: Store,
   found: AttentionMeasures,
   *,
   name: str,
@@ -53,10 +51,9 @@ def results(
   setup: str,
   platform: str,
 ) -> results_writer.Results:
-  """Draws the figure and collects tables, cells and claims.
+  """Collects tables, figure, cells and claims.
 
   Args:
-    store: where the figure goes.
     found: what was measured.
     name: of the benchmark.
     dtype: of the arrays.
@@ -76,14 +73,14 @@ def results(
   }
   if found.memory:
     tables["Peak memory above the inputs, MiB"] = memory_table(found)
-  captions = {}
+  drawings = {}
   if drawn := panels(found):
-    figures.panels_figure(
-      store.figures / FIGURE, [drawn], title=TITLE, setup=setup
-    )
-    captions[FIGURE] = (
+    drawings[FIGURE] = results_writer.Drawing(
+      lambda path: figures.panels_figure(
+        path, [drawn], title=TITLE, setup=setup
+      ),
       f"{setup}. Time of one sequence and head. Lines: medians; bands:"
-      " quartiles over rounds, or the range over processes."
+      " quartiles over rounds, or the range over processes.",
     )
   return results_writer.Results(
     name=name,
@@ -91,7 +88,7 @@ def results(
     setup=setup,
     notes=[*_NOTES, *_contender_notes(found), *found.notes],
     tables=tables,
-    figures=captions,
+    figures=drawings,
     cells=cells(found),
     claims=claims,
     claim_tables=timing_tables.target_tables(claims),

@@ -73,7 +73,7 @@ def main() -> None:
   with train_arms.open_run(NAME, described) as store:
     found = decoding_times.measure(config)
     results = decoding_report.results(
-      store, config, found, name=NAME, setup=setup(config)
+      config, found, name=NAME, setup=setup(config)
     )
     results_writer.write(store, results)
 

@@ -12,23 +12,20 @@ from experiments.benchmarks.decoding_times import (
 from experiments.common import results_writer
 from jaxlook import stats
 from jaxlook.reporting import figures
-from jaxlook.runs.store import Store
 
 FIGURE = "tokens.png"
 
 
 def results(
-  store: Store,
   config: DecodingConfig,
   found: DecodingTimes,
   *,
   name: str,
   setup: str,
 ) -> results_writer.Results:
-  """Draws the figure and collects table and cells.
+  """Collects table, figure and cells.
 
   Args:
-    store: where the figure goes.
     config: what was timed.
     found: its times.
     name: of the benchmark.
@@ -37,12 +34,6 @@ def results(
   Returns:
     The results, to be written.
   """
-  figures.panels_figure(
-    store.figures / FIGURE,
-    [[panel(config, found)]],
-    title="What a cache saves",
-    setup=setup,
-  )
   samples = {
     (f"{steps} tokens", each): times for (steps, each), times in found.items()
   }
@@ -56,7 +47,15 @@ def results(
     ],
     tables={"Tokens a second": _rate_table(config, found)},
     figures={
-      FIGURE: f"{setup}. Mean over rounds with 95% t intervals; more is better."
+      FIGURE: results_writer.Drawing(
+        lambda path: figures.panels_figure(
+          path,
+          [[panel(config, found)]],
+          title="What a cache saves",
+          setup=setup,
+        ),
+        f"{setup}. Mean over rounds with 95% t intervals; more is better.",
+      )
     },
     cells=[
       timing_tables.cell(setting, each, timing_tables.time_metrics(times))

@@ -93,7 +93,7 @@ def main() -> None:
   with train_arms.open_run(NAME, described) as store:
     found = feeding_times.measure(config)
     results = feeding_report.results(
-      store, config, found, name=NAME, setup=setup(config)
+      config, found, name=NAME, setup=setup(config)
     )
     results_writer.write(store, results)
 

@@ -14,7 +14,6 @@ from experiments.benchmarks.feeding_times import (
 from experiments.common import results_writer
 from jaxlook import stats
 from jaxlook.reporting import figures
-from jaxlook.runs.store import Store
 
 FIGURE = "chunk.png"
 TITLE = "Reading text against training on it"
@@ -26,17 +25,15 @@ _TARGETS = {
 
 
 def results(
-  store: Store,
   config: FeedingConfig,
   found: FeedingTimes,
   *,
   name: str,
   setup: str,
 ) -> results_writer.Results:
-  """Draws the figure and collects table, cells and claims.
+  """Collects table, figure, cells and claims.
 
   Args:
-    store: where the figure goes.
     config: what was timed.
     found: its times.
     name: of the benchmark.
@@ -45,12 +42,6 @@ def results(
   Returns:
     The results, to be written.
   """
-  figures.panels_figure(
-    store.figures / FIGURE,
-    [[_panel(model, found) for model in config.models]],
-    title=TITLE,
-    setup=setup,
-  )
   judged = claims(found)
   return results_writer.Results(
     name=name,
@@ -64,7 +55,15 @@ def results(
     ],
     tables={"Reading and steps": _times_table(config, found)},
     figures={
-      FIGURE: f"{setup}. Mean over rounds with 95% t intervals; less is better."
+      FIGURE: results_writer.Drawing(
+        lambda path: figures.panels_figure(
+          path,
+          [[_panel(model, found) for model in config.models]],
+          title=TITLE,
+          setup=setup,
+        ),
+        f"{setup}. Mean over rounds with 95% t intervals; less is better.",
+      )
     },
     cells=[
       timing_tables.cell(model, each, timing_tables.time_metrics(times))

@@ -104,7 +104,6 @@ def main() -> None:
   with train_arms.open_run(NAME, described) as store:
     limit = machine.free_bytes(_FREE_SHARE)
     results = step_memory_report.results(
-      store,
       step_memory_peak.measure_all(config, limit),
       name=NAME,
       setup=f"causal, float32, one seed, {machine.description()},"

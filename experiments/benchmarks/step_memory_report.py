@@ -16,14 +16,12 @@ from experiments.benchmarks.step_memory_peak import (
 from experiments.common import results_writer
 from jaxlook import reporting
 from jaxlook.reporting import figures
-from jaxlook.runs.store import Store
 
 FIGURE = "memory.png"
 TITLE = "Memory of a training step"
 
 
 def results(
-  store: Store,
   found: StepPeaks,
   *,
   name: str,
@@ -31,10 +29,9 @@ def results(
   loss_tokens: int,
   limit: float,
 ) -> results_writer.Results:
-  """Draws the figure and collects table and cells.
+  """Collects table, figure and cells.
 
   Args:
-    store: where the figure goes.
     found: what was measured.
     name: of the benchmark.
     setup: what was measured, in a line.
@@ -48,19 +45,23 @@ def results(
     key: step for key, step in found.items() if isinstance(step, StepBytes)
   }
   sizes = list(dict.fromkeys(size for size, _ in found))
-  figures.panels_figure(
-    store.figures / FIGURE,
-    [[_panel(size, measured) for size in sizes]],
-    title=TITLE,
-    setup=setup,
-  )
   return results_writer.Results(
     name=name,
     title=TITLE,
     setup=setup,
     notes=_notes(loss_tokens, limit),
     tables={"Bytes of a step, MiB": table(found)},
-    figures={FIGURE: f"{setup}. One process each."},
+    figures={
+      FIGURE: results_writer.Drawing(
+        lambda path: figures.panels_figure(
+          path,
+          [[_panel(size, measured) for size in sizes]],
+          title=TITLE,
+          setup=setup,
+        ),
+        f"{setup}. One process each.",
+      )
+    },
     cells=[
       timing_tables.cell(
         str(size),

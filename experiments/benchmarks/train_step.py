@@ -70,7 +70,6 @@ def main() -> None:
     ]
     seeds = train_step_times.time_seeds(config)
     results = train_step_report.results(
-      store,
       steps,
       config.seeded,
       seeds,

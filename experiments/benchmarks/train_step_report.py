@@ -24,7 +24,6 @@ from experiments.benchmarks.train_step_torch import TORCH
 from experiments.common import results_writer
 from jaxlook import reporting, stats
 from jaxlook.reporting import figures
-from jaxlook.runs.store import Store
 
 FIGURE = "seeds.png"
 TITLE = "A whole training step"
@@ -51,7 +50,6 @@ NOTES = (
 
 
 def results(
-  store: Store,
   steps: Sequence[StepTimes],
   seeded: StepSetting,
   seeds: SeedTimes,
@@ -60,10 +58,9 @@ def results(
   setup: str,
   platform: str,
 ) -> results_writer.Results:
-  """Draws the figure and collects tables, cells and claims.
+  """Collects tables, figure, cells and claims.
 
   Args:
-    store: where the figure goes.
     steps: the times of each setting.
     seeded: the setting of which many seeds were trained at once.
     seeds: its times.
@@ -87,12 +84,6 @@ def results(
   cells += seed_cells(seeded, seeds)
   claims += train_step_targets.seeds_claims(seeds, platform)
   setup_of_seeds = f"{seeded}; {setup}"
-  figures.panels_figure(
-    store.figures / FIGURE,
-    [seeds_panels(seeded, seeds)],
-    title="Steps of many seeds at once",
-    setup=setup_of_seeds,
-  )
   return results_writer.Results(
     name=name,
     title=TITLE,
@@ -100,7 +91,15 @@ def results(
     notes=NOTES,
     tables=tables,
     figures={
-      FIGURE: f"{setup_of_seeds}. Lines: medians; bands: quartiles over rounds."
+      FIGURE: results_writer.Drawing(
+        lambda path: figures.panels_figure(
+          path,
+          [seeds_panels(seeded, seeds)],
+          title="Steps of many seeds at once",
+          setup=setup_of_seeds,
+        ),
+        f"{setup_of_seeds}. Lines: medians; bands: quartiles over rounds.",
+      )
     },
     cells=cells,
     claims=claims,

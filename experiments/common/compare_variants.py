@@ -5,15 +5,16 @@ and the claims; this module trains, evaluates, draws and reports.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.common import results_writer, train_arms
 from jaxlook import reporting, stats
 from jaxlook.attention import Variant
 from jaxlook.reporting.losses_figure import losses_figure
-from jaxlook.runs.store import Store
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
   FinishedArm,
@@ -83,7 +84,7 @@ def run(plan: Ablation) -> None:
     if plan.elsewhere:
       causal = train_arms.causal_arms(arms)
       arms = [_evaluated(arm, causal, plan.elsewhere) for arm in arms]
-    results_writer.write(store, _results(store, plan, arms))
+    results_writer.write(store, _results(plan, arms))
 
 
 def _evaluated(
@@ -109,9 +110,9 @@ def named(metrics: Mapping[str, float], text: str) -> dict[str, float]:
 
 
 def _results(
-  store: Store, plan: Ablation, finished: Sequence[FinishedArm]
+  plan: Ablation, finished: Sequence[FinishedArm]
 ) -> results_writer.Results:
-  """Draws the figures and collects sections, cells and claims."""
+  """Collects sections, cells and claims."""
   cells, untrained, claims, sections = [], [], [], []
   by_setting = {}
   for problem in plan.problems:
@@ -132,7 +133,17 @@ def _results(
     sections.append(
       results_writer.Section(
         heading=f"Curves{suffix}",
-        figures={_draw(store, plan, problem, mine, baselines): ""},
+        figures={
+          f"{problem.setting or 'losses'}.png": results_writer.Drawing(
+            functools.partial(
+              _draw,
+              plan=plan,
+              problem=problem,
+              arms=mine,
+              baselines=baselines,
+            )
+          )
+        },
         notes=[myopia_gap.disjoint(values)],
         tables={f"{name}{suffix}": rows for name, rows in tables.items()},
       )
@@ -152,17 +163,16 @@ def _results(
 
 
 def _draw(
-  store: Store,
+  path: Path,
   plan: Ablation,
   problem: Problem,
   arms: Sequence[FinishedArm],
   baselines: Mapping[str, Mapping[str, float]],
-) -> str:
-  """Draws the figure of one setting and returns its file name."""
+) -> None:
+  """Draws the figure of one setting."""
   cells = [cell for arm in arms for cell in arm.cells]
-  name = f"{problem.setting or 'losses'}.png"
   losses_figure(
-    store.figures / name,
+    path,
     curves={arm.variant: (arm.steps, arm.losses) for arm in arms},
     finals=myopia_gap.by_variant(cells, "loss", problem.setting),
     baselines={name: found["loss"] for name, found in baselines.items()},
@@ -170,7 +180,6 @@ def _draw(
     title=", ".join(part for part in (plan.title, problem.setting) if part),
     setup=f"{plan.setup}; {len(problem.seeds)} seeds",
   )
-  return name
 
 
 def _tables(

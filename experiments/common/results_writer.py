@@ -1,12 +1,14 @@
-"""The one writer of what a run found: report, tables, figures, result.
+"""The one writer of what a run found: result, tables, report, figures.
 
 Not a binary. Every binary that has something to report fills a `Results` and
-calls `write`.
+calls `write`. Figures come last, so no fault in drawing loses a number.
 """
 
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,19 +30,31 @@ UNADJUSTED = "Each verdict is of one claim; none is adjusted for their number."
 
 
 @dataclasses.dataclass(frozen=True)
+class Drawing:
+  """A figure, drawn after the results are written.
+
+  Attributes:
+    draw: draws it to a path.
+    caption: for the report; may be empty.
+  """
+
+  draw: Callable[[Path], None]
+  caption: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
   """A part of the report under its own heading: figures, notes, tables.
 
   Attributes:
     heading: the part's heading.
-    figures: captions by file name, empty for none; files are in
-      `store.figures`.
+    figures: by file name in `store.figures`.
     notes: paragraphs below the figures.
     tables: by title, below the notes.
   """
 
   heading: str
-  figures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  figures: Mapping[str, Drawing] = dataclasses.field(default_factory=dict)
   notes: Sequence[str] = ()
   tables: Mapping[str, reporting.Rows] = dataclasses.field(default_factory=dict)
 
@@ -57,7 +71,7 @@ class Results:
     title: of the report.
     setup: what was run, in one line without a full stop.
     notes: paragraphs.
-    figures: captions by file name; the files are in `store.figures`.
+    figures: by file name in `store.figures`.
     sections: parts of the report with headings, as one for each task setting.
     tables: by title.
     claims: with their verdicts, for result.json.
@@ -73,7 +87,7 @@ class Results:
   title: str
   setup: str
   notes: Sequence[str] = ()
-  figures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  figures: Mapping[str, Drawing] = dataclasses.field(default_factory=dict)
   sections: Sequence[Section] = ()
   tables: Mapping[str, reporting.Rows] = dataclasses.field(default_factory=dict)
   claims: Sequence[stats.Claim] = ()
@@ -148,16 +162,17 @@ def arm_cells(
 
 
 def write(store: Store, results: Results) -> None:
-  """Writes report, measurements and, last, the result; prints the tables.
+  """Writes numbers, report and figures, in this order; prints the tables.
 
   Args:
     store: the run store.
     results: what to write.
+
+  Raises:
+    SystemExit: a figure could not be drawn. All else is written, and the report
+      says so.
   """
   where = environment()
-  reporting.write_report(
-    store.root / "report.md", results.title, list(_report(results, where))
-  )
   written = ["report.md", "result.json", "cells.parquet and figures"]
   if results.measurements is not None:
     write_table(store.root / "measurements.parquet", results.measurements)
@@ -177,24 +192,65 @@ def write(store: Store, results: Results) -> None:
       "claims": [claim.as_json() for claim in results.claims],
     }
   )
+  _write_report(store, results, where, {})
+  missing = _draw_all(store, results)
+  if missing:
+    _write_report(store, results, where, missing)
   sections = [section.tables for section in results.sections]
   for tables in (*sections, results.closing_tables):
     for title, rows in tables.items():
       app.print_table(title, rows)
   print(f"wrote {store.root}/{', '.join(written)}")
+  for file, reason in missing.items():
+    print(
+      f"{store.figures / file}: cannot be drawn: {reason}; all else is written",
+      file=sys.stderr,
+    )
+  if missing:
+    sys.exit(1)
+
+
+def _draw_all(store: Store, results: Results) -> dict[str, str]:
+  """Draws the figures; returns, by file, why one could not be drawn."""
+  missing = {}
+  for part in (results, *results.sections):
+    for file, drawing in part.figures.items():
+      try:
+        drawing.draw(store.figures / file)
+      # Whatever is wrong with one figure, the others are drawn.
+      except Exception as error:
+        missing[file] = " ".join(f"{type(error).__name__}: {error}".split())
+  return missing
+
+
+def _write_report(
+  store: Store,
+  results: Results,
+  where: Mapping[str, Any],
+  missing: Mapping[str, str],
+) -> None:
+  """Writes report.md."""
+  reporting.write_report(
+    store.root / "report.md",
+    results.title,
+    list(_report(results, where, missing)),
+  )
 
 
 def _report(
-  results: Results, where: Mapping[str, Any]
+  results: Results, where: Mapping[str, Any], missing: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
   """The report as headings, empty for none, and their Markdown."""
   yield "", f"{results.setup}.\n\n{reporting.environment_line(where)}.\n"
   for note in (*results.notes, *_diverged(results.cells)):
     yield "", f"{note}\n"
-  for file, caption in results.figures.items():
-    yield "", _figure(file, caption)
+  for file, drawing in results.figures.items():
+    yield "", _figure(file, drawing, missing)
   for section in results.sections:
-    parts = [_figure(*figure) for figure in section.figures.items()]
+    parts = [
+      _figure(file, drawing, missing)
+      for file, drawing in section.figures.items()
+    ]
     parts += [f"{note}\n" for note in section.notes]
     yield section.heading, "\n".join(parts)
     for title, rows in section.tables.items():
@@ -203,10 +259,12 @@ def _report(
     yield title, reporting.markdown(rows)
 
 
-def _figure(file: str, caption: str) -> str:
-  """A figure and its caption, which may be empty, in Markdown."""
+def _figure(file: str, drawing: Drawing, missing: Mapping[str, str]) -> str:
+  """A figure and its caption in Markdown, or why it is missing."""
+  if file in missing:
+    return f"The figure {file} could not be drawn: {missing[file]}\n"
   image = f"![](figures/{file})\n"
-  return f"{image}\n*{caption}*\n" if caption else image
+  return f"{image}\n*{drawing.caption}*\n" if drawing.caption else image
 
 
 def _diverged(cells: Sequence[Cell]) -> list[str]:

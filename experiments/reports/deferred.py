@@ -1,12 +1,12 @@
 """The report of `deferred`: claims, tables and figures of the horizon sweep."""
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from experiments.common.results_writer import Cell, Results
+from experiments.common.results_writer import Cell, Drawing, Results
 from experiments.reports import horizon as horizon_report
 from experiments.reports import horizon_claims
 from experiments.setups import deferred_setup
@@ -21,24 +21,18 @@ _OURS = "jaxlook's own; the discrete form of Wu et al. 2024, section 4"
 _UNIT = "nats/asked token"
 
 
-def results(
-  folder: Path, config: DeferredConfig, cells: Sequence[Cell]
-) -> Results:
-  """Draws the figures and collects claims and tables of every depth.
+def results(config: DeferredConfig, cells: Sequence[Cell]) -> Results:
+  """Collects claims, tables and figures of every depth.
 
   Args:
-    folder: where to write the figures.
     config: the scale.
     cells: of all arms.
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: a figure cannot be written.
   """
   setup = deferred_setup.setup(config)
-  claims, tables, captions = [], {}, {}
+  claims, tables, drawings = [], {}, {}
   for layers in config.depths:
     setting = deferred_setup.setting(layers)
     losses = myopia_gap.by_variant(cells, "loss_over_asked", setting)
@@ -47,21 +41,20 @@ def results(
       f"{title} ({setting})": rows
       for title, rows in _tables(config, layers, losses, cells).items()
     }
-    file = f"{layers}-layers.png"
-    horizon_report.figure(
-      folder / file,
-      config.sweep(),
-      losses,
-      config.length,
+    draw = functools.partial(
+      horizon_report.figure,
+      chosen=config.sweep(),
+      values=losses,
+      length=config.length,
       unit=_UNIT,
       setup=f"{setting}; {setup}; {config.seeds} seeds",
     )
-    captions[file] = _caption(config, layers)
+    drawings[f"{layers}-layers.png"] = Drawing(draw, _caption(config, layers))
   return Results(
     name="deferred",
     title="Deferred: the loss by gradient horizon",
     setup=setup,
-    figures=captions,
+    figures=drawings,
     tables=tables,
     claims=claims,
     cells=cells,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from experiments.common.results_writer import Results, seed_cells
+from experiments.common.results_writer import Drawing, Results, seed_cells
 from experiments.common.study import Study
 from experiments.common.trained_models import Subject, diverged_seeds
 from jaxlook import reporting, stats
@@ -44,20 +44,17 @@ NOTES = (
   f" '{lens.FED_NO_STATE}' shows what the state adds. A method below"
   f" '{lens.COMMONEST}' has learned nothing useful at that tau.",
 )
-_LAYERS, _VARIANTS = "layers.png", "variants.png"
 
 
 def results(
-  folder: Path,
   study: Study,
   subjects: Sequence[Subject],
   measured: ScoresByVariant,
   horizon: int,
 ) -> Results:
-  """Draws the figures and collects comparisons, tables and claims.
+  """Collects comparisons, tables, figures and claims.
 
   Args:
-    folder: where to write the figures.
     study: what was studied.
     subjects: the trained models.
     measured: scores by variant, the main one first.
@@ -65,26 +62,28 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: a figure cannot be written.
   """
   seeds = {each.variant: each.seeds for each in subjects}
   accuracy, agreement = (
     comparisons(seeds, measured, score) for score in ("accuracy", "agreement")
   )
   first = subjects[0]
-  draw(folder, measured, **study.labels(f"{len(first.seeds)} seeds"))
+  labels = study.labels(f"{len(first.seeds)} seeds")
   return Results(
     name=study.name,
     title=study.title,
     setup=study.setup,
     notes=NOTES,
     figures={
-      _LAYERS: "Accuracy by layer of the state; mean and 95% t band over seeds."
-      " The tables contain more controls.",
-      _VARIANTS: "The same for all variants; horizontal lines are of"
-      f" {first.variant}.",
+      "layers.png": Drawing(
+        lambda path: draw_layers(path, measured, **labels),
+        "Accuracy by layer of the state; mean and 95% t band over seeds."
+        " The tables contain more controls.",
+      ),
+      "variants.png": Drawing(
+        lambda path: draw_variants(path, measured, **labels),
+        f"The same for all variants; horizontal lines are of {first.variant}.",
+      ),
     },
     tables=tables(measured, horizon, accuracy, agreement),
     claims=claims(accuracy, agreement),
@@ -264,29 +263,37 @@ def measurements(seeds: Seeds, measured: ScoresByVariant) -> pa.Table:
   return pa.Table.from_pylist(rows)
 
 
-def draw(
-  folder: Path, measured: ScoresByVariant, *, title: str, setup: str
+def draw_layers(
+  path: Path, measured: ScoresByVariant, *, title: str, setup: str
 ) -> None:
-  """Accuracy by layer: all methods of the first variant, then all variants.
+  """Draws accuracy by layer: all methods of the first variant.
 
   Args:
-    folder: where to write `layers.png` and `variants.png`.
+    path: the PNG to write.
     measured: scores by variant.
-    title: of the figures.
+    title: of the figure.
     setup: the setup in a line or two.
 
   Raises:
-    OSError: a file cannot be written.
+    OSError: the file cannot be written.
   """
   variant = next(iter(measured))
   first = measured[variant].scored
   horizon = first[lens.LOGITS].accuracy.shape[-1]
   shown = {method: first[method] for method in SHOWN}
-  layers = [
+  panels = [
     _panel(f"token n + {tau}, {variant}", shown, first, tau)
     for tau in range(1, horizon + 1)
   ]
-  variants = [
+  figures.panels_figure(path, [panels], title=title, setup=setup)
+
+
+def draw_variants(
+  path: Path, measured: ScoresByVariant, *, title: str, setup: str
+) -> None:
+  """Draws accuracy by layer for all variants; see `draw_layers`."""
+  first = next(iter(measured.values())).scored
+  panels = [
     _panel(
       f"token n + {TAU}, {method}",
       {name: each.scored[method] for name, each in measured.items()},
@@ -295,8 +302,7 @@ def draw(
     )
     for method in (lens.LOGITS, lens.LEARNED)
   ]
-  for name, panels in ((_LAYERS, layers), (_VARIANTS, variants)):
-    figures.panels_figure(folder / name, [panels], title=title, setup=setup)
+  figures.panels_figure(path, [panels], title=title, setup=setup)
 
 
 def _panel(

@@ -1,7 +1,6 @@
 """The report of `gradient_anatomy`: notes, tables, cells and measurements."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,6 @@ NOTES = (
 
 
 def results(
-  folder: Path,
   study: Study,
   subjects: Sequence[Subject],
   found: AnatomyByVariant,
@@ -52,10 +50,9 @@ def results(
   sequences: int,
   left_out: Sequence[str],
 ) -> Results:
-  """Draws the figures and collects tables, claims and measurements.
+  """Collects tables, figures, claims and measurements.
 
   Args:
-    folder: where to write the figures.
     study: what was studied.
     subjects: the models; the first are followed along training, the last are
       untrained.
@@ -67,16 +64,10 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: a figure cannot be written.
   """
   trained, untrained = subjects[0], subjects[-1]
   labels = study.labels(
     f"{sequences} held-out sequences, {len(trained.seeds)} seeds"
-  )
-  gradient_anatomy_figures.draw_all(
-    folder, found, directions, unit=study.unit, **labels
   )
   seeds = {each.variant: each.seeds for each in subjects}
   return Results(
@@ -84,7 +75,9 @@ def results(
     title=study.title,
     setup=study.setup,
     notes=(*NOTES, *(_left_out_note(variant) for variant in left_out)),
-    figures=gradient_anatomy_figures.captions(trained.variant),
+    figures=gradient_anatomy_figures.drawings(
+      found, directions, trained.variant, unit=study.unit, **labels
+    ),
     tables=tables(found, directions, study.unit),
     claims=claims(
       found,

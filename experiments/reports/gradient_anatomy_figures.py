@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.common.results_writer import Drawing
 from experiments.reports.gradient_anatomy_claims import (
   CUT_WORDS,
   GRADIENT_WORDS,
@@ -22,51 +23,49 @@ from jaxlook.reporting import figures
 _PARTS = ("myopic", "future", "mixed")
 
 
-def draw_all(
-  folder: Path,
+def drawings(
   found: AnatomyByVariant,
   directions: DirectionsByStep,
+  trained: str,
   *,
   unit: str,
   title: str,
   setup: str,
-) -> None:
-  """Draws the figures that `captions` names.
+) -> dict[str, Drawing]:
+  """The figures by file name.
 
   Args:
-    folder: where to write them.
     found: measures by variant; the last one is a control.
     directions: by training step, the measures [E] of `measure_directions`.
+    trained: the variant whose training is followed.
     unit: of the loss.
     title: of the figures.
     setup: the setup in a line or two.
 
-  Raises:
-    OSError: a file cannot be written.
+  Returns:
+    What to draw, with captions.
   """
-  share_figure(folder / "shares.png", found, title=title, setup=setup)
-  influence_figure(folder / "influence.png", found, title=title, setup=setup)
-  direction_figure(
-    folder / "directions.png", directions, title=title, setup=setup
-  )
-  edge_figure(folder / "edges.png", found, unit=unit, title=title, setup=setup)
-
-
-def captions(trained: str) -> dict[str, str]:
-  """Captions by file name.
-
-  Args:
-    trained: the variant whose training is followed.
-  """
+  labels = {"title": title, "setup": setup}
   return {
-    "shares.png": "Share of the squared gradient norms by distance, all heads;"
-    " mean and 95% t band over seeds.",
-    "influence.png": "How much the loss at i depends on position j, mean over"
-    " seeds.",
-    "directions.png": "The myopic, future and mixed gradients along training"
-    f" under {trained}; mean and 95% t band.",
-    "edges.png": "The rise of the loss when edges are cut, by distance, and by"
-    " key for losses at its own and at later positions; mean and 95% t band.",
+    "shares.png": Drawing(
+      lambda path: share_figure(path, found, **labels),
+      "Share of the squared gradient norms by distance, all heads;"
+      " mean and 95% t band over seeds.",
+    ),
+    "influence.png": Drawing(
+      lambda path: influence_figure(path, found, **labels),
+      "How much the loss at i depends on position j, mean over seeds.",
+    ),
+    "directions.png": Drawing(
+      lambda path: direction_figure(path, directions, **labels),
+      "The myopic, future and mixed gradients along training"
+      f" under {trained}; mean and 95% t band.",
+    ),
+    "edges.png": Drawing(
+      lambda path: edge_figure(path, found, unit=unit, **labels),
+      "The rise of the loss when edges are cut, by distance, and by key for"
+      " losses at its own and at later positions; mean and 95% t band.",
+    ),
   }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.common.results_writer import Cell, Results
+from experiments.common.results_writer import Cell, Drawing, Results
 from experiments.common.study import Study
 from experiments.reports.horizon_claims import claims, losses_by_horizon
 from jaxlook import reporting, stats
@@ -19,16 +19,14 @@ _FIGURE = "dial.png"
 
 
 def results(
-  folder: Path,
   study: Study,
   sweep: HorizonSweep,
   cells: Sequence[Cell],
   reach: tuple[int, int] | None,
 ) -> Results:
-  """Draws the figure and collects the tables and claims of the sweep.
+  """Collects tables, figure and claims of the sweep.
 
   Args:
-    folder: where to write the figure.
     study: what was trained.
     sweep: its horizons, leaks and distances.
     cells: of all arms.
@@ -36,29 +34,28 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: the figure cannot be written.
   """
   values, model = by_variant(cells, "loss"), study.problem.model
   length, unit = model.max_length, study.unit
   seeds = f"{len(study.problem.seeds)} seeds"
-  figure(
-    folder / _FIGURE,
-    sweep,
-    values,
-    length,
-    unit=unit,
-    setup=f"{study.setup}; {seeds}",
-  )
   arms = reporting.variant_table(values, diverged(cells), {})
   return Results(
     name=study.name,
     title=study.title,
     setup=study.setup,
     figures={
-      _FIGURE: "Held-out loss and the fraction of the gap closed: mean and 95%"
-      f" t band over {seeds}; h = {length - 1} is ordinary training."
+      _FIGURE: Drawing(
+        lambda path: figure(
+          path,
+          sweep,
+          values,
+          length,
+          unit=unit,
+          setup=f"{study.setup}; {seeds}",
+        ),
+        "Held-out loss and the fraction of the gap closed: mean and 95% t band"
+        f" over {seeds}; h = {length - 1} is ordinary training.",
+      )
     },
     tables={
       **tables(sweep, values, length, model.layers, unit),

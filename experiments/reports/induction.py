@@ -42,24 +42,19 @@ NOTES = (
 
 
 def results(
-  folder: Path,
   config: InductionConfig,
   arms: Sequence[FinishedArm],
   courses: Sequence[Course],
 ) -> results_writer.Results:
-  """Draws the figures and collects claims, tables and cells.
+  """Collects claims, tables, figures and cells.
 
   Args:
-    folder: where to write the figures.
     config: the scale.
     arms: the arms, the control of one layer first.
     courses: what was measured along training, by arm.
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: a figure cannot be written.
   """
   low, high = config.task().distances
   by_arm = {
@@ -78,7 +73,7 @@ def results(
       " at least 1.",
       *NOTES,
     ),
-    figures=_draw(folder, config, by_arm),
+    figures=_drawings(config, by_arm),
     tables=tables(by_arm),
     claims=claims(
       {name: by_arm[name] for name in deep},
@@ -95,26 +90,27 @@ def results(
   )
 
 
-def _draw(
-  folder: Path, config: InductionConfig, courses: Mapping[str, Course]
-) -> dict[str, str]:
-  """Draws the figures; returns captions by file name."""
+def _drawings(
+  config: InductionConfig, courses: Mapping[str, Course]
+) -> dict[str, results_writer.Drawing]:
+  """The figures by file name."""
   chance = config.task().chance
   setup = f"{induction_setup.setup(config)}; {config.seeds} seeds"
-  figure(
-    folder / "heads.png",
-    courses,
-    chance=chance,
-    by_distance=1 / (config.max_gap + 1),
-    setup=setup,
-  )
-  draw_positions(folder / "positions.png", courses, chance=chance, setup=setup)
+  by_distance = 1 / (config.max_gap + 1)
   return {
-    "heads.png": "Scores of the best head of each model, and the loss and"
-    " accuracy of the model, along training; mean and 95% t band over seeds."
-    " Step 0 is before training.",
-    "positions.png": "After training: accuracy of copied tokens, and loss of"
-    " all tokens, by position; mean and 95% t band over seeds.",
+    "heads.png": results_writer.Drawing(
+      lambda path: figure(
+        path, courses, chance=chance, by_distance=by_distance, setup=setup
+      ),
+      "Scores of the best head of each model, and the loss and accuracy of the"
+      " model, along training; mean and 95% t band over seeds. Step 0 is before"
+      " training.",
+    ),
+    "positions.png": results_writer.Drawing(
+      lambda path: draw_positions(path, courses, chance=chance, setup=setup),
+      "After training: accuracy of copied tokens, and loss of all tokens, by"
+      " position; mean and 95% t band over seeds.",
+    ),
   }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.common.results_writer import Cell, Results
+from experiments.common.results_writer import Cell, Drawing, Results
 from experiments.common.study import Study
 from jaxlook import reporting, stats
 from jaxlook.reporting import figures
@@ -22,30 +22,24 @@ _FIGURE = "bonus.png"
 
 
 def results(
-  folder: Path,
   study: Study,
   cells: Sequence[Cell],
   crossed: Mapping[str, CrossedLosses],
 ) -> Results:
-  """Draws the figure and collects the tables and claims.
+  """Collects tables, figure and claims.
 
   Args:
-    folder: where to write the figure.
     study: what was trained.
     cells: of all arms.
     crossed: the crossed evaluations, by stop point.
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: the figure cannot be written.
   """
   losses = by_variant(cells, "loss")
   bonus_source = study.source
   if not study.on_text:
     bonus_source = "jaxlook's own; the published bonus is on text"
-  draw(folder / _FIGURE, study, losses, crossed)
   return Results(
     name=study.name,
     title=study.title,
@@ -56,9 +50,12 @@ def results(
       " attention.",
     ),
     figures={
-      _FIGURE: "Left: held-out loss. Right: crossed evaluations, weights of one"
-      " model on the context of another. Mean and 95% t band over"
-      f" {len(study.problem.seeds)} seeds."
+      _FIGURE: Drawing(
+        lambda path: draw(path, study, losses, crossed),
+        "Left: held-out loss. Right: crossed evaluations, weights of one model"
+        " on the context of another. Mean and 95% t band over"
+        f" {len(study.problem.seeds)} seeds.",
+      )
     },
     tables=tables(study.unit, losses, diverged(cells), crossed),
     claims=[

@@ -1,7 +1,6 @@
 """The report of `memories`: notes, cells, measurements and arrays."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from experiments.reports.memories_claims import (
   VariantMemories,
   claims,
 )
-from experiments.reports.memories_figures import CAPTIONS, draw_all
+from experiments.reports.memories_figures import drawings
 from experiments.reports.memories_tables import SHOWN, Show, tables
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import (
@@ -27,7 +26,6 @@ from jaxlook.reporting.tables import number
 
 
 def results(
-  folder: Path,
   about: Study,
   subjects: Sequence[Subject],
   found: Sequence[VariantMemories],
@@ -35,10 +33,9 @@ def results(
   setup: study.MemorySetup,
   show: Show,
 ) -> Results:
-  """Draws the figures and collects tables, claims and measurements.
+  """Collects tables, figures, claims and measurements.
 
   Args:
-    folder: where to write the figures.
     about: what was studied.
     subjects: the trained models.
     found: the results of every variant and of untrained models.
@@ -48,19 +45,15 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: a figure cannot be written.
   """
   chance = study.random_patterns(text, setup.top)
   labels = about.labels(f"{len(subjects[0].seeds)} seeds, mean and 95% t band")
-  draw_all(folder, found, chance, **labels)
   return Results(
     name=about.name,
     title=about.title,
     setup=about.setup,
     notes=notes(text, setup, about.problem.model),
-    figures=CAPTIONS,
+    figures=drawings(found, chance, **labels),
     tables=tables(found, text, chance, show),
     claims=claims(found, chance),
     cells=seed_cells(

@@ -1,10 +1,12 @@
 """The figures of memories: curves by layer."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from experiments.common.results_writer import Drawing
 from experiments.reports.memories_claims import RANDOM, VariantMemories
 from experiments.reports.memories_tables import ENDINGS
 from jaxlook.circuits import memories
@@ -33,28 +35,33 @@ CAPTIONS = {
 _CASES = (memories.BOTH, memories.RESIDUAL, memories.FF, memories.NEITHER)
 
 
-def draw_all(
-  folder: Path,
+def drawings(
   found: Sequence[VariantMemories],
   chance: Mapping[str, float],
   *,
   title: str,
   setup: str,
-) -> None:
-  """Draws the figures that `CAPTIONS` names.
+) -> dict[str, Drawing]:
+  """The figures that `CAPTIONS` names.
 
   Args:
-    folder: where to write them.
     found: the results of every variant.
     chance: the endings that random prefixes share.
     title: of the figures.
     setup: the setup in a line or two.
 
-  Raises:
-    OSError: a file cannot be written.
+  Returns:
+    What to draw, by file name.
   """
-  for name, rows in panels(found, chance).items():
-    figures.panels_figure(folder / name, rows, title=title, setup=setup)
+
+  def draw(path: Path, name: str) -> None:
+    rows = panels(found, chance)[name]
+    figures.panels_figure(path, rows, title=title, setup=setup)
+
+  return {
+    name: Drawing(functools.partial(draw, name=name), caption)
+    for name, caption in CAPTIONS.items()
+  }
 
 
 def panels(

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from experiments.reports.multiplication_claims import (
   metrics,
   whole,
 )
-from experiments.reports.multiplication_figures import draw
+from experiments.reports.multiplication_figures import drawings
 from experiments.setups import multiplication_setup
 from experiments.setups.multiplication_setup import MultiplicationConfig
 from jaxlook import reporting, stats
@@ -55,17 +54,15 @@ NOTES = (
 
 
 def results(
-  folder: Path,
   config: MultiplicationConfig,
   arms: Mapping[Arm, FinishedArm],
   found: Mapping[Arm, ProductResults],
   untrained: Mapping[str, ProductResults],
   frequency: np.ndarray,
 ) -> results_writer.Results:
-  """Draws the figures and collects claims, tables, cells and measurements.
+  """Collects claims, tables, figures, cells and measurements.
 
   Args:
-    folder: where to write the figures.
     config: the scale.
     arms: the trained arms.
     found: results by arm.
@@ -75,9 +72,6 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: a figure cannot be written.
   """
   tasks = config.tasks()
   setup = multiplication_setup.setup(config)
@@ -86,7 +80,7 @@ def results(
     title="Multiplication: padding with and without the future's gradient",
     setup=setup,
     notes=NOTES,
-    figures=draw(folder, tasks, found, frequency=frequency, setup=setup),
+    figures=drawings(tasks, found, frequency=frequency, setup=setup),
     tables=tables(tasks, found, untrained),
     claims=claims(tasks, found, untrained),
     cells=[

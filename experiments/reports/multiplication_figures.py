@@ -1,10 +1,10 @@
 """The figures of `multiplication`: digits, lengths and plans."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
+from experiments.common.results_writer import Drawing
 from experiments.reports.multiplication_claims import Arm, whole
 from jaxlook import reporting
 from jaxlook.planning.products import plans
@@ -15,18 +15,16 @@ from jaxlook.tasks.multiplication import Multiplication
 _SHARE = "share of products"
 
 
-def draw(
-  folder: Path,
+def drawings(
   tasks: Mapping[str, Multiplication],
   found: Mapping[Arm, ProductResults],
   *,
   frequency: np.ndarray,
   setup: str,
-) -> dict[str, str]:
-  """Draws digits, lengths and plans.
+) -> dict[str, Drawing]:
+  """Digits, lengths and plans.
 
   Args:
-    folder: where to write the figures.
     tasks: by setting.
     found: results by arm.
     frequency: loss of a predictor that knows only the frequency of each digit
@@ -34,60 +32,66 @@ def draw(
     setup: task, model, training and seeds, in a line or two.
 
   Returns:
-    Captions by file name.
-
-  Raises:
-    OSError: a file cannot be written.
+    What to draw, by file name.
   """
-  variants = list(dict.fromkeys(variant for _, variant in found))
-  figures.panels_figure(
-    folder / "digits.png",
-    [
-      [_digits(found, setting, part) for setting in tasks]
-      for part in ("accuracies", "losses")
-    ],
-    title="Products digit by digit",
-    setup=setup,
-  )
-  figures.panels_figure(
-    folder / "lengths.png",
-    [
-      [
-        _grid(found[setting, variant], f"{variant}, {setting}")
-        for variant in variants
-      ]
-      for setting in tasks
-    ],
-    title="Whole products right, by the lengths of a and b",
-    setup=setup,
-  )
-  figures.panels_figure(
-    folder / "plans.png",
-    [
-      [_plans(tasks[setting], found, setting, part) for setting in tasks]
-      for part in ("moved", "probe")
-    ],
-    title="Digits computed before they are written, and whether they are used",
-    setup=setup,
-  )
-  return _captions(frequency)
-
-
-def _captions(frequency: np.ndarray) -> dict[str, str]:
-  """Captions by file name."""
   mean = "mean and 95% t interval over seeds"
   return {
-    "digits.png": f"Accuracy on operands of full length, and loss over all"
-    f" lengths, by digit of the answer, the lowest first; {mean}. A predictor"
-    " that knows only the frequency of each digit at each place has losses of "
-    + ", ".join(reporting.number(float(each)) for each in frequency)
-    + " nats.",
-    "lengths.png": "Share of whole products right, mean over seeds.",
-    "plans.png": "Above: share of the digits that become the donor's when the"
-    " stream into the last layer is swapped at a place. Below: accuracy of a"
-    " linear probe of the last layer's output at the end of each place, mean"
-    f" over the digits of the answer. {mean.capitalize()}.",
+    "digits.png": Drawing(
+      lambda path: figures.panels_figure(
+        path,
+        [
+          [_digits(found, setting, part) for setting in tasks]
+          for part in ("accuracies", "losses")
+        ],
+        title="Products digit by digit",
+        setup=setup,
+      ),
+      "Accuracy on operands of full length, and loss over all lengths, by digit"
+      f" of the answer, the lowest first; {mean}. A predictor that knows only"
+      " the frequency of each digit at each place has losses of "
+      + ", ".join(reporting.number(float(each)) for each in frequency)
+      + " nats.",
+    ),
+    "lengths.png": Drawing(
+      lambda path: figures.panels_figure(
+        path,
+        _grids(tasks, found),
+        title="Whole products right, by the lengths of a and b",
+        setup=setup,
+      ),
+      "Share of whole products right, mean over seeds.",
+    ),
+    "plans.png": Drawing(
+      lambda path: figures.panels_figure(
+        path,
+        [
+          [_plans(tasks[setting], found, setting, part) for setting in tasks]
+          for part in ("moved", "probe")
+        ],
+        title="Digits computed before they are written, and whether they are"
+        " used",
+        setup=setup,
+      ),
+      "Above: share of the digits that become the donor's when the stream into"
+      " the last layer is swapped at a place. Below: accuracy of a linear probe"
+      " of the last layer's output at the end of each place, mean over the"
+      f" digits of the answer. {mean.capitalize()}.",
+    ),
   }
+
+
+def _grids(
+  tasks: Mapping[str, Multiplication], found: Mapping[Arm, ProductResults]
+) -> list[list[figures.Map]]:
+  """One row per setting, one column per variant."""
+  variants = list(dict.fromkeys(variant for _, variant in found))
+  return [
+    [
+      _grid(found[setting, variant], f"{variant}, {setting}")
+      for variant in variants
+    ]
+    for setting in tasks
+  ]
 
 
 def _of(

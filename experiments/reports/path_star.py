@@ -1,7 +1,6 @@
 """The report of `path_star`: notes, figures and measurements."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,24 +51,19 @@ NOTES = (
 
 
 def results(
-  folder: Path,
   config: PathStarConfig,
   arms: Sequence[FinishedArm],
   found: Sequence[GraphResults],
 ) -> results_writer.Results:
-  """Draws the figures and collects claims, tables, cells and measurements.
+  """Collects claims, tables, figures, cells and measurements.
 
   Args:
-    folder: where to write the figures.
     config: the scale.
     arms: the trained arms.
     found: results by arm.
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: a figure cannot be written.
   """
   setup = path_star_setup.setup(config)
   every: dict[str, dict[str, GraphResults]] = {}
@@ -82,7 +76,7 @@ def results(
     title="Path-star graphs with and without the future's gradient",
     setup=setup,
     notes=NOTES,
-    figures=draw(folder, every, f"{setup}; {config.seeds} seeds"),
+    figures=drawings(every, f"{setup}; {config.seeds} seeds"),
     tables=tables(every),
     claims=judged(statements(every)),
     cells=cells,
@@ -130,39 +124,39 @@ def _measured(every: Every, seeds: Sequence[int]) -> Iterator[tuple[Any, ...]]:
             yield *which, place, layer, step, float(value)
 
 
-def draw(folder: Path, every: Every, setup: str) -> dict[str, str]:
-  """Draws accuracies, losses and swaps.
+def drawings(every: Every, setup: str) -> dict[str, results_writer.Drawing]:
+  """Accuracies and losses.
 
   Args:
-    folder: where to write the figures.
     every: all results.
     setup: task, model, training and seeds, in a line or two.
 
   Returns:
-    Captions by file name.
-
-  Raises:
-    OSError: a file cannot be written.
+    What to draw, by file name.
   """
-  figures.panels_figure(
-    folder / "accuracy.png",
-    [[_by_setting(every, name) for name in ("first_step", "path_written")]],
-    title="Path-star graphs: the first step needs the whole path",
-    setup=setup,
-  )
-  figures.panels_figure(
-    folder / "losses.png",
-    [[_by_step(setting, by) for setting, by in every.items()]],
-    title="Path-star graphs: loss by step of the answer",
-    setup=setup,
-  )
   return {
-    "accuracy.png": "Accuracy of the step that leaves the start, given the true"
-    " earlier steps, and of whole paths written greedily, on graphs or leaves"
-    " that are not in the training data; mean and 95% t interval over seeds.",
-    "losses.png": "Loss by step given the true earlier steps; mean and 95% t"
-    " band over seeds. The grey line is the mean loss of Clever Hans, who only"
-    " follows edges and guesses the first step.",
+    "accuracy.png": results_writer.Drawing(
+      lambda path: figures.panels_figure(
+        path,
+        [[_by_setting(every, name) for name in ("first_step", "path_written")]],
+        title="Path-star graphs: the first step needs the whole path",
+        setup=setup,
+      ),
+      "Accuracy of the step that leaves the start, given the true earlier"
+      " steps, and of whole paths written greedily, on graphs or leaves that"
+      " are not in the training data; mean and 95% t interval over seeds.",
+    ),
+    "losses.png": results_writer.Drawing(
+      lambda path: figures.panels_figure(
+        path,
+        [[_by_step(setting, by) for setting, by in every.items()]],
+        title="Path-star graphs: loss by step of the answer",
+        setup=setup,
+      ),
+      "Loss by step given the true earlier steps; mean and 95% t band over"
+      " seeds. The grey line is the mean loss of Clever Hans, who only follows"
+      " edges and guesses the first step.",
+    ),
   }
 
 

@@ -1,11 +1,10 @@
 """The report of `path_terms`: tables, claims and panels."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from experiments.common.results_writer import Results, seed_cells
+from experiments.common.results_writer import Drawing, Results, seed_cells
 from experiments.common.study import Study
 from experiments.common.trained_models import Subject, diverged_seeds
 from jaxlook import stats
@@ -48,7 +47,6 @@ _FIGURE = "path_terms.png"
 
 
 def results(
-  folder: Path,
   study: Study,
   subjects: Sequence[Subject],
   found: Sequence[PathTermResults],
@@ -56,10 +54,9 @@ def results(
   *,
   windows: int,
 ) -> Results:
-  """Draws the figure and collects tables, claims and cells.
+  """Collects tables, figure, claims and cells.
 
   Args:
-    folder: where to write the figure.
     study: what was studied.
     subjects: the models, untrained ones last.
     found: the results of each.
@@ -68,17 +65,10 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: the figure cannot be written.
   """
   vocab_size = study.problem.model.vocab_size or 0
-  figures.panels_figure(
-    folder / _FIGURE,
-    panels(found, vocab_size),
-    **study.labels(
-      f"{windows} held-out windows, {len(subjects[0].seeds)} seeds"
-    ),
+  labels = study.labels(
+    f"{windows} held-out windows, {len(subjects[0].seeds)} seeds"
   )
   return Results(
     name=study.name,
@@ -91,9 +81,14 @@ def results(
       f" of heads of {float(random.deviation):.4f}.",
     ),
     figures={
-      _FIGURE: "Held-out loss as longer paths are added, and how far each order"
-      " and each layer's single heads lower the loss; mean and 95% t interval"
-      " over seeds."
+      _FIGURE: Drawing(
+        lambda path: figures.panels_figure(
+          path, panels(found, vocab_size), **labels
+        ),
+        "Held-out loss as longer paths are added, and how far each order"
+        " and each layer's single heads lower the loss; mean and 95% t interval"
+        " over seeds.",
+      )
     },
     tables=tables(found, vocab_size),
     claims=claims(found, vocab_size),

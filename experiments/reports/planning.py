@@ -1,5 +1,6 @@
 """The report of `planning`: notes, figures and measurements."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,16 +48,14 @@ _WRITTEN = {
 
 
 def results(
-  folder: Path,
   config: CoupletsConfig,
   arms: Sequence[FinishedArm],
   found: Mapping[str, ByVariant],
   untrained: Mapping[str, NamedValues],
 ) -> results_writer.Results:
-  """Draws the figures and collects claims, tables, cells and measurements.
+  """Collects claims, tables, figures, cells and measurements.
 
   Args:
-    folder: where to write the figures.
     config: the scale.
     arms: the trained arms.
     found: `named_values` of trained models, by language and variant.
@@ -64,12 +63,9 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: a figure cannot be written.
   """
   setup = planning_setup.setup(config)
-  claims, all_tables, captions = [], {}, {}
+  claims, all_tables, drawings = [], {}, {}
   for name, task in config.tasks().items():
     mine = found[name]
     claims += planning_claims.claims(name, task, mine, untrained[name])
@@ -80,20 +76,22 @@ def results(
       ).items()
     }
     file = f"{'-'.join(name.replace('/', ' ').split())}.png"
-    figure(
-      folder / file,
-      task,
-      mine,
-      title=f"Planning: {task.key}, {name}",
-      setup=f"{setup}; p = {task.p:g}; {config.seeds} seeds",
+    drawings[file] = results_writer.Drawing(
+      functools.partial(
+        figure,
+        task=task,
+        found=mine,
+        title=f"Planning: {task.key}, {name}",
+        setup=f"{setup}; p = {task.p:g}; {config.seeds} seeds",
+      ),
+      f"{name}: mean and 95% t band over {config.seeds} seeds.",
     )
-    captions[file] = f"{name}: mean and 95% t band over {config.seeds} seeds."
   return results_writer.Results(
     name="planning",
     title="Planning a rhyme at the line break",
     setup=setup,
     notes=NOTES,
-    figures=captions,
+    figures=drawings,
     tables=all_tables,
     claims=claims,
     cells=[

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
-from experiments.common.results_writer import Results, seed_cells
+from experiments.common.results_writer import Drawing, Results, seed_cells
 from experiments.common.study import Study
 from experiments.common.trained_models import Subject, diverged_seeds
 from experiments.reports.probes_claims import claims
@@ -61,17 +60,15 @@ class _View:
 
 
 def results(
-  folder: Path,
   study: Study,
   subjects: Sequence[Subject],
   plan: ProbePlan,
   found: Sequence[ProbeResults],
   controls: Sequence[ProbeResults],
 ) -> Results:
-  """Draws the figure and collects tables, claims and measurements.
+  """Collects tables, figure, claims and measurements.
 
   Args:
-    folder: where to write the figure.
     study: what was studied.
     subjects: the trained models.
     plan: the targets of the probes, and the sequences.
@@ -80,28 +77,28 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: the figure cannot be written.
   """
   model, known, every = study.problem.model, plan.baselines, [*found, *controls]
   stream = residual_sites(model)
   view = _text_view(model, plan) if study.on_text else _precache_view(study)
   places = np.linspace(0, model.layers, min(len(stream), _PANELS)).round()
   shown = [stream[int(place)] for place in places]
-  figures.panels_figure(
-    folder / view.figure,
-    [panels(every, known, view.score, shown, view.curve, view.xlabel)],
-    **study.labels(f"{len(found[0].seeds)} seeds"),
-  )
+  labels = study.labels(f"{len(found[0].seeds)} seeds")
   return Results(
     name=study.name,
     title=study.title,
     setup=study.setup,
     notes=[_note(plan)],
     figures={
-      view.figure: f"{view.score} of probes of the residual stream on held-out"
-      " sequences; mean and 95% t band over seeds."
+      view.figure: Drawing(
+        lambda path: figures.panels_figure(
+          path,
+          [panels(every, known, view.score, shown, view.curve, view.xlabel)],
+          **labels,
+        ),
+        f"{view.score} of probes of the residual stream on held-out sequences;"
+        " mean and 95% t band over seeds.",
+      )
     },
     tables=_tables(found, known, view, stream),
     claims=claims(model, found, known, study.on_text, study.source),

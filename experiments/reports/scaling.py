@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.common.model_sizes import SAME_START
-from experiments.common.results_writer import Results
+from experiments.common.results_writer import Drawing, Results
 from experiments.common.study import Study
 from experiments.setups.scaling_setup import Points
 from jaxlook import reporting, stats
@@ -47,16 +47,14 @@ _TITLES = {
 
 
 def results(
-  folder: Path,
   study: Study,
   swept: Points,
   arms: Sequence[FinishedArm],
   counts: Mapping[str, float],
 ) -> Results:
-  """Draws the figure and collects tables and claims on all points.
+  """Collects tables, figure and claims on all points.
 
   Args:
-    folder: where to write the figure.
     study: what was trained.
     swept: the points.
     arms: all arms of all points.
@@ -64,9 +62,6 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: the figure cannot be written.
   """
   cells = [cell for arm in arms for cell in arm.cells]
   names = tuple(problem.setting for problem in swept.problems)
@@ -76,13 +71,17 @@ def results(
     np.array([swept.x[name] for name in names], np.float64),
     {name: by_variant(cells, "loss", name) for name in names},
   )
-  figure(folder / _FIGURE, sweep, title=study.title, setup=study.setup)
   return Results(
     name=study.name,
     title=study.title,
     setup=study.setup,
     notes=(*NOTES, _training_note(swept)),
-    figures={_FIGURE: CAPTION},
+    figures={
+      _FIGURE: Drawing(
+        lambda path: figure(path, sweep, title=study.title, setup=study.setup),
+        CAPTION,
+      )
+    },
     tables=tables(
       sweep,
       training_losses(sweep, arms),

@@ -1,11 +1,10 @@
 """The report of `skip_trigrams`: notes, cells and the figure."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from experiments.common.results_writer import Results, seed_cells
+from experiments.common.results_writer import Drawing, Results, seed_cells
 from experiments.common.study import Study
 from experiments.common.trained_models import (
   UNTRAINED,
@@ -51,17 +50,15 @@ _FIGURE = "skip_trigrams.png"
 
 
 def results(
-  folder: Path,
   study: Study,
   subjects: Sequence[Subject],
   plan: TrigramPlan,
   found: Sequence[TrigramResults],
   show: Show,
 ) -> Results:
-  """Draws the figure and collects tables, claims and cells.
+  """Collects tables, figure, claims and cells.
 
   Args:
-    folder: where to write the figure.
     study: what was studied.
     subjects: the models, untrained ones last.
     plan: the text and the drawn skip-trigrams.
@@ -70,24 +67,20 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: the figure cannot be written.
   """
-  figures.panels_figure(
-    folder / _FIGURE,
-    panels(plan, found),
-    **study.labels(f"{len(subjects[0].seeds)} seeds"),
-  )
+  labels = study.labels(f"{len(subjects[0].seeds)} seeds")
   return Results(
     name=study.name,
     title=study.title,
     setup=study.setup,
     notes=NOTES,
     figures={
-      _FIGURE: "Above: the entries of one model's heads, and the share of"
-      " entries that are true in the text. Below: lift in the text by effect in"
-      " the model, and copying scores. Mean and 95% t interval over seeds."
+      _FIGURE: Drawing(
+        lambda path: figures.panels_figure(path, panels(plan, found), **labels),
+        "Above: the entries of one model's heads, and the share of entries that"
+        " are true in the text. Below: lift in the text by effect in the model,"
+        " and copying scores. Mean and 95% t interval over seeds.",
+      )
     },
     tables=tables(plan, found, UNTRAINED, show),
     claims=claims(plan, found, UNTRAINED),

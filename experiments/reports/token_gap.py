@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.common.results_writer import Results, seed_cells
+from experiments.common.results_writer import Drawing, Results, seed_cells
 from experiments.common.study import Study
 from experiments.common.trained_models import Subject, diverged_seeds
 from experiments.reports.token_gap_claims import UNIT, VariantLosses, claims
@@ -44,7 +44,6 @@ Show = Callable[[Sequence[int]], list[str]]
 
 
 def results(
-  folder: Path,
   study: Study,
   subjects: Sequence[Subject],
   gaps: Sequence[VariantLosses],
@@ -52,10 +51,9 @@ def results(
   windows: np.ndarray,
   show: Show,
 ) -> Results:
-  """Draws the figure and collects tables, claims and measurements.
+  """Collects tables, figure, claims and measurements.
 
   Args:
-    folder: where to write the figure.
     study: what was studied.
     subjects: the models, causal first.
     gaps: the losses of each variant, with two or more seeds.
@@ -65,21 +63,22 @@ def results(
 
   Returns:
     The results to write.
-
-  Raises:
-    OSError: the figure cannot be written.
   """
   labels = study.labels(
     f"{len(subjects[0].seeds)} seeds, {windows[:, 1:].size} held-out tokens;"
     " mean and 95% t band"
   )
-  figure(folder / _FIGURE, gaps, kinds, **labels)
   return Results(
     name=study.name,
     title=study.title,
     setup=study.setup,
     notes=NOTES,
-    figures={_FIGURE: "The gap of held-out tokens by their kind."},
+    figures={
+      _FIGURE: Drawing(
+        lambda path: figure(path, gaps, kinds, **labels),
+        "The gap of held-out tokens by their kind.",
+      )
+    },
     tables=tables(gaps, kinds, windows, show, _COSTLY),
     claims=claims(gaps, kinds),
     cells=seed_cells(

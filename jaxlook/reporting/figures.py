@@ -16,8 +16,10 @@ from typing import Literal
 import numpy as np
 import scipy.stats
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.text import Text
+from matplotlib.ticker import EngFormatter, LogFormatter
 
 from jaxlook.runs.atomic_files import write_bytes
 
@@ -314,6 +316,24 @@ def band(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def save_png(figure: Figure, path: Path) -> None:
   """Writes a figure as PNG, whole or not at all, making its folder."""
+  _show_names_as_they_are(figure)
   with io.BytesIO() as buffer:
     figure.savefig(buffer, dpi=130, format="png")
     write_bytes(path, buffer.getvalue())
+
+
+def _show_names_as_they_are(figure: Figure) -> None:
+  """Shows `$`, which starts a formula in Matplotlib, as a dollar sign.
+
+  Names of texts and tokens contain any characters. Only the powers beside a
+  logarithmic axis are formulas.
+  """
+  powers = {
+    text
+    for axis in figure.findobj(Axis)
+    if isinstance(axis.get_major_formatter(), LogFormatter)
+    for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+    for text in tick.findobj(Text)
+  }
+  for text in figure.findobj(Text):
+    text.set_parse_math(text in powers)

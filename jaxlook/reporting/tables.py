@@ -204,7 +204,8 @@ def write_report(
   """
   parts = [f"# {title}\n"]
   parts += [f"## {head}\n\n{body}" if head else body for head, body in sections]
-  write_bytes(path, "\n".join(parts).encode())
+  # Names of files may hold bytes that are not UTF-8, which Python escapes.
+  write_bytes(path, "\n".join(parts).encode(errors="backslashreplace"))
 
 
 def environment_line(environment: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from jaxlook import stats
 from jaxlook.reporting import figures
@@ -77,6 +78,29 @@ class FiguresTest(base.TestCase):
     np.testing.assert_array_equal(axes.get_xticks(), sizes)
     ticks = [label.get_text() for label in axes.get_xticklabels()]
     self.assertEqual(ticks, ["13k", "200k", "3B"])
+
+  def test_names_are_not_formulas(self):
+    """Whatever a name holds is shown; powers beside a log axis are formulas."""
+    name = r"$a_{$ and $\sum$"
+    values = {name: np.array([[1.0, 2.0], [1e3, 1e3]])}
+    curves = figures.Curves(
+      name, [name, "b"], name, name, values, {"$": 1.0}, "steps", "log"
+    )
+    shown = figures.Map(
+      name, np.eye(2), name, name, name, xticks=[name, "b"], yticks=["$x$", "$"]
+    )
+    path = self.folder / "f.png"
+    figures.panels_figure(path, [[curves, shown]], title=name, setup=name)
+    self.assertTrue(path.exists())
+    figure = self._drawn([[curves, shown]])
+    formulas = {
+      text.get_text(): text.get_parse_math()
+      for text in figure.findobj(Text)
+      if "$" in text.get_text() and "mathdefault" not in text.get_text()
+    }
+    self.assertEqual(formulas, {name: False, "$": False, "$x$": False})
+    powers = figure.axes[0].get_yticklabels()
+    self.assertTrue(all(text.get_parse_math() for text in powers))
 
   def test_a_signed_map_has_zero_in_the_middle(self):
     """And what is not a number stays blank."""

@@ -1,8 +1,9 @@
-"""The one writer: what the report holds in which order, and what is written."""
+"""The one writer: what the report holds in which order, what is written."""
 
 import contextlib
 import io
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -27,6 +28,12 @@ CLAIM = stats.claim(
   low=0.0,
 )
 ROWS = [["head"], ["row"]]
+
+
+def touch(path):
+  """Draws an empty file."""
+  path.parent.mkdir(exist_ok=True)
+  path.touch()
 
 
 class ResultsWriterTest(base.TestCase):
@@ -61,11 +68,11 @@ class ResultsWriterTest(base.TestCase):
     """Setup, notes, figures, sections, tables, claims; it prints the tables."""
     report, printed = self.write(
       notes=["A note."],
-      figures={"main.png": "A caption."},
+      figures={"main.png": results_writer.Drawing(touch, "A caption.")},
       sections=[
         results_writer.Section(
           heading="Part",
-          figures={"part.png": ""},
+          figures={"part.png": results_writer.Drawing(touch)},
           notes=["A remark."],
           tables={"Inner": ROWS},
         )
@@ -86,6 +93,40 @@ class ResultsWriterTest(base.TestCase):
       "a statement",
     )
     self._check_order(printed, "Inner", "Last", "Claims", "wrote ")
+
+  def test_a_fault_in_drawing_loses_nothing_else(self):
+    """Numbers and report are there before, the other figures afterwards."""
+
+    def broken(path):
+      self.assertTrue((self.root / "cells.parquet").exists())
+      self.assertTrue((self.root / "result.json").exists())
+      self.assertTrue((self.root / "report.md").exists())
+      raise ValueError("Expected end of text,\n  found '$'")
+
+    said = "ValueError: Expected end of text, found '$'"
+    with (
+      contextlib.redirect_stderr(io.StringIO()) as errors,
+      self.assertRaisesRegex(SystemExit, "^1$"),
+    ):
+      self.write(
+        figures={
+          "bad.png": results_writer.Drawing(broken, "A caption."),
+          "main.png": results_writer.Drawing(touch, "Another."),
+        },
+        tables={"Last": ROWS},
+      )
+    self.assertEqual(
+      errors.getvalue(),
+      f"{self.root}/figures/bad.png: cannot be drawn: {said}; all else is"
+      " written\n",
+    )
+    self._check_order(
+      (self.root / "report.md").read_text(),
+      f"The figure bad.png could not be drawn: {said}\n",
+      "![](figures/main.png)\n\n*Another.*\n",
+      "## Last\n",
+    )
+    self.assertEqual(os.listdir(self.root / "figures"), ["main.png"])
 
   def test_claim_tables_replace_the_table_of_claims(self):
     """The claims are in result.json all the same; and none needs no table."""
