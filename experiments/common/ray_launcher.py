@@ -22,8 +22,9 @@ import numpy as np
 
 from experiments.common import app, progress, ray_cluster, ray_worker
 from jaxlook.attention import Variant
+from jaxlook.runs.arm import Arm, Unseen
 from jaxlook.runs.atomic_files import write_bytes
-from jaxlook.runs.store import Arm, Arms, Unseen
+from jaxlook.runs.store import Arms
 from jaxlook.training import (
   FinishedArm,
   MeshShape,

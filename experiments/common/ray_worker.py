@@ -23,8 +23,9 @@ import numpy as np
 from absl import logging
 
 from jaxlook.attention import Variant
+from jaxlook.runs.arm import Arm
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX, write_bytes
-from jaxlook.runs.store import Arm, Arms
+from jaxlook.runs.store import Arms
 from jaxlook.training import (
   MeshShape,
   Problem,

@@ -27,7 +27,8 @@ from experiments.common.shared_flags import (
 )
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.models import DecoderConfig
-from jaxlook.runs.store import Store, Unseen, follow_store, open_store
+from jaxlook.runs.arm import Unseen
+from jaxlook.runs.store import Store, follow_store, open_store
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
   FinishedArm,

@@ -19,7 +19,7 @@ from jaxlook import models
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.keys import make_key
 from jaxlook.models import Decoder, huggingface
-from jaxlook.runs.store import Arm
+from jaxlook.runs.arm import Arm
 from jaxlook.training import (
   Problem,
   SavedArm,

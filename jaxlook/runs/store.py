@@ -24,21 +24,15 @@ single files are in `jaxlook.runs.atomic_files`, and the contract of
 ROOT/result.json is in `jaxlook.runs.result_schema`.
 """
 
-import contextlib
 import dataclasses
-import fcntl
-import json
 import os
-import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from jaxlook.runs import json_files, result_schema
+from jaxlook.runs import folder, result_schema
+from jaxlook.runs.arm import RESULT, Arm
 from jaxlook.runs.atomic_files import (
   TEMPORARY_SUFFIX,
   slug,
@@ -46,141 +40,9 @@ from jaxlook.runs.atomic_files import (
   write_json,
   write_table,
 )
-from jaxlook.runs.environment import environment
+from jaxlook.runs.folder import CONFIG, LOCK
 
-_CONFIG = "config.json"
-_RESULT = "result.json"
-# What configs of earlier versions do not have.
-_LATER = ("identity",)
-_LOCK = ".lock"
 _PROBE = f".probe{TEMPORARY_SUFFIX}"
-
-
-class Unseen(ValueError):  # noqa: N818 - the result may appear later.
-  """Another process has written a result that this process cannot see."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Arm:
-  """One variant of one task setting, with all its seeds; see `Store.arm`.
-
-  Attributes:
-    root: the arm's folder.
-    follows: whether another process of this run writes it; then this one
-      writes nothing.
-  """
-
-  root: Path
-  follows: bool = False
-
-  @property
-  def checkpoints(self) -> Path:
-    """The folder for checkpoints; the first checkpoint creates it."""
-    return self.root / "checkpoints"
-
-  @property
-  def finished(self) -> bool:
-    """Whether a complete result exists; then the arm needs no training."""
-    try:
-      self.result()
-    except (OSError, ValueError):
-      return False
-    return True
-
-  def config(self) -> dict[str, Any]:
-    """Returns the config with which the arm began.
-
-    Raises:
-      OSError: the folder holds no arm.
-      ValueError: config.json does not hold a JSON object.
-    """
-    return _read_object(self.root / _CONFIG)
-
-  def result(self) -> dict[str, Any]:
-    """Returns the result that `write_result` wrote.
-
-    Raises:
-      OSError: the arm is not finished.
-      ValueError: result.json does not hold a JSON object.
-    """
-    return _read_object(self.root / _RESULT)
-
-  def await_result(self, seconds: float = 60.0) -> None:
-    """Waits until this process sees the result that another one has written.
-
-    Network file systems may show an old state for a while.
-
-    Args:
-      seconds: how long to wait.
-
-    Raises:
-      Unseen: the result did not appear in that time.
-    """
-    deadline = time.monotonic() + seconds
-    while not self.finished:
-      if time.monotonic() > deadline:
-        raise Unseen(
-          f"{self.root} shows no result here; all processes must share the"
-          " folder"
-        )
-      time.sleep(0.2)
-      # Makes the file system look again.
-      with contextlib.suppress(OSError):
-        os.listdir(self.root)
-
-  def metrics(self) -> pa.Table:
-    """Returns the training curves of a finished arm.
-
-    Raises:
-      OSError: the arm is not finished.
-    """
-    return pq.read_table(self.root / "metrics.parquet")
-
-  @contextlib.contextmanager
-  def hold(self) -> Iterator[None]:
-    """Holds the arm for this process alone while the body runs.
-
-    The process that holds the store does not need this. Its worker processes
-    do: a worker that is believed lost, and was replaced, may still write.
-
-    Yields:
-      Nothing; unfinished writes of killed processes are removed.
-
-    Raises:
-      ValueError: another process holds the arm.
-      OSError: the folder cannot be written.
-    """
-    lock = _lock(self.root)
-    try:
-      _sweep(self.root)
-      yield
-    finally:
-      os.close(lock)
-
-  def write_result(
-    self, result: Mapping[str, Any], metrics: pa.Table
-  ) -> dict[str, Any]:
-    """Writes environment, metrics and, last, the result: the arm is finished.
-
-    Args:
-      result: anything that `jaxlook.runs.result_schema.plain` accepts.
-      metrics: the training curves.
-
-    Returns:
-      The result as a rerun will read it, so that a first run continues with
-      exactly the same values.
-
-    Raises:
-      ValueError: the result holds something JSON cannot.
-      OSError: a file cannot be written; the arm stays unfinished.
-    """
-    tree = result_schema.plain(result, "result")
-    if self.follows:
-      return tree
-    write_json(self.root / "environment.json", environment())
-    write_table(self.root / "metrics.parquet", metrics)
-    write_json(self.root / _RESULT, tree)
-    return tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,10 +81,10 @@ class Arms:
     """
     tree = result_schema.plain(config, "config", finite=True)
     root = self.root / "arms" / slug(name)
-    if (root / _CONFIG).exists():
-      _refuse_other_config(root, tree)
+    if (root / CONFIG).exists():
+      folder.refuse_other_config(root, tree)
     elif not self.follows:
-      write_json(root / _CONFIG, tree)
+      write_json(root / CONFIG, tree)
     return Arm(root, self.follows)
 
 
@@ -288,11 +150,13 @@ class Store(Arms):
     """
     result_schema.validate_result(result)
     tree = result_schema.plain(result)
-    for change in _changes(self.config, tree["config"], "result.config"):
+    for change in folder.differences(
+      self.config, tree["config"], "result.config"
+    ):
       raise ValueError(f"the store's config differs: {change}")
     table = result_schema.cells_table(tree["cells"])
     write_table(self.root / "cells.parquet", table)
-    write_json(self.root / _RESULT, tree)
+    write_json(self.root / RESULT, tree)
 
 
 def open_store(
@@ -319,25 +183,25 @@ def open_store(
   try:
     root.mkdir(parents=True, exist_ok=True)
     names = os.listdir(root)
-    if _CONFIG in names:
-      _refuse_other_config(root, tree)
+    if CONFIG in names:
+      folder.refuse_other_config(root, tree)
     foreign = [name for name in names if not _is_ours_before_config(name)]
-    if foreign and _CONFIG not in names:
+    if foreign and CONFIG not in names:
       raise ValueError(
-        f"{root} holds files but no {_CONFIG}; choose a run folder or a new one"
+        f"{root} holds files but no {CONFIG}; choose a run folder or a new one"
       )
-    lock = _lock(root)
+    lock = folder.lock(root)
     try:
       # Checked again, now that no other process can write it. The probe proves
       # that this one can: permission bits do not tell for a superuser or a full
       # disk.
-      if (root / _CONFIG).exists():
-        _refuse_other_config(root, tree)
+      if (root / CONFIG).exists():
+        folder.refuse_other_config(root, tree)
         write_bytes(root / _PROBE, b"")
       else:
-        write_json(root / _CONFIG, tree)
-      for folder in (root, *root.glob("arms/*")):
-        _sweep(folder)
+        write_json(root / CONFIG, tree)
+      for part in (root, *root.glob("arms/*")):
+        folder.sweep(part)
     except BaseException:
       os.close(lock)
       raise
@@ -370,7 +234,7 @@ def follow_store(
   """
   root, tree = Path(root), result_schema.plain(config, "config", finite=True)
   try:
-    _refuse_other_config(root, tree)
+    folder.refuse_other_config(root, tree)
   except OSError as error:
     raise ValueError(
       f"cannot read {root}, which all processes must share:"
@@ -379,84 +243,6 @@ def follow_store(
   return Store(root, tree, lock=None)
 
 
-def _lock(root: Path) -> int:
-  """Returns a descriptor that holds the folder's lock while it is open."""
-  descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-  try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    # Only for the message below, so it need not be written atomically.
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-  except BlockingIOError as error:
-    owner = os.read(descriptor, 20).decode(errors="replace")
-    os.close(descriptor)
-    if owner == str(os.getpid()):
-      raise ValueError(
-        f"{root} is open in this process already; close its store first, or"
-        " open it with `with`"
-      ) from error
-    raise ValueError(
-      f"{root} is in use by another run (process {owner or 'unknown'}); wait"
-      " for it or choose another folder"
-    ) from error
-  except BaseException:
-    os.close(descriptor)
-    raise
-  return descriptor
-
-
 def _is_ours_before_config(name: str) -> bool:
   """Whether a store may have this file before it has a config."""
-  return name == _LOCK or name.endswith(TEMPORARY_SUFFIX)
-
-
-def _sweep(folder: Path) -> None:
-  """Removes the probe and the unfinished writes of killed processes."""
-  for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-    leftover.unlink(missing_ok=True)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-  """Returns a JSON object from a file, or raises OSError or ValueError."""
-  try:
-    value = json_files.read_json(path)
-  except ValueError as error:
-    raise ValueError(f"{path} does not hold JSON: {error}") from error
-  if not isinstance(value, dict):
-    raise ValueError(f"{path} does not hold a JSON object")
-  return value
-
-
-def _refuse_other_config(root: Path, config: dict[str, Any]) -> None:
-  """Raises ValueError unless the folder's config.json equals the config."""
-  changes = list(_changes(_read_object(root / _CONFIG), config, ""))
-  if changes:
-    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-    raise ValueError(
-      f"{root} belongs to a run with another config:"
-      f" {'; '.join(changes[:3])}{more}; choose another folder"
-    )
-
-
-def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
-  """Yields one phrase per difference between two plain values."""
-  if isinstance(old, dict) and isinstance(new, dict):
-    for key in dict.fromkeys((*old, *new)):
-      here = f"{path}.{key}" if path else key
-      if key not in new:
-        yield f"{here} is {_short(old[key])} there, absent here"
-      elif key not in old:
-        # A setting that an earlier version did not have, and that is off now.
-        off = new[key] is None or new[key] is False
-        if not off and here not in _LATER:
-          yield f"{here} is absent there, {_short(new[key])} here"
-      else:
-        yield from _changes(old[key], new[key], here)
-  # True equals 1 to Python, but not in a config.
-  elif old != new or isinstance(old, bool) != isinstance(new, bool):
-    yield f"{path} is {_short(old)} there, {_short(new)} here"
-
-
-def _short(value: Any) -> str:
-  text = json.dumps(value)
-  return text if len(text) <= 60 else f"{text[:57]}..."
+  return name == LOCK or name.endswith(TEMPORARY_SUFFIX)

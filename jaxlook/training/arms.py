@@ -15,7 +15,8 @@ from jaxlook.attention.masks import Barrier
 from jaxlook.errors import SettingError
 from jaxlook.keys import make_key
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.runs.store import Arm, Arms
+from jaxlook.runs.arm import Arm
+from jaxlook.runs.store import Arms
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import multihost
 from jaxlook.training.config import TrainConfig

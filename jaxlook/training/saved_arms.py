@@ -9,7 +9,7 @@ from jaxlook.attention import Variant, parse_variant
 from jaxlook.attention.masks import Barrier
 from jaxlook.errors import SettingError
 from jaxlook.models import Decoder, DecoderConfig
-from jaxlook.runs.store import Arm
+from jaxlook.runs.arm import Arm
 from jaxlook.training.config import TrainConfig
 from jaxlook.training.loop import saved_params
 

@@ -19,7 +19,8 @@ import pytest
 from experiments.common import app, ray_launcher
 from jaxlook.attention import parse_variant
 from jaxlook.models import DecoderConfig
-from jaxlook.runs.store import Arm, open_store
+from jaxlook.runs.arm import Arm
+from jaxlook.runs.store import open_store
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import (
   FinishedArm,

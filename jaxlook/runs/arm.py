@@ -1,0 +1,145 @@
+"""An arm's folder: its config, its curves and, written last, its result."""
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxlook.runs import folder, result_schema
+from jaxlook.runs.atomic_files import write_json, write_table
+from jaxlook.runs.environment import environment
+
+RESULT = "result.json"
+
+
+class Unseen(ValueError):  # noqa: N818 - the result may appear later.
+  """Another process has written a result that this process cannot see."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """One variant of one task setting, with all its seeds; see `Store.arm`.
+
+  Attributes:
+    root: the arm's folder.
+    follows: whether another process of this run writes it; then this one
+      writes nothing.
+  """
+
+  root: Path
+  follows: bool = False
+
+  @property
+  def checkpoints(self) -> Path:
+    """The folder for checkpoints; the first checkpoint creates it."""
+    return self.root / "checkpoints"
+
+  @property
+  def finished(self) -> bool:
+    """Whether a complete result exists; then the arm needs no training."""
+    try:
+      self.result()
+    except (OSError, ValueError):
+      return False
+    return True
+
+  def config(self) -> dict[str, Any]:
+    """Returns the config with which the arm began.
+
+    Raises:
+      OSError: the folder holds no arm.
+      ValueError: config.json does not hold a JSON object.
+    """
+    return folder.read_object(self.root / folder.CONFIG)
+
+  def result(self) -> dict[str, Any]:
+    """Returns the result that `write_result` wrote.
+
+    Raises:
+      OSError: the arm is not finished.
+      ValueError: result.json does not hold a JSON object.
+    """
+    return folder.read_object(self.root / RESULT)
+
+  def await_result(self, seconds: float = 60.0) -> None:
+    """Waits until this process sees the result that another one has written.
+
+    Network file systems may show an old state for a while.
+
+    Args:
+      seconds: how long to wait.
+
+    Raises:
+      Unseen: the result did not appear in that time.
+    """
+    deadline = time.monotonic() + seconds
+    while not self.finished:
+      if time.monotonic() > deadline:
+        raise Unseen(
+          f"{self.root} shows no result here; all processes must share the"
+          " folder"
+        )
+      time.sleep(0.2)
+      # Makes the file system look again.
+      with contextlib.suppress(OSError):
+        os.listdir(self.root)
+
+  def metrics(self) -> pa.Table:
+    """Returns the training curves of a finished arm.
+
+    Raises:
+      OSError: the arm is not finished.
+    """
+    return pq.read_table(self.root / "metrics.parquet")
+
+  @contextlib.contextmanager
+  def hold(self) -> Iterator[None]:
+    """Holds the arm for this process alone while the body runs.
+
+    The process that holds the store does not need this. Its worker processes
+    do: a worker that is believed lost, and was replaced, may still write.
+
+    Yields:
+      Nothing; unfinished writes of killed processes are removed.
+
+    Raises:
+      ValueError: another process holds the arm.
+      OSError: the folder cannot be written.
+    """
+    lock = folder.lock(self.root)
+    try:
+      folder.sweep(self.root)
+      yield
+    finally:
+      os.close(lock)
+
+  def write_result(
+    self, result: Mapping[str, Any], metrics: pa.Table
+  ) -> dict[str, Any]:
+    """Writes environment, metrics and, last, the result: the arm is finished.
+
+    Args:
+      result: anything that `jaxlook.runs.result_schema.plain` accepts.
+      metrics: the training curves.
+
+    Returns:
+      The result as a rerun will read it, so that a first run continues with
+      exactly the same values.
+
+    Raises:
+      ValueError: the result holds something JSON cannot.
+      OSError: a file cannot be written; the arm stays unfinished.
+    """
+    tree = result_schema.plain(result, "result")
+    if self.follows:
+      return tree
+    write_json(self.root / "environment.json", environment())
+    write_table(self.root / "metrics.parquet", metrics)
+    write_json(self.root / RESULT, tree)
+    return tree

@@ -1,0 +1,94 @@
+"""Files of run folders: the lock, the config, leftovers of killed runs."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxlook.runs import json_files
+from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
+
+CONFIG = "config.json"
+LOCK = ".lock"
+# What configs of earlier versions do not have.
+_LATER = ("identity",)
+
+
+def lock(root: Path) -> int:
+  """Returns a descriptor that holds the folder's lock while it is open."""
+  descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Only for the message below, so it need not be written atomically.
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+  except BlockingIOError as error:
+    owner = os.read(descriptor, 20).decode(errors="replace")
+    os.close(descriptor)
+    if owner == str(os.getpid()):
+      raise ValueError(
+        f"{root} is open in this process already; close its store first, or"
+        " open it with `with`"
+      ) from error
+    raise ValueError(
+      f"{root} is in use by another run (process {owner or 'unknown'}); wait"
+      " for it or choose another folder"
+    ) from error
+  except BaseException:
+    os.close(descriptor)
+    raise
+  return descriptor
+
+
+def sweep(folder: Path) -> None:
+  """Removes the probe and the unfinished writes of killed processes."""
+  for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+    leftover.unlink(missing_ok=True)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+  """Returns a JSON object from a file, or raises OSError or ValueError."""
+  try:
+    value = json_files.read_json(path)
+  except ValueError as error:
+    raise ValueError(f"{path} does not hold JSON: {error}") from error
+  if not isinstance(value, dict):
+    raise ValueError(f"{path} does not hold a JSON object")
+  return value
+
+
+def refuse_other_config(root: Path, config: dict[str, Any]) -> None:
+  """Raises ValueError unless the folder's config.json equals the config."""
+  changes = list(differences(read_object(root / CONFIG), config, ""))
+  if changes:
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    raise ValueError(
+      f"{root} belongs to a run with another config:"
+      f" {'; '.join(changes[:3])}{more}; choose another folder"
+    )
+
+
+def differences(old: Any, new: Any, path: str) -> Iterator[str]:
+  """Yields one phrase per difference between two plain values."""
+  if isinstance(old, dict) and isinstance(new, dict):
+    for key in dict.fromkeys((*old, *new)):
+      here = f"{path}.{key}" if path else key
+      if key not in new:
+        yield f"{here} is {_short(old[key])} there, absent here"
+      elif key not in old:
+        # A setting that an earlier version did not have, and that is off now.
+        off = new[key] is None or new[key] is False
+        if not off and here not in _LATER:
+          yield f"{here} is absent there, {_short(new[key])} here"
+      else:
+        yield from differences(old[key], new[key], here)
+  # True equals 1 to Python, but not in a config.
+  elif old != new or isinstance(old, bool) != isinstance(new, bool):
+    yield f"{path} is {_short(old)} there, {_short(new)} here"
+
+
+def _short(value: Any) -> str:
+  text = json.dumps(value)
+  return text if len(text) <= 60 else f"{text[:57]}..."
