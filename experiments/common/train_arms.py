@@ -215,7 +215,7 @@ def train_all(
   if multihost.joined():
     raise app.UsageError("launcher", "cannot be combined with --distributed")
   with app.blaming("launcher_resources"):
-    resources = ray_cluster.parse_resources(LAUNCHER_RESOURCES.value)
+    resources = ray_cluster.parse_resources(LAUNCHER_RESOURCES.value or "")
   return ray_launcher.train_on_ray(
     store, todo, resources, teachers, _mesh(), later
   )
