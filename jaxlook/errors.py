@@ -1,4 +1,4 @@
-"""Errors of settings and of token ids that cannot be used."""
+"""Errors of settings, token ids and run folders that cannot be used."""
 
 from typing import Any
 
@@ -55,3 +55,11 @@ def check_ids(vocab_size: int | None, ids: Any) -> None:
     raise ValueError(
       f"tokens must lie in 0..{vocab_size - 1}, not in {low}..{high}"
     )
+
+
+class RunFolderError(ValueError):
+  """A run folder cannot be used as it is; the text is one line."""
+
+
+class DamagedError(RunFolderError):
+  """A file of a run folder is missing, or has changed since it was written."""

@@ -180,7 +180,8 @@ def trained(arm: SavedArm) -> Subject:
   Raises:
     UsageError: all seeds diverged, or there is no checkpoint of that step.
   """
-  cells = Arm(arm.root).result()["cells"]
+  with app.blaming("model"):
+    cells = arm.cells()
   alive = {cell["seed"] for cell in cells if cell["status"] == "done"}
   seeds = tuple(seed for seed in arm.seeds if seed in alive)
   if not seeds:

@@ -1,7 +1,12 @@
-"""An arm's folder: its config, its curves and, written last, its result."""
+"""An arm's folder: its config, its curves and, written last, its result.
+
+Checksums of these files are written with the result. An arm with a file that
+has changed since is refused by name and never trained again unasked.
+"""
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -11,14 +16,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxlook.runs import folder, result_schema
-from jaxlook.runs.atomic_files import write_json, write_table
+from jaxlook.errors import RunFolderError
+from jaxlook.runs import checksums, folder, result_schema
+from jaxlook.runs.atomic_files import (
+  json_bytes,
+  write_bytes,
+  write_json,
+  write_table,
+)
 from jaxlook.runs.environment import environment
 
 RESULT = "result.json"
+_ENVIRONMENT = "environment.json"
+_METRICS = "metrics.parquet"
 
 
-class Unseen(ValueError):  # noqa: N818 - the result may appear later.
+class Unseen(RunFolderError):  # noqa: N818 - the result may appear later.
   """Another process has written a result that this process cannot see."""
 
 
@@ -42,19 +55,35 @@ class Arm:
 
   @property
   def finished(self) -> bool:
-    """Whether a complete result exists; then the arm needs no training."""
+    """Whether a result was written; then the arm needs no training.
+
+    `result` tells whether it is whole.
+
+    Raises:
+      OSError: the folder cannot be read.
+    """
     try:
-      self.result()
-    except (OSError, ValueError):
+      os.stat(self.root / RESULT)
+    except (FileNotFoundError, NotADirectoryError):
       return False
     return True
+
+  @property
+  def fingerprint(self) -> str:
+    """Identifies the arm's config, for its checkpoints.
+
+    Raises:
+      OSError: the folder holds no arm.
+    """
+    config = (self.root / folder.CONFIG).read_bytes()
+    return hashlib.sha256(config).hexdigest()[:16]
 
   def config(self) -> dict[str, Any]:
     """Returns the config with which the arm began.
 
     Raises:
       OSError: the folder holds no arm.
-      ValueError: config.json does not hold a JSON object.
+      RunFolderError: config.json does not hold a JSON object.
     """
     return folder.read_object(self.root / folder.CONFIG)
 
@@ -62,10 +91,13 @@ class Arm:
     """Returns the result that `write_result` wrote.
 
     Raises:
-      OSError: the arm is not finished.
-      ValueError: result.json does not hold a JSON object.
+      OSError: the arm is not finished, or cannot be read.
+      RunFolderError: a file of the arm has changed since it was written.
     """
-    return folder.read_object(self.root / RESULT)
+    os.stat(self.root / RESULT)
+    with self.explained():
+      checksums.check(self.root)
+      return folder.read_object(self.root / RESULT)
 
   def await_result(self, seconds: float = 60.0) -> None:
     """Waits until this process sees the result that another one has written.
@@ -79,7 +111,10 @@ class Arm:
       Unseen: the result did not appear in that time.
     """
     deadline = time.monotonic() + seconds
-    while not self.finished:
+    while True:
+      with contextlib.suppress(OSError):
+        if self.finished:
+          return
       if time.monotonic() > deadline:
         raise Unseen(
           f"{self.root} shows no result here; all processes must share the"
@@ -94,9 +129,25 @@ class Arm:
     """Returns the training curves of a finished arm.
 
     Raises:
-      OSError: the arm is not finished.
+      OSError: the arm is not finished, or cannot be read.
+      RunFolderError: the file holds no table.
     """
-    return pq.read_table(self.root / "metrics.parquet")
+    path = self.root / _METRICS
+    with self.explained():
+      try:
+        return pq.read_table(pa.BufferReader(path.read_bytes()))
+      except (pa.ArrowException, IsADirectoryError) as error:
+        raise RunFolderError(f"{path} holds no table") from error
+
+  @contextlib.contextmanager
+  def explained(self) -> Iterator[None]:
+    """Adds what to do to the message that something of the arm is damaged."""
+    try:
+      yield
+    except RunFolderError as error:
+      raise RunFolderError(
+        f"{error}; to train this arm again, delete the folder {self.root}"
+      ) from error
 
   @contextlib.contextmanager
   def hold(self) -> Iterator[None]:
@@ -109,7 +160,7 @@ class Arm:
       Nothing; unfinished writes of killed processes are removed.
 
     Raises:
-      ValueError: another process holds the arm.
+      RunFolderError: another process holds the arm.
       OSError: the folder cannot be written.
     """
     lock = folder.lock(self.root)
@@ -122,7 +173,7 @@ class Arm:
   def write_result(
     self, result: Mapping[str, Any], metrics: pa.Table
   ) -> dict[str, Any]:
-    """Writes environment, metrics and, last, the result: the arm is finished.
+    """Writes environment, metrics, checksums and, last, the result.
 
     Args:
       result: anything that `jaxlook.runs.result_schema.plain` accepts.
@@ -139,7 +190,14 @@ class Arm:
     tree = result_schema.plain(result, "result")
     if self.follows:
       return tree
-    write_json(self.root / "environment.json", environment())
-    write_table(self.root / "metrics.parquet", metrics)
-    write_json(self.root / RESULT, tree)
+    write_json(self.root / _ENVIRONMENT, environment())
+    write_table(self.root / _METRICS, metrics)
+    written = json_bytes(tree)
+    checksums.write(
+      self.root,
+      "the files of an arm",
+      (folder.CONFIG, _ENVIRONMENT, _METRICS),
+      later={RESULT: written},
+    )
+    write_bytes(self.root / RESULT, written)
     return tree

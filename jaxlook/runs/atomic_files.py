@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxlook.runs import result_schema
+from jaxlook.runs import io_faults, result_schema
 
 TEMPORARY_SUFFIX = ".jaxlook-tmp"
 """The end of the names of hidden files that a killed write leaves behind."""
@@ -38,7 +38,8 @@ def write_bytes(
     data: its new content, whole or in parts that are written one by one.
 
   Raises:
-    OSError: the file cannot be written; what was there before is unchanged.
+    OSError: the file, which the error names, cannot be written; what was there
+      before is unchanged.
   """
   parts = [data] if isinstance(data, bytes) else data
   path = Path(path)
@@ -46,19 +47,20 @@ def write_bytes(
   temporary = path.with_name(
     f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
   )
-  try:
-    # Other users may read it, unlike a file of mkstemp. "x" refuses a clash.
-    with open(temporary, "xb") as file:
-      for part in parts:
-        file.write(part)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      os.unlink(temporary)
-    raise
-  _sync_folder(path.parent)
+  with io_faults.named(path):
+    try:
+      # Other users may read it, unlike a file of mkstemp. "x" refuses a clash.
+      with open(temporary, "xb") as file:
+        for part in parts:
+          file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(temporary, path)
+    except BaseException:
+      with contextlib.suppress(OSError):
+        os.unlink(temporary)
+      raise
+    _sync_folder(path.parent)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -66,16 +68,28 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
   Args:
     path: the file, replaced if it exists.
-    value: anything that `jaxlook.runs.result_schema.plain` accepts. A float
-      that is not finite is written as null, since JSON has neither NaN nor
-      infinity.
+    value: see `json_bytes`.
 
   Raises:
     ValueError: the value holds something JSON cannot; nothing is written.
     OSError: the file cannot be written.
   """
+  write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+  """Returns the content of a JSON file.
+
+  Args:
+    value: anything that `jaxlook.runs.result_schema.plain` accepts. A float
+      that is not finite is written as null, since JSON has neither NaN nor
+      infinity.
+
+  Raises:
+    ValueError: the value holds something JSON cannot.
+  """
   text = json.dumps(result_schema.plain(value), allow_nan=False, indent=2)
-  write_bytes(path, f"{text}\n".encode())
+  return f"{text}\n".encode()
 
 
 def write_table(path: str | os.PathLike[str], table: pa.Table) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxlook.runs import json_files
+from jaxlook.errors import RunFolderError
+from jaxlook.runs import io_faults, json_files
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
 
 CONFIG = "config.json"
@@ -20,19 +21,20 @@ def lock(root: Path) -> int:
   """Returns a descriptor that holds the folder's lock while it is open."""
   descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
   try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    # Only for the message below, so it need not be written atomically.
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    with io_faults.named(root / LOCK):
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      # Only for the message below, so it need not be written atomically.
+      os.ftruncate(descriptor, 0)
+      os.write(descriptor, str(os.getpid()).encode())
   except BlockingIOError as error:
     owner = os.read(descriptor, 20).decode(errors="replace")
     os.close(descriptor)
     if owner == str(os.getpid()):
-      raise ValueError(
+      raise RunFolderError(
         f"{root} is open in this process already; close its store first, or"
         " open it with `with`"
       ) from error
-    raise ValueError(
+    raise RunFolderError(
       f"{root} is in use by another run (process {owner or 'unknown'}); wait"
       " for it or choose another folder"
     ) from error
@@ -49,22 +51,24 @@ def sweep(folder: Path) -> None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-  """Returns a JSON object from a file, or raises OSError or ValueError."""
+  """Returns a JSON object from a file, or raises OSError or RunFolderError."""
   try:
     value = json_files.read_json(path)
+  except IsADirectoryError as error:
+    raise RunFolderError(f"{path} is a folder, not a file") from error
   except ValueError as error:
-    raise ValueError(f"{path} does not hold JSON: {error}") from error
+    raise RunFolderError(f"{path} does not hold JSON: {error}") from error
   if not isinstance(value, dict):
-    raise ValueError(f"{path} does not hold a JSON object")
+    raise RunFolderError(f"{path} does not hold a JSON object")
   return value
 
 
 def refuse_other_config(root: Path, config: dict[str, Any]) -> None:
-  """Raises ValueError unless the folder's config.json equals the config."""
+  """Raises RunFolderError unless the folder's config.json equals the config."""
   changes = list(differences(read_object(root / CONFIG), config, ""))
   if changes:
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-    raise ValueError(
+    raise RunFolderError(
       f"{root} belongs to a run with another config:"
       f" {'; '.join(changes[:3])}{more}; choose another folder"
     )

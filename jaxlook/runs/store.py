@@ -8,13 +8,16 @@
       checkpoints/          written by the training code (orbax), not here
       environment.json      of the process that finished the arm
       metrics.parquet       the training curves
+      SHA256SUMS            of these files and of result.json
       result.json           written last: the arm is finished once it exists
     ROOT/cells.parquet, figures/, report.md, result.json
                             written once all arms are finished
 
 Every file is written aside, synced and renamed, so a reader finds it whole or
 not at all. A rerun skips the finished arms and resumes the others. A refusal is
-a `ValueError` of one line, which a binary can print as it is.
+a `ValueError` of one line, which a binary can print as it is. What has changed
+since it was written is refused with a `RunFolderError`; see
+`jaxlook.runs.checksums`.
 
 The lock is that of `flock`. The system releases it when the process ends, so a
 killed run leaves no lock behind. The module therefore needs a POSIX system.
@@ -75,17 +78,19 @@ class Arms:
       The arm: finished, or to be trained or resumed.
 
     Raises:
-      ValueError: the name is empty, the config is not plain data, or the arm
-        began with another config; resuming would mix the two.
+      ValueError: the name is empty, or the config is not plain data.
+      RunFolderError: the arm began with another config, and resuming would mix
+        the two; or its config.json is damaged.
       OSError: the folder cannot be written.
     """
     tree = result_schema.plain(config, "config", finite=True)
-    root = self.root / "arms" / slug(name)
-    if (root / CONFIG).exists():
-      folder.refuse_other_config(root, tree)
+    arm = Arm(self.root / "arms" / slug(name), self.follows)
+    if (arm.root / CONFIG).exists():
+      with arm.explained():
+        folder.refuse_other_config(arm.root, tree)
     elif not self.follows:
-      write_json(root / CONFIG, tree)
-    return Arm(root, self.follows)
+      write_json(arm.root / CONFIG, tree)
+    return arm
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Arms: a variant on a problem with all its seeds, stored when finished."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from jaxlook.attention import Variant
 from jaxlook.attention.masks import Barrier
-from jaxlook.errors import SettingError
+from jaxlook.errors import DamagedError, SettingError
 from jaxlook.keys import make_key
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.runs.arm import Arm
@@ -29,7 +30,7 @@ from jaxlook.training.loop import (
   train,
 )
 from jaxlook.training.mesh import Feed, MeshShape
-from jaxlook.training.saved_arms import SavedArm
+from jaxlook.training.saved_arms import SavedArm, read_cells
 from jaxlook.training.step import Teacher
 
 
@@ -172,6 +173,7 @@ def run_arm(
   variant: Variant,
   *,
   teacher: SavedArm | None = None,
+  warn: Callable[[str], None] = warnings.warn,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
   should_stop: Callable[[], bool] = lambda: False,
   mesh: MeshShape | None = None,
@@ -186,6 +188,7 @@ def run_arm(
     problem: the problem to train on.
     variant: a variant for the problem's model.
     teacher: an arm of the same seeds, whose context the variant reads.
+    warn: called with one line for each damaged checkpoint; see `train`.
     report: called during training with the step count and the losses [E]; once
       with the last step if the arm was finished before.
     should_stop: called between chunks of steps.
@@ -197,7 +200,9 @@ def run_arm(
   Raises:
     Stopped: `should_stop` returned true; a rerun continues from there.
     Unseen: the processes do not share the store's folder.
-    ValueError: the store has this arm with another config.
+    RunFolderError: the store has this arm with another config, or a file of the
+      finished arm is damaged.
+    OSError: a file cannot be read or written.
   """
   arm = begin_arm(store, problem, variant, teacher)
   # Other processes may see the leader's files only after a delay.
@@ -206,14 +211,12 @@ def run_arm(
   )
   if finished_before:
     arm.await_result()
-    cells, table = arm.result()["cells"], arm.metrics()
+    cells, table = read_cells(arm, problem.seeds), arm.metrics()
   else:
     cells, table = _train_arm(
-      arm, problem, variant, teacher, report, should_stop, mesh
+      arm, problem, variant, teacher, warn, report, should_stop, mesh
     )
-  steps = np.unique(table["step"].to_numpy())
-  losses = table["loss"].to_numpy(zero_copy_only=False)
-  losses = losses.reshape(len(steps), len(problem.seeds))
+  steps, losses = _history(arm, table, problem.seeds)
   if finished_before:
     report(int(steps[-1]), losses[-1])
   return FinishedArm(arm.root, variant, problem.setting, cells, steps, losses)
@@ -224,6 +227,7 @@ def _train_arm(
   problem: Problem,
   variant: Variant,
   teacher: SavedArm | None,
+  warn: Callable[[str], None],
   report: Callable[[int, np.ndarray], None],
   should_stop: Callable[[], bool],
   mesh: MeshShape | None,
@@ -242,6 +246,8 @@ def _train_arm(
     start=problem.start.params if problem.start else None,
     feed=problem.feed,
     checkpoints=arm.checkpoints,
+    about="" if arm.follows else arm.fingerprint,
+    warn=warn,
     report=report,
     should_stop=should_stop,
     mesh=mesh,
@@ -340,6 +346,21 @@ def _loss_table(trained: Trained, seeds: tuple[int, ...]) -> pa.Table:
       "loss": trained.losses.reshape(-1).astype(np.float64),
     }
   )
+
+
+def _history(
+  arm: Arm, table: pa.Table, seeds: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the steps [R] and the losses [R, E] of such a table."""
+  with arm.explained():
+    try:
+      steps = np.unique(table["step"].to_numpy())
+      losses = table["loss"].to_numpy(zero_copy_only=False)
+      return steps, losses.reshape(len(steps), len(seeds))
+    except (KeyError, ValueError) as error:
+      raise DamagedError(
+        f"{arm.root} has no training curves of {len(seeds)} seeds"
+      ) from error
 
 
 def _cells(

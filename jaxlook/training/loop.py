@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import pathlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec, SingleDeviceSharding
 
-from jaxlook.errors import SettingError
+from jaxlook.errors import RunFolderError, SettingError
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import multihost
@@ -68,6 +69,8 @@ def train(
   start: Any = None,
   feed: Feed | None = None,
   checkpoints: pathlib.Path | None = None,
+  about: str = "",
+  warn: Callable[[str], None] = warnings.warn,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
   should_stop: Callable[[], bool] = lambda: False,
   mesh: MeshShape | None = None,
@@ -85,7 +88,10 @@ def train(
     feed: reads the data of training steps on the host; each process reads the
       part of its own devices. None for generated tasks.
     checkpoints: a folder to save to and resume from; None to do neither. A
-      resumed run ends bit-identical to a run that was never stopped.
+      resumed run ends bit-identical to a run that was never stopped. A damaged
+      checkpoint is renamed, and training goes on from the one before.
+    about: identifies the run in its checkpoints; those of another are damaged.
+    warn: called with one line for each damaged checkpoint.
     report: called after each chunk with the step count and the losses [E].
     should_stop: called after each chunk; if it is true in one process, all
       stop.
@@ -100,6 +106,8 @@ def train(
       is set.
     SettingError: the mesh does not match the devices, seeds or batch, or the
       training needs more memory than there is.
+    RunFolderError: the newest checkpoint is of another training.
+    OSError: a checkpoint cannot be read or written.
     AssertionError: `start` does not match the decoder.
   """
   check_memory(decoder.config, config, len(seeds))
@@ -120,14 +128,12 @@ def train(
       return None
     return layout.read(feed, _steps(ends, row), seeds, config.batch_size)
 
-  first = 0
-  with contextlib.closing(Checkpoints(checkpoints, config.keep_steps)) as saved:
-    restored = saved.restore({"states": states, "history": history})
-    if restored is not None:
-      done, tree = restored
-      states, history = tree["states"], np.array(tree["history"])
-      first = ends.index(done) + 1
-      report(done, history[first - 1])
+  with contextlib.closing(
+    Checkpoints(checkpoints, config.keep_steps, of=about)
+  ) as saved:
+    first, states, history = _resume(saved, ends, states, history, warn)
+    if first:
+      report(ends[first - 1], history[first - 1])
     fed = read(first)
     for row in range(first, len(ends)):
       steps = _steps(ends, row)
@@ -146,12 +152,33 @@ def train(
       report(steps.stop, history[row])
       if stop:
         raise Stopped(steps.stop)
+    saved.drop_old()
   return Trained(
     params=states.params,
     steps=np.asarray(ends),
     losses=history,
     diverged_at=multihost.get(states.diverged_at),
   )
+
+
+def _resume(
+  saved: Checkpoints,
+  ends: Sequence[int],
+  states: step_lib.State,
+  history: np.ndarray,
+  warn: Callable[[str], None],
+) -> tuple[int, step_lib.State, np.ndarray]:
+  """Returns the next row and what the newest whole checkpoint holds."""
+  restored = saved.restore_newest({"states": states, "history": history}, warn)
+  if restored is None:
+    return 0, states, history
+  done, tree = restored
+  if done not in ends:
+    raise RunFolderError(
+      f"the checkpoint after {done} steps is of another run: this one saves"
+      f" after {', '.join(map(str, ends[:3]))}, ... steps"
+    )
+  return ends.index(done) + 1, tree["states"], np.array(tree["history"])
 
 
 def _compiled_chunk(
@@ -207,6 +234,7 @@ def saved_params(
   config: TrainConfig,
   seeds: Sequence[int],
   step: int | None = None,
+  about: str = "",
 ) -> Any:
   """Reads the parameters of a checkpoint that `train` has saved.
 
@@ -217,6 +245,7 @@ def saved_params(
     seeds: the seeds of the training.
     step: the checkpoint's step, by default the last one; 0 draws the initial
       parameters again.
+    about: see `train`.
 
   Returns:
     Parameters with a leading seed axis E.
@@ -224,7 +253,8 @@ def saved_params(
   Raises:
     SettingError: there is no checkpoint of that step; the message lists the
       steps.
-    ValueError: the folder has no checkpoint.
+    RunFolderError: the folder has no checkpoint, or a damaged one.
+    OSError: it cannot be read.
   """
   keys = step_lib.seed_keys(seeds)
   if step == 0:
@@ -241,18 +271,19 @@ def saved_params(
     "history": np.zeros((len(_chunk_ends(config)), len(seeds)), np.float32),
   }
   with contextlib.closing(
-    Checkpoints(folder, config.keep_steps, alone=True)
+    Checkpoints(folder, config.keep_steps, of=about, alone=True)
   ) as saved:
-    if step is not None and step not in saved.steps():
+    steps = saved.steps()
+    if not steps:
+      raise RunFolderError(f"{folder} has no checkpoint")
+    if step is not None and step not in steps:
       raise SettingError(
         "step",
         f"must be 0 or a step with a checkpoint in {folder},"
-        f" {saved.steps()}, not {step}",
+        f" {steps}, not {step}",
       )
-    restored = saved.restore(like, step)
-  if restored is None:
-    raise ValueError(f"{folder} has no checkpoint")
-  return restored[1]["states"].params
+    restored = saved.restore(like, steps[-1] if step is None else step)
+  return restored["states"].params
 
 
 def evaluate(

@@ -1,13 +1,13 @@
 """Finished arms, read back from their folders."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.attention.masks import Barrier
-from jaxlook.errors import SettingError
+from jaxlook.errors import DamagedError, RunFolderError, SettingError
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.runs.arm import Arm
 from jaxlook.training.config import TrainConfig
@@ -64,6 +64,8 @@ class SavedArm:
 
     Raises:
       SettingError: there is no checkpoint of that step.
+      RunFolderError: the checkpoint is damaged.
+      OSError: it cannot be read.
     """
     if step == 0 and self.start is not None:
       raise SettingError(
@@ -71,9 +73,51 @@ class SavedArm:
         "must be above 0, because the pretrained weights from which these"
         f" models started are not in {self.root}",
       )
-    return saved_params(
-      self.root / "checkpoints", self.model, self.train, self.seeds, step
-    )
+    arm, last = Arm(self.root), self.train.steps
+    with arm.explained():
+      if step is None and not (arm.checkpoints / str(last)).exists():
+        raise DamagedError(f"{arm.checkpoints} has no checkpoint {last}")
+      return saved_params(
+        arm.checkpoints,
+        self.model,
+        self.train,
+        self.seeds,
+        last if step is None else step,
+        arm.fingerprint,
+      )
+
+  def cells(self) -> list[dict[str, Any]]:
+    """Returns the `cells` entries of result.json, one per seed.
+
+    Raises:
+      RunFolderError: a file of the arm is damaged.
+      OSError: a file cannot be read.
+    """
+    return read_cells(Arm(self.root), self.seeds)
+
+
+def read_cells(arm: Arm, seeds: Sequence[int]) -> list[dict[str, Any]]:
+  """Returns the cells of a finished arm, one for each of its seeds.
+
+  Args:
+    arm: the arm.
+    seeds: its seeds.
+
+  Raises:
+    RunFolderError: a file of the arm is damaged.
+    OSError: a file cannot be read.
+  """
+  cells: Any = arm.result().get("cells")
+  with arm.explained():
+    try:
+      found = [cell["seed"] for cell in cells]
+    except (KeyError, TypeError):
+      found = None
+    if found != list(seeds):
+      raise DamagedError(
+        f"{arm.root} has results of the seeds {found}, not of {list(seeds)}"
+      )
+  return cells
 
 
 def read_arm(root: Path) -> SavedArm:
@@ -86,11 +130,14 @@ def read_arm(root: Path) -> SavedArm:
     The arm's config; parameters are read on demand.
 
   Raises:
-    ValueError: the folder has no finished arm of this version.
+    RunFolderError: the folder has no finished arm of this version, or a file is
+      damaged.
+    OSError: a file cannot be read.
   """
   arm = Arm(root)
   if not arm.finished:
-    raise ValueError(f"{root} has no finished arm")
+    raise RunFolderError(f"{root} has no finished arm")
+  arm.result()
   try:
     config = arm.config()
     train = dict(config["train"])
@@ -108,4 +155,4 @@ def read_arm(root: Path) -> SavedArm:
       start=config.get("start"),
     )
   except (KeyError, TypeError, SettingError) as error:
-    raise ValueError(f"{root} is of another version: {error}") from error
+    raise RunFolderError(f"{root} is of another version: {error}") from error

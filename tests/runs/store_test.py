@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from unittest import mock
 
@@ -263,98 +262,6 @@ class LockTest(StoreTestCase):
     with mock.patch.object(os, "fsync", side_effect=OSError("broken")):
       self._refused("broken")
     self.assertLen(os.listdir("/dev/fd"), before)
-
-
-class ArmTest(StoreTestCase):
-  def setUp(self):
-    super().setUp()
-    self.store = self.enterContext(runs.open_store(self.root, _CONFIG))
-
-  def test_finished_after_its_result(self):
-    """An arm is finished once its result is written, with all it is made of."""
-    arm = self.store.arm("leak:0.3/kv", {"beta": 0.3, "seeds": (0, 1)})
-    self.assertEqual(arm.root, self.root / "arms" / "leak@0.3+kv")
-    self.assertEqual(arm.checkpoints, arm.root / "checkpoints")
-    self.assertFalse(arm.finished)
-    written = arm.write_result({"loss": math.nan, "ends": (1, 2)}, _METRICS)
-    again = self.store.arm("leak:0.3/kv", {"beta": 0.3, "seeds": [0, 1]})
-    self.assertTrue(again.finished)
-    self.assertEqual(again.result(), {"loss": None, "ends": [1, 2]})
-    self.assertEqual(written, again.result())
-    self.assertTrue(again.metrics().equals(_METRICS))
-    self.assertCountEqual(
-      os.listdir(arm.root),
-      ["config.json", "environment.json", "metrics.parquet", "result.json"],
-    )
-    environment = json.loads((arm.root / "environment.json").read_text())
-    self.assertIn("jax", environment)
-
-  def test_another_process_s_result_may_come_late(self):
-    """It is waited for, but not for ever."""
-    arm = self.store.arm("causal", {})
-    hidden = runs.Arm(self.root / "not seen yet", follows=True)
-    for each in (arm, hidden):
-      with self.assertRaisesRegex(runs.Unseen, "shows no result here"):
-        each.await_result(0.3)
-    late = threading.Timer(0.3, arm.write_result, ({"loss": 1}, _METRICS))
-    late.start()
-    arm.await_result()
-    self.assertEqual(arm.result(), {"loss": 1})
-    late.join()
-
-  def test_result_is_written_last(self):
-    """Cut off at any rename, an arm is unfinished and can be finished."""
-    replace = os.replace
-    for allowed in range(3):
-      arm = self.store.arm(f"horizon:{allowed}", {})
-      calls = []
-
-      def cut(source, target, calls=calls, allowed=allowed):
-        if len(calls) == allowed:
-          raise OSError("power cut")
-        calls.append(target)
-        replace(source, target)
-
-      with (
-        mock.patch.object(os, "replace", cut),
-        self.assertRaisesRegex(OSError, "power cut"),
-      ):
-        arm.write_result({}, _METRICS)
-      self.assertLen(calls, allowed)
-      self.assertFalse(arm.finished)
-      with self.assertRaises(OSError):
-        arm.result()
-      arm.write_result({}, _METRICS)
-      self.assertTrue(arm.finished)
-
-  @parameterized.parameters("", "{", "[]", '{"a": ')
-  def test_half_a_result_is_none(self, text):
-    """A result.json that does not hold an object leaves the arm unfinished."""
-    arm = self.store.arm("causal", {})
-    (arm.root / "result.json").write_text(text)
-    self.assertFalse(arm.finished)
-    with self.assertRaisesRegex(ValueError, "does not hold"):
-      arm.result()
-
-  def test_refuses_an_arm_of_another_config(self):
-    """An arm that was begun with another config is not resumed."""
-    self.store.arm("causal", {"lr": 0.1})
-    with self.assertRaisesRegex(
-      ValueError,
-      "arms/causal belongs .*: lr is 0.1 there, 0.2 here; choose",
-    ):
-      self.store.arm("causal", {"lr": 0.2})
-
-  def test_refuses_bad_arms_and_results(self):
-    """What JSON cannot hold, and an empty name, are refused."""
-    with self.assertRaisesRegex(ValueError, "^config.beta: expected a finite"):
-      self.store.arm("causal", {"beta": math.nan})
-    with self.assertRaisesRegex(ValueError, "a text that is not empty"):
-      self.store.arm("", {})
-    arm = self.store.arm("causal", {})
-    with self.assertRaisesRegex(ValueError, "^result.a: .* got set$"):
-      arm.write_result({"a": {1}}, _METRICS)
-    self.assertEqual(os.listdir(arm.root), ["config.json"])
 
 
 class FollowTest(StoreTestCase):

@@ -1,14 +1,21 @@
 """Arms are trained, evaluated and stored once, and read afterwards."""
 
 import dataclasses
+import json
+import os
+import shutil
 import tempfile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from jaxlook import models, parse_variant, runs
+from jaxlook.errors import RunFolderError
 from jaxlook.models import Decoder
+from jaxlook.runs import checksums
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import (
   Start,
@@ -84,6 +91,88 @@ class ArmTest(base.TestCase):
     np.testing.assert_array_equal(arm.losses, whole.losses)
     for cell, expected in zip(arm.cells, whole.cells, strict=True):
       self.assertEqual(cell["metrics"], expected["metrics"])
+
+  def test_an_arm_with_damaged_checkpoints_resumes_bit_identically(self):
+    """A flipped bit, and a copy under a later step: it goes on from before.
+
+    Checkpoints of an earlier version have no checksums and are read.
+    """
+    every = dataclasses.replace(problem().train, checkpoint_every=2)
+    whole = run_arm(
+      self.store,
+      dataclasses.replace(problem(setting="whole"), train=every),
+      CAUSAL,
+    )
+    parts = dataclasses.replace(problem(setting="parts"), train=every)
+    stops = iter((False, True))
+    with self.assertRaisesRegex(Stopped, "after 4 steps"):
+      run_arm(self.store, parts, CAUSAL, should_stop=lambda: next(stops))
+    root = arms.begin_arm(self.store, parts, CAUSAL).root
+    stopped = root.with_name("stopped")
+    shutil.copytree(root, stopped)
+
+    data = max(
+      (path for path in (root / "checkpoints/4").rglob("*") if path.is_file()),
+      key=lambda path: path.stat().st_size,
+    )
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 16
+    data.write_bytes(content)
+    shutil.copytree(root / "checkpoints/2", root / "checkpoints/400")
+    lines = []
+    arm = run_arm(self.store, parts, CAUSAL, warn=lines.append)
+    self._same(arm, whole)
+    self.assertLen(lines, 2)
+    self.assertCountEqual(
+      os.listdir(root / "checkpoints"), ["6", "4.damaged", "400.damaged"]
+    )
+
+    shutil.rmtree(root)
+    shutil.copytree(stopped, root)
+    for sums in root.rglob("SHA256SUMS"):
+      sums.unlink()
+    self._same(run_arm(self.store, parts, CAUSAL, warn=self.fail), whole)
+
+  def _same(self, arm, expected):
+    """Two arms have the same losses and results to the last bit."""
+    np.testing.assert_array_equal(arm.losses, expected.losses)
+    self.assertEqual(
+      [cell["metrics"] for cell in arm.cells],
+      [cell["metrics"] for cell in expected.cells],
+    )
+
+  def test_a_damaged_arm_is_refused(self):
+    """By name; neither its results nor its weights are read."""
+    arm = run_arm(self.store, problem(), CAUSAL)
+    saved = read_arm(arm.root)
+    saved.params()
+    folder = arm.root / "checkpoints"
+    again = f"; to train this arm again, delete the folder {arm.root}$"
+    checksums.write(folder / "6", "step 6 of another", [])
+    with self.assertRaisesRegex(
+      RunFolderError, f"^{folder}/6 was written by another run{again}"
+    ):
+      saved.params()
+    os.rename(folder / "6", folder / "60")
+    with self.assertRaisesRegex(
+      RunFolderError, f"^{folder} has no checkpoint 6{again}"
+    ):
+      saved.params()
+    # Arms of an earlier version have no checksums.
+    result = arm.root / "result.json"
+    result.write_text(json.dumps({"cells": arm.cells[:1]}))
+    for message in ("result.json has changed", r"seeds \[0\], not of \[0, 3\]"):
+      with self.assertRaisesRegex(RunFolderError, f"{message}.*{again}"):
+        run_arm(self.store, problem(), CAUSAL)
+      (arm.root / "SHA256SUMS").unlink(missing_ok=True)
+    with self.assertRaisesRegex(RunFolderError, f"seeds .*{again}"):
+      saved.cells()
+    result.write_text(json.dumps({"cells": arm.cells}))
+    pq.write_table(pa.table({"step": [1]}), arm.root / "metrics.parquet")
+    with self.assertRaisesRegex(
+      RunFolderError, f"no training curves of 2 seeds{again}"
+    ):
+      run_arm(self.store, problem(), CAUSAL)
 
   def test_diverged_seeds_are_marked(self):
     """A diverged seed's cell has the step of divergence, and no loss."""

@@ -1,6 +1,9 @@
-"""Checkpoints: the newest whole one is kept."""
+"""Checkpoints: the newest two are kept, and damaged ones are set aside."""
 
+import contextlib
+import os
 import pathlib
+import shutil
 import tempfile
 
 import chex
@@ -10,6 +13,7 @@ import numpy as np
 from absl.testing import absltest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxlook.errors import DamagedError
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.mesh import MeshShape
 from tests.fixtures import base
@@ -28,19 +32,20 @@ class CheckpointsTest(base.TestCase):
     root = self.enterContext(tempfile.TemporaryDirectory())
     self.folder = pathlib.Path(root) / "deep" / "checkpoints"
 
-  def _restore(self, like):
-    """Restores as a new process would."""
-    checkpoints = Checkpoints(self.folder)
-    try:
-      return checkpoints.restore(like)
-    finally:
-      checkpoints.close()
+  def _open(self, **options):
+    """Opens the folder as a new process would."""
+    return contextlib.closing(Checkpoints(self.folder, **options))
 
-  def _save(self, *steps):
-    checkpoints = Checkpoints(self.folder)
-    for step in steps:
-      checkpoints.save(step, _tree(step))
-    checkpoints.close()
+  def _restore(self, like, lines=None, of=""):
+    """Restores the newest; lines about damage are only allowed in a list."""
+    warn = self.fail if lines is None else lines.append
+    with self._open(of=of) as checkpoints:
+      return checkpoints.restore_newest(like, warn)
+
+  def _save(self, *steps, of=""):
+    with self._open(of=of) as checkpoints:
+      for step in steps:
+        checkpoints.save(step, _tree(step))
 
   def test_empty(self):
     """A new folder is created and has no checkpoint."""
@@ -51,24 +56,29 @@ class CheckpointsTest(base.TestCase):
     """Type, shape and every bit are restored."""
     tree = _tree(0)
     tree["history"][0] = [np.nan, 1e-45]
-    checkpoints = Checkpoints(self.folder)
-    checkpoints.save(7, tree)
-    checkpoints.close()
+    with self._open() as checkpoints:
+      checkpoints.save(7, tree)
     step, restored = self._restore(_tree(1))
     self.assertEqual(step, 7)
     chex.assert_trees_all_equal(restored, tree)
     chex.assert_trees_all_equal_dtypes(restored, tree)
 
-  def test_the_newest_is_kept(self):
-    """Only the newest of several checkpoints is kept."""
+  def test_the_newest_two_are_kept(self):
+    """And in the end the newest, and those that were asked for."""
     self._save(5, 20, 100)
     step, restored = self._restore(_tree(0))
     self.assertEqual(step, 100)
     chex.assert_trees_all_equal(restored, _tree(100))
-    steps = [path.name for path in self.folder.iterdir() if path.name.isdigit()]
-    self.assertEqual(steps, ["100"])
+    self.assertCountEqual(os.listdir(self.folder), ["20", "100"])
     self._save(120)
     self.assertEqual(self._restore(_tree(0))[0], 120)
+    with self._open(keep=[100, 130]) as checkpoints:
+      checkpoints.save(130, _tree(130))
+      checkpoints.save(140, _tree(140))
+      checkpoints.save(150, _tree(150))
+      self.assertEqual(checkpoints.steps(), [100, 130, 140, 150])
+      checkpoints.drop_old()
+    self.assertCountEqual(os.listdir(self.folder), ["100", "130", "150"])
 
   def test_saving_twice(self):
     """A step may be saved twice, also after a restart."""
@@ -89,6 +99,106 @@ class CheckpointsTest(base.TestCase):
     chex.assert_trees_all_equal(restored, _tree(5))
     self._save(6)
     self.assertEqual(self._restore(_tree(0))[0], 6)
+
+  def _falls_back(self, case: str, of=""):
+    """Restores 10 or, with one line about the damage, 5; nothing else."""
+    lines = []
+    restored = self._restore(_tree(0), lines, of)
+    self.assertIsNotNone(restored, case)
+    step, tree = restored
+    chex.assert_trees_all_equal(tree, _tree(step))
+    if step == 10:
+      self.assertEmpty(lines, case)
+    else:
+      self.assertEqual(step, 5, case)
+      self.assertLen(lines, 1, case)
+      path = rf"{self.folder}/10"
+      self.assertRegex(
+        lines[0],
+        rf"^{path}\b.*; the checkpoint is now {path}\.damaged; training goes on"
+        " from step 5$",
+      )
+      self.assertTrue((self.folder / "10.damaged").exists(), case)
+    return step
+
+  def test_a_damaged_checkpoint_is_set_aside(self):
+    """Whichever file is cut, changed, gone or a folder: the one before is read.
+
+    A checkpoint without checksums, by an earlier version, is read as it is.
+    """
+    self._save(5, 10)
+    whole = self.folder.with_name("whole")
+    shutil.copytree(self.folder, whole)
+
+    def folder(path):
+      path.unlink()
+      path.mkdir()
+
+    def flip(path):
+      data = bytearray(path.read_bytes())
+      data[len(data) // 2] ^= 1
+      path.write_bytes(data)
+
+    def cut(path):
+      path.write_bytes(path.read_bytes()[:-1])
+
+    files = [
+      path for path in sorted((whole / "10").rglob("*")) if path.is_file()
+    ]
+    self.assertGreater(len(files), 8)
+    for file in files:
+      for change in (flip, cut, folder, pathlib.Path.unlink):
+        shutil.rmtree(self.folder)
+        shutil.copytree(whole, self.folder)
+        change(self.folder / file.relative_to(whole))
+        case = f"{change.__name__} {file.relative_to(whole)}"
+        gone = file.name == "SHA256SUMS" and change is pathlib.Path.unlink
+        self.assertEqual(self._falls_back(case), 10 if gone else 5, case)
+
+  def test_training_goes_on_after_damage(self):
+    """A damaged step can be saved again, and damaged again."""
+    for aside in ("10.damaged", "10.damaged-2"):
+      self._save(5, 10)
+      shutil.rmtree(self.folder / "10" / "default")
+      lines = []
+      self.assertEqual(self._restore(_tree(0), lines)[0], 5)
+      self.assertTrue((self.folder / aside).is_dir())
+    self._save(10)
+    self.assertEqual(self._restore(_tree(0))[0], 10)
+
+  def test_without_a_whole_checkpoint_training_starts_anew(self):
+    """And says so."""
+    self._save(5)
+    (self.folder / "5" / "SHA256SUMS").write_text("")
+    lines = []
+    self.assertIsNone(self._restore(_tree(0), lines))
+    self.assertRegex(lines[0], "; training goes on from the start$")
+
+  def test_a_copy_of_another_step_or_run_is_damaged(self):
+    """Whole, but not what was written here."""
+    self._save(5, of="a run")
+    shutil.copytree(self.folder / "5", self.folder / "10")
+    self.assertEqual(self._falls_back("step", of="a run"), 5)
+    shutil.rmtree(self.folder / "10.damaged")
+    other = self.folder.with_name("other")
+    os.rename(self.folder, other)
+    self._save(10, of="another run")
+    os.rename(self.folder / "10", other / "10")
+    shutil.rmtree(self.folder)
+    os.rename(other, self.folder)
+    self.assertEqual(self._falls_back("run", of="a run"), 5)
+    with self._open(alone=True, of="another run") as checkpoints:
+      with self.assertRaisesRegex(DamagedError, "/5 was written by another"):
+        checkpoints.restore(_tree(0), 5)
+
+  def test_a_checkpoint_of_an_earlier_version_is_read(self):
+    """It has no checksums; damage that Orbax finds is damage all the same."""
+    self._save(5, 10)
+    for step in ("5", "10"):
+      (self.folder / step / "SHA256SUMS").unlink()
+    self.assertEqual(self._falls_back("whole"), 10)
+    (self.folder / "10" / "default" / "_METADATA").write_text("{")
+    self.assertEqual(self._falls_back("damaged"), 5)
 
   def test_onto_devices(self):
     """A checkpoint is restored to the devices in `like`."""
