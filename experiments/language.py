@@ -35,6 +35,7 @@ from experiments.common import (
 )
 from experiments.reports import language as report
 from experiments.setups import language_setup
+from jaxlook.numerals import counted
 from jaxlook.stats import myopia_gap
 
 shared_flags.adopt(
@@ -77,7 +78,7 @@ def main() -> None:
   counts = language_setup.baselines(text, problem, elsewhere)
   taught = [variant.name for variant in variants if variant.needs_teacher]
   print(
-    f"text: {text_corpus.name()}, {text.train.length} tokens"
+    f"text: {text_corpus.name()}, {counted(text.train.length, 'token')}"
     f" ({text.train.tokenizer})"
   )
   compare_variants.run(

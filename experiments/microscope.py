@@ -19,9 +19,10 @@ half a minute for a small model and 128 tokens.
 import os
 from pathlib import Path
 
-from experiments.common import app, define_flags, shared_flags
+from experiments.common import app, define_flags, shared_flags, task_setup
 from experiments.setups import microscope_setup
 from jaxlook.circuits import microscope, page
+from jaxlook.numerals import counted
 from jaxlook.runs.atomic_files import write_bytes
 
 shared_flags.adopt(
@@ -78,8 +79,8 @@ def main() -> None:
       tokenizer,
       seed=seed,
       title=folder.resolve().name,
-      about=f"{shape.layers} layers, width {shape.width}, {shape.heads} heads"
-      f"{trained}; {len(tokens)} tokens ({tokenizer.name})"
+      about=f"{task_setup.shape_line(shape)}{trained};"
+      f" {counted(len(tokens), 'token')} ({tokenizer.name})"
       + (f"; panels of seed {seed}" if len(found[0].seeds) > 1 else ""),
     )
   written = page.html(data).encode()

@@ -51,3 +51,13 @@ def read_real(text: str) -> float:
   if not np.isfinite(held) or (held == 0.0) != zero:
     raise ValueError("must be a number that float32 can hold")
   return value
+
+
+def counted(count: int, noun: str) -> str:
+  """Returns a count and its noun, in the plural unless the count is 1.
+
+  Args:
+    count: how many there are.
+    noun: in the singular; its plural ends in s.
+  """
+  return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -18,6 +18,7 @@ from experiments.common import (
   presets,
   results_writer,
   shared_flags,
+  task_setup,
   train_arms,
 )
 from jaxlook.models import DecoderConfig
@@ -59,10 +60,9 @@ def setup(config: DecodingConfig) -> str:
   """What is timed, in a line for figure and report."""
   model = config.model
   return (
-    f"{model.layers} layers, width {model.width}, {model.heads} heads,"
-    f" {model.vocab_size} tokens, random weights; {config.batch} prompts of"
-    f" {decoding_times.PROMPT_LENGTH}; float32, {machine.description()};"
-    f" {config.rounds} interleaved rounds"
+    f"{task_setup.shape_line(model)}, {model.vocab_size} tokens, random"
+    f" weights; {config.batch} prompts of {decoding_times.PROMPT_LENGTH};"
+    f" float32, {machine.description()}; {config.rounds} interleaved rounds"
   )
 
 

@@ -23,6 +23,7 @@ from experiments.common import (
   train_arms,
 )
 from jaxlook.models import DecoderConfig
+from jaxlook.numerals import counted
 
 shared_flags.adopt(__name__, "preset", "rounds", "out")
 
@@ -79,7 +80,7 @@ PRESETS = {
 def setup(config: FeedingConfig) -> str:
   """What is timed, in a line for figure and report."""
   return (
-    f"{config.seeds} seeds, {config.batch} windows a step and seed,"
+    f"{counted(config.seeds, 'seed')}, {config.batch} windows a step and seed,"
     f" {config.chunk} steps a chunk, {config.tokens / 1e6:g} M tokens,"
     f" documents of {config.document}; causal, float32,"
     f" {machine.description()}; {config.rounds} interleaved rounds"

@@ -6,6 +6,8 @@ from types import ModuleType
 
 import jax
 
+from jaxlook.numerals import counted
+
 
 def cores() -> int:
   """Processor cores that this process may use."""
@@ -16,7 +18,7 @@ def cores() -> int:
 
 def description() -> str:
   """Device and cores, for the setup line of a report."""
-  return f"{jax.devices()[0].device_kind}, {cores()} cores"
+  return f"{jax.devices()[0].device_kind}, {counted(cores(), 'core')}"
 
 
 def free_bytes(share: float) -> float:

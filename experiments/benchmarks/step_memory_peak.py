@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from experiments.benchmarks import peak_memory
 from experiments.benchmarks.peak_memory import GIB
 from experiments.benchmarks.train_step_setting import RandomTokens
-from experiments.common import progress
+from experiments.common import progress, task_setup
 from jaxlook.attention.attend import Implementation
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.training import TrainConfig
@@ -69,8 +69,8 @@ class StepShape:
   def __str__(self) -> str:
     """The shape in words, as reports and cells name it."""
     return (
-      f"{self.layers} layers, width {self.width}, {self.heads} heads,"
-      f" N = {self.length}, vocabulary of {self.vocab_size}, batch {self.batch}"
+      f"{task_setup.shape_line(self)}, N = {self.length}, vocabulary of"
+      f" {self.vocab_size}, batch {self.batch}"
     )
 
   @property

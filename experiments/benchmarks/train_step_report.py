@@ -23,6 +23,7 @@ from experiments.benchmarks.train_step_times import SeedTimes, StepTimes, Times
 from experiments.benchmarks.train_step_torch import TORCH
 from experiments.common import results_writer
 from jaxlook import reporting, stats
+from jaxlook.numerals import counted
 from jaxlook.reporting import figures
 
 FIGURE = "seeds.png"
@@ -296,7 +297,7 @@ def step_cells(
 
 def seeds_setting(setting: StepSetting, seeds: int) -> str:
   """The `setting` of the cells of a number of seeds."""
-  return f"{setting}, {seeds} seeds at once"
+  return f"{setting}, {counted(seeds, 'seed')} at once"
 
 
 def seed_cells(setting: StepSetting, times: SeedTimes) -> list[dict[str, Any]]:

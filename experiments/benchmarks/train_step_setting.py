@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.benchmarks import timing
 from experiments.benchmarks.timing import Samples
+from experiments.common import task_setup
 from jaxlook import stats
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.tasks.losses import cross_entropy
@@ -90,8 +91,8 @@ class StepSetting:
     """Name and shape."""
     parts = self.train.microbatches
     return (
-      f"{self.name}: {self.model.layers} layers, width {self.model.width},"
-      f" {self.model.heads} heads, N = {self.model.max_length}, batch"
+      f"{self.name}: {task_setup.shape_line(self.model)},"
+      f" N = {self.model.max_length}, batch"
       f" {self.train.batch_size}{f' in {parts} parts' if parts > 1 else ''}"
     )
 

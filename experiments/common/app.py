@@ -40,6 +40,8 @@ _NO_FLAG_FILE = re.compile(
 # What a line shows of a value.
 _SHOWN = 100
 _PLAIN = (
+  # Of absl's own flags.
+  (r"invalid literal for int.*", "must be a whole number"),
   (r"Exceeds the limit .* for integer string .*", "has too many digits"),
   (r"\('Non-boolean argument to boolean flag', .*", "must be true or false"),
   (r"value should be one of <(.*)>", r"must be one of \1"),

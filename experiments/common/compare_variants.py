@@ -14,6 +14,7 @@ from typing import Any
 from experiments.common import results_writer, train_arms
 from jaxlook import reporting, stats
 from jaxlook.attention import Variant
+from jaxlook.numerals import counted
 from jaxlook.reporting.losses_figure import losses_figure
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
@@ -178,7 +179,7 @@ def _draw(
     baselines={name: found["loss"] for name, found in baselines.items()},
     unit=plan.unit,
     title=", ".join(part for part in (plan.title, problem.setting) if part),
-    setup=f"{plan.setup}; {len(problem.seeds)} seeds",
+    setup=f"{plan.setup}; {counted(len(problem.seeds), 'seed')}",
   )
 
 

@@ -187,7 +187,7 @@ def setup(config: PrecacheConfig) -> str:
   return (
     f"y = sum of sin({config.frequency:g} x) over lags {lags}, asked for"
     f" with p = {', '.join(f'{p:g}' for p in config.p)};"
-    f" N = {config.length}, {config.layers} layers, width {config.width},"
-    f" {config.heads} heads, ReLU, {config.positions} positions;"
+    f" N = {config.length}, {task_setup.shape_line(config)}, ReLU,"
+    f" {config.positions} positions;"
     f" {task_setup.training_line(config.train)}"
   )

@@ -17,6 +17,7 @@ from experiments.common import (
   precache_setup,
   presets,
   shared_flags,
+  task_setup,
   text_corpus,
   text_setup,
   train_arms,
@@ -332,7 +333,7 @@ def _of_pretrained(
       "length": length,
       "model": str(folder),
     },
-    setup=f"{folder.name}, {shape.layers} layers, width {shape.width}, on"
+    setup=f"{folder.name}, {task_setup.shape_line(shape)}, on"
     f" {text_corpus.name()}{text_corpus.shared_part(text)},"
     f" {text.train.tokenizer} tokens; N = {length}",
     unit=text_setup.UNIT,

@@ -10,6 +10,7 @@ from typing import Any
 from experiments.common import memory_check
 from jaxlook.attention.masks import Barrier
 from jaxlook.models import DecoderConfig
+from jaxlook.numerals import counted
 from jaxlook.training import Problem, TrainConfig
 
 
@@ -59,9 +60,21 @@ def problem(
   )
 
 
+def shape_line(shape: Any) -> str:
+  """Layers, width and heads in a few words, for setup lines.
+
+  Args:
+    shape: a decoder's shape, or a config with these fields.
+  """
+  return (
+    f"{counted(shape.layers, 'layer')}, width {shape.width},"
+    f" {counted(shape.heads, 'head')}"
+  )
+
+
 def training_line(train: TrainConfig, items: str = "sequences") -> str:
   """Optimizer, steps and batch in a few words, for setup lines."""
   return (
-    f"AdamW {train.learning_rate:g}, {train.steps} steps of"
+    f"AdamW {train.learning_rate:g}, {counted(train.steps, 'step')} of"
     f" {train.batch_size} {items}"
   )

@@ -10,7 +10,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.common import app, memory_check, presets, text_corpus
+from experiments.common import (
+  app,
+  memory_check,
+  presets,
+  task_setup,
+  text_corpus,
+)
 from jaxlook.models import DecoderConfig
 from jaxlook.tasks.text import Text, bits_per_byte
 from jaxlook.text import ngram
@@ -182,13 +188,10 @@ def baselines(text: Text, problem: Problem) -> dict[str, dict[str, float]]:
 
 def setup(config: TextConfig, text: Text) -> str:
   """Text, model and training in a line, for figures and reports."""
-  train = config.train
   apart = ", documents apart" if text.train.documents is not None else ""
   return (
     f"{text_corpus.name()}{text_corpus.shared_part(text)},"
     f" {text.train.tokenizer} tokens{apart};"
-    f" N = {config.length}, {config.layers} layers, width {config.width},"
-    f" {config.heads} heads;"
-    f" AdamW {train.learning_rate:g}, {train.steps} steps of"
-    f" {train.batch_size} sequences"
+    f" N = {config.length}, {task_setup.shape_line(config)};"
+    f" {task_setup.training_line(config.train)}"
   )

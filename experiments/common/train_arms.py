@@ -27,6 +27,7 @@ from experiments.common.shared_flags import (
 )
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.models import DecoderConfig
+from jaxlook.numerals import counted
 from jaxlook.runs.arm import Unseen
 from jaxlook.runs.store import Store, follow_store, open_store
 from jaxlook.stats import myopia_gap
@@ -313,7 +314,7 @@ def _in_turn(
     ]
     if later and multihost.max_over_processes(stop()):
       # The next call reinstalls the signal handlers.
-      halt(f"stopped after {len(trained)} arms")
+      halt(f"stopped after {counted(len(trained), 'arm')}")
   if not later:
     multiprocess.end_others()
   return trained

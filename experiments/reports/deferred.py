@@ -13,6 +13,7 @@ from experiments.setups import deferred_setup
 from experiments.setups.deferred_setup import DeferredConfig
 from jaxlook import reporting, stats
 from jaxlook.lookahead.horizon import STOPS, LossByVariant, horizon_name
+from jaxlook.numerals import counted
 from jaxlook.stats import myopia_gap
 from jaxlook.stats.claims import Statement, judged
 from jaxlook.tasks.deferred import Deferred
@@ -47,7 +48,7 @@ def results(config: DeferredConfig, cells: Sequence[Cell]) -> Results:
       values=losses,
       length=config.length,
       unit=_UNIT,
-      setup=f"{setting}; {setup}; {config.seeds} seeds",
+      setup=f"{setting}; {setup}; {counted(config.seeds, 'seed')}",
     )
     drawings[f"{layers}-layers.png"] = Drawing(draw, _caption(config, layers))
   return Results(

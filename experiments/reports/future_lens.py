@@ -11,6 +11,7 @@ from experiments.common.study import Study
 from experiments.common.trained_models import Subject, diverged_seeds
 from jaxlook import reporting, stats
 from jaxlook.lookahead import future_lens as lens
+from jaxlook.numerals import counted
 from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 from jaxlook.stats.claims import ABOVE_0
@@ -68,7 +69,7 @@ def results(
     comparisons(seeds, measured, score) for score in ("accuracy", "agreement")
   )
   first = subjects[0]
-  labels = study.labels(f"{len(first.seeds)} seeds")
+  labels = study.labels(counted(len(first.seeds), "seed"))
   return Results(
     name=study.name,
     title=study.title,

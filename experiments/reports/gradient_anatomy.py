@@ -27,14 +27,15 @@ from jaxlook.lookahead.gradient_anatomy import (
   edge_usefulness,
 )
 from jaxlook.lookahead.gradient_directions import STOPS
+from jaxlook.numerals import counted
 
 NOTES = (
   "Shares are squared norms over their sum over distances. Signed shares are"
   " the parts along the whole gradient. Both sum to one.",
   "The future gradient is vanilla minus myopic, as published. The myopic and"
   " the future_only gradient both contain the paths that pass no key or value,"
-  " so vanilla minus both (W13b) subtracts these paths twice. Mixed paths are"
-  " the rest if these paths are subtracted once.",
+  " so vanilla minus both subtracts these paths twice. Mixed paths are the rest"
+  " if these paths are subtracted once.",
   "Below the last layer, the rise at a position also contains what other"
   " positions lost by their cut edges of the same distance.",
 )
@@ -67,7 +68,8 @@ def results(
   """
   trained, untrained = subjects[0], subjects[-1]
   labels = study.labels(
-    f"{sequences} held-out sequences, {len(trained.seeds)} seeds"
+    f"{counted(sequences, 'held-out sequence')},"
+    f" {counted(len(trained.seeds), 'seed')}"
   )
   seeds = {each.variant: each.seeds for each in subjects}
   return Results(

@@ -12,6 +12,7 @@ from experiments.reports.horizon_claims import claims, losses_by_horizon
 from jaxlook import reporting, stats
 from jaxlook.lookahead import horizon
 from jaxlook.lookahead.horizon import CAUSAL, STOPS, HorizonSweep, LossByVariant
+from jaxlook.numerals import counted
 from jaxlook.reporting import figures
 from jaxlook.stats.myopia_gap import by_variant, diverged
 
@@ -37,7 +38,7 @@ def results(
   """
   values, model = by_variant(cells, "loss"), study.problem.model
   length, unit = model.max_length, study.unit
-  seeds = f"{len(study.problem.seeds)} seeds"
+  seeds = counted(len(study.problem.seeds), "seed")
   arms = reporting.variant_table(values, diverged(cells), {})
   return Results(
     name=study.name,

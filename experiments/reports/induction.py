@@ -12,6 +12,7 @@ from experiments.setups import induction_setup
 from experiments.setups.induction_setup import InductionConfig
 from jaxlook import reporting
 from jaxlook.circuits import induction_heads
+from jaxlook.numerals import counted
 from jaxlook.reporting import figures
 from jaxlook.stats import myopia_gap
 from jaxlook.training import FinishedArm
@@ -95,7 +96,7 @@ def _drawings(
 ) -> dict[str, results_writer.Drawing]:
   """The figures by file name."""
   chance = config.task().chance
-  setup = f"{induction_setup.setup(config)}; {config.seeds} seeds"
+  setup = f"{induction_setup.setup(config)}; {counted(config.seeds, 'seed')}"
   by_distance = 1 / (config.max_gap + 1)
   return {
     "heads.png": results_writer.Drawing(

@@ -8,6 +8,7 @@ import numpy as np
 from experiments.common.results_writer import Cell, Drawing, Results
 from experiments.common.study import Study
 from jaxlook import reporting, stats
+from jaxlook.numerals import counted
 from jaxlook.reporting import figures
 from jaxlook.stats.claims import ABOVE_0
 from jaxlook.stats.myopia_gap import CAUSAL, by_variant, diverged, source_of
@@ -54,7 +55,7 @@ def results(
         lambda path: draw(path, study, losses, crossed),
         "Left: held-out loss. Right: crossed evaluations, weights of one model"
         " on the context of another. Mean and 95% t band over"
-        f" {len(study.problem.seeds)} seeds.",
+        f" {counted(len(study.problem.seeds), 'seed')}.",
       )
     },
     tables=tables(study.unit, losses, diverged(cells), crossed),
@@ -225,5 +226,5 @@ def draw(
     path,
     [[trained, evaluated]],
     title=study.title,
-    setup=f"{study.setup}; {len(seeds)} seeds",
+    setup=f"{study.setup}; {counted(len(seeds), 'seed')}",
   )

@@ -16,6 +16,7 @@ from experiments.reports.memories_claims import (
 )
 from experiments.reports.memories_figures import drawings
 from experiments.reports.memories_tables import SHOWN, Show, tables
+from jaxlook import numerals
 from jaxlook.circuits import memory_study as study
 from jaxlook.circuits.memory_study import (
   StreamedText,
@@ -47,7 +48,8 @@ def results(
     The results to write.
   """
   chance = study.random_patterns(text, setup.top)
-  labels = about.labels(f"{len(subjects[0].seeds)} seeds, mean and 95% t band")
+  seeds = numerals.counted(len(subjects[0].seeds), "seed")
+  labels = about.labels(f"{seeds}, mean and 95% t band")
   return Results(
     name=about.name,
     title=about.title,

@@ -15,6 +15,7 @@ from experiments.reports.path_star_claims import (
 from experiments.reports.path_star_tables import each_arm, tables
 from experiments.setups import path_star_setup
 from experiments.setups.path_star_setup import PathStarConfig
+from jaxlook.numerals import counted
 from jaxlook.planning.stars.settings import (
   FORCED_GRAPHS,
   GraphResults,
@@ -76,7 +77,7 @@ def results(
     title="Path-star graphs with and without the future's gradient",
     setup=setup,
     notes=NOTES,
-    figures=drawings(every, f"{setup}; {config.seeds} seeds"),
+    figures=drawings(every, f"{setup}; {counted(config.seeds, 'seed')}"),
     tables=tables(every),
     claims=judged(statements(every)),
     cells=cells,

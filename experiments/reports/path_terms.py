@@ -18,6 +18,7 @@ from jaxlook.circuits.term_losses import (
   named_values,
   order_name,
 )
+from jaxlook.numerals import counted
 from jaxlook.reporting import figures
 from jaxlook.reporting.figures import Curves
 from jaxlook.reporting.tables import Rows, comparison_table, measure_table
@@ -68,7 +69,7 @@ def results(
   """
   vocab_size = study.problem.model.vocab_size or 0
   labels = study.labels(
-    f"{windows} held-out windows, {len(subjects[0].seeds)} seeds"
+    f"{windows} held-out windows, {counted(len(subjects[0].seeds), 'seed')}"
   )
   return Results(
     name=study.name,

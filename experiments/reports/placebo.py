@@ -10,6 +10,7 @@ from experiments.common.results_writer import Results, seed_cells
 from experiments.common.study import Study
 from jaxlook import reporting, stats
 from jaxlook.lookahead.placebo import Coverage, coverage
+from jaxlook.numerals import counted
 from jaxlook.stats import myopia_gap
 
 # The rates that count as 95%.
@@ -36,7 +37,7 @@ def results(study: Study, losses: np.ndarray) -> Results:
     notes=(
       "The differences have a standard deviation of"
       f" {math.sqrt(np.nanvar(differences)):.2g} {study.unit}; their mean over"
-      f" {differences.size} pairs is {np.nanmean(differences):.2g}.",
+      f" {counted(differences.size, 'pair')} is {np.nanmean(differences):.2g}.",
       "Cells are means over repetitions.",
     ),
     tables={"Cover": table(counts)},

@@ -14,6 +14,7 @@ from experiments.reports.planning_claims import ByVariant, modifiers
 from experiments.reports.planning_tables import tables
 from experiments.setups import planning_setup
 from experiments.setups.planning_setup import CoupletsConfig
+from jaxlook.numerals import counted
 from jaxlook.planning.couplets.measure_all import (
   NamedValues,
   main_places,
@@ -82,9 +83,9 @@ def results(
         task=task,
         found=mine,
         title=f"Planning: {task.key}, {name}",
-        setup=f"{setup}; p = {task.p:g}; {config.seeds} seeds",
+        setup=f"{setup}; p = {task.p:g}; {counted(config.seeds, 'seed')}",
       ),
-      f"{name}: mean and 95% t band over {config.seeds} seeds.",
+      f"{name}: mean and 95% t band over {counted(config.seeds, 'seed')}.",
     )
   return results_writer.Results(
     name="planning",

@@ -14,6 +14,7 @@ from experiments.reports.probes_claims import claims
 from jaxlook import stats
 from jaxlook.models import DecoderConfig
 from jaxlook.models.sites import residual_sites
+from jaxlook.numerals import counted
 from jaxlook.probing import probe_plans, targets
 from jaxlook.probing.probe_models import (
   ACCURACY,
@@ -83,7 +84,7 @@ def results(
   view = _text_view(model, plan) if study.on_text else _precache_view(study)
   places = np.linspace(0, model.layers, min(len(stream), _PANELS)).round()
   shown = [stream[int(place)] for place in places]
-  labels = study.labels(f"{len(found[0].seeds)} seeds")
+  labels = study.labels(counted(len(found[0].seeds), "seed"))
   return Results(
     name=study.name,
     title=study.title,

@@ -18,6 +18,7 @@ from experiments.reports.skip_trigrams_claims import (
 )
 from experiments.reports.skip_trigrams_tables import Show, tables
 from jaxlook.circuits.trigram_check import TrigramPlan, TrigramResults
+from jaxlook.numerals import counted
 from jaxlook.reporting import figures
 from jaxlook.reporting.figures import Curves, Scatter
 
@@ -68,7 +69,7 @@ def results(
   Returns:
     The results to write.
   """
-  labels = study.labels(f"{len(subjects[0].seeds)} seeds")
+  labels = study.labels(counted(len(subjects[0].seeds), "seed"))
   return Results(
     name=study.name,
     title=study.title,

@@ -15,6 +15,7 @@ from jaxlook import reporting, stats
 from jaxlook.lookahead import token_classes as classes
 from jaxlook.lookahead import token_gap
 from jaxlook.lookahead.token_classes import TokenKind
+from jaxlook.numerals import counted
 from jaxlook.reporting import figures
 
 _BEFORE, _AFTER = 48, 20  # Characters shown before and after a token.
@@ -65,8 +66,8 @@ def results(
     The results to write.
   """
   labels = study.labels(
-    f"{len(subjects[0].seeds)} seeds, {windows[:, 1:].size} held-out tokens;"
-    " mean and 95% t band"
+    f"{counted(len(subjects[0].seeds), 'seed')},"
+    f" {windows[:, 1:].size} held-out tokens; mean and 95% t band"
   )
   return Results(
     name=study.name,

@@ -10,6 +10,7 @@ from experiments.common import presets, task_setup
 from experiments.setups import horizon_setup
 from jaxlook.lookahead.horizon import HorizonSweep
 from jaxlook.models import DecoderConfig, scaled_init_std
+from jaxlook.numerals import counted
 from jaxlook.tasks.deferred import Deferred
 from jaxlook.training import Problem, TrainConfig
 
@@ -133,7 +134,7 @@ def build_config(delay: int | None) -> DeferredConfig:
 
 def setting(layers: int) -> str:
   """The name of the setting with models of a depth."""
-  return f"{layers} layers"
+  return f"{counted(layers, 'layer')}"
 
 
 def problem(config: DeferredConfig, layers: int) -> Problem:
@@ -174,8 +175,9 @@ def score(share: float, loss: float) -> dict[str, float]:
 def setup(config: DeferredConfig) -> str:
   """Task, model and training in a line, for figures and reports."""
   return (
-    f"{config.terms} pairs of {config.tokens} tokens, from {config.delay} steps"
-    f" back on, asked for with p = {config.p:g}; N = {config.length}, width"
-    f" {config.width}, {config.heads} heads, rotary positions;"
+    f"{counted(config.terms, 'pair')} of {config.tokens} tokens, from"
+    f" {counted(config.delay, 'step')} back on, asked for with"
+    f" p = {config.p:g}; N = {config.length}, width {config.width},"
+    f" {counted(config.heads, 'head')}, rotary positions;"
     f" {task_setup.training_line(config.train)}"
   )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxlook import git_lfs
 from jaxlook.models import DecoderConfig
 
 
@@ -31,6 +32,7 @@ def read_tokens(file: Path) -> np.ndarray:
     ValueError: the file holds something else.
     OSError: the file cannot be read.
   """
+  git_lfs.check_fetched(file)
   try:
     # Mapped, since a broken header may ask for any amount of memory. Objects,
     # whose pickle could run code, cannot be mapped.

@@ -168,6 +168,6 @@ def setup(config: InductionConfig) -> str:
   return (
     f"segments of {config.segment} of {config.vocab_size} tokens, needed again"
     f" {low}..{high} positions later; attention only, {config.positions}"
-    f" positions, {config.layers} layers, width {config.width},"
-    f" {config.heads} heads; {task_setup.training_line(config.train)}"
+    f" positions, {task_setup.shape_line(config)};"
+    f" {task_setup.training_line(config.train)}"
   )

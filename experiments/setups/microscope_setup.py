@@ -9,6 +9,7 @@ from absl import flags
 
 from experiments.common import app, shared_flags, text_corpus, trained_models
 from jaxlook.circuits.microscope import Specimen
+from jaxlook.numerals import counted
 from jaxlook.stats.myopia_gap import CAUSAL, KV
 from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
 from jaxlook.training import SavedArm
@@ -68,7 +69,7 @@ def _of_run(folder: Path) -> ChosenModels:
     )
   step = shared_flags.STEP.value
   steps = arms[0].train.steps if step is None else step
-  return specimens, tokenizer, f", after {steps} steps of training"
+  return specimens, tokenizer, f", after {counted(steps, 'step')} of training"
 
 
 def _of_one(folder: Path) -> ChosenModels:

@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.common import app, presets, task_setup
 from jaxlook.models import DecoderConfig, scaled_init_std
+from jaxlook.numerals import counted
 from jaxlook.planning.products.measures import ProductSizes
 from jaxlook.tasks.multiplication import Multiplication
 from jaxlook.training import Problem, TrainConfig, held_out_batch
@@ -164,7 +165,7 @@ def setup(config: MultiplicationConfig) -> str:
   """Task, model, training and seeds in a line, for figures and reports."""
   return (
     f"operands of 1 to {config.digits} digits, the lowest first;"
-    f" {config.layers} layers, width {config.width}, {config.heads} heads;"
+    f" {task_setup.shape_line(config)};"
     f" {task_setup.training_line(config.train, 'products')};"
-    f" {config.seeds} seeds"
+    f" {counted(config.seeds, 'seed')}"
   )

@@ -161,6 +161,6 @@ def setup(config: PathStarConfig) -> str:
     f" {graphs.node_count} labels, {train.steps} steps of {train.batch_size}"
     f" graphs; in weights G({graphs.arms}, {graphs.arm_length}),"
     f" {in_weights.steps} steps of {in_weights.batch_size} items;"
-    f" {config.layers} layers, width {config.width}, {config.heads} heads;"
+    f" {task_setup.shape_line(config)};"
     f" AdamW {train.learning_rate:g}"
   )

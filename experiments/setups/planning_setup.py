@@ -318,7 +318,6 @@ def held_out(language: Couplets, config: CoupletsConfig) -> HeldOutCouplets:
 def setup(config: CoupletsConfig) -> str:
   """Model and training in a line, for figures and reports."""
   return (
-    f"couplets; {config.layers} layers, width {config.width}, {config.heads}"
-    " heads, learned positions;"
+    f"couplets; {task_setup.shape_line(config)}, learned positions;"
     f" {task_setup.training_line(config.train, 'couplets')}"
   )

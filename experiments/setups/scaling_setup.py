@@ -12,6 +12,7 @@ from experiments.common import (
   define_flags,
   model_sizes,
   shared_flags,
+  task_setup,
   text_corpus,
   text_setup,
   train_arms,
@@ -23,6 +24,7 @@ from experiments.common.text_setup import TextConfig
 from jaxlook.attention import Variant
 from jaxlook.lookahead import scaling
 from jaxlook.models import parameter_counts
+from jaxlook.numerals import counted
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.text import Text
 from jaxlook.training import Problem, TrainConfig
@@ -120,7 +122,7 @@ def points(config: TextConfig, text: Text, sizes: Sequence[Size]) -> Points:
     )
   base = model_sizes.problem(config, sizes[-1], text)
   problems = tuple(
-    dataclasses.replace(base, setting=f"{train.steps} steps", train=train)
+    dataclasses.replace(base, setting=counted(train.steps, "step"), train=train)
     for train in _trainings(base.train)
   )
   tokens = base.train.batch_size * config.length
@@ -183,8 +185,8 @@ def _setup(config: TextConfig, text: Text, swept: Points) -> str:
   if swept.size is not None:
     shapes = {swept.size: first}
   models = ", ".join(
-    f"{name} ({each.model.layers} layers, width {each.model.width},"
-    f" {each.model.heads} heads, AdamW {each.train.learning_rate:g})"
+    f"{name} ({task_setup.shape_line(each.model)},"
+    f" AdamW {each.train.learning_rate:g})"
     for name, each in shapes.items()
   )
   steps = " or ".join(
@@ -195,7 +197,7 @@ def _setup(config: TextConfig, text: Text, swept: Points) -> str:
     f"{text_corpus.name()}{text_corpus.shared_part(text)},"
     f" {text.train.tokenizer} tokens; N = {config.length};"
     f" {models}; {start}{steps} steps of {first.train.batch_size} sequences;"
-    f" {config.seeds} seeds"
+    f" {counted(config.seeds, 'seed')}"
   )
 
 

@@ -18,6 +18,7 @@ from jaxlook.attention.reference import (
   read_reference,
 )
 from jaxlook.attention.spec import Spec, parse
+from jaxlook.numerals import counted
 
 Implementation = Literal["auto", "reference", "fused"]
 Arrays = tuple[Any, ...]
@@ -223,8 +224,8 @@ def _check(query, key, value, specs, context, implementation) -> None:
     raise ValueError(f"query must be floating, not {query.dtype}")
   if len(specs) not in (1, query.shape[2]):
     raise ValueError(
-      f"spec has {len(specs)} entries for {query.shape[2]} heads; give one, or"
-      " one per head"
+      f"spec has {len(specs)} entries for {counted(query.shape[2], 'head')};"
+      " give one, or one per head"
     )
   if implementation not in ("auto", "reference", "fused"):
     raise ValueError(

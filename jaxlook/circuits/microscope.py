@@ -22,6 +22,7 @@ from jaxlook.circuits.weights import unembedding
 from jaxlook.errors import SettingError
 from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder
+from jaxlook.numerals import counted
 from jaxlook.tasks.losses import cross_entropy
 from jaxlook.text.tokenizer import Tokenizer
 
@@ -148,7 +149,8 @@ def encode_text(
   tokens = np.concatenate(list(tokenizer.encode([text]))).astype(np.int32)
   if not 2 <= len(tokens) <= config.max_length:
     raise ValueError(
-      f"has {len(tokens)} tokens; the model reads 2 to {config.max_length}"
+      f"has {counted(len(tokens), 'token')}; the model reads 2 to"
+      f" {config.max_length}"
     )
   if tokens.min() < 0 or tokens.max() >= (config.vocab_size or 0):
     raise SettingError(

@@ -15,6 +15,7 @@ from jaxlook.interventions.forward import forward_only
 from jaxlook.models import Decoder, DecoderConfig, Past
 from jaxlook.models.decoder import Params
 from jaxlook.models.sites import NO_EDITS, Edit, Edits, sown
+from jaxlook.numerals import counted
 
 
 class Reader(Protocol):
@@ -70,8 +71,8 @@ def checked_prompts(
   # The last token is drawn but never read.
   if prompts.shape[1] + steps - 1 > config.max_length:
     raise ValueError(
-      f"prompts of {prompts.shape[1]} tokens and {steps} steps exceed"
-      f" max_length={config.max_length}"
+      f"prompts of {counted(prompts.shape[1], 'token')} and"
+      f" {counted(steps, 'step')} exceed max_length={config.max_length}"
     )
   lengths = _full_lengths(prompts, lengths)
   # Padding outside the vocabulary would be NaN, and 0 times NaN is NaN.

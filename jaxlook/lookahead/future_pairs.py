@@ -18,6 +18,7 @@ from jaxlook.interventions.forward import capture
 from jaxlook.lookahead.soft_prompt import AdamSettings
 from jaxlook.models import Decoder, residual_sites
 from jaxlook.models.decoder import Params
+from jaxlook.numerals import counted
 from jaxlook.probing import linear
 from jaxlook.text.windows import stretch_numbers
 
@@ -165,7 +166,7 @@ def collect_pairs(
   if not 1 <= positions <= room:
     raise ValueError(
       f"positions must lie in 1..{room} for tau up to {horizon} in windows of"
-      f" {windows.shape[1]} tokens, not {positions}"
+      f" {counted(windows.shape[1], 'token')}, not {positions}"
     )
   config = decoder.config
   sites = residual_sites(config)

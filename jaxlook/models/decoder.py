@@ -23,6 +23,7 @@ from jaxlook.models.attention_layer import Attention, Context, LayerSpec, Past
 from jaxlook.models.config import DecoderConfig
 from jaxlook.models.output_head import Head
 from jaxlook.models.sites import NO_EDITS, Edits, check_sites, sown, tap
+from jaxlook.numerals import counted
 
 Params = Any
 
@@ -140,8 +141,8 @@ class Decoder(nn.Module):
     if (layers, heads) != (c.layers, c.heads):
       raise SettingError(
         "attention",
-        f"{self.variant.name!r} is for {layers} layers of {heads} heads, the"
-        f" model has {c.layers} of {c.heads}",
+        f"{self.variant.name!r} is for {counted(layers, 'layer')} of"
+        f" {counted(heads, 'head')}, the model has {c.layers} of {c.heads}",
       )
     super().__post_init__()
 

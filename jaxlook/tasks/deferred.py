@@ -32,6 +32,7 @@ import numpy as np
 
 from jaxlook.errors import SettingError
 from jaxlook.keys import make_key
+from jaxlook.numerals import counted
 from jaxlook.tasks.losses import DeferredLogits, cross_entropy
 from jaxlook.tasks.task import Batch
 
@@ -83,7 +84,7 @@ class Deferred:
       raise SettingError(
         "length",
         f"must be at least {self.first + 1} for a delay of {self.delay}"
-        f" and {self.terms} terms, not {self.length}",
+        f" and {counted(self.terms, 'term')}, not {self.length}",
       )
     if self.table_seed < 0:
       raise SettingError(

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jaxlook import git_lfs
 from jaxlook.errors import SettingError
 from jaxlook.text import encode, token_file
 from jaxlook.text.hf_datasets import PREFIX, open_rows
@@ -354,6 +355,7 @@ def _stat(path: Path) -> os.stat_result:
 
 def _read_file(path: Path, chunk_bytes: int) -> Iterator[str]:
   _stat(path)
+  git_lfs.check_fetched(path)
   decoder = codecs.getincrementaldecoder("utf-8")()
   decoded = 0  # In bytes.
   try:

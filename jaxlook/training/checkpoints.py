@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
 from jaxlook.errors import DamagedError, RunFolderError
+from jaxlook.numerals import counted
 from jaxlook.runs import checksums, io_faults
 from jaxlook.training import multihost
 
@@ -232,8 +233,8 @@ def _check_shapes(step: int, saved: Any, like: Any) -> None:
   for name in found | expected:
     if found.get(name) != expected.get(name):
       raise RunFolderError(
-        f"the checkpoint after {step} steps is of another run: its {name} has"
-        f" shape {found.get(name)}, not {expected.get(name)}"
+        f"the checkpoint after {counted(step, 'step')} is of another run: its"
+        f" {name} has shape {found.get(name)}, not {expected.get(name)}"
       )
 
 

@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec, SingleDeviceSharding
 
 from jaxlook.errors import RunFolderError, SettingError
 from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.numerals import counted
 from jaxlook.tasks.task import Batch, Task
 from jaxlook.training import multihost
 from jaxlook.training import step as step_lib
@@ -37,7 +38,7 @@ class Stopped(Exception):  # noqa: N818 - not an error: a rerun continues.
 
   def __init__(self, step: int):
     """Keeps the number of steps taken."""
-    super().__init__(f"stopped after {step} steps")
+    super().__init__(f"stopped after {counted(step, 'step')}")
     self.step = step
 
 

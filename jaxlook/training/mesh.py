@@ -23,6 +23,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxlook.errors import SettingError
+from jaxlook.numerals import counted
 from jaxlook.training import multihost
 from jaxlook.training.config import TrainConfig
 
@@ -83,7 +84,9 @@ class MeshShape:
       )
     if count > len(devices):
       raise SettingError(
-        "mesh", f"must use at most the {len(devices)} devices here, not {count}"
+        "mesh",
+        f"must use at most the {counted(len(devices), 'device')} here, not"
+        f" {count}",
       )
     return Mesh(np.asarray(devices[:count]).reshape(sizes), ("seed", *_BATCH))
 
@@ -101,7 +104,9 @@ class MeshShape:
     self.build()
     if seeds % self.seed:
       raise SettingError(
-        "mesh", f"axis seed must divide the {seeds} seeds, not be {self.seed}"
+        "mesh",
+        f"axis seed must divide the {counted(seeds, 'seed')}, not be"
+        f" {self.seed}",
       )
     if train.batch_size % (self.parts * train.microbatches):
       raise SettingError(

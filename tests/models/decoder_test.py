@@ -571,7 +571,7 @@ class DecoderTest(base.Float64TestCase):
       (
         parse_variant("causal", 1, 4),
         4,
-        "for 1 layers of 4 heads, the model has 2 of 4",
+        "for 1 layer of 4 heads, the model has 2 of 4",
       ),
       (
         parse_variant("myopic", 2, 2),

@@ -56,7 +56,7 @@ class SizingTest(binaries.RefusalTestCase):
     self.assertEqual(found.x, {"3 steps": 3 * 8 * 16, "6 steps": 6 * 8 * 16})
     self.assertEqual([p.train.steps for p in found.problems], [3, 6])
     self.assertIn(
-      "0.9k (1 layers", scaling_setup.study(CONFIG, text, found).setup
+      "0.9k (1 layer,", scaling_setup.study(CONFIG, text, found).setup
     )
 
   def test_folders_are_fine_tuned_in_their_own_tokens(self):
