@@ -69,4 +69,5 @@ if __name__ == "__main__":
       text=horizon_setup.TEXT,
       horizons=horizon_setup.preset_sweep().horizons,
     ),
+    says=study_setup.TRAINING_SAYS,
   )

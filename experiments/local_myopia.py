@@ -94,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, study_setup.values)
+  app.run(main, study_setup.values, says=study_setup.TRAINING_SAYS)

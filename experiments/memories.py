@@ -101,5 +101,5 @@ if __name__ == "__main__":
   app.run(
     main,
     lambda: study_setup.values(precache=None, text=TEXT, attention=ARMS),
-    says=study_setup.SAYS,
+    says=study_setup.TOKENS_SAYS,
   )

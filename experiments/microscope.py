@@ -78,7 +78,7 @@ def main() -> None:
       text,
       tokenizer,
       seed=seed,
-      title=folder.resolve().name,
+      title=app.printable(folder.resolve().name),
       about=f"{task_setup.shape_line(shape)}{trained};"
       f" {counted(len(tokens), 'token')} ({tokenizer.name})"
       + (f"; panels of seed {seed}" if len(found[0].seeds) > 1 else ""),
@@ -96,6 +96,11 @@ if __name__ == "__main__":
       "model": "Folder of the models: a run on text, or a Hugging Face folder.",
       "attention": "Arm of the run to show; repeat for a second one. [causal"
       " and myopic/kv]",
+      "step": "Training step of the models, with a run folder. [the last]",
+      "tokenizer": "Tokenizer of the models, if it is not with them: a"
+      " tokenizer.json or its folder, bytes, or bpe:N from --cache.",
+      "cache": "Folder with the tokenizers bpe:N that runs have trained."
+      " [~/.cache/jaxlook]",
       "out": "HTML file, or its folder. [runs/microscope.html]",
     },
   )

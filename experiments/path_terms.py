@@ -88,5 +88,6 @@ if __name__ == "__main__":
   app.run(
     main,
     lambda: study_setup.values(precache=None, text=TEXT, attention=ARMS),
-    says=study_setup.SAYS,
+    says=study_setup.TOKENS_SAYS
+    | {"model": "Run of attention-only models to study. [trains its own]"},
   )

@@ -73,4 +73,10 @@ if __name__ == "__main__":
       placebo_setup.PRESETS,
       repetitions=presets.chosen(placebo_setup.REPETITIONS),
     ),
+    says=study_setup.TRAINING_SAYS
+    | {
+      "preset": "Scale: smoke takes seconds, cpu minutes; paper makes ten times"
+      " as many comparisons as cpu.",
+      "seeds": "Seeds of each comparison, at least 2.",
+    },
   )

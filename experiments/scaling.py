@@ -36,6 +36,7 @@ from experiments.common import (
 )
 from experiments.reports import scaling as report
 from experiments.setups import scaling_setup
+from jaxlook.models import SHAPES
 
 shared_flags.adopt(
   __name__,
@@ -70,4 +71,10 @@ if __name__ == "__main__":
     lambda: presets.values(
       scaling_setup.PRESETS, model_size=presets.chosen(scaling_setup.SIZES)
     ),
+    says={
+      "model_size": "Shapes of the models by name, two or more:"
+      f" {', '.join(SHAPES)}.",
+      "from": "Hugging Face folder (GPT-2, Pythia) to fine-tune; repeat for"
+      " two or more.",
+    },
   )

@@ -71,5 +71,6 @@ if __name__ == "__main__":
     lambda: study_setup.values(
       precache=None, text=skip_trigrams_setup.TEXT, attention=ARMS
     ),
-    says=study_setup.SAYS,
+    says=study_setup.TOKENS_SAYS
+    | {"model": "Run of attention-only models to study. [trains its own]"},
   )

@@ -96,5 +96,9 @@ if __name__ == "__main__":
   app.run(
     main,
     lambda: study_setup.values(precache=None, attention=token_gap_setup.ARMS),
-    says=study_setup.SAYS,
+    says=study_setup.TOKENS_SAYS
+    | {
+      "model": "Run on text to study, with causal and another arm. [trains its"
+      " own]"
+    },
   )

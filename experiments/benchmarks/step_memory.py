@@ -115,4 +115,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, lambda: {"length": presets.chosen(PRESETS).long.length})
+  app.run(
+    main,
+    lambda: {"length": presets.chosen(PRESETS).long.length},
+    says={"length": "Positions of the long window."},
+  )

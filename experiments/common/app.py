@@ -165,6 +165,11 @@ def read_by(module: str) -> list[str]:
   return [flag.name for flag in flags.FLAGS.get_key_flags_for_module(module)]
 
 
+def printable(name: str) -> str:
+  """The name of a file as reports show it: any bytes may be in one."""
+  return os.fsencode(name).decode("utf-8", "replace")
+
+
 def shortened(text: str) -> str:
   """A value as a message shows it: long ones lose their middle."""
   if len(text) <= _SHOWN:

@@ -115,7 +115,8 @@ def _pretrained(folders: Sequence[str]) -> list[Size]:
     if not shared_flags.TOKENIZER.value:
       with text_corpus.blaming_tokenizer(FROM.name):
         hashes.add(load_tokenizer(path).sha256)
-    found.append(Size(path.resolve().name, loaded.config, path, start))
+    name = app.printable(path.resolve().name)
+    found.append(Size(name, loaded.config, path, start))
   if len(hashes) > 1:
     raise app.UsageError(
       FROM.name,

@@ -26,15 +26,21 @@ from experiments.common import (
 from experiments.common.shared_flags import MODEL, STEP, TASK
 from experiments.common.study import Study
 from jaxlook.attention import Variant
+from jaxlook.numerals import counted
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import SavedArm
 
-# What flags mean to studies, where it is not what they mean to others.
+# What flags mean to studies, where it is not what they mean to others; to those
+# that only train; and to those of tokens.
+TRAINING_SAYS = {"p": "Probability that the sum is asked for."}
 SAYS = {
+  "p": "Probability that the sum is asked for; with --model=RUN, which of its"
+  " settings to study.",
   "attention": "Variant to train beside causal, such as horizon:4, or"
   " causal,myopic with one form per layer; with --model=RUN, arm to study;"
   " repeat for several.",
 }
+TOKENS_SAYS = SAYS | {"task": "Must be text, as precache has no tokens."}
 # What a trained model has settled, so that no flag can change it.
 _SETTLED = (
   *("task", "steps", "seeds", "layers", "width", "heads"),
@@ -230,8 +236,8 @@ def _of_run(name: str, title: str, folder: Path) -> Study:
     study,
     saved=tuple(saved),
     config={**study.config, "model": str(folder), "step": STEP.value},
-    setup=f"{study.setup}; {folder.name}"
-    + ("" if STEP.value is None else f" after {STEP.value} steps"),
+    setup=f"{study.setup}; {app.printable(folder.name)}"
+    + ("" if STEP.value is None else f" after {counted(STEP.value, 'step')}"),
   )
 
 
@@ -333,7 +339,7 @@ def _of_pretrained(
       "length": length,
       "model": str(folder),
     },
-    setup=f"{folder.name}, {task_setup.shape_line(shape)}, on"
+    setup=f"{app.printable(folder.name)}, {task_setup.shape_line(shape)}, on"
     f" {text_corpus.name()}{text_corpus.shared_part(text)},"
     f" {text.train.tokenizer} tokens; N = {length}",
     unit=text_setup.UNIT,

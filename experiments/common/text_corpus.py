@@ -259,4 +259,4 @@ def name() -> str:
   """What reports call the text."""
   if shared_flags.CORPUS.value is None:
     return "a generated text (no --corpus was given)"
-  return Path(shared_flags.CORPUS.value).name
+  return app.printable(Path(shared_flags.CORPUS.value).name)

@@ -81,6 +81,9 @@ def _of_one(folder: Path) -> ChosenModels:
   with text_corpus.blaming_tokenizer("model"):
     tokenizer = load_tokenizer(shared_flags.TOKENIZER.value or folder)
   specimen = Specimen(
-    folder.resolve().name, subject.decoder, subject.params, subject.seeds
+    app.printable(folder.resolve().name),
+    subject.decoder,
+    subject.params,
+    subject.seeds,
   )
   return [specimen], tokenizer, ""
