@@ -289,11 +289,13 @@ class GradientsTest(base.TestCase):
     self.assertFalse(self.out.exists())
 
   def test_not_finite(self):
-    """A model of NaN is refused once its loss is known; nothing is written."""
+    """A model with NaN is refused when it is read; nothing is written."""
     params = random_params(GPT2)
     params["position_embedding"][0] = np.nan
     huggingface.save(self.root / "nan", GPT2, params)
-    with self.assertRaisesRegex(app.UsageError, "--model: .* a loss of nan"):
+    with self.assertRaisesRegex(
+      app.UsageError, "--model: .* numbers that are NaN or infinite"
+    ):
       self.main(model=str(self.root / "nan"))
     shutil.rmtree(self.root / "nan")
     self.assertEmpty(list(self.root.iterdir()))
