@@ -171,7 +171,7 @@ class MicroscopeTest(base.Float64TestCase):
 
   @parameterized.parameters(
     ("", "has 0 tokens; the model reads 2 to 16"),
-    ("a", "has 1 tokens; the model reads 2 to 16"),
+    ("a", "has 1 token; the model reads 2 to 16"),
     (17 * "a", "has 17 tokens; the model reads 2 to 16"),
     ("a\udcff", "is not Unicode text: surrogates not allowed"),
   )

@@ -609,7 +609,7 @@ class DecoderTest(base.Float64TestCase):
       self.assertEqual(Decoder(GPT2, given), Decoder(GPT2, form))
       hash(Decoder(GPT2, given))
     for bad, message in (
-      ([one], "is for 1 layers of 4 heads"),
+      ([one], "is for 1 layer of 4 heads"),
       ([], "at least 1 layer"),
       (["causal", "myopic"], "must be a Variant, .* not list"),
       (None, "must be a Variant, .* not NoneType"),
