@@ -70,7 +70,7 @@ class MicroscopeTest(base.TestCase):
     seeds = {each.name: each.seeds for each in found}
     self.assertEqual(seeds["myopic/kv"], (0, 2))
     self.assertEqual(tokenizer.name, "bytes")
-    self.assertIn("after 1 steps", trained)
+    self.assertIn("after 1 step of", trained)
 
   def test_out_must_be_writable(self):
     """A path that no file can have is refused."""
