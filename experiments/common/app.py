@@ -1,7 +1,8 @@
 """What the binaries share at the edge: one-line refusals, signals, tables.
 
 Bad input ends a binary with one line on stderr that names the flag and exit
-status 2, before anything is compiled.
+status 2, before anything is compiled. Faults of the machine end it with exit
+status 1; see `experiments.common.faults`.
 """
 
 import contextlib
@@ -14,18 +15,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from absl import app, flags, logging
+from absl import app, flags
 from rich import console, table
 
-from experiments.common import help_page, multiprocess, shared_flags
+from experiments.common import faults, help_page, multiprocess, shared_flags
 from jaxlook import numerals
 from jaxlook.errors import SettingError
+from jaxlook.runs import io_faults
 from jaxlook.training import multihost
 
 _T = TypeVar("_T")
 _Number = TypeVar("_Number", int, float)
 
-BAD_INPUT = 2
+BAD_INPUT = faults.BAD_INPUT
 _HELP = ("--help", "-help", "--helpshort", "-helpshort", "-h", "-?")
 
 
@@ -50,10 +52,16 @@ _PLAIN = (
 
 
 class UsageError(Exception):
-  """Bad input, blamed on a flag."""
+  """Bad input, blamed on a flag.
 
-  def __init__(self, flag: str, message: str):
+  Attributes:
+    message: what is wrong with the flag's value.
+    status: the exit status of the binary.
+  """
+
+  def __init__(self, flag: str, message: str, status: int = BAD_INPUT):
     """Keeps the flag's name, without dashes, and what is wrong with it."""
+    self.status = status
     self.message = " ".join(message.split())
     super().__init__(f"--{flag}: {self.message}")
 
@@ -76,7 +84,13 @@ def blaming(flag: str) -> Iterator[None]:
   except (ValueError, OSError, ImportError) as error:
     if multihost.is_lost_process(error):
       raise
-    raise UsageError(flag, str(error)) from error
+    # What the library says of a fault of the machine has its cause.
+    fault = error if isinstance(error, OSError) else error.__cause__
+    raise UsageError(
+      flag,
+      faults.line(error) or str(error),
+      faults.FAILED if io_faults.is_fault(fault) else BAD_INPUT,
+    ) from error
 
 
 @contextlib.contextmanager
@@ -177,9 +191,9 @@ def shortened(text: str) -> str:
   return f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str, status: int = BAD_INPUT) -> None:
   print(message, file=sys.stderr)
-  sys.exit(BAD_INPUT)
+  sys.exit(status)
 
 
 def check_read(module: str, names: Iterable[str]) -> None:
@@ -300,14 +314,13 @@ def run(
   """
 
   def guarded(_: Sequence[str]) -> None:
-    # Orbax narrates every file that it writes.
-    logging.set_verbosity(logging.ERROR)
+    faults.silence_libraries()
     try:
       with settings_of(main.__module__):
         multiprocess.join()
         main()
     except UsageError as error:
-      _refuse(str(error))
+      _refuse(str(error), error.status)
     except KeyboardInterrupt:
       sys.exit(128 + signal.SIGINT)
     except Exception as error:
@@ -323,7 +336,8 @@ def run(
     return help_text(main.__module__, defaults, says or {})
 
   _print_anything()
-  app.run(guarded, flags_parser=functools.partial(_parse_flags, main, shown))
+  with faults.in_one_line():
+    app.run(guarded, flags_parser=functools.partial(_parse_flags, main, shown))
 
 
 def print_table(title: str, rows: list[list[str]]) -> None:

@@ -6,11 +6,12 @@ process 0 writes it and prints. When training is finished, the others end and
 process 0 measures and reports.
 """
 
+import contextlib
 import os
 import sys
 import traceback
 
-from experiments.common import stderr_filter
+from experiments.common import faults, stderr_filter
 from experiments.common.shared_flags import DISTRIBUTED
 from jaxlook.training import multihost
 
@@ -50,16 +51,19 @@ def end(error: Exception) -> None:
   """Ends a joined process at once, so that the others do not wait for it.
 
   Args:
-    error: what ended it. Its traceback is printed; if it says that another
-      process is gone, one line is printed instead.
+    error: what ended it. Its traceback is printed; for a fault of the machine,
+      or if another process is gone, one line is printed instead.
   """
   if not multihost.joined():
     return
   if multihost.is_lost_process(error):
     print(OTHER_IS_GONE, file=sys.stderr)
+  elif said := faults.line(error):
+    print(said, file=sys.stderr)
   else:
     traceback.print_exception(error)
-  sys.stdout.flush()
-  sys.stderr.flush()
+  with contextlib.suppress(OSError):
+    sys.stdout.flush()
+    sys.stderr.flush()
   # Skips exit handlers, which would wait for the others.
   os._exit(1)

@@ -176,7 +176,9 @@ def _finish_all(
     for task in ended:
       job = waiting.pop(task)
       try:
-        error = ray.get(task)
+        error, aside = ray.get(task)
+        for line in aside:
+          print(line, file=sys.stderr)
       except RayError as ray_error:
         error = _one_line(ray_error)
       if error is None and (not stopping or job.arm.finished):

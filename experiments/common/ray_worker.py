@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import logging
 
+from experiments.common import faults
 from jaxlook.attention import Variant
 from jaxlook.runs.arm import Arm
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX, write_bytes
@@ -61,6 +61,18 @@ class WorkerContext:
   stop_file: Path
   jax_settings: Mapping[str, Any]
   mesh: MeshShape | None
+
+
+class WorkedArm(NamedTuple):
+  """What a worker says of an arm at the end.
+
+  Attributes:
+    error: the error that was raised, in one line; None if there was none.
+    warnings: one line for each damaged checkpoint that was set aside.
+  """
+
+  error: str | None
+  warnings: tuple[str, ...] = ()
 
 
 class ProgressNote(NamedTuple):
@@ -104,7 +116,7 @@ def train_arm(
   problem: Problem,
   variant: Variant,
   teacher: SavedArm | None,
-) -> str | None:
+) -> WorkedArm:
   """Trains an arm to its end, or to a checkpoint where it is told to stop.
 
   Args:
@@ -114,24 +126,24 @@ def train_arm(
     teacher: an arm whose context the variant reads; None unless it needs one.
 
   Returns:
-    None; or the error that was raised, in one line. Its traceback is then in
-    the arm's `error.txt`.
+    What went wrong, if anything. The traceback of an error that is no fault of
+    the machine or the run folder is in the arm's `error.txt`.
   """
   try:
     if not (context.root / "config.json").exists():
       host = socket.gethostname()
       raise ValueError(f"{host} does not see the run folder {context.root}")
     os.chdir(context.working_folder)
-    # Orbax logs every file that it writes.
-    logging.set_verbosity(logging.ERROR)
+    faults.silence_libraries()
     for name, value in context.jax_settings.items():
       jax.config.update(name, value)
     arms = Arms(context.root)
     arm = begin_arm(arms, problem, variant, teacher)
+    error_file = arm.root / "error.txt"
+    error_file.unlink(missing_ok=True)
   except Exception as error:
-    return _one_line(error)
-  error_file = arm.root / "error.txt"
-  error_file.unlink(missing_ok=True)
+    return WorkedArm(_one_line(error))
+  warnings = []
   should_stop = context.stop_file.exists
   try:
     with (
@@ -144,18 +156,24 @@ def train_arm(
         problem,
         variant,
         teacher=teacher,
+        warn=warnings.append,
         report=report,
         should_stop=should_stop,
         mesh=context.mesh,
       )
   except Exception as error:
-    write_bytes(error_file, traceback.format_exc().encode())
-    return f"{_one_line(error)} (the traceback is in {error_file})"
-  return None
+    said = _one_line(error)
+    if faults.line(error) is None:
+      write_bytes(error_file, traceback.format_exc().encode())
+      said += f" (the traceback is in {error_file})"
+    return WorkedArm(said, tuple(warnings))
+  return WorkedArm(None, tuple(warnings))
 
 
 def _one_line(error: Exception) -> str:
-  """The kind of an error and the first line of its message."""
+  """The line of a fault; or an error's kind and the start of its message."""
+  if said := faults.line(error):
+    return said
   first = str(error).strip().partition("\n")[0]
   return f"{type(error).__name__}: {first}"
 

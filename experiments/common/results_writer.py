@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments.common import app, shared_flags
+from experiments.common import app, faults, shared_flags
 from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_bytes, write_table
 from jaxlook.runs.environment import environment
@@ -207,7 +207,7 @@ def write(store: Store, results: Results) -> None:
       file=sys.stderr,
     )
   if missing:
-    sys.exit(1)
+    sys.exit(faults.FAILED)
 
 
 def _draw_all(store: Store, results: Results) -> dict[str, str]:
@@ -219,7 +219,8 @@ def _draw_all(store: Store, results: Results) -> dict[str, str]:
         drawing.draw(store.figures / file)
       # Whatever is wrong with one figure, the others are drawn.
       except Exception as error:
-        missing[file] = " ".join(f"{type(error).__name__}: {error}".split())
+        said = faults.line(error) or f"{type(error).__name__}: {error}"
+        missing[file] = " ".join(said.split())
   return missing
 
 

@@ -11,6 +11,7 @@ import jax
 
 from experiments.common import (
   app,
+  disk_space,
   memory_check,
   multiprocess,
   progress,
@@ -204,13 +205,15 @@ def train_all(
     The arms in order.
 
   Raises:
-    UsageError: `--mesh`, `--launcher` or `--launcher_resources` does not fit.
+    UsageError: `--mesh`, `--launcher` or `--launcher_resources` does not fit,
+      or the disk of `--out` is too full.
     SystemExit: the run was asked to stop; the same command continues it.
   """
   teachers = [
     teacher[problem.setting] if isinstance(teacher, Mapping) else teacher
     for problem, _ in todo
   ]
+  disk_space.check(store, [*todo, *later])
   if LAUNCHER.value is None:
     return _in_turn(store, todo, teachers, later)
   if multihost.joined():
@@ -290,6 +293,7 @@ def _in_turn(
         problem,
         variant,
         teacher=teacher,
+        warn=warn,
         report=reporter,
         should_stop=stop,
         mesh=mesh,
@@ -298,6 +302,9 @@ def _in_turn(
       raise app.UsageError("out", str(error)) from error
     except Stopped as stopped:
       halt(f"{name} {stopped}")
+
+  def warn(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
   def halt(where: str) -> NoReturn:
     shown.close()

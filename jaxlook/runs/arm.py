@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxlook.errors import RunFolderError
-from jaxlook.runs import checksums, folder, result_schema
+from jaxlook.runs import checksums, folder, io_faults, result_schema
 from jaxlook.runs.atomic_files import (
   json_bytes,
   write_bytes,
@@ -75,7 +75,7 @@ class Arm:
     Raises:
       OSError: the folder holds no arm.
     """
-    config = (self.root / folder.CONFIG).read_bytes()
+    config = io_faults.read_bytes(self.root / folder.CONFIG)
     return hashlib.sha256(config).hexdigest()[:16]
 
   def config(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Arm:
     path = self.root / _METRICS
     with self.explained():
       try:
-        return pq.read_table(pa.BufferReader(path.read_bytes()))
+        return pq.read_table(pa.BufferReader(io_faults.read_bytes(path)))
       except (pa.ArrowException, IsADirectoryError) as error:
         raise RunFolderError(f"{path} holds no table") from error
 

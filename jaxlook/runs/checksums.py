@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from jaxlook.errors import DamagedError
+from jaxlook.runs import io_faults
 from jaxlook.runs.atomic_files import write_bytes
 
 NAME = "SHA256SUMS"
@@ -58,7 +59,7 @@ def check(folder: Path) -> str | None:
     OSError: a file cannot be read.
   """
   try:
-    data = (folder / NAME).read_bytes()
+    data = io_faults.read_bytes(folder / NAME)
   except (FileNotFoundError, NotADirectoryError):
     return None
   except IsADirectoryError as error:
@@ -89,5 +90,5 @@ def _check_file(path: Path, digest: str) -> None:
 
 
 def _digest(path: Path) -> str:
-  with open(path, "rb") as file:
+  with io_faults.named(path), open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()

@@ -57,7 +57,16 @@ def named(path: str | os.PathLike[str]) -> Iterator[None]:
     number = code(error)
     if number is None:
       raise
-    raise OSError(number, os.strerror(number), str(Path(path))) from error
+    reason = isinstance(error, OSError) and error.strerror
+    raise OSError(
+      number, reason or os.strerror(number), str(Path(path))
+    ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+  """Reads a file; errors name it, which those of reading do not in Python."""
+  with named(path):
+    return path.read_bytes()
 
 
 def line(error: OSError) -> str:

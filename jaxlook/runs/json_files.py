@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jaxlook.runs import io_faults
+
 
 def read_json(file: Path) -> Any:
   """Reads a JSON file.
@@ -19,6 +21,6 @@ def read_json(file: Path) -> Any:
     OSError: it cannot be read.
   """
   try:
-    return json.loads(file.read_bytes())
+    return json.loads(io_faults.read_bytes(file))
   except RecursionError as error:
     raise ValueError("is nested too deeply") from error

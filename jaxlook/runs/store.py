@@ -66,6 +66,14 @@ class Arms:
     """Whether another process of this run writes; then this one does not."""
     return False
 
+  def find_arm(self, name: str) -> Arm:
+    """Returns the arm of this name, which need not have begun.
+
+    Raises:
+      ValueError: the name is empty.
+    """
+    return Arm(self.root / "arms" / slug(name), self.follows)
+
   def arm(self, name: str, config: Mapping[str, Any]) -> Arm:
     """Returns the arm of this name; a new arm gets its config.json.
 
@@ -84,7 +92,7 @@ class Arms:
       OSError: the folder cannot be written.
     """
     tree = result_schema.plain(config, "config", finite=True)
-    arm = Arm(self.root / "arms" / slug(name), self.follows)
+    arm = self.find_arm(name)
     if (arm.root / CONFIG).exists():
       with arm.explained():
         folder.refuse_other_config(arm.root, tree)

@@ -33,7 +33,12 @@ from jaxlook.training.loop import (
   saved_params,
   train,
 )
-from jaxlook.training.memory import Memory, check_memory, step_memory
+from jaxlook.training.memory import (
+  Memory,
+  check_memory,
+  checkpoint_bytes,
+  step_memory,
+)
 from jaxlook.training.mesh import MeshShape, parse_mesh
 from jaxlook.training.saved_arms import SavedArm, read_arm
 from jaxlook.training.step import Teacher
@@ -53,6 +58,7 @@ __all__ = [
   "baseline",
   "begin_arm",
   "check_memory",
+  "checkpoint_bytes",
   "evaluate",
   "held_out_batch",
   "held_out_key",

@@ -4,8 +4,10 @@ Each has the checksums of its files, which are checked before it is read. A
 training run sets a damaged checkpoint aside and goes on from the one before.
 """
 
+import contextlib
+import errno
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ class Checkpoints:
       index = jax.process_index()
       processes = ocp.options.MultiprocessingOptions(index, {index})
       folder.mkdir(parents=True, exist_ok=True)
-    with io_faults.named(folder):
+    with _of_orbax(folder):
       self._manager = ocp.CheckpointManager(
         folder.resolve(),
         options=ocp.CheckpointManagerOptions(
@@ -84,7 +86,7 @@ class Checkpoints:
     if self._manager is None:
       return
     path = self._folder / str(step)
-    with io_faults.named(path):
+    with _of_orbax(path):
       saved = self._manager.save(step, args=ocp.args.StandardSave(tree))
     # Orbax does not save a step again.
     if saved and multihost.is_leader():
@@ -97,7 +99,7 @@ class Checkpoints:
     """Removes all checkpoints but the newest and the kept ones."""
     for step in self.steps()[:-1]:
       if self._manager is not None and step not in self._keep:
-        with io_faults.named(self._folder / str(step)):
+        with _of_orbax(self._folder / str(step)):
           self._manager.delete(step)
 
   def steps(self) -> list[int]:
@@ -129,7 +131,8 @@ class Checkpoints:
     while restored is None:
       newest = self._newest_whole(aside) if multihost.is_leader() else -1
       step = multihost.max_over_processes(newest)
-      self._manager.reload()
+      with _of_orbax(self._folder):
+        self._manager.reload()
       if step < 0:
         break
       try:
@@ -212,6 +215,9 @@ class Checkpoints:
       except Exception as error:
         if io_faults.is_fault(error) or multihost.is_lost_process(error):
           raise
+        # With right checksums, it is not the files that are wrong.
+        if (path / checksums.NAME).exists():
+          raise OSError(errno.EIO, "cannot be read", str(path)) from error
         raise DamagedError(f"{path} cannot be read") from error
 
   def _set_aside(self, step: int, error: DamagedError) -> str:
@@ -225,6 +231,17 @@ class Checkpoints:
     )
     path.rename(aside)
     return f"{error}; the checkpoint is now {aside}"
+
+
+@contextlib.contextmanager
+def _of_orbax(path: Path) -> Iterator[None]:
+  """Names the path in Orbax's errors, which may be ValueErrors of its own."""
+  try:
+    with io_faults.named(path):
+      yield
+  except ValueError as error:
+    reason = f"cannot be written: {' '.join(str(error).split())}"
+    raise OSError(errno.EIO, reason, str(path)) from error
 
 
 def _check_shapes(step: int, saved: Any, like: Any) -> None:

@@ -213,6 +213,21 @@ def least_memory(
   )
 
 
+def checkpoint_bytes(
+  model: DecoderConfig, config: TrainConfig, seeds: int
+) -> int:
+  """Counts the bytes of a checkpoint before compression.
+
+  Args:
+    model: the decoder's shape.
+    config: how it is trained.
+    seeds: number of seeds.
+  """
+  # Parameters and Adam's two moments; the loss history.
+  state = 3 * parameter_counts(model).total
+  return seeds * (state + config.steps // config.log_every) * _FLOAT
+
+
 def check_memory(
   model: DecoderConfig,
   config: TrainConfig,

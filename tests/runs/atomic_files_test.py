@@ -1,5 +1,6 @@
 """Atomic files: whole or not at all, and one name per text."""
 
+import errno
 import json
 import math
 import os
@@ -38,6 +39,17 @@ class WriteTest(base.TestCase):
     super().setUp()
     self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
     self.path = self.folder / "file"
+
+  def test_errors_name_the_file(self):
+    """And not the hidden one, or none, whichever call fails."""
+    for call in ("fsync", "replace"):
+      full = OSError(errno.ENOSPC, "No space left on device")
+      with (
+        mock.patch.object(os, call, side_effect=full),
+        self.assertRaises(OSError) as caught,
+      ):
+        atomic_files.write_bytes(self.path, b"new")
+      self.assertEqual(caught.exception.filename, str(self.path))
 
   @parameterized.named_parameters(*_every_write())
   def test_crash_before_rename_changes_nothing(self, write):

@@ -1,19 +1,23 @@
 """Checkpoints: the newest two are kept, and damaged ones are set aside."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
 import tempfile
+from unittest import mock
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 from absl.testing import absltest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxlook.errors import DamagedError
+from jaxlook.runs import io_faults
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.mesh import MeshShape
 from tests.fixtures import base
@@ -199,6 +203,36 @@ class CheckpointsTest(base.TestCase):
     self.assertEqual(self._falls_back("whole"), 10)
     (self.folder / "10" / "default" / "_METADATA").write_text("{")
     self.assertEqual(self._falls_back("damaged"), 5)
+
+  def test_what_cannot_be_read_is_not_damaged(self):
+    """A fault of the machine is reported; the checkpoint stays as it is."""
+    self._save(5, 10)
+    for error, message in (
+      (OSError(errno.EIO, "Input/output error"), "10: Input/output error"),
+      (ValueError("[os_error_code='13']"), "10: Permission denied"),
+      # Its checksums are right.
+      (ValueError("no such thing"), "10: cannot be read"),
+    ):
+      with (
+        mock.patch.object(ocp.CheckpointManager, "restore", side_effect=error),
+        self.assertRaises(OSError) as caught,
+      ):
+        self._restore(_tree(0))
+      self.assertEndsWith(io_faults.line(caught.exception), message)
+    self.assertEqual(self._restore(_tree(0))[0], 10)
+
+  def test_what_cannot_be_written_is_named(self):
+    """Also where Orbax only finds that a folder is not there."""
+    for error, message in (
+      (ValueError("[os_error_code='28']"), "5: No space left on device"),
+      (ValueError("No such\nfolder"), "5: cannot be written: No such folder"),
+    ):
+      with (
+        mock.patch.object(ocp.CheckpointManager, "save", side_effect=error),
+        self.assertRaises(OSError) as caught,
+      ):
+        self._save(5)
+      self.assertEndsWith(io_faults.line(caught.exception), message)
 
   def test_onto_devices(self):
     """A checkpoint is restored to the devices in `like`."""

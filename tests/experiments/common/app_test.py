@@ -1,6 +1,7 @@
 """Refusals in one line."""
 
 import contextlib
+import errno
 import io
 import sys
 from unittest import mock
@@ -27,6 +28,27 @@ class BlamingTest(base.TestCase):
       with app.blaming("width"):
         raise error
     self.assertEqual(str(caught.exception), message)
+
+  @parameterized.parameters(
+    (OSError(errno.EIO, "broken", "a/b"), "--width: a/b: broken", 1),
+    (PermissionError(errno.EACCES, "denied", "a"), "--width: a: denied", 1),
+    (FileNotFoundError(errno.ENOENT, "none", "a"), "--width: a: none", 2),
+  )
+  def test_a_fault_of_the_machine_has_its_own_status(
+    self, error, message, status
+  ):
+    """Also where the library says it in other words."""
+    other = ValueError("cannot write to a")
+    other.__cause__ = error
+    for raised, said in (
+      (error, message),
+      (other, "--width: cannot write to a"),
+    ):
+      with self.assertRaises(app.UsageError) as caught:
+        with app.blaming("width"):
+          raise raised
+      self.assertEqual(str(caught.exception), said)
+      self.assertEqual(caught.exception.status, status)
 
   @parameterized.parameters(
     KeyError("width"), SettingError("heads", "must be at least 1, not 0")
