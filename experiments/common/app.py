@@ -237,8 +237,10 @@ def _parse_flags(
   asked = [word for word in argv[1:] if word in _HELP]
   if any(word.lstrip("-") == "flagfile=" for word in argv[1:]):
     _refuse("--flagfile: is empty; leave the flag out or give a file")
+  said = io.StringIO()
   try:
-    rest = flags.FLAGS([word for word in argv if word not in asked])
+    with contextlib.redirect_stderr(said):
+      rest = flags.FLAGS([word for word in argv if word not in asked])
   except flags.Error as error:
     _refuse(_plain(error))
     raise
@@ -246,6 +248,8 @@ def _parse_flags(
     # absl reads files of flags as text, and nothing else before that.
     _refuse(f"--flagfile: is not a text file: {error.reason}")
     raise
+  if "circular flagfile" in said.getvalue():
+    _refuse("--flagfile: must name no file that names it in turn")
   if asked:
     # A pager that was closed is no error.
     with contextlib.suppress(BrokenPipeError):

@@ -18,6 +18,9 @@ Text = flags.FlagHolder[str | None]
 Texts = flags.FlagHolder[list[str] | None]
 
 
+_EMPTY = "is empty; leave the flag out or give a value"
+
+
 class _Whole(flags.IntegerParser):
   def convert(self, argument: int | str) -> int:
     if isinstance(argument, str):
@@ -35,7 +38,7 @@ class _Real(flags.FloatParser):
 class _Text(flags.ArgumentParser[str]):
   def parse(self, argument: str) -> str:
     if not argument.strip():
-      raise ValueError("is empty; leave the flag out or give a value")
+      raise ValueError(_EMPTY)
     return argument
 
 
@@ -50,7 +53,9 @@ class _Path(_Text):
 class _List(flags.ListParser):
   def parse(self, argument: Any) -> list[str]:
     found = super().parse(argument)
-    if not all(found) or not found:
+    if not found:
+      raise ValueError(_EMPTY)
+    if not all(found):
       raise ValueError("must be values with a comma between two of them")
     return found
 

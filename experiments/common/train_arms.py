@@ -145,7 +145,9 @@ def open_run(
     jax.config.update("jax_disable_most_optimizations", True)
   out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
   # What another machine has trained can be reported here.
-  if not any(out.glob("arms/*/result.json")):
+  with app.blaming("out"):
+    trained = any(out.glob("arms/*/result.json"))
+  if not trained:
     for each in problems:
       memory_check.check_training(each.model, each.train, len(each.seeds))
   with app.blaming("out"):

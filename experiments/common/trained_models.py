@@ -6,6 +6,7 @@ Not a binary. `--model` names the folder, `--attention` the arms of a run and
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ class Subject:
 
 def is_run(folder: Path) -> bool:
   """Whether a folder is a run's, and not a Hugging Face folder."""
-  return (folder / "arms").is_dir()
+  # Unlike Path's method, this refuses no name.
+  return os.path.isdir(folder / "arms")
 
 
 @contextlib.contextmanager

@@ -16,8 +16,13 @@ def scaled_init_std(width: int) -> float:
   """Returns GPT-2's 0.02 at its width of 768, scaled as 1 / sqrt(width).
 
   Args:
-    width: width of the residual stream, positive.
+    width: width of the residual stream.
+
+  Raises:
+    SettingError: the width is not positive.
   """
+  if width < 1:
+    raise SettingError("width", f"must be at least 1, not {width}")
   return 0.02 * math.sqrt(768 / width)
 
 

@@ -31,6 +31,7 @@ from jaxlook.text.tokenizer import Tokenizer
 DOCUMENT_BREAK = "\n\n"  # Between documents that are joined to one text.
 _FORMAT = 3  # Raise it when the tokens of a given text, or a manifest, change.
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+_MOST_WORKERS = 4096
 # Processes take seconds to start; one process tokenizes a smaller text sooner.
 _LARGE_TEXT_BYTES = 8 << 20
 
@@ -168,12 +169,14 @@ def tokenize(
     FileNotFoundError: the text is missing.
     ValueError: `read_text` raises it; the text changed while it was read or
       has no tokens; `cache_dir` is inside the text's folder, where it would
-      become part of the text; `workers` is below 1; or the cached file is
+      become part of the text; `workers` is out of range; or the cached file is
       damaged.
     ImportError: a needed extra is not installed.
   """
-  if workers < 1:
-    raise SettingError("workers", f"must be at least 1, not {workers}")
+  if not 1 <= workers <= _MOST_WORKERS:
+    raise SettingError(
+      "workers", f"must lie in 1..{_MOST_WORKERS}, not {workers}"
+    )
   source, cache_dir = open_source(path), Path(cache_dir)
   state = source_state(source)
   _check_outside(cache_dir, source)

@@ -53,6 +53,10 @@ class Place:
   def __post_init__(self):
     """Checks the index."""
     if self.processes is not None and self.process is not None:
+      if self.processes < 1:
+        raise SettingError(
+          "distributed", f"must have at least 1 process, not {self.processes}"
+        )
       if self.process >= self.processes:
         raise SettingError(
           "distributed",
@@ -125,9 +129,13 @@ def join(place: Place) -> None:
 
 def _check_port(port: int) -> None:
   """Raises an error if process 0 cannot listen; the runtime would crash."""
+  if not 0 < port < 2**16:
+    raise SettingError(
+      "distributed", f"must have a port in 1..{2**16 - 1}, not {port}"
+    )
   try:
     socket.create_server(("", port)).close()
-  except (OSError, OverflowError) as error:
+  except OSError as error:
     raise SettingError(
       "distributed", f"cannot use port {port}: it is already in use"
     ) from error

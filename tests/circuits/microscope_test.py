@@ -204,6 +204,16 @@ class MicroscopeTest(base.Float64TestCase):
     with self.assertRaisesRegex(ValueError, "^broken gives losses"):
       microscope.page_data([gone], TEXT, BYTES, seed=None, title="", about="")
 
+  def test_numbers_must_be_finite(self):
+    """Losses may be where influence is not; JSON has no such numbers."""
+    params = jax.tree.map(np.array, self.specimens[1].params)
+    params["block_0"]["mlp"]["up"]["kernel"] *= 1e160
+    gone = microscope.Specimen("broken", Decoder(CONFIG), params, (0, 2))
+    with self.assertRaisesRegex(
+      ValueError, "^broken gives influence of which .* weights are too large$"
+    ):
+      microscope.page_data([gone], TEXT, BYTES, seed=None, title="", about="")
+
 
 if __name__ == "__main__":
   absltest.main()

@@ -24,7 +24,12 @@ from experiments.common import app
 from jaxlook.models import Decoder, collect_context, huggingface
 from jaxlook.models.gradients import loss_and_gradients
 from tests.fixtures import base, binaries
-from tests.fixtures.checkpoints import GPT2, NEOX, random_params
+from tests.fixtures.checkpoints import (
+  GPT2,
+  LFS_POINTER,
+  NEOX,
+  random_params,
+)
 
 _ROOT = Path(__file__).parents[2]
 _TOKENS = np.random.default_rng(2).integers(0, 17, (2, 7))
@@ -259,6 +264,7 @@ class GradientsTest(base.TestCase):
     ("none", np.zeros((0, 3), int), "at least 1 sequence .* not 0 of 3"),
     ("pickle", np.array([[{}, 1]]), "is not a .npy file of numbers: .*objects"),
     ("text", b"1 2 3", "is not a .npy file of numbers: "),
+    ("pointer", LFS_POINTER, "is a Git LFS pointer"),
     ("empty", b"", "is not a .npy file of numbers: "),
     ("npz", b"PK\3\4 and so on", "is not a .npy file of numbers: "),
     ("header", b"\x93NUMPY\1\0\2\0{\n", "is not a .npy file of numbers: "),
@@ -289,7 +295,7 @@ class GradientsTest(base.TestCase):
     self.assertFalse(self.out.exists())
 
   def test_not_finite(self):
-    """A model with NaN is refused when it is read; nothing is written."""
+    """A model with NaN, or that overflows, is refused; nothing is written."""
     params = random_params(GPT2)
     params["position_embedding"][0] = np.nan
     huggingface.save(self.root / "nan", GPT2, params)
@@ -298,6 +304,12 @@ class GradientsTest(base.TestCase):
     ):
       self.main(model=str(self.root / "nan"))
     shutil.rmtree(self.root / "nan")
+    params = random_params(GPT2)
+    params["final_norm"]["scale"][:] = 3e38
+    huggingface.save(self.root / "huge", GPT2, params)
+    with self.assertRaisesRegex(app.UsageError, "--model: .* a loss of"):
+      self.main(model=str(self.root / "huge"))
+    shutil.rmtree(self.root / "huge")
     self.assertEmpty(list(self.root.iterdir()))
 
   def test_disk_full(self):

@@ -4,7 +4,7 @@ import dataclasses
 
 from absl.testing import absltest, parameterized
 
-from jaxlook.models import DecoderConfig
+from jaxlook.models import DecoderConfig, scaled_init_std
 from tests.fixtures import base
 
 _CONFIG = DecoderConfig(layers=2, width=12, heads=3, max_length=8, vocab_size=5)
@@ -17,6 +17,8 @@ class DecoderConfigTest(base.TestCase):
     ({"heads": -1}, "heads must be at least 1, not -1"),
     ({"max_length": 0}, "max_length must be at least 1, not 0"),
     ({"heads": 5}, "heads must divide width=12, .* not 5"),
+    # Not all its divisors are listed: finding them would take hours.
+    ({"width": 10**15, "heads": 7}, "heads must .* 1000, 1024, not 7$"),
     ({"vocab_size": None}, "input_features must be given if and only if voc"),
     ({"input_features": 2}, "input_features must be given if and only if voc"),
     (
@@ -44,6 +46,11 @@ class DecoderConfigTest(base.TestCase):
     """The error names the field."""
     with self.assertRaisesRegex(ValueError, message):
       dataclasses.replace(_CONFIG, **changes)
+
+  def test_a_spread_of_no_width(self):
+    """It is refused as the config would."""
+    with self.assertRaisesRegex(ValueError, "^width must be at least 1, not 0"):
+      scaled_init_std(0)
 
   @parameterized.parameters(
     {"layers": 1, "heads": 1, "width": 1, "max_length": 1},

@@ -1,9 +1,19 @@
 """Shapes by name, against the published parameter counts."""
 
+import dataclasses
+import math
+
+import jax
 from absl.testing import parameterized
 
 from jaxlook.lookahead.scaling import PUBLISHED
-from jaxlook.models import SHAPES, named_shape, parameter_counts
+from jaxlook.models import (
+  SHAPES,
+  DecoderConfig,
+  init,
+  named_shape,
+  parameter_counts,
+)
 from tests.fixtures import base
 
 # `model.num_parameters()` of the Hugging Face models; the "Non-Embedding
@@ -33,6 +43,25 @@ class NamedTest(base.TestCase):
       self.assertEqual(counts.total, total, name)
       if name in PUBLISHED:
         self.assertEqual(counts.non_embedding, PUBLISHED[name].size, name)
+
+  @parameterized.parameters(
+    {},
+    {"layers": 1, "mlp_width": 0, "tied_head": False},
+    {"positions": "none", "mlp_width": 7},
+    {"vocab_size": None, "input_features": 2, "output_features": 3},
+    {"output_features": 3, "positions": "rotary"},
+  )
+  def test_counts_are_those_of_the_decoder(self, **changes):
+    """They are counted without it, so that absurd shapes cost nothing."""
+    shape = DecoderConfig(
+      layers=2, width=8, heads=2, max_length=5, vocab_size=11
+    )
+    shape = dataclasses.replace(shape, **changes)
+    tree = jax.eval_shape(lambda: init(shape, jax.random.key(0)))
+    self.assertEqual(
+      parameter_counts(shape).total,
+      sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree)),
+    )
 
   @parameterized.parameters(*sorted(set(SHAPES) - set(_TOTALS)))
   def test_a_small_shape_is_named_after_its_parameters(self, name):

@@ -4,7 +4,7 @@ import gzip
 import re
 from unittest import mock
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from jaxlook.text import bpe, corpus, tokenizer
 from tests.fixtures.corpora import SAMPLE, CorpusTestCase
@@ -60,6 +60,21 @@ class BpeTest(CorpusTestCase):
     """The vocabulary needs all bytes and at least one merge."""
     with self.assertRaisesRegex(ValueError, "vocab_size .* above 256 .* 256"):
       bpe.train_bpe(self.write("text", _TEXT), self.cache, 256)
+
+  @parameterized.parameters(99_999_999_999, 10**30)
+  def test_a_vocabulary_that_no_machine_holds(self, size):
+    """The package would end the process."""
+    with self.assertRaisesRegex(ValueError, "^vocab_size is too large: .* GiB"):
+      bpe.train_bpe(self.write("text", _TEXT), self.cache, size)
+
+  def test_names(self):
+    """N is a whole number in digits."""
+    self.assertEqual(bpe.bpe_size("bpe:300"), 300)
+    for name in ("bytes", "bpe", "a/bpe:3", "/bpe:300"):
+      self.assertIsNone(bpe.bpe_size(name))
+    for name in ("bpe:", "bpe:٣٠٠", "bpe:1_000", "bpe:+300", "bpe:3.5"):
+      with self.assertRaisesRegex(ValueError, "N, which must be a whole num"):
+        bpe.bpe_size(name)
 
 
 class ShowTest(CorpusTestCase):

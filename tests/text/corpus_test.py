@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
 from jaxlook.text import corpus, pieces
 from jaxlook.text.tokenizer import load_tokenizer
+from tests.fixtures.checkpoints import LFS_POINTER
 from tests.fixtures.corpora import SAMPLE, TEXTS, CorpusTestCase, tokenize
 
 _GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"
@@ -63,6 +64,8 @@ class ReadTextTest(CorpusTestCase):
     ("empty", "a.txt", b"", "a.txt: the text is empty"),
     ("empty_gz", "a.gz", gzip.compress(b""), "a.gz: the text is empty"),
     ("nul", "a.txt", b"text\0text", "a.txt: binary"),
+    ("pointer", "a.txt", LFS_POINTER, "a.txt is a Git LFS pointer"),
+    ("gz_pointer", "a.gz", LFS_POINTER, "a.gz is a Git LFS pointer"),
     ("utf16", "a.txt", "text".encode("utf-16"), "binary|not valid"),
     ("latin1", "a.txt", b"caf\xe9 au lait", "a.txt: not valid UTF-8 at byte 3"),
     ("cut_char", "a.txt", "12é".encode()[:-1], "not valid UTF-8 at byte 2"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from jaxlook.text import tokenizer
+from tests.fixtures.checkpoints import LFS_POINTER
 from tests.fixtures.corpora import SAMPLE, TEXTS, CorpusTestCase, tokenize
 
 _GPT2 = pathlib.Path(__file__).parents[3] / "shared/data/gpt2-bpe"
@@ -141,6 +142,8 @@ class BpeTest(CorpusTestCase):
       bad = self.write("bad.json", content)
       with self.assertRaisesRegex(ValueError, "bad.json: not a usable tokeniz"):
         tokenize(path, self.cache, bad)
+    with self.assertRaisesRegex(ValueError, "bad.json is a Git LFS pointer"):
+      tokenize(path, self.cache, self.write("bad.json", LFS_POINTER))
 
   def test_a_text_without_tokens_is_refused(self):
     """A tokenizer may give no tokens for a text."""

@@ -85,6 +85,7 @@ class OptimizerTest(base.TestCase):
 class TrainConfigTest(base.TestCase):
   @parameterized.parameters(
     ({"steps": 0}, "steps must be at least 1, not 0"),
+    ({"steps": 2**31}, "steps must be at most 2147483647, not 2147483648"),
     ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
     ({"log_every": -1}, "log_every must be at least 1, not -1"),
     ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, not 0"),

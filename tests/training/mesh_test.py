@@ -128,7 +128,14 @@ class ShapeTest(base.TestCase):
     self.assertEqual(parse_mesh("data:3"), MeshShape(data=3))
 
   @parameterized.parameters(
-    "", "seed", "seed:x", "seed:2;data:2", "heads:2", "seed:1,seed:2", "data:-1"
+    "",
+    "seed",
+    "seed:x",
+    "seed:2;data:2",
+    "heads:2",
+    "seed:1,seed:2",
+    "data:-1",
+    "seed:٢",
   )
   def test_bad_flag_forms_are_refused(self, text):
     """Any other text is an error."""

@@ -148,6 +148,7 @@ class PlaceTest(base.TestCase):
 
   @parameterized.parameters(
     *("", "automatic", "host,0/2", "host:1,0", "host:1,-1/2", "host:1,0/2,"),
+    *("host:٣,0/2", "host:1,٠/2", "host:1,0/99999999999999999999"),
   )
   def test_bad_flag_forms_are_refused(self, text):
     """Any other text is an error."""
@@ -158,6 +159,13 @@ class PlaceTest(base.TestCase):
     """Indices start at 0."""
     with self.assertRaisesRegex(ValueError, "must count .* process 2$"):
       parse_place("host:1,2/2")
+    with self.assertRaisesRegex(ValueError, "at least 1 process, not 0$"):
+      parse_place("host:1,0/0")
+
+  def test_a_port_out_of_range_is_refused(self):
+    """The runtime would not say so."""
+    with self.assertRaisesRegex(ValueError, r"a port in 1\.\.65535, not 99999"):
+      multihost.join(parse_place("localhost:99999,0/1"))
 
   def test_a_port_in_use_is_refused(self):
     """A second run on the machine needs another port."""

@@ -84,8 +84,9 @@ def load(folder: str | os.PathLike[str]) -> Pretrained:
   numbers = sum(math.prod(entry.shape) for entry in entries.values())
   count = parameter_counts(config).total
   if config.layers > len(entries) or count > _FAR * numbers:
+    shown = str(count) if count < 10**18 else "more than 10^18"
     raise ValueError(
-      f"{folder / _CONFIG} describes a decoder of {count} parameters, but"
+      f"{folder / _CONFIG} describes a decoder of {shown} parameters, but"
       f" {file} holds {numbers} numbers"
     )
   entries = {

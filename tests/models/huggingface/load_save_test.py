@@ -20,7 +20,12 @@ from absl.testing import absltest, parameterized
 from jaxlook.models import Decoder, DecoderConfig, huggingface
 from jaxlook.models.huggingface import safetensors_files
 from tests.fixtures import base
-from tests.fixtures.checkpoints import GPT2, NEOX, random_params
+from tests.fixtures.checkpoints import (
+  GPT2,
+  LFS_POINTER,
+  NEOX,
+  random_params,
+)
 
 _BOTH = (("gpt2", GPT2), ("gpt_neox", NEOX))
 
@@ -323,7 +328,10 @@ class PretrainedTest(base.TestCase):
       huggingface.load(self.folder)
 
   @parameterized.named_parameters(
-    ("no_folder", None, None, "model is not a folder"),
+    ("no_folder", None, None, "model is not a folder$"),
+    ("pointer", "model.safetensors", LFS_POINTER, "safetensors is a Git LFS"),
+    ("config_pointer", "config.json", LFS_POINTER, "config.json is a Git LFS"),
+    ("nested", "config.json", b"[" * 200_000, "config.json: is nested too d"),
     ("no_config", "config.json", None, "config.json is missing"),
     ("broken_json", "config.json", b"{", "config.json: Expecting property"),
     ("latin1", "config.json", b'"\xe9"', "config.json: 'utf-8' codec"),
@@ -353,6 +361,44 @@ class PretrainedTest(base.TestCase):
     with self.assertRaisesRegex(ValueError, message) as caught:
       huggingface.load(self.folder)
     self.assertNotIn("\n", str(caught.exception))
+
+  @parameterized.parameters("gpt2", "EleutherAI/pythia-70m")
+  def test_names_of_the_hub_are_no_folders(self, name):
+    """The message says how to get a folder."""
+    with self.assertRaisesRegex(
+      ValueError,
+      rf"^{name} is not a folder.*snapshot_download\('{name}', local_dir=",
+    ):
+      huggingface.load(name)
+
+  @parameterized.parameters(np.nan, np.inf, -np.inf)
+  def test_weights_that_are_no_numbers_are_refused(self, value):
+    """The error names the tensor, and counts."""
+    weights = np.zeros((10, 12), np.float32)
+    weights[3, :2] = value
+    self.write(GPT2, {"transformer.wpe.weight": weights})
+    with self.assertRaisesRegex(
+      ValueError, "transformer.wpe.weight has 2 of 120 numbers that are NaN or"
+    ):
+      huggingface.load(self.folder)
+
+  @parameterized.parameters(
+    ("vocab_size", 10**11),
+    ("n_layer", 10**6),
+    ("n_positions", 10**12),
+    ("n_embd", 3 * 10**11),
+    ("n_inner", 10**400),
+  )
+  def test_sizes_far_from_the_weights_are_refused(self, field, size):
+    """Before anything of that size is traced."""
+    self.write()
+    file = self.folder / "config.json"
+    settings = json.loads(file.read_text()) | {field: size}
+    file.write_text(json.dumps(settings))
+    with self.assertRaisesRegex(
+      ValueError, "config.json describes a decoder of .* holds [0-9]+ numbers$"
+    ):
+      huggingface.load(self.folder)
 
   def test_truncated_files_are_refused(self):
     """A truncated file is an error."""
