@@ -12,6 +12,7 @@ from typing import Any
 
 import jaxlook
 from experiments.common import app, define_flags, shared_flags
+from jaxlook import machine
 from jaxlook.runs.atomic_files import write_bytes
 from jaxlook.tasks.text import Text
 from jaxlook.text import overlap
@@ -22,6 +23,8 @@ from jaxlook.text.tokenizer import Tokenizer, load_tokenizer
 from jaxlook.training import multihost
 
 _GENERATED_BYTES = 4_000_000
+# A token of the vocabulary takes more: its count, and those of its pairs.
+_TOKEN_BYTES = 64
 _MOST_SHARED = 0.01  # Part of a held-out text; more of it is worth a warning.
 
 
@@ -62,6 +65,12 @@ def read_text(
   with blaming_tokenizer(tokenizer_from):
     trained = bpe_size(named)
     loaded = load_tokenizer(named if trained is None else "bytes")
+    with app.mapping(vocab_size="tokenizer"):
+      machine.check_fits(
+        "vocab_size",
+        _TOKEN_BYTES * loaded.vocab_size,
+        f"a vocabulary of {loaded.vocab_size} tokens",
+      )
   corpus = _corpus(held_out)
   if trained is not None:
     with app.mapping(vocab_size="tokenizer"), app.blaming("corpus"):

@@ -99,6 +99,16 @@ class ProgramsTest(base.TestCase):
     self.assertEndsWith(anatomy["sequences"], "[32]")
     self.assertEndsWith(self.entries("scaling")["model_size"], "[13k,51k,0.2M]")
 
+  def test_a_shared_flag_means_what_it_says(self):
+    """What it means here, where that is not what it means elsewhere."""
+    self.assertStartsWith(
+      self.entries("scaling")["model_size"], "Shapes of the models by name, two"
+    )
+    self.assertStartsWith(self.entries("gradient_anatomy")["attention"], "Vari")
+    self.assertEndsWith(
+      self.entries("scaling")["cache"], "text. [~/.cache/jaxlook]"
+    )
+
   def test_flags_that_are_not_read_are_not_shown(self):
     """Those that the binary would refuse."""
     self.assertNotIn("length", self.entries("planning"))

@@ -26,7 +26,7 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--count", type=int, default=600)
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--seconds", type=float, default=20.0)
+  parser.add_argument("--seconds", type=float, default=60.0)
   parser.add_argument("--kind", default="")
   parser.add_argument("--train", action="store_true")
   asked = parser.parse_args()

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import io
+import pathlib
 import sys
+import tempfile
 from unittest import mock
 
 from absl import app as absl_app
@@ -68,6 +70,28 @@ class BlamingTest(base.TestCase):
     with self.assertRaises(SettingError):
       with app.mapping(train="corpus"):
         raise SettingError("valid", "is too short")
+
+  @parameterized.parameters("1_000", "+1", "٣", "", "nan", "9" * 5000)
+  def test_numbers_as_nobody_writes_them(self, text):
+    """They are refused, in a line of readable length."""
+    for kind in (int, float):
+      with self.assertRaises(app.UsageError) as caught:
+        app.numbers("p", ["1", text], kind)
+      self.assertRegex(
+        str(caught.exception), "^--p: must be .*numbers, not '1,"
+      )
+      self.assertLess(len(str(caught.exception)), 200)
+
+  def test_text_for_any_terminal(self):
+    """What its encoding lacks is printed as an escape."""
+    with io.BytesIO() as written:
+      stream = io.TextIOWrapper(written, encoding="ascii")
+      with mock.patch.object(sys, "stdout", stream):
+        app._print_anything()
+        print("\u2264 \udce9")
+        stream.flush()
+      self.assertEqual(written.getvalue(), b"\\u2264 \\udce9\n")
+      stream.detach()
 
   def test_numbers(self):
     """A list of numbers is read, or refused by its flag in plain words."""
@@ -170,6 +194,27 @@ class FlagsTest(base.TestCase):
     rest, status, printed, errors = self.parse("__main__", "binary", argument)
     self.assertEqual((rest, status, printed), (None, app.BAD_INPUT, ""))
     self.assertRegex(errors, f"^{message}$")
+
+  @parameterized.parameters(
+    (b"\xff\xfe\x00", "--flagfile: is not a text file: .*\n"),
+    (
+      b"--flagfile={file}\n",
+      "--flagfile: must name no file .*\n",
+    ),
+    (b"--read=many\n", "--read=many: must be a whole number\n"),
+    (None, "--flagfile: cannot be read: No such file or directory: .*\n"),
+  )
+  def test_files_of_flags(self, content, message):
+    """What is no such file is refused, and read once."""
+    folder = self.enterContext(tempfile.TemporaryDirectory())
+    file = pathlib.Path(folder) / "flags"
+    if content is not None:
+      file.write_bytes(content.replace(b"{file}", bytes(file)))
+    parsed = self.parse("__main__", "binary", f"--flagfile={file}")
+    self.assertEqual(parsed[1:3], (app.BAD_INPUT, ""))
+    self.assertRegex(parsed[3], f"^{message}$")
+    parsed = self.parse("__main__", "binary", "--flagfile=")
+    self.assertRegex(parsed[3], "^--flagfile: is empty; .*\n$")
 
   @parameterized.parameters("--help", "-help", "-h", "-?", "--helpshort")
   def test_help(self, word):

@@ -114,3 +114,9 @@ class SizingTest(binaries.RefusalTestCase):
       self.refuse(binary, message, corpus=corpus, **values)
     other.write_text(other.read_text() + "\n")
     self.refuse(scaling, "^--from: .* different", **{"from": [one, two]})
+    other.unlink()
+    self.refuse(
+      language,
+      "^--from: .* has neither tokenizer.json .*; --tokenizer can name",
+      **{"from": [two]},
+    )

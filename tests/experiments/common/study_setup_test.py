@@ -18,6 +18,7 @@ from experiments.common import app, study_setup
 from experiments.setups import gradient_anatomy_setup
 from jaxlook.models import Decoder, DecoderConfig, huggingface, init
 from tests.fixtures import base, binaries
+from tests.fixtures.microscope_pages import write_run
 
 VARIANTS = ("causal", "myopic/kv")
 
@@ -146,6 +147,20 @@ class StudySetupTest(base.TestCase):
     self._flags(model=self.run_folder)
     with self.assertRaisesRegex(app.UsageError, "^--model: must be text"):
       study_setup.build("test", "Test", VARIANTS, precache=None)
+
+  @parameterized.parameters(
+    {"p": 0.5, "delay": 2, "terms": 1, "length": 8},
+    {"k": 3, "length": 8},
+    {},
+  )
+  def test_a_run_of_another_task(self, **about):
+    """No text is missing: the task is not known, whatever it has in common."""
+    folder = write_run(pathlib.Path(self.out) / "other", about)
+    self._flags(model=str(folder))
+    with self.assertRaisesRegex(
+      app.UsageError, "^--model: .*/other was trained on a task that studies do"
+    ):
+      _study()
 
   @parameterized.parameters(
     (horizon, {"model": "runs/x"}, "^--model: has no effect on this"),

@@ -42,6 +42,38 @@ class ReadingTest(base.TestCase):
     with flagsaver.flagsaver(**values):
       return text_corpus.read_text(16, 8, documents=kept)
 
+  def test_without_a_home_there_is_no_cache(self):
+    """The folder is refused, and none named ~ is made."""
+    with (
+      contextlib.chdir(self.root),
+      mock.patch.dict(os.environ),
+      mock.patch("pwd.getpwuid", side_effect=KeyError),
+    ):
+      del os.environ["HOME"]
+      with self.assertRaisesRegex(
+        app.UsageError, "^--cache: ~/.cache/jaxlook needs a home .*set HOME"
+      ):
+        self.read(cache=None)
+      self.assertFalse(pathlib.Path("~").exists())
+
+  def test_names_of_any_bytes_can_be_reported(self):
+    """What is not UTF-8 is replaced."""
+    with flagsaver.flagsaver(corpus="/a/caf\udce9"):
+      self.assertEqual(text_corpus.name(), "caf\ufffd")
+
+  def test_the_flag_that_a_tokenizer_is_from_is_blamed(self):
+    """A model's folder without one, unless --tokenizer names another."""
+    for tokenizer, message in (
+      (None, "^--model: broken; --tokenizer can name another$"),
+      ("bytes", "^--tokenizer: broken$"),
+    ):
+      with (
+        flagsaver.flagsaver(tokenizer=tokenizer),
+        self.assertRaisesRegex(app.UsageError, message),
+        text_corpus.blaming_tokenizer("model"),
+      ):
+        raise ValueError("broken")
+
   def test_documents_are_kept_apart_when_asked(self):
     """By the flag, or because the models at hand were trained so."""
     for found in (self.read(True), self.read(documents=True)):

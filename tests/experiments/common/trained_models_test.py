@@ -1,8 +1,10 @@
 """What is read of a run folder and of a pretrained one, as the flags say."""
 
+import contextlib
 import pathlib
 import sys
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
@@ -135,3 +137,37 @@ class TrainedModelsTest(base.TestCase):
       trained_models.finished_arms(empty)
     with self.assertRaisesRegex(app.UsageError, "^--model: .* not a folder"):
       trained_models.pretrained(self.folder / "nowhere")
+
+  @parameterized.parameters("arms", "arms/causal", "arms/causal/checkpoints")
+  def test_a_part_of_a_run_is_not_the_run(self, part):
+    """Its config.json is no model's: the message says what to give."""
+    with self.assertRaisesRegex(
+      app.UsageError, "^--model: .* is a part of the run folder .*/run; give th"
+    ):
+      trained_models.pretrained(self.run_folder / part)
+
+  def test_a_run_is_no_pretrained_model(self):
+    """Where only those are taken."""
+    with self.assertRaisesRegex(
+      app.UsageError, "^--from: .*/run is a run folder; give a Hugging Face fol"
+    ):
+      with trained_models.reading_weights("from", self.run_folder):
+        huggingface.load(self.run_folder)
+
+  def test_a_model_that_overflows(self):
+    """Measures of it would mean nothing."""
+    subject = mock.Mock(params={"x": np.zeros(1)}, decoder=None)
+    task = mock.Mock(loss=lambda outputs, batch: outputs)
+    for loss, refused in ((1.0, False), (np.inf, True), (np.nan, True)):
+      with (
+        mock.patch.object(trained_models, "held_out_batch"),
+        mock.patch.object(
+          trained_models, "position_losses", lambda *_, x=loss: np.array(x)
+        ),
+        self.assertRaisesRegex(app.UsageError, "^--model: x gives losses that")
+        if refused
+        else contextlib.nullcontext(),
+      ):
+        trained_models.check_losses(
+          subject, mock.Mock(task=task), pathlib.Path("x")
+        )
