@@ -120,7 +120,10 @@ class DeferredTest(base.TestCase):
     ({"terms": 0}, "terms must be at least 1, not 0"),
     ({"values": 1}, "values must be at least 2, not 1"),
     ({"tokens": 6}, "tokens must be a multiple of 4, the number of values"),
-    ({"length": 5}, "length must be at least 6 for a delay of 4 and 1 term, not 5"),
+    (
+      {"length": 5},
+      "length must be at least 6 for a delay of 4 and 1 term, not 5",
+    ),
     ({"table_seed": -1}, "table_seed must be at least 0, not -1"),
   )
   def test_bad_fields_are_refused(self, changes, message):
