@@ -11,6 +11,7 @@ import shutil
 import tempfile
 
 import pytest
+from absl import flags
 
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _PLAIN = "JAX_DISABLE_MOST_OPTIMIZATIONS"
@@ -30,6 +31,8 @@ _QUICK = {
 def pytest_configure(config: pytest.Config) -> None:
   """Sets the environment before any test imports JAX."""
   del config
+  # Tests call binaries in this process with flags at their defaults.
+  flags.FLAGS.mark_as_parsed()
   if _FOLDER not in os.environ:
     _created.append(tempfile.mkdtemp(prefix="jaxlook-tests-"))
     os.environ[_FOLDER] = _created[0]
@@ -41,9 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
     version = importlib.metadata.version("jaxlib").split(".")
     quick = _QUICK.get(".".join(version[:2]), "")
     # The user's flags come last, because the last one counts.
-    flags = f"{quick} {os.environ.get('XLA_FLAGS', '')}"
+    xla_flags = f"{quick} {os.environ.get('XLA_FLAGS', '')}"
     # XLA would read a blank as the name of a file.
-    os.environ["XLA_FLAGS"] = flags.strip()
+    os.environ["XLA_FLAGS"] = xla_flags.strip()
     # Binaries that tests start read this variable.
     os.environ[_PLAIN] = "1"
 

@@ -356,18 +356,30 @@ def print_table(title: str, rows: list[list[str]]) -> None:
   wide.print(shown, markup=False)
 
 
-class Stop:
-  """Remembers that SIGTERM or SIGINT has come.
+class Stop(contextlib.AbstractContextManager["Stop"]):
+  """Remembers, as a context, that SIGTERM or SIGINT has come.
 
   `status` is 0 until then, and from then on the exit status that says which. A
-  second signal ends the process at once, as it would without this.
+  second signal ends the process at once, as any does after the context.
   """
 
+  _NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
   def __init__(self):
-    """Installs the handlers."""
+    """Remembers nothing yet."""
     self.status = 0
-    for number in (signal.SIGTERM, signal.SIGINT):
-      signal.signal(number, self._remember)
+
+  def __enter__(self) -> "Stop":
+    """Installs the handlers."""
+    self._before = [
+      signal.signal(number, self._remember) for number in self._NUMBERS
+    ]
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    """Installs the handlers of before."""
+    for number, handler in zip(self._NUMBERS, self._before, strict=True):
+      signal.signal(number, handler)
 
   def _remember(self, number, _frame) -> None:
     self.status = 128 + number

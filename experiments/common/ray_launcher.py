@@ -106,9 +106,8 @@ def train_on_ray(
     SystemExit: an arm failed, or the run was asked to stop; the same command
       continues from there, with or without Ray.
   """
-  with ray_cluster.connected(resources):
-    # After Ray has started, since Ray installs a handler for SIGTERM, too.
-    stop = app.Stop()
+  # Ray installs a handler for SIGTERM when it starts.
+  with ray_cluster.connected(resources), app.Stop() as stop:
     meter = progress.over_arms(todo, later)
     given = teachers or [None] * len(todo)
     jobs = [
@@ -125,8 +124,7 @@ def train_on_ray(
     print(failure, file=sys.stderr)
     sys.exit(1)
   finished = [job.finished for job in jobs if job.finished]
-  # The next call reinstalls the signal handlers.
-  if len(finished) < len(jobs) or (later and stop()):
+  if len(finished) < len(jobs) or stop():
     arms = len(jobs) + len(later)
     print(
       f"stopped with {len(finished)} of {arms} arms finished; continue with the"

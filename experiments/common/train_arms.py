@@ -279,7 +279,6 @@ def _in_turn(
   if mesh is not None:
     for problem, _ in todo:
       mesh.check(len(problem.seeds), problem.train)
-  stop = app.Stop()
   shown = progress.over_arms(todo, later)
 
   def one(
@@ -317,12 +316,11 @@ def _in_turn(
       )
     sys.exit(multihost.max_over_processes(stop.status))
 
-  with contextlib.closing(shown):
+  with app.Stop() as stop, contextlib.closing(shown):
     trained = [
       one(*arm, teacher) for arm, teacher in zip(todo, teachers, strict=True)
     ]
-    if later and multihost.max_over_processes(stop()):
-      # The next call reinstalls the signal handlers.
+    if multihost.max_over_processes(stop()):
       halt(f"stopped after {counted(len(trained), 'arm')}")
   if not later:
     multiprocess.end_others()

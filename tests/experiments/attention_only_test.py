@@ -3,12 +3,10 @@
 import contextlib
 import io
 import pathlib
-import sys
 import tempfile
 
 # The text task imports it late: its flags would go when saved ones come back.
 import grain  # noqa: F401
-from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments import path_terms, skip_trigrams
@@ -23,8 +21,6 @@ class AttentionOnlyTest(base.TestCase):
     cls.root = pathlib.Path(
       cls.enterClassContext(tempfile.TemporaryDirectory())
     )
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
 
   def _run(self, binary, **values):
     """Runs a binary's main; returns its run folder and what it printed."""

@@ -15,7 +15,6 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
-from absl import flags
 from absl.testing import absltest, flagsaver, parameterized
 
 import jaxlook
@@ -54,8 +53,6 @@ class GradientsTest(base.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
     folder = tempfile.TemporaryDirectory()
     cls.addClassCleanup(folder.cleanup)
     cls.models = Path(folder.name)

@@ -136,8 +136,6 @@ class BinariesTest(base.TestCase):
   )
   def test_every_flag_that_is_read_is_shown_once(self, binary):
     """Under its group, in 80 columns."""
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
     page = app.help_text(binary.__name__, {}, {})
     self.assertCountEqual(_ENTRY.findall(page), app.read_by(binary.__name__))
     for line in page.splitlines():

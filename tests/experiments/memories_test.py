@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import sys
 import tempfile
 from unittest import mock
 
@@ -10,7 +9,6 @@ from unittest import mock
 import grain  # noqa: F401
 import numpy as np
 import pyarrow.parquet as pq
-from absl import flags
 from absl.testing import flagsaver
 
 from experiments import memories
@@ -81,8 +79,6 @@ class MemoriesTest(base.TestCase):
     corpus = self.root / "text"
     corpus.write_bytes(b"some words to read\n" * 999)
     smoke = dataclasses.replace(memories.TEXT["smoke"], mlp_width=0)
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
     with (
       mock.patch.dict(memories.TEXT, smoke=smoke),
       flagsaver.flagsaver(

@@ -1,9 +1,6 @@
 """The planning binaries, run as a user does."""
 
-import sys
-
 import pyarrow.parquet as pq
-from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments import deferred, planning
@@ -90,8 +87,6 @@ class RefusalTest(binaries.RefusalTestCase):
 class ConfigTest(base.TestCase):
   def test_languages(self):
     """A sweep of p over two forms; names tell what differs."""
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
     with flagsaver.flagsaver(preset="smoke"):
       config = planning_setup.build_config(
         "tally", forms=["open", "open/late_genre"], shares=["0.25", "1"]

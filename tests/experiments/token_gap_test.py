@@ -3,13 +3,11 @@
 import contextlib
 import io
 import pathlib
-import sys
 import tempfile
 
 # The text task imports it late: its flags would go when saved ones come back.
 import grain  # noqa: F401
 import pyarrow.parquet as pq
-from absl import flags
 from absl.testing import flagsaver
 
 from experiments import token_gap
@@ -21,8 +19,6 @@ class TokenGapTest(base.TestCase):
   def setUp(self):
     super().setUp()
     self.root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
 
   def run_main(self, **values):
     """Runs the binary's main in this process."""
@@ -81,7 +77,7 @@ class TokenGapTest(base.TestCase):
     """One line that names the flag, before anything is trained."""
     self.refuse("^--attention: gives causal; ", attention=["causal"])
     self.refuse("^--task: must be text", task="precache")
-    self.refuse("^--workers: must be at least 1, not 0", workers=0)
+    self.refuse("^--workers: must lie in 1..4096, not 0", workers=0)
     corpus = self.root / "text"
     corpus.mkdir()
     for name in "ab":

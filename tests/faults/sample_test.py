@@ -7,7 +7,6 @@ import contextlib
 import io
 import pathlib
 import random
-import sys
 import tempfile
 from unittest import mock
 
@@ -62,8 +61,6 @@ class SampleTest(base.TestCase):
       cls.enterClassContext(tempfile.TemporaryDirectory())
     )
     inputs.write_files(cls.root)
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
     known = {
       name: {
         flag: flags.FLAGS[flag].flag_type()

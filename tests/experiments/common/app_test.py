@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import io
+import os
 import pathlib
+import signal
 import sys
 import tempfile
 from unittest import mock
@@ -101,6 +103,22 @@ class BlamingTest(base.TestCase):
     self.assertEqual(
       str(caught.exception), "--steps: must be whole numbers, not '1,0.5'"
     )
+
+
+class StopTest(base.TestCase):
+  def test_remembers_within_its_context(self):
+    """A signal is remembered within; afterwards it does what it did before."""
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append("before"))
+    self.addCleanup(signal.signal, signal.SIGINT, before)
+    with app.Stop() as stop:
+      self.assertFalse(stop())
+      os.kill(os.getpid(), signal.SIGINT)
+      self.assertTrue(stop())
+      self.assertEqual(stop.status, 128 + signal.SIGINT)
+    self.assertEmpty(heard)
+    os.kill(os.getpid(), signal.SIGINT)
+    self.assertEqual(heard, ["before"])
 
 
 class SettingsTest(base.TestCase):

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 
-from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments.common import app, multiprocess, stderr_filter
@@ -26,11 +25,6 @@ distributed service detected fatal errors: The following tasks are unhealthy:
 
 
 class FlagTest(base.TestCase):
-  def setUp(self):
-    super().setUp()
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
-
   @parameterized.parameters(
     ("two", "^distributed must be auto or HOST:PORT,.* not 'two'$"),
     ("host:1,3/2", "^distributed must count .* 1, not have process 3$"),

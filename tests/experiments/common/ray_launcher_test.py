@@ -136,10 +136,9 @@ class SweepTest(base.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    # Ray and the launcher install handlers.
-    old = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    cls.addClassCleanup(signal.signal, signal.SIGTERM, old[0])
-    cls.addClassCleanup(signal.signal, signal.SIGINT, old[1])
+    # Ray and these tests install handlers.
+    old = signal.getsignal(signal.SIGTERM)
+    cls.addClassCleanup(signal.signal, signal.SIGTERM, old)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with warnings.catch_warnings():
       # As in `ray_cluster.connected`.

@@ -5,13 +5,11 @@ import io
 import json
 import os
 import pathlib
-import sys
 import tempfile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from absl import flags
 from absl.testing import flagsaver
 
 from experiments.common import results_writer
@@ -41,8 +39,6 @@ class ResultsWriterTest(base.TestCase):
     super().setUp()
     root = self.enterContext(tempfile.TemporaryDirectory())
     self.root = pathlib.Path(root) / "run"
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
 
   def write(self, **fields):
     """Writes results with these fields; returns the report and the output."""

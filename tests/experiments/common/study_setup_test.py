@@ -3,14 +3,12 @@
 import contextlib
 import io
 import pathlib
-import sys
 import tempfile
 
 # The text task imports it late: its flags would go when saved ones come back.
 import grain  # noqa: F401
 import jax
 import numpy as np
-from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments import gradient_anatomy, horizon, local_myopia, placebo
@@ -38,8 +36,6 @@ class StudySetupTest(base.TestCase):
       cls.enterClassContext(tempfile.TemporaryDirectory())
     )
     cls.run_folder = str(cls.root / "trained")
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
     with (
       flagsaver.flagsaver(preset="smoke", out=cls.run_folder),
       contextlib.redirect_stdout(io.StringIO()),

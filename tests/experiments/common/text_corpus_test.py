@@ -15,7 +15,6 @@ from unittest import mock
 # The text task imports it late: its flags would go when saved ones come back.
 import grain  # noqa: F401
 import numpy as np
-from absl import flags
 from absl.testing import flagsaver
 
 from experiments.common import app, text_corpus, text_setup
@@ -30,8 +29,6 @@ class ReadingTest(base.TestCase):
     self.corpus.mkdir()
     for letter in "abcdef":
       (self.corpus / letter).write_text(letter * 100)
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
 
   def read(self, kept=False, **values):
     """The text of the smoke preset under flags."""

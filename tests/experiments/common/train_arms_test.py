@@ -1,8 +1,5 @@
 """Which variants are trained: what `--attention` says, or the default."""
 
-import sys
-
-from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments.common import app, train_arms
@@ -15,12 +12,6 @@ MODEL = DecoderConfig(layers=2, width=8, heads=2, max_length=4, vocab_size=3)
 
 
 class ChosenVariantsTest(base.TestCase):
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
-
   def choose(self, choose, asked, default=(), **options):
     """Names of the variants that a function chooses under `--attention`."""
     with flagsaver.flagsaver(attention=asked):

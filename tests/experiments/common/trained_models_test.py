@@ -2,13 +2,11 @@
 
 import contextlib
 import pathlib
-import sys
 import tempfile
 from unittest import mock
 
 import jax
 import numpy as np
-from absl import flags
 from absl.testing import flagsaver, parameterized
 
 from experiments.common import app, trained_models
@@ -31,8 +29,6 @@ class TrainedModelsTest(base.TestCase):
   def setUpClass(cls):
     """Trains one run folder that all tests read."""
     super().setUpClass()
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS(sys.argv[:1])
     cls.folder = pathlib.Path(
       cls.enterClassContext(tempfile.TemporaryDirectory())
     )
