@@ -125,7 +125,12 @@ def in_fork(function: Callable[[], object]) -> None:
 
 
 def run(
-  case: Case, folder: pathlib.Path, seconds: float, *, train: bool = False
+  case: Case,
+  folder: pathlib.Path,
+  seconds: float,
+  *,
+  train: bool = False,
+  first: Callable[[], object] = lambda: None,
 ) -> Ended:
   """Runs a case in a process of its own.
 
@@ -134,6 +139,7 @@ def run(
     folder: its working directory, which is made.
     seconds: how long it may take before it counts as hung.
     train: whether an accepted case goes on into training.
+    first: called in the new process before the binary runs.
 
   Returns:
     How it ended.
@@ -145,7 +151,7 @@ def run(
   output = folder.parent / f"{folder.name}.err"
   child = os.fork()
   if not child:
-    _become(case, folder, output, train)
+    _become(case, folder, output, train, first)
   status = _wait(child, seconds)
   if not output.stat().st_size:
     # With --distributed another process writes the errors.
@@ -157,7 +163,11 @@ def run(
 
 
 def _become(
-  case: Case, folder: pathlib.Path, output: pathlib.Path, train: bool
+  case: Case,
+  folder: pathlib.Path,
+  output: pathlib.Path,
+  train: bool,
+  first: Callable[[], object],
 ) -> None:
   """Turns this process into the binary; never returns."""
   status = 1
@@ -176,6 +186,7 @@ def _become(
     sys.argv = [case.binary, *case.arguments]
     if not train:
       train_arms.open_store = _reached
+    first()
     runpy.run_module(
       f"experiments.{case.binary}", run_name="__main__", alter_sys=True
     )
