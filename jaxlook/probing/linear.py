@@ -27,7 +27,7 @@ PENALTY_LOGISTIC = 1e-3
 
 # A value whose deviation is below this many rounding errors of its size is
 # constant.
-_ROUNDINGS = 100.0
+_ROUNDINGS = 8.0
 # The rows outside these quantiles do not decide the scale of a feature alone.
 _TAILS = (0.005, 0.995)
 # How far, in units of the range between these quantiles, a row may lie outside
@@ -107,7 +107,11 @@ def scaling(features: jax.Array, penalty: float) -> Scaling:
     The scaling, [D].
   """
   chex.assert_rank(features, 2)
+  # In units in which no square is too large or too small for the dtype.
+  _, unit = jnp.frexp(jnp.max(jnp.abs(features), axis=0))
+  features = jnp.ldexp(features, -unit[None])
   mean = jnp.mean(features, axis=0)
+  mean += jnp.mean(features - mean[None], axis=0)
   std = jnp.std(features, axis=0)
   low, high = (
     jnp.quantile(features, tail, axis=0, method=method)
@@ -119,30 +123,27 @@ def scaling(features: jax.Array, penalty: float) -> Scaling:
   most = jnp.max(jnp.abs(features - mean[None]), axis=0)
   rows_of_zero = math.sqrt(_ROWS_OF_ZERO / (len(features) * penalty))
   rare = jnp.maximum(std, rows_of_zero * most)
-  scale = jnp.where(_varies(high - low, features), common, rare)
-  varies = _varies(std, features)
-  return Scaling(
-    mean, jnp.where(varies, 1.0 / jnp.where(varies, scale, 1.0), 0.0)
-  )
+  least = _rounding(features)
+  scale = jnp.where(high - low > least, common, rare)
+  varies = std > least
+  inverse = jnp.where(varies, 1.0 / jnp.where(varies, scale, 1.0), 0.0)
+  return Scaling(jnp.ldexp(mean, unit), jnp.ldexp(inverse, -unit))
 
 
-def _varies(
-  deviation: jax.Array, x: jax.Array, axis: int | tuple[int, ...] = 0
-) -> jax.Array:
-  """Whether a deviation is more than rounding errors of x over some axes."""
+def _rounding(x: jax.Array, axis: int | tuple[int, ...] = 0) -> jax.Array:
+  """The deviation that rounding may leave of a constant x over some axes."""
   size = jnp.sqrt(jnp.mean(x**2, axis=axis))
-  return deviation > _ROUNDINGS * float(jnp.finfo(x.dtype).eps) * size
+  return _ROUNDINGS * float(jnp.finfo(x.dtype).eps) * size
 
 
 def fit_ridge(
   features: jax.Array, targets: jax.Array, *, penalty: float = PENALTY
 ) -> Ridge:
-  """Fits all targets with one Cholesky factor.
+  """Fits all targets with one QR factor.
 
   Minimises mean |z w + mean - y|^2 + penalty |w|^2 for standardised features z;
-  the mean is not penalised. The penalty is at least D times the rounding error
-  of the dtype, by which the Gram matrix of collinear features may be wrong. In
-  float32 this raises 1e-4 if there are more than 800 features.
+  the mean is not penalised. The normal equations of the factor are solved, and
+  the solution is corrected once by what is left of the targets (Bjorck, 1987).
 
   Args:
     features: float [n, D].
@@ -162,15 +163,22 @@ def fit_ridge(
   scale = scaling(features, penalty)
   z_nxD, mean_K = scale(features), jnp.mean(targets, axis=0)
   rows, width = z_nxD.shape
-  gram_DxD = jnp.matmul(z_nxD.T, z_nxD, precision=_HIGHEST) / rows
-  right_DxK = (
-    jnp.matmul(z_nxD.T, targets - mean_K[None], precision=_HIGHEST) / rows
-  )
-  penalty = max(penalty, width * float(jnp.finfo(gram_DxD.dtype).eps))
-  factor = jax.scipy.linalg.cho_factor(
-    gram_DxD + penalty * jnp.eye(width, dtype=gram_DxD.dtype)
-  )
-  return Ridge(scale, jax.scipy.linalg.cho_solve(factor, right_DxK), mean_K)
+  # The Gram matrix itself would have twice the digits, which float32 has not
+  # where few rows are far from the others.
+  shrink = math.sqrt(rows * penalty) * jnp.eye(width, dtype=z_nxD.dtype)
+  root_DxD = jnp.linalg.qr(jnp.concatenate([z_nxD, shrink]), mode="r")
+
+  def solve(right_DxK: jax.Array) -> jax.Array:
+    return jax.scipy.linalg.cho_solve((root_DxD, False), right_DxK)
+
+  def times_z(x_nxK: jax.Array) -> jax.Array:
+    return jnp.matmul(z_nxD.T, x_nxK, precision=_HIGHEST)
+
+  centred_nxK = targets - mean_K[None]
+  weights = solve(times_z(centred_nxK))
+  left_nxK = centred_nxK - jnp.matmul(z_nxD, weights, precision=_HIGHEST)
+  weights += solve(times_z(left_nxK) - rows * penalty * weights)
+  return Ridge(scale, weights, mean_K)
 
 
 def predict(probe: Ridge, features: jax.Array) -> jax.Array:
@@ -194,10 +202,14 @@ def r_squared(
     better prediction. 0 for targets that are constant up to rounding.
   """
   chex.assert_equal_shape([predictions, targets])
+  # In units in which no square is too large or too small for the dtype.
+  _, unit = jnp.frexp(jnp.max(jnp.abs(targets), axis=axis, keepdims=True))
+  targets, predictions = (jnp.ldexp(x, -unit) for x in (targets, predictions))
   centred = targets - jnp.mean(targets, axis=axis, keepdims=True)
   total = jnp.sum(centred**2, axis=axis)
   left = jnp.sum((targets - predictions) ** 2, axis=axis)
-  varies = _varies(jnp.sqrt(jnp.mean(centred**2, axis=axis)), targets, axis)
+  deviation = jnp.sqrt(jnp.mean(centred**2, axis=axis))
+  varies = deviation > _rounding(targets, axis)
   return jnp.where(varies, 1.0 - left / jnp.where(varies, total, 1.0), 0.0)
 
 
@@ -247,7 +259,8 @@ def logistic(
 
   Minimises the mean cross-entropy + penalty / 2 |w|^2 (not on the bias) over
   standardised features from zero weights, with full batches and Adam. The
-  learning rate falls to 0 along a cosine.
+  learning rate falls to 0 along a cosine. Of all steps, the weights with the
+  lowest objective are kept.
 
   Args:
     features: to fit on, float [n, D].
@@ -304,13 +317,24 @@ def _fit_logistic(
     nats = _cross_entropy(_logits(params, z_nxD), labels)
     return nats + penalty / 2 * jnp.sum(params[0] ** 2)
 
-  def step(state, _):
-    params, moments = state
-    updates, moments = adam.update(jax.grad(objective)(params), moments)
-    return (optax.apply_updates(params, updates), moments), None
+  def better(best, value, params):
+    return jax.tree.map(
+      lambda old, new: jnp.where(value < best[0], new, old),
+      best,
+      (value, params),
+    )
 
-  (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), length=steps)
-  return params
+  def step(state, _):
+    params, moments, best = state
+    value, gradient = jax.value_and_grad(objective)(params)
+    best = better(best, value, params)
+    updates, moments = adam.update(gradient, moments)
+    return (optax.apply_updates(params, updates), moments, best), None
+
+  # Massive rows can make steps too large.
+  start = (params, adam.init(params), (jnp.asarray(jnp.inf), params))
+  (params, _, best), _ = jax.lax.scan(step, start, length=steps)
+  return better(best, objective(params), params)[1]
 
 
 def ridge_classes(

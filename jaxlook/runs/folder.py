@@ -19,7 +19,8 @@ _LATER = ("identity",)
 
 def lock(root: Path) -> int:
   """Returns a descriptor that holds the folder's lock while it is open."""
-  descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+  with io_faults.named(root / LOCK):
+    descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
   try:
     with io_faults.named(root / LOCK):
       fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -223,8 +223,9 @@ def open_store(
       f"{root} is a file or lies in one; choose a folder"
     ) from error
   except OSError as error:
+    what = error.filename or f"to the folder {root}"
     raise ValueError(
-      f"cannot write to the folder {root}: {error.strerror or error}"
+      f"cannot write {what}: {error.strerror or error}"
     ) from error
   return Store(root, tree, lock=lock)
 

@@ -15,7 +15,6 @@ multihost        processes that train together
 from jaxlook.training import multihost
 from jaxlook.training.arms import (
   FinishedArm,
-  Problem,
   arm_name,
   baseline,
   begin_arm,
@@ -40,6 +39,7 @@ from jaxlook.training.memory import (
   step_memory,
 )
 from jaxlook.training.mesh import MeshShape, parse_mesh
+from jaxlook.training.problem import Problem
 from jaxlook.training.saved_arms import SavedArm, read_arm
 from jaxlook.training.step import Teacher
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,82 +12,24 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook.attention import Variant
-from jaxlook.attention.masks import Barrier
 from jaxlook.errors import DamagedError, SettingError
 from jaxlook.keys import make_key
-from jaxlook.models import Decoder, DecoderConfig
+from jaxlook.models import Decoder
 from jaxlook.runs.arm import Arm
 from jaxlook.runs.store import Arms
-from jaxlook.tasks.task import Batch, Task
+from jaxlook.tasks.task import Batch
 from jaxlook.training import multihost
-from jaxlook.training.config import TrainConfig
 from jaxlook.training.identity import describe
-from jaxlook.training.initial_weights import Start
 from jaxlook.training.loop import (
   Trained,
   evaluate,
   mean_over_batches,
   train,
 )
-from jaxlook.training.mesh import Feed, MeshShape
+from jaxlook.training.mesh import MeshShape
+from jaxlook.training.problem import Problem
 from jaxlook.training.saved_arms import SavedArm, read_cells
 from jaxlook.training.step import Teacher
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-  """A task, a model and a training config, shared by all variants of a setting.
-
-  Attributes:
-    setting: the problem's name among those of an experiment; may be empty.
-    task: makes batches and computes their loss.
-    model: the decoder's shape.
-    train: how the model is trained.
-    seeds: each seed determines an init and a data order.
-    score: maps the mean held-out loss to the metrics to report.
-    about: plain data on the task for the arm's config, from which a reader can
-      make the task again.
-    feed: reads the data of training steps on the host; None for generated
-      tasks.
-    held_out: held-out data from the host, [batches, ...]; None for generated
-      tasks.
-    barrier: the decoder's barrier; None for none.
-    start: weights that all seeds start from; by default each seed draws its
-      own.
-
-  Raises:
-    SettingError: `train.loss_tokens` is given for a model without logits.
-  """
-
-  setting: str
-  task: Task
-  model: DecoderConfig
-  train: TrainConfig
-  seeds: tuple[int, ...]
-  score: Callable[[float], dict[str, float]]
-  about: Mapping[str, Any]
-  feed: Feed | None = None
-  held_out: np.ndarray | None = None
-  barrier: Barrier | None = None
-  start: Start | None = None
-
-  def __post_init__(self):
-    """Checks the fields."""
-    if self.train.loss_tokens and self.model.output_features is not None:
-      raise SettingError(
-        "loss_tokens",
-        "must not be given for a model without logits over tokens",
-      )
-
-  def decoder(self, variant: Variant) -> Decoder:
-    """Returns the model under a variant, with the training's precision."""
-    return Decoder(
-      self.model,
-      variant,
-      barrier=self.barrier,
-      bfloat16=self.train.bfloat16,
-      remat=self.train.remat,
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +87,8 @@ def begin_arm(
     The arm, not trained yet.
 
   Raises:
+    SettingError: the task or the score holds what is not made of data, so that
+      it could not be told from another.
     ValueError: the store has this arm with another config.
   """
   return store.arm(
@@ -157,14 +101,24 @@ def begin_arm(
       "train": dataclasses.asdict(problem.train),
       "seeds": problem.seeds,
       "identity": {
-        "task": describe(problem.task),
-        "score": describe(problem.score),
+        field: _identity(field, getattr(problem, field))
+        for field in ("task", "score")
       },
     }
     | ({"teacher": teacher.variant} if teacher else {})
     | ({"barrier": problem.barrier} if problem.barrier else {})
     | ({"start": problem.start.about} if problem.start else {}),
   )
+
+
+def _identity(field: str, value: Any) -> Any:
+  """Describes a field of a problem."""
+  try:
+    return describe(value)
+  except ValueError as error:
+    raise SettingError(
+      field, f"holds what cannot be compared: {error}"
+    ) from error
 
 
 def run_arm(

@@ -67,14 +67,14 @@ def _from_other_arm(path: pathlib.Path, draw: random.Random) -> None:
   del draw
   arms = path.parents[2]
   other = next(a for a in sorted(arms.iterdir()) if a != path.parents[1])
-  found = sorted((other / "checkpoints").iterdir(), key=lambda p: p.name)[-1]
+  found = max((other / "checkpoints").iterdir(), key=lambda p: int(p.name))
   shutil.rmtree(path)
   shutil.copytree(found, path)
 
 
 def _later(path: pathlib.Path, draw: random.Random) -> None:
   del draw
-  shutil.copytree(path, path.with_name("25"))
+  shutil.copytree(path, path.with_name(f"{int(path.name) + 5}"))
 
 
 _ON_FILE: tuple[Change, ...] = (_flip, _cut, _empty, _delete, _folder)
@@ -123,7 +123,9 @@ def main() -> int:
       shutil.copytree(base / state / "run", out)
       change(out / path, draw)
       ended = rerun.run(out, _ARM)
-      outcome, why = rerun.judge(ended, out, whole, str(out))
+      # An arm, or a file of the run.
+      named = out.joinpath(*path.parts[:2])
+      outcome, why = rerun.judge(ended, out, whole, str(named))
       counts[outcome] += 1
       if outcome == rerun.BAD:
         print(f"{state}, {change.__name__}, {path}: {why}")

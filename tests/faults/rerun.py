@@ -34,8 +34,11 @@ def run(
 
 
 def cells(out: pathlib.Path) -> Any:
-  """The numbers of a finished run."""
-  return json.loads((out / "result.json").read_bytes())["cells"]
+  """The numbers of a finished run; None if there are none."""
+  try:
+    return json.loads((out / "result.json").read_bytes())["cells"]
+  except (OSError, ValueError):
+    return None
 
 
 def judge(

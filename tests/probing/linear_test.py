@@ -198,6 +198,45 @@ class HeavyTailTest(base.TestCase):
     told = targets + np.float32(0.5)
     self.assert_close(linear.r_squared(told, targets), np.zeros(1))
 
+  @parameterized.parameters(
+    (1e-30, 0.0), (1e-20, 0.0), (1e18, 0.0), (1e30, 0.0), (1.0, 1e5)
+  )
+  def test_units_and_offsets(self, unit, offset):
+    """No unit and no offset hides a feature or a target that varies."""
+    x = np.random.default_rng(0).normal(size=(4_000, 3))
+    x = np.float32(unit * x + offset)
+    plain = np.float32((x - offset) / unit)
+    for features, targets in ((x, plain), (plain, x)):
+      found = _ridge(features[:2_000], targets[:2_000], features, targets)
+      self.assertGreater(found.min(), 0.99)
+
+  @parameterized.parameters(0.0, 0.01)
+  def test_massive_rows_are_fitted_as_in_float64(self, noise):
+    """Rows that are far away in all features at once."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20_000, 3))
+    y = np.float32(x)
+    rows = x[::1_000].shape
+    x[::1_000] = 1e4 * (1 + noise * rng.normal(size=rows))
+    found = jax.jit(linear.fit_ridge)(np.float32(x), y)
+    z = np.float64(found.scaling(np.float32(x)))
+    gram = z.T @ z / len(z) + linear.PENALTY * np.eye(z.shape[1])
+    expected = np.linalg.solve(gram, z.T @ (y - y.mean(0)) / len(z))
+    loss, least = (
+      np.mean((z @ w - (y - y.mean(0))) ** 2)
+      for w in (np.float64(found.weights), expected)
+    )
+    self.assertLess(loss, 1.001 * least)
+
+  def test_massive_rows_and_classes(self):
+    """No probe is worse than the share of each class on what it fits."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 50, 10_000)
+    x = np.float32(3 * np.eye(50)[labels] + rng.normal(size=(10_000, 50)))
+    x[::256] *= 1e3
+    found = _logistic(x, labels, x, labels, classes=50)
+    self.assertLess(found.nats, np.log(50))
+
 
 class LogisticTest(base.Float64TestCase):
   def _labels(self):

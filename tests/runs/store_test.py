@@ -157,7 +157,7 @@ class OpenStoreTest(StoreTestCase):
 
   def test_refuses_what_cannot_be_written(self):
     """So is a folder that cannot be made or written, whoever we are."""
-    self._refused("^cannot write to the folder /proc/x: ", "/proc/x")
+    self._refused("^cannot write /proc/x: ", "/proc/x")
     long = self.folder / ("x" * 300)
     self._refused("^cannot write .*: File name too long$", long)
 
@@ -168,7 +168,7 @@ class OpenStoreTest(StoreTestCase):
       runs.open_store(self.root, _CONFIG).close()
     full = OSError(errno.ENOSPC, "No space left on device")
     with mock.patch.object(os, "fsync", side_effect=full):
-      self._refused("^cannot write to the folder .*: No space left on device$")
+      self._refused("^cannot write .*: No space left on device$")
     runs.open_store(self.root, _CONFIG).close()
 
   @parameterized.parameters(

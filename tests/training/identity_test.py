@@ -1,16 +1,22 @@
 """Descriptions of tasks: equal for equal tasks, and only for these."""
 
+import collections
 import dataclasses
+import fractions
 import functools
 import json
+import pathlib
 import tempfile
+import threading
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
 from jaxlook import runs
 from jaxlook.attention import Spec, Variant
+from jaxlook.errors import SettingError
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import arms
 from jaxlook.training.identity import describe
@@ -41,6 +47,47 @@ class Plain:
 
 def _score(factor, loss):
   return {"loss": factor * loss}
+
+
+def _closure(factor):
+  return lambda loss: {"loss": factor * loss}
+
+
+def _task_of(k):
+  class Task:
+    def batch(self, key):
+      return k * key
+
+  return Task
+
+
+def _exec_class(k):
+  names = {"__name__": "__main__"}
+  exec(f"class Task:\n  def batch(self, key): return {k} * key", names)
+  return names["Task"]
+
+
+def _with_attribute(k):
+  class Task:
+    factor = k
+
+  return Task
+
+
+class Slots:
+  """A task without a dictionary."""
+
+  __slots__ = ("k",)
+
+  def __init__(self, k):
+    """Keeps a setting."""
+    self.k = k
+
+
+def _reads_global(k):
+  names = {"__name__": "__main__", "factor": k}
+  exec("def score(loss): return [factor for _ in loss]", names)
+  return names["score"]
 
 
 _TABLE = np.arange(6.0).reshape(2, 3)
@@ -81,16 +128,71 @@ class DescribeTest(base.TestCase):
     """Fields, classes, arrays and bound objects tell."""
     self.assertNotEqual(json.dumps(describe(one)), json.dumps(describe(other)))
 
-  def test_a_field_of_a_later_version(self):
-    """A new field changes nothing while it has its default."""
+  @parameterized.parameters(
+    lambda k: _closure(k),
+    lambda k: jax.jit(_closure(k)),
+    lambda k: lambda loss, factor=k: {"loss": factor * loss},
+    lambda k: _task_of(k)(),
+    lambda k: _exec_class(k)(),
+    lambda k: _with_attribute(k)(),
+    lambda k: Slots(k),
+    lambda k: _reads_global(k),
+    lambda k: [fractions.Fraction(k), pathlib.Path(str(k)), complex(k)],
+    lambda k: collections.deque([k]),
+    lambda k: {k, "a"},
+    lambda k: np.asarray([k, None], object),
+    lambda k: jax.random.key(k),
+    lambda k: slice(0, k),
+    lambda k: np.dtype(f"f{4 * k}"),
+    lambda k: (np.sin, np.cos)[k - 1],
+  )
+  def test_what_code_and_odd_fields_hold(self, make):
+    """Closures, defaults, attributes, globals, slots, and other packages'."""
+    one, again, other = describe(make(1)), describe(make(1)), describe(make(2))
+    self.assertEqual(one, again)
+    self.assertEqual(json.loads(json.dumps(one)), one)
+    self.assertNotEqual(one, other)
 
+  def test_what_holds_itself(self):
+    """It has a description, too."""
+    items = [1]
+    items.append(items)
+    self.assertEqual(describe(items), [1, {"again": 1}])
+
+  def test_a_field_of_a_later_version(self):
+    """In this project a new field changes nothing while it has its default."""
+
+    def named(kind):
+      kind.__module__, kind.__qualname__ = "jaxlook.tasks.parity", "Parity"
+      return kind
+
+    @named
     @dataclasses.dataclass(frozen=True)
     class Before:
       k: int
 
-    before = describe(Before(3))
-    before["name"] = describe(Parity(3))["name"]
-    self.assertEqual(before, describe(Parity(3)))
+    @named
+    @dataclasses.dataclass(frozen=True)
+    class After:
+      k: int
+      scale: float = 1.0
+
+    self.assertEqual(describe(Before(3)), describe(After(3)))
+    self.assertNotEqual(describe(After(3)), describe(After(3, scale=2.0)))
+
+  def test_what_is_no_data_is_refused(self):
+    """Its arm could not be told from another."""
+    problem = dataclasses.replace(
+      precache_problem.problem(), score=_closure(threading.Lock())
+    )
+    path = self.enterContext(tempfile.TemporaryDirectory())
+    with (
+      runs.open_store(path, {}) as store,
+      self.assertRaisesRegex(SettingError, "score holds what .* a lock is not"),
+    ):
+      arms.begin_arm(
+        store, problem, Variant.uniform(Spec("causal"), layers=1, heads=2)
+      )
 
   def test_an_arm_of_another_task_is_not_returned(self):
     """Also if the user's own words about the tasks are the same."""
