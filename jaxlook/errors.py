@@ -41,13 +41,15 @@ def check_ids(vocab_size: int | None, ids: Any) -> None:
     ids: integers of any shape, or anything traced.
 
   Raises:
-    ValueError: an id is below 0, or V or above.
+    ValueError: an id is below 0, or V or above, or not a whole number.
   """
   if vocab_size is None or isinstance(ids, Tracer):
     return
   if isinstance(ids, jax.Array) and not ids.is_fully_addressable:
     return
   ids = np.asarray(ids)
+  if not np.issubdtype(ids.dtype, np.integer):
+    raise ValueError(f"tokens must be integers, not {ids.dtype}")
   if not ids.size:
     return
   low, high = ids.min(), ids.max()

@@ -44,6 +44,9 @@ class CheckIdsTest(base.TestCase):
     for ids in ([-1], [[0, 5]], [[[2**30]]]):
       with self.assertRaisesRegex(ValueError, r"tokens must lie in 0\.\.4"):
         check_ids(5, array(ids))
+    for ids in ([0.5], [float("nan")], [True]):
+      with self.assertRaisesRegex(ValueError, "tokens must be integers, not"):
+        check_ids(5, array(ids))
 
   def test_traced_ids_pass(self):
     """They have no values yet."""

@@ -48,6 +48,7 @@ _PLAIN = (
   (r"\('Non-boolean argument to boolean flag', .*", "must be true or false"),
   (r"value should be one of <(.*)>", r"must be one of \1"),
   (r"(.*) is not (?:an )?(?:integer|number) >= (.*)", r"must be at least \2"),
+  (r".* is not an integer in the range \[(.*), (.*)\]", r"must lie in \1..\2"),
 )
 
 

@@ -82,11 +82,15 @@ def expand_home(path: str) -> str:
 
 
 def whole(
-  name: str, default: int | None, about: str, lower_bound: int | None = None
+  name: str,
+  default: int | None,
+  about: str,
+  lower_bound: int | None = None,
+  upper_bound: int | None = None,
 ) -> Whole:
   """Declares a flag that takes a whole number."""
   return flags.DEFINE(
-    _Whole(lower_bound), name, default, about, serializer=_plain
+    _Whole(lower_bound, upper_bound), name, default, about, serializer=_plain
   )
 
 

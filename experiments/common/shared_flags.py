@@ -63,6 +63,7 @@ ROUNDS = define_flags.whole(
   None,
   "Rounds of timing, at least 2; each runs every contender.",
   lower_bound=2,
+  upper_bound=1_000_000,
 )
 
 LAYERS = define_flags.whole("layers", None, "Layers of the model.")

@@ -144,6 +144,13 @@ def open_run(
     # Most of a smoke run is compiling, and optimisations double that.
     jax.config.update("jax_disable_most_optimizations", True)
   out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
+  try:
+    str(out).encode()
+  except UnicodeEncodeError as error:
+    raise app.UsageError(
+      "out",
+      "must be a name in UTF-8; if it is one, set PYTHONUTF8=1",
+    ) from error
   # What another machine has trained can be reported here.
   with app.blaming("out"):
     trained = any(out.glob("arms/*/result.json"))

@@ -77,9 +77,11 @@ def checked_prompts(
   lengths = _full_lengths(prompts, lengths)
   # Padding outside the vocabulary would be NaN, and 0 times NaN is NaN.
   real = jnp.arange(prompts.shape[1])[None] < lengths[:, None]
-  prompts = jnp.where(real, prompts, 0)
-  check_ids(config.vocab_size, prompts)
-  return prompts, lengths
+  if not isinstance(prompts, Tracer) and not isinstance(real, Tracer):
+    # As they are given: JAX would narrow them to 32 bits.
+    given = np.asarray(prompts)
+    check_ids(config.vocab_size, np.where(real, given, given.dtype.type(0)))
+  return jnp.where(real, prompts, 0), lengths
 
 
 def reader(decoder: Decoder, cached: bool, edits: Edits = NO_EDITS) -> Reader:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxlook.errors import RunFolderError
+from jaxlook.errors import DamagedError, RunFolderError
 from jaxlook.runs import checksums, folder, io_faults, result_schema
 from jaxlook.runs.atomic_files import (
   json_bytes,
@@ -96,7 +96,9 @@ class Arm:
     """
     os.stat(self.root / RESULT)
     with self.explained():
-      checksums.check(self.root)
+      # Arms of earlier versions have neither checksums nor an identity.
+      if checksums.check(self.root) is None and "identity" in self.config():
+        raise DamagedError(f"{self.root / checksums.NAME} is missing")
       return folder.read_object(self.root / RESULT)
 
   def await_result(self, seconds: float = 60.0) -> None:

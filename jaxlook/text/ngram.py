@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy as np
 
+from jaxlook.errors import check_ids
 from jaxlook.text.windows import stretch_numbers
 
 _CHUNK = 1 << 22  # Tokens counted at a time; bounds memory on a long text.
@@ -214,10 +215,5 @@ def _split(
 
 
 def _ids(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
-  tokens = np.asarray(tokens)
-  if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab_size:
-    raise ValueError(
-      f"token ids must lie in 0..{vocab_size - 1}, not {tokens.min()}.."
-      f"{tokens.max()}"
-    )
-  return tokens.astype(np.int64)
+  check_ids(vocab_size, tokens)
+  return np.asarray(tokens, np.int64)

@@ -14,6 +14,7 @@ _TWO_FILES = ("vocab.json", "merges.txt")
 _ADDED = "added_tokens.json"
 _SPECIAL = "special_tokens_map.json"
 _CONFIG = "tokenizer_config.json"
+_MOST_ID = 2**31 - 1  # Token files and models have 32-bit integers.
 _OPTIONS = ("lstrip", "rstrip", "single_word", "normalized")
 _LOOKS_SPECIAL = re.compile(r"<.+>|\[.+\]")
 
@@ -56,6 +57,7 @@ def load_model(path: Path) -> tuple[Any, bytes]:
       own = {}
     else:
       vocab, merges = tokenizers.models.BPE.read_file(*names)
+      _check_distinct(vocab)
       own = _never_made(vocab, merges)
       _set_ids(vocab, added)
       model = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, merges))
@@ -127,15 +129,18 @@ def _added(folder: Path) -> tuple[dict[str, dict[str, Any]], bool]:
   found: dict[str, dict[str, Any]] = {}
   try:
     for token, place in added.items():
-      found[token] = {"id": int(place)}
+      found[token] = {"id": _id(token, place)}
     for place, options in config.get("added_tokens_decoder", {}).items():
       token = options["content"]
-      if found.setdefault(token, {"id": int(place)})["id"] != int(place):
+      place = _id(token, int(place))
+      if found.setdefault(token, {"id": place})["id"] != place:
         raise ValueError(f"{_ADDED} and {_CONFIG} give {token!r} two ids")
       found[token] |= _options(options)
     for token, options in _special(config, special):
       found[token] = options | found.get(token, {})
-    prefix = bool(config.get("add_prefix_space", False))
+    prefix = config.get("add_prefix_space", False) or False
+    if not isinstance(prefix, bool):
+      raise ValueError(f"add_prefix_space is {prefix!r}")
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(
       f"{folder}: its added tokens cannot be read: {error}"
@@ -144,6 +149,13 @@ def _added(folder: Path) -> tuple[dict[str, dict[str, Any]], bool]:
   # Those without an id go last: they get the next free ids.
   order = sorted(found, key=lambda token: "id" not in found[token])
   return {token: found[token] for token in order}, prefix
+
+
+def _id(token: str, place: Any) -> int:
+  """An id, or raises ValueError."""
+  if type(place) is not int or not 0 <= place <= _MOST_ID:
+    raise ValueError(f"{token!r} has the id {place!r}")
+  return place
 
 
 def _object(file: Path) -> dict[str, Any]:
@@ -177,6 +189,17 @@ def _special(
 
 def _options(entry: Mapping[str, Any]) -> dict[str, bool]:
   return {name: bool(entry[name]) for name in _OPTIONS if name in entry}
+
+
+def _check_distinct(vocab: Mapping[str, int]) -> None:
+  """Raises _ContradictionError if two tokens have one id."""
+  tokens: dict[int, str] = {}
+  for token, place in vocab.items():
+    if place in tokens:
+      raise _ContradictionError(
+        f"{tokens[place]!r} and {token!r} have the same id {place}"
+      )
+    tokens[place] = token
 
 
 def _set_ids(vocab: dict[str, int], added: Mapping[str, Any]) -> None:

@@ -188,6 +188,11 @@ class GenerateTest(base.Float64TestCase):
     ({"prompts": jnp.zeros((0, 3), int)}, "prompts must be .B, P. and not"),
     ({"prompts": PROMPTS - 1}, r"tokens must lie in 0\.\.4, not in -1"),
     ({"prompts": PROMPTS + 1}, r"tokens must lie in 0\.\.4, not in .*\.\.5"),
+    (
+      {"prompts": np.asarray(PROMPTS, np.int64) + 2**32},
+      r"tokens must lie in 0\.\.4, not in 4294967296",
+    ),
+    ({"prompts": PROMPTS > 0}, "tokens must be integers, not bool"),
   )
   def test_bad_arguments_are_refused(self, changes, message):
     """The error names the bad argument."""

@@ -47,9 +47,7 @@ def main() -> int:
       folder = base / str(case)
       ended, log = _attempt(folder, at, number)
       out = folder / "run"
-      outcome, why = rerun.judge(
-        ended, out, whole, str(out), os.strerror(number)
-      )
+      outcome, why = rerun.judge(ended, out, whole, str(out))
       if outcome != rerun.BAD:
         again = rerun.run(out, "causal")
         if again.status or rerun.cells(out) != whole:

@@ -229,12 +229,14 @@ class HeavyTailTest(base.TestCase):
     self.assertLess(loss, 1.001 * least)
 
   def test_massive_rows_and_classes(self):
-    """No probe is worse than the share of each class on what it fits."""
+    """The probe stays better than chance."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 50, 10_000)
-    x = np.float32(3 * np.eye(50)[labels] + rng.normal(size=(10_000, 50)))
+    labels = rng.integers(0, 50, 20_000)
+    x = np.float32(3 * np.eye(50)[labels] + rng.normal(size=(20_000, 50)))
     x[::256] *= 1e3
-    found = _logistic(x, labels, x, labels, classes=50)
+    found = _logistic(
+      x[:10_000], labels[:10_000], x[10_000:], labels[10_000:], classes=50
+    )
     self.assertLess(found.nats, np.log(50))
 
 

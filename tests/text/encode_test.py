@@ -62,7 +62,7 @@ class EncodeTest(CorpusTestCase):
       with mock.patch.object(corpus, "_LARGE_TEXT_BYTES", 0):
         corpus.tokenize(path, self.cache / "other", self.tokenizer, workers=3)
     self.assertEqual(used, [1, 3])
-    with self.assertRaisesRegex(ValueError, "workers must be at least 1, not"):
+    with self.assertRaisesRegex(ValueError, "workers must lie in 1..4096, not"):
       corpus.tokenize(path, self.cache, self.tokenizer, workers=0)
 
   def test_a_killed_process_is_an_error(self):

@@ -180,11 +180,14 @@ class NgramTest(base.TestCase):
     ):
       model.nats(np.zeros((3, 1), int))
     for bad in ([0, 5], [-1, 0]):
-      message = rf"must lie in 0\.\.4, not {min(bad)}\.\.{max(bad)}"
+      message = rf"must lie in 0\.\.4, not in {min(bad)}\.\.{max(bad)}"
       with self.assertRaisesRegex(ValueError, message):
         fit(np.array(bad), 5)
       with self.assertRaisesRegex(ValueError, message):
         model.nats(np.array(bad))
+    for bad in ([0.5, 1.0], [True, False]):
+      with self.assertRaisesRegex(ValueError, "tokens must be integers, not"):
+        fit(np.array(bad), 5)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,14 @@ class AddedTokensTest(CorpusTestCase):
       "added_tokens.json: must be a JSON obj",
     ),
     ("pair", {"added_tokens": {"<x>": "x"}}, "added tokens cannot be read: "),
+    ("pair", {"added_tokens": {"<x>": -1}}, "read: '<x>' has the id -1"),
+    ("pair", {"added_tokens": {"<x>": 10**30}}, "read: '<x>' has the id 1000"),
+    ("one", {"added_tokens": {"<x>": 4.7}}, "read: '<x>' has the id 4.7"),
+    (
+      "pair",
+      {"tokenizer_config": {"add_prefix_space": "false"}},
+      "read: add_prefix_space is 'false'",
+    ),
     (
       "pair",
       {

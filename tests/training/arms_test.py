@@ -158,13 +158,20 @@ class ArmTest(base.TestCase):
       RunFolderError, f"^{folder} has no checkpoint 6{again}"
     ):
       saved.params()
-    # Arms of an earlier version have no checksums.
     result = arm.root / "result.json"
     result.write_text(json.dumps({"cells": arm.cells[:1]}))
-    for message in ("result.json has changed", r"seeds \[0\], not of \[0, 3\]"):
+    for message in ("result.json has changed", "SHA256SUMS is missing"):
       with self.assertRaisesRegex(RunFolderError, f"{message}.*{again}"):
         run_arm(self.store, problem(), CAUSAL)
       (arm.root / "SHA256SUMS").unlink(missing_ok=True)
+    # Arms of an earlier version have neither checksums nor an identity.
+    config = json.loads((arm.root / "config.json").read_bytes())
+    del config["identity"]
+    (arm.root / "config.json").write_text(json.dumps(config))
+    with self.assertRaisesRegex(
+      RunFolderError, rf"seeds \[0\], not of \[0, 3\]{again}"
+    ):
+      run_arm(self.store, problem(), CAUSAL)
     with self.assertRaisesRegex(RunFolderError, f"seeds .*{again}"):
       saved.cells()
     result.write_text(json.dumps({"cells": arm.cells}))

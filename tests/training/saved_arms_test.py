@@ -43,10 +43,12 @@ class SavedArmsTest(base.TestCase):
   def test_arms_of_another_version_are_refused(self, change, message):
     """Unknown variants and settings are errors."""
     root = self.run_arm()
-    # Arms of earlier versions have no checksums.
+    # Arms of earlier versions have neither checksums nor an identity.
     (root / "SHA256SUMS").unlink()
     file = root / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    config = json.loads(file.read_text()) | change
+    del config["identity"]
+    file.write_text(json.dumps(config))
     with self.assertRaisesRegex(ValueError, message):
       read_arm(root)
 

@@ -22,6 +22,16 @@ _MAKERS = {
 
 
 class DefineFlagsTest(base.TestCase):
+  def test_a_range(self):
+    """The error says it."""
+    holder = mock.patch.object(flags, "DEFINE")
+    with holder as define:
+      define_flags.whole("rounds", 3, "", lower_bound=2, upper_bound=9)
+    parser = define.call_args.args[0]
+    self.assertEqual(parser.parse("9"), 9)
+    with self.assertRaisesRegex(ValueError, r"in the range \[2, 9\]"):
+      parser.parse("10")
+
   @parameterized.parameters(
     ("whole", "3", 3),
     ("wholes", "-3", -3),

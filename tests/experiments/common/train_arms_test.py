@@ -56,6 +56,14 @@ class ChosenVariantsTest(base.TestCase):
     with self.assertRaisesRegex(SettingError, "^attention '"):
       self.choose(train_arms.chosen_variants, [form])
 
+  def test_a_run_folder_that_cannot_be_named(self):
+    """Other libraries could not write it, and would say so after training."""
+    with (
+      flagsaver.flagsaver(out="\udcff"),
+      self.assertRaisesRegex(app.UsageError, "^--out: must be a name in UTF-8"),
+    ):
+      train_arms.open_run("test", {})
+
   def test_named_variants_fit_the_model(self):
     """One a name, in order, whatever the flag says."""
     with flagsaver.flagsaver(attention=["myopic"]):
