@@ -98,6 +98,7 @@ def main() -> None:
       claims=lambda problem, values: report.claims(
         counts["bigram counts"]["loss"], values, taught, problem.setting
       ),
+      predicted=(report.ZERO_CONTEXT, *taught),
       across=report.precision_claims,
       notes=report.notes(text, same_start=bool(size and size.start)),
       elsewhere=elsewhere,

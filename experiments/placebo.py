@@ -1,7 +1,8 @@
-"""Do the intervals cover as often as they promise?
+"""Do the intervals cover as often as they promise? How many seeds do I need?
 
     python -m experiments.placebo [--preset=smoke|cpu|paper] [--seeds=4]
         [--repetitions=1000] [--out=DIR]
+    python -m experiments.placebo --plan=RUN
 
 Compares causal training with itself on another data order, paired by initial
 weights, in many repetitions with tiny models on the pre-caching task. The true
@@ -9,7 +10,12 @@ difference is zero, so 95% of the comparisons should come out "inconclusive".
 
 Writes how often the t and the bootstrap interval hold zero, and every loss.
 `cpu` takes about 2 minutes on two cores.
+
+`--plan` trains nothing. It reads a finished run, and says for every paired
+difference of losses how many seeds would settle its sign with 90% power.
 """
+
+from pathlib import Path
 
 from experiments.common import (
   app,
@@ -39,10 +45,18 @@ shared_flags.adopt(
 _REPETITIONS = define_flags.whole(
   "repetitions", None, "Number of comparisons.", lower_bound=1
 )
+_PLAN = define_flags.path(
+  "plan", None, "Finished run whose number of seeds to plan; trains nothing."
+)
 
 
 def main() -> None:
-  """Checks the flags, then trains and reports."""
+  """Checks the flags, then trains and reports, or plans."""
+  if _PLAN.value is not None:
+    with app.blaming("plan"):
+      rows = report.planned(Path(_PLAN.value))
+    app.print_table("Seeds for the sign of a difference with 90% power", rows)
+    return
   repetitions = _REPETITIONS.value or presets.chosen(placebo_setup.REPETITIONS)
   study = study_setup.build(
     "placebo",

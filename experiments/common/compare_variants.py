@@ -41,6 +41,8 @@ class Ablation:
     baselines: for a problem, the metrics of its untrained baselines by name.
     claims: for a problem and its held-out losses by variant and seed, the
       claims with their verdicts.
+    predicted: names of variants outside the ladder that these claims are about;
+      the others get exploratory claims.
     notes: paragraphs for the report.
     across: for the held-out losses by setting, variant and seed, claims about
       several settings.
@@ -58,6 +60,7 @@ class Ablation:
   setup: str
   baselines: Callable[[Problem], dict[str, dict[str, float]]]
   claims: Callable[[Problem, dict[str, dict[int, float]]], list[stats.Claim]]
+  predicted: Sequence[str] = ()
   notes: Sequence[str] = ()
   across: Callable[
     [dict[str, dict[str, dict[int, float]]]], list[stats.Claim]
@@ -127,10 +130,15 @@ def _results(
     ]
     values = myopia_gap.by_variant(cells, "loss", problem.setting)
     by_setting[problem.setting] = values
-    about = plan.claims(problem, values)
-    claims += about
+    predicted = plan.claims(problem, values)
+    exploratory = myopia_gap.exploratory_claims(
+      values, plan.unit, problem.setting, but=plan.predicted
+    )
+    claims += [*predicted, *exploratory]
     suffix = f" ({problem.setting})" if problem.setting else ""
-    tables = _tables(plan.unit, mine, baselines, about)
+    tables = _tables(plan.unit, mine, baselines, predicted)
+    if exploratory:
+      tables["Exploratory claims"] = reporting.claim_table(exploratory)
     sections.append(
       results_writer.Section(
         heading=f"Curves{suffix}",
@@ -213,5 +221,6 @@ def _tables(
     )
     title = name.replace("loss", "Paired differences", 1)
     tables[title] = reporting.comparison_table(differences)
-  tables["Claims"] = reporting.claim_table(claims)
+  if claims:
+    tables["Claims"] = reporting.claim_table(claims)
   return tables

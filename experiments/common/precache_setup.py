@@ -23,7 +23,7 @@ SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 4"
 
 
 @dataclasses.dataclass(frozen=True)
-class PrecacheConfig:
+class PrecacheConfig(presets.Seeded):
   """A scale of an experiment on the pre-caching task.
 
   Attributes:
@@ -34,7 +34,6 @@ class PrecacheConfig:
     layers: layers of the model.
     width: width of its residual stream.
     heads: attention heads a layer.
-    seeds: number of seeds.
     train: how the models are trained.
     first: lag of the nearest sine.
     positions: how the models tell positions.
@@ -47,7 +46,6 @@ class PrecacheConfig:
   layers: int
   width: int
   heads: int
-  seeds: int
   train: TrainConfig
   first: int = 1
   positions: Positions = "learned"
@@ -159,7 +157,7 @@ def problem(config: PrecacheConfig, p: float) -> Problem:
     task(config, p),
     model(config),
     train=config.train,
-    seeds=config.seeds,
+    seeds=config.seed_range,
     setting=f"p={p}" if len(config.p) > 1 else "",
     score=functools.partial(score, p),
   )

@@ -16,6 +16,25 @@ from jaxlook.training import TrainConfig
 
 _T = TypeVar("_T")
 
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Seeded:
+  """What the scale of every experiment has.
+
+  Attributes:
+    seeds: number of seeds.
+    seed_offset: the first seed.
+  """
+
+  seeds: int
+  seed_offset: int = 0
+
+  @property
+  def seed_range(self) -> range:
+    """The seeds in order."""
+    return range(self.seed_offset, self.seed_offset + self.seeds)
+
+
 # How small models are trained, but for steps and batch.
 small_training = functools.partial(
   TrainConfig, learning_rate=3e-3, warmup_fraction=0.05, clip_norm=1.0
@@ -71,7 +90,7 @@ def resolve(by_preset: Mapping[str, Any], **given: Any) -> Any:
   Raises:
     SettingError: a flag's value is out of range.
   """
-  given |= _given(("seeds", *shared_flags.SHAPE))
+  given |= _given(("seeds", "seed_offset", *shared_flags.SHAPE))
   train = resolve_train(chosen(by_preset).train)
   return replaced(by_preset, **given, train=train)
 

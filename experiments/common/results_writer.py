@@ -99,12 +99,16 @@ class Results:
   @property
   def closing_tables(self) -> dict[str, reporting.Rows]:
     """The tables at the report's end, by title: `tables`, then the claims."""
-    claims = self.claim_tables
-    if claims is None:
-      claims = {}
-      if self.claims:
-        claims = {"Claims": reporting.claim_table(self.claims)}
-    return {**self.tables, **claims}
+    return {**self.tables, **self.shown_claims}
+
+  @property
+  def shown_claims(self) -> Mapping[str, reporting.Rows]:
+    """How the report shows the claims, by title."""
+    if self.claim_tables is not None:
+      return self.claim_tables
+    if not self.claims:
+      return {}
+    return {"Claims": reporting.claim_table(self.claims)}
 
 
 def seed_cells(
@@ -173,6 +177,7 @@ def write(store: Store, results: Results) -> None:
       says so.
   """
   where = environment()
+  results = with_seeds_needed(results, store.config.get("seeds"))
   written = ["report.md", "result.json", "cells.parquet and figures"]
   if results.measurements is not None:
     write_table(store.root / "measurements.parquet", results.measurements)
@@ -208,6 +213,36 @@ def write(store: Store, results: Results) -> None:
     )
   if missing:
     sys.exit(faults.FAILED)
+
+
+def with_seeds_needed(results: Results, seeds: Any) -> Results:
+  """Adds a table of how many seeds would settle what is open.
+
+  Args:
+    results: what a run found.
+    seeds: number of seeds of the run; claims on more than these do not count
+      seeds. None if the run has no seeds.
+  """
+  rows = [["claim", "estimate", "95% interval", "n", "--seeds that would do"]]
+  for claim in results.claims:
+    of_seeds = isinstance(seeds, int) and claim.n <= seeds
+    if claim.verdict == "inconclusive" and of_seeds:
+      needed = claim.seeds_needed
+      rows.append(
+        [
+          claim.id,
+          f"{reporting.number(claim.estimate)} {claim.unit}",
+          reporting.interval(claim.ci95),
+          str(claim.n),
+          f"about {needed}" if needed else "more than 1000",
+        ]
+      )
+  if len(rows) == 1:
+    return results
+  title = "Not settled: seeds for 90% power, if the estimate is true"
+  return dataclasses.replace(
+    results, claim_tables={**results.shown_claims, title: rows}
+  )
 
 
 def _draw_all(store: Store, results: Results) -> dict[str, str]:

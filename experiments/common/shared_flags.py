@@ -34,6 +34,13 @@ ATTENTION = define_flags.texts(
 SEEDS = define_flags.whole(
   "seeds", None, "Number of seeds, at least 2.", lower_bound=2
 )
+SEED_OFFSET = define_flags.whole(
+  "seed_offset",
+  None,
+  "First seed, so that seeds that tuned something need not confirm it.",
+  lower_bound=0,
+  upper_bound=2**31,
+)
 MODEL = define_flags.path(
   "model",
   None,
@@ -174,6 +181,7 @@ GROUPS = {
     "task",
     "attention",
     "seeds",
+    "seed_offset",
     "model",
     "step",
     "p",
@@ -217,7 +225,7 @@ PRECACHE = ("p", "terms", "first", "frequency", "positions")
 SHAPE = ("layers", "width", "heads", "length")
 TRAINING = GROUPS["Training"]
 TRAIN = (
-  *("preset", "attention", "seeds", "out"),
+  *("preset", "attention", "seeds", "seed_offset", "out"),
   *SHAPE,
   *TRAINING,
   *GROUPS["Devices and processes"],

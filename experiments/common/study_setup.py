@@ -295,6 +295,7 @@ def _shape(arm: SavedArm) -> dict[str, Any]:
     # A pretrained model may know more positions than it was trained on here.
     "length": arm.about.get("length", arm.model.max_length),
     "seeds": len(arm.seeds),
+    "seed_offset": arm.seeds[0],
   }
 
 

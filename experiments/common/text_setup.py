@@ -28,7 +28,7 @@ SOURCE = "Wu et al. 2024, arXiv 2404.00859, section 5"
 
 
 @dataclasses.dataclass(frozen=True)
-class TextConfig:
+class TextConfig(presets.Seeded):
   """A scale of an experiment on text.
 
   Attributes:
@@ -37,7 +37,6 @@ class TextConfig:
     width: width of its residual stream.
     heads: attention heads a layer.
     init_std: standard deviation of the initial weights.
-    seeds: number of seeds.
     train: how the models are trained.
     mlp_width: hidden width of the feed-forward layers; 0 for none, None for
       four times the width.
@@ -49,7 +48,6 @@ class TextConfig:
   width: int
   heads: int
   init_std: float
-  seeds: int
   train: TrainConfig
   mlp_width: int | None = None
   tied_head: bool = True
@@ -155,7 +153,7 @@ def problem(config: TextConfig, text: Text) -> Problem:
     task=text,
     model=model,
     train=train,
-    seeds=tuple(range(config.seeds)),
+    seeds=tuple(config.seed_range),
     score=functools.partial(score, text.valid or text.train),
     about=text_corpus.about(text),
     feed=text.feed(train.batch_size),

@@ -90,7 +90,7 @@ def results(
         arm, metrics(tasks[setting], found[setting, variant])
       )
     ],
-    measurements=measurements(tasks, found, range(config.seeds)),
+    measurements=measurements(tasks, found, config.seed_range),
   )
 
 

@@ -81,7 +81,7 @@ def results(
     tables=tables(every),
     claims=judged(statements(every)),
     cells=cells,
-    measurements=measurements(every, range(config.seeds)),
+    measurements=measurements(every, config.seed_range),
   )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,8 @@ from experiments.common.study import Study
 from jaxlook import reporting, stats
 from jaxlook.lookahead.placebo import Coverage, coverage
 from jaxlook.numerals import counted
+from jaxlook.runs.json_files import read_json
+from jaxlook.runs.result_schema import validate_result
 from jaxlook.stats import myopia_gap
 
 # The rates that count as 95%.
@@ -87,6 +90,51 @@ def table(counts: Mapping[str, Coverage]) -> reporting.Rows:
         reporting.interval(rate.ci95),
         str(rate.n),
       ]
+    )
+  return rows
+
+
+def planned(run: Path) -> reporting.Rows:
+  """How many seeds would settle the sign of each paired difference of a run.
+
+  Args:
+    run: a run folder, or any folder with its result.json.
+
+  Returns:
+    One row for each setting and difference.
+
+  Raises:
+    ValueError: the folder has no result with losses of two variants and seeds.
+  """
+  file = run / "result.json"
+  try:
+    result = read_json(file)
+    validate_result(result)
+  except FileNotFoundError as error:
+    raise ValueError(
+      f"{run} has no result.json; give the folder of a finished run"
+    ) from error
+  except ValueError as error:
+    raise ValueError(f"{file} is not the result of a run: {error}") from error
+  cells = [cell for cell in result["cells"] if "loss" in cell["metrics"]]
+  rows = [["setting", "difference", "estimate", "95%", "n", "seeds"]]
+  for setting in dict.fromkeys(cell.get("setting", "") for cell in cells):
+    values = myopia_gap.by_variant(cells, "loss", setting)
+    for name, found in myopia_gap.differences(values).items():
+      needed = stats.seeds_needed(found, low=0.0)
+      rows.append(
+        [
+          setting or "-",
+          name,
+          reporting.number(found.estimate),
+          reporting.interval(found.ci95),
+          str(found.n),
+          "more than 1000" if needed is None else str(needed),
+        ]
+      )
+  if len(rows) == 1:
+    raise ValueError(
+      f"{file} has no losses of two variants at two seeds or more"
     )
   return rows
 

@@ -102,7 +102,7 @@ def results(
         arm, _metrics(found[arm.setting][arm.variant])
       )
     ],
-    measurements=measurements(found, range(config.seeds)),
+    measurements=measurements(found, config.seed_range),
   )
 
 

@@ -76,7 +76,8 @@ def claims(
 def _is_published(config: PrecacheConfig) -> bool:
   """Whether task, model and training are those of the published run."""
   paper = precache_setup.PRESETS["paper"]
-  return dataclasses.replace(config, p=paper.p, seeds=paper.seeds) == paper
+  seeds = {"seeds": paper.seeds, "seed_offset": paper.seed_offset}
+  return dataclasses.replace(config, p=paper.p, **seeds) == paper
 
 
 def _published_claims(

@@ -16,7 +16,7 @@ from jaxlook.training import Problem, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class DeferredConfig:
+class DeferredConfig(presets.Seeded):
   """A scale of the experiment.
 
   Attributes:
@@ -29,7 +29,6 @@ class DeferredConfig:
     depths: by setting, layers of the model.
     width: width of the residual stream.
     heads: attention heads a layer.
-    seeds: number of seeds.
     horizons: gradient horizons that are trained, positions.
     train: how the models are trained.
   """
@@ -43,7 +42,6 @@ class DeferredConfig:
   depths: tuple[int, ...]
   width: int
   heads: int
-  seeds: int
   horizons: tuple[int, ...]
   train: TrainConfig
 
@@ -154,7 +152,7 @@ def problem(config: DeferredConfig, layers: int) -> Problem:
     task,
     model,
     train=config.train,
-    seeds=config.seeds,
+    seeds=config.seed_range,
     setting=setting(layers),
     score=functools.partial(
       score, task.p * (task.length - task.first) / task.length

@@ -16,7 +16,7 @@ ONE_LAYER = "1 layer"
 
 
 @dataclasses.dataclass(frozen=True)
-class InductionConfig:
+class InductionConfig(presets.Seeded):
   """A scale of the experiment.
 
   Attributes:
@@ -27,7 +27,6 @@ class InductionConfig:
     layers: layers of the deeper model; the control has one.
     width: width of the residual stream.
     heads: attention heads a layer.
-    seeds: number of seeds.
     sequences: held-out sequences that models are measured on.
     horizons: gradient horizons that are trained, positions.
     train: how the models are trained.
@@ -41,7 +40,6 @@ class InductionConfig:
   layers: int
   width: int
   heads: int
-  seeds: int
   sequences: int
   horizons: tuple[int, ...]
   train: TrainConfig
@@ -157,7 +155,7 @@ def _problem(config: InductionConfig, layers: int, setting: str) -> Problem:
     config.task(),
     model,
     train=config.train,
-    seeds=config.seeds,
+    seeds=config.seed_range,
     setting=setting,
   )
 

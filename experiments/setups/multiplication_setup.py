@@ -21,7 +21,7 @@ _FREQUENCY_PRODUCTS = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
-class MultiplicationConfig:
+class MultiplicationConfig(presets.Seeded):
   """A scale of the experiment.
 
   Attributes:
@@ -31,7 +31,6 @@ class MultiplicationConfig:
     layers: layers of the model.
     width: width of its residual stream.
     heads: attention heads a layer.
-    seeds: number of seeds.
     sizes: how many products are measured.
     train: how the models are trained.
   """
@@ -41,7 +40,6 @@ class MultiplicationConfig:
   layers: int
   width: int
   heads: int
-  seeds: int
   sizes: ProductSizes
   train: TrainConfig
 
@@ -141,7 +139,7 @@ def problems(config: MultiplicationConfig) -> list[Problem]:
   )
   return [
     task_setup.problem(
-      task, model, train=config.train, seeds=config.seeds, setting=setting
+      task, model, train=config.train, seeds=config.seed_range, setting=setting
     )
     for setting, task in tasks.items()
   ]

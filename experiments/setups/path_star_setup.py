@@ -21,7 +21,7 @@ from jaxlook.training import Problem, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class PathStarConfig:
+class PathStarConfig(presets.Seeded):
   """A scale of the experiment.
 
   Attributes:
@@ -29,7 +29,6 @@ class PathStarConfig:
     layers: layers of the model.
     width: width of its residual stream.
     heads: attention heads a layer.
-    seeds: number of seeds.
     sequences: held-out graphs that are measured, in the context.
     train: training on graphs in the context.
     train_weights: training on one graph in the weights.
@@ -40,7 +39,6 @@ class PathStarConfig:
   layers: int
   width: int
   heads: int
-  seeds: int
   sequences: int
   train: TrainConfig
   train_weights: TrainConfig
@@ -123,7 +121,7 @@ def problem(config: PathStarConfig, setting: str) -> Problem:
     task,
     model,
     train=config.train_weights if setting in IN_WEIGHTS else config.train,
-    seeds=config.seeds,
+    seeds=config.seed_range,
     setting=setting,
   )
 

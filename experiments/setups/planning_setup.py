@@ -22,7 +22,7 @@ from jaxlook.training import Problem, TrainConfig, held_out_key
 
 
 @dataclasses.dataclass(frozen=True)
-class CoupletsConfig:
+class CoupletsConfig(presets.Seeded):
   """A scale of the experiment.
 
   Attributes:
@@ -30,7 +30,6 @@ class CoupletsConfig:
     layers: layers of the model.
     width: width of its residual stream.
     heads: attention heads a layer.
-    seeds: number of seeds.
     couplets: held-out RHY couplets that are tested; as `HeldOutCouplets` says,
       some things are measured on a part of them, others on four times as many.
     train: how the models are trained.
@@ -40,7 +39,6 @@ class CoupletsConfig:
   layers: int
   width: int
   heads: int
-  seeds: int
   couplets: int
   train: TrainConfig
 
@@ -261,7 +259,7 @@ def _problem(
     language,
     model,
     train=config.train,
-    seeds=config.seeds,
+    seeds=config.seed_range,
     setting=setting,
     barrier=language.barrier,
   )

@@ -171,6 +171,7 @@ def study(config: TextConfig, text: Text, swept: Points) -> Study:
         for each in swept.problems
       },
       "seeds": config.seeds,
+      "seed_offset": config.seed_offset,
     },
     setup=_setup(config, text, swept),
     unit=text_setup.UNIT,

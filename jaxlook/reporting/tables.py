@@ -14,16 +14,19 @@ from jaxlook import stats
 from jaxlook.runs.atomic_files import write_bytes
 
 Rows = list[list[str]]
+_BOOTSTRAP_FROM = 6
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
 def number(value: float) -> str:
-  """A number with four significant digits."""
-  return f"{value:.4g}"
+  """A number with four significant digits; "-" if it is not defined."""
+  return "-" if np.isnan(value) else f"{value:.4g}"
 
 
 def interval(ends: tuple[float, float]) -> str:
-  """An interval, [low, high]."""
+  """An interval, [low, high]; "-" if it is not defined."""
+  if np.isnan(ends).any():
+    return "-"
   return f"[{number(ends[0])}, {number(ends[1])}]"
 
 
@@ -116,12 +119,17 @@ def measure_table(
 def comparison_table(
   comparisons: Mapping[str, stats.Comparison],
 ) -> Rows:
-  """One row per paired difference, with Holm's correction over the table."""
+  """One row per paired difference, with its sign and Holm's correction.
+
+  The correction is over the table. The bootstrap interval is shown from six
+  seeds: of fewer it covers too rarely, 80% instead of 95% of four.
+  """
   rows = [
     [
       "difference",
       "estimate",
       "95% t interval",
+      "sign",
       "95% bootstrap",
       "n",
       "pairing",
@@ -130,18 +138,24 @@ def comparison_table(
     ]
   ]
   for row in stats.comparison_table(comparisons):
+    low, high = row["ci95"]
+    sign = "above 0" if low > 0 else "below 0" if high < 0 else "not settled"
+    boot = row["n"] >= _BOOTSTRAP_FROM
     rows.append(
       [
         row["name"],
         number(row["estimate"]),
         interval(row["ci95"]),
-        interval(row["bootstrap95"]),
+        sign,
+        interval(row["bootstrap95"]) if boot else "-",
         str(row["n"]),
         row["pairing"],
         number(row["effect_size"]),
         f"{row['p_holm']:.2g}",
       ]
     )
+  if all(row[4] == "-" for row in rows[1:]):
+    return [[*row[:4], *row[5:]] for row in rows]
   return rows
 
 

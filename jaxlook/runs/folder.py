@@ -84,8 +84,7 @@ def differences(old: Any, new: Any, path: str) -> Iterator[str]:
         yield f"{here} is {_short(old[key])} there, absent here"
       elif key not in old:
         # A setting that an earlier version did not have, and that is off now.
-        off = new[key] is None or new[key] is False
-        if not off and here not in _LATER:
+        if new[key] and here not in _LATER:
           yield f"{here} is absent there, {_short(new[key])} here"
       else:
         yield from differences(old[key], new[key], here)

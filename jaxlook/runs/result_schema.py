@@ -192,7 +192,9 @@ def _check_claims(claims: list[Any], path: str) -> None:
   seen: set[str] = set()
   for index, claim in enumerate(claims):
     here = f"{path}[{index}]"
-    _check_keys(claim, here, _CLAIM_KEYS)
+    _check_keys(claim, here, _CLAIM_KEYS, optional=("seeds_needed",))
+    if "seeds_needed" in claim:
+      _check_type(claim["seeds_needed"], f"{here}.seeds_needed", int)
     for key in ("id", "statement", "source", "unit"):
       _check_type(claim[key], f"{here}.{key}", str)
     if claim["id"] in seen:

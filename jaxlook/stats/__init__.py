@@ -2,6 +2,7 @@
 
 intervals   means and paired differences over seeds, with 95% intervals
 claims      statements about numbers, and the verdicts that intervals give
+power       how many seeds would settle a claim
 myopia_gap  the gap between causal and myopic models, its parts, its claims
 """
 
@@ -17,6 +18,7 @@ from jaxlook.stats.intervals import (
   mean_interval,
   paired_by_seed,
 )
+from jaxlook.stats.power import seeds_needed
 
 __all__ = [
   "BOOTSTRAP_RESAMPLES",
@@ -30,5 +32,6 @@ __all__ = [
   "holm",
   "mean_interval",
   "paired_by_seed",
+  "seeds_needed",
   "verdict",
 ]

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxlook.stats.intervals import Interval, mean_interval, paired_by_seed
+from jaxlook.stats.power import seeds_needed
 
 _Tree = TypeVar("_Tree")
 
@@ -40,6 +41,9 @@ class Claim:
     ci95: 95% interval of the estimate.
     n: the number of seeds.
     verdict: "supported", "contradicted" or "inconclusive".
+    seeds_needed: of an inconclusive claim, the number of seeds that would
+      probably settle it if the estimate were true; see `power.seeds_needed`.
+      None if there is no such number, and for all other claims.
   """
 
   id: str
@@ -50,16 +54,26 @@ class Claim:
   ci95: tuple[float, float]
   n: int
   verdict: Verdict = dataclasses.field(init=False)
+  seeds_needed: int | None = dataclasses.field(init=False)
   low: dataclasses.InitVar[float]
   high: dataclasses.InitVar[float]
 
   def __post_init__(self, low: float, high: float):
     """Computes the verdict."""
-    object.__setattr__(self, "verdict", verdict(self.ci95, low, high))
+    found = verdict(self.ci95, low, high)
+    object.__setattr__(self, "verdict", found)
+    needed = None
+    if found == "inconclusive" and self.n > 1:
+      interval = Interval(self.estimate, self.ci95, self.n, "")
+      needed = seeds_needed(interval, low, high)
+    object.__setattr__(self, "seeds_needed", needed)
 
   def as_json(self) -> dict[str, Any]:
     """Returns the `claims` entry of result.json; cannot raise."""
-    return {**dataclasses.asdict(self), "ci95": list(self.ci95)}
+    entry = {**dataclasses.asdict(self), "ci95": list(self.ci95)}
+    if entry["seeds_needed"] is None:
+      del entry["seeds_needed"]
+    return entry
 
 
 def verdict(

@@ -9,13 +9,21 @@ they send none to W_K and W_V at earlier positions either.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxlook.stats import intervals
-from jaxlook.stats.claims import Claim, claim
+from jaxlook.stats.claims import (
+  ABOVE_0,
+  PAIRED,
+  Claim,
+  Statement,
+  changes,
+  claim,
+  judged,
+)
 
 CAUSAL = "causal"
 RESIDUAL = "myopic/residual"
@@ -29,6 +37,8 @@ PARTS = {
   (KV, RESIDUAL): "projection part",
   (KV, CAUSAL): "myopia gap",
 }
+
+EXPLORATORY = "exploratory: asked for, not predicted"
 
 Values = Mapping[int, float]
 
@@ -152,6 +162,42 @@ def ladder_claims(
       )
     )
   return claims
+
+
+def exploratory_claims(
+  values: Mapping[str, Values],
+  unit: str,
+  setting: str = "",
+  but: Collection[str] = (),
+) -> list[Claim]:
+  """Claims that causal is better than every variant outside the ladder.
+
+  For variants that nobody has made a prediction about.
+
+  Args:
+    values: a loss by variant and seed.
+    unit: its unit.
+    setting: prefix of the claims' ids if there are several settings.
+    but: variants that have claims of their own.
+
+  Returns:
+    One claim for each variant that has at least two seeds in common with
+    causal, in the order of `values`.
+  """
+  return judged(
+    Statement(
+      id="/".join(part for part in (setting, "exploratory", name) if part),
+      statement=f"the loss of {CAUSAL} is lower than that of {name}; the"
+      f" estimate is {name} minus {CAUSAL}, paired by seed",
+      source=EXPLORATORY,
+      unit=unit,
+      values=changes(by_seed, values[CAUSAL]),
+      bounds=ABOVE_0,
+      pairing=PAIRED,
+    )
+    for name, by_seed in values.items()
+    if name not in (*LADDER, *but) and CAUSAL in values
+  )
 
 
 def disjoint(values: Mapping[str, Values]) -> str:

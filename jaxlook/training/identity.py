@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 # Their code is the same as long as their names are, up to the version.
@@ -155,8 +156,11 @@ def _is_default(value: Any, field: "dataclasses.Field[Any]") -> bool:
 def _by_name(what: Any) -> bool:
   """Whether the name of a class or function tells what its code is."""
   name, top = getattr(what, "__module__", None), _top(what)
+  # Notebooks and scripts, whatever file runs them.
+  if top == "__main__":
+    return False
   if name is None or top in _LIBRARIES or top in sys.stdlib_module_names:
-    return top != "__main__"
+    return True
   file = getattr(sys.modules.get(name), "__file__", None)
   if file is None:
     return top == "builtins"
@@ -281,7 +285,7 @@ def _digest(value: Any) -> str:
 def _array(value: Any, within: tuple[int, ...]) -> dict[str, Any]:
   """The type, the shape and a hash of an array."""
   kind, shape = str(value.dtype), list(value.shape)
-  if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+  if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
     value = jax.random.key_data(value)
   data = np.ascontiguousarray(value)
   if data.dtype.hasobject:

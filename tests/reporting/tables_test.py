@@ -4,6 +4,7 @@ import pathlib
 import tempfile
 
 import numpy as np
+from absl.testing import parameterized
 
 from jaxlook import reporting, stats
 from jaxlook.stats import myopia_gap
@@ -65,6 +66,35 @@ class TableTest(base.TestCase):
     found = dict(zip(rows[0], rows[1], strict=True))
     self.assertEqual(found["verdict"], claims[0].verdict)
     self.assertEqual(found["estimate"], "0.205 nats")
+
+  def test_signs_of_differences(self):
+    """From the t interval, for every pair."""
+    pairs = {
+      "up": [1.0, 1.1, 1.2],
+      "down": [-1.0, -1.1, -1.2],
+      "open": [-1, 0, 1],
+    }
+    zero = dict.fromkeys(range(3), 0.0)
+    rows = reporting.comparison_table(
+      {
+        name: stats.compare(dict(enumerate(values)), zero)
+        for name, values in pairs.items()
+      }
+    )
+    self.assertEqual(
+      [row[rows[0].index("sign")] for row in rows[1:]],
+      ["above 0", "below 0", "not settled"],
+    )
+
+  @parameterized.parameters((2, False), (5, False), (6, True))
+  def test_bootstrap_intervals_of_few_seeds_are_not_shown(self, n, shown):
+    """Nor is an effect size that is not defined."""
+    rng = np.random.default_rng(0)
+    one, other = (dict(enumerate(rng.normal(size=n))) for _ in range(2))
+    rows = reporting.comparison_table({"a": stats.compare(one, other)})
+    self.assertEqual("95% bootstrap" in rows[0], shown)
+    self.assertLen(rows[1], len(rows[0]))
+    self.assertNotIn("nan", " ".join(rows[1]))
 
   def test_markdown_is_a_table(self):
     """Header, rule and rows, cells between bars."""

@@ -113,6 +113,31 @@ class AblationTest(base.TestCase):
     self.assertAlmostEqual(floor.estimate, above)
     self.assertEqual(floor.verdict, expected)
 
+  def test_every_other_variant_has_an_exploratory_claim(self):
+    """Against causal; but not those with claims of their own."""
+    losses = LOSSES | {
+      "leak:0.5": [0.080, 0.101, 0.09],
+      "window:2": [0.5, 0.1, 1],
+    }
+    values = myopia_gap.by_variant(cells(losses), "loss")
+    found = myopia_gap.exploratory_claims(values, "nats", "p=1", but=["leak:1"])
+    self.assertEqual(
+      {claim.id: claim.verdict for claim in found},
+      {
+        "p=1/exploratory/horizon:4/kv": "supported",
+        "p=1/exploratory/leak:0.5": "contradicted",
+        "p=1/exploratory/window:2": "inconclusive",
+      },
+    )
+    self.assertAlmostEqual(found[0].estimate, 0.05)
+    self.assertEqual(
+      {claim.source for claim in found}, {myopia_gap.EXPLORATORY}
+    )
+    rest = myopia_gap.exploratory_claims(values, "nats", but=["leak:0.5"])
+    self.assertLen(rest, 2)
+    del values["causal"]
+    self.assertEmpty(myopia_gap.exploratory_claims(values, "nats"))
+
   def test_disjoint_intervals_are_reported(self):
     """Distant arms are reported disjoint, close ones not disjoint."""
     values = myopia_gap.by_variant(cells(LOSSES), "loss")

@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from absl.testing import flagsaver
+from absl.testing import flagsaver, parameterized
 
 from experiments.common import results_writer
 from jaxlook import stats
@@ -40,14 +40,14 @@ class ResultsWriterTest(base.TestCase):
     root = self.enterContext(tempfile.TemporaryDirectory())
     self.root = pathlib.Path(root) / "run"
 
-  def write(self, **fields):
+  def write(self, config=None, **fields):
     """Writes results with these fields; returns the report and the output."""
     results = results_writer.Results(
       name="test", title="A title", setup="A setup", **fields
     )
     with (
       flagsaver.flagsaver(preset="smoke"),
-      open_store(self.root, {"width": 4}) as store,
+      open_store(self.root, {"width": 4} | (config or {})) as store,
       contextlib.redirect_stdout(io.StringIO()) as printed,
     ):
       results_writer.write(store, results)
@@ -133,6 +133,33 @@ class ResultsWriterTest(base.TestCase):
     self.assertEqual([claim["id"] for claim in result["claims"]], ["one"])
     report, _ = self.write()
     self.assertNotIn("##", report)
+
+  @parameterized.parameters(
+    ([0.1, 0.3], 2, "about 8"),
+    ([0.1, -0.1], 2, "more than 1000"),
+    ([0.1, 0.3], 1, None),
+    ([0.1, 0.3], None, None),
+    ([0.1, 0.11], 2, None),
+  )
+  def test_how_many_seeds_would_settle_a_claim(self, values, seeds, expected):
+    """Of open claims on seeds; n of others counts something else."""
+    claim = stats.claim(
+      "open",
+      "it is above 0",
+      "us",
+      "nats",
+      stats.mean_interval(values),
+      low=0.0,
+    )
+    config = {} if seeds is None else {"seeds": seeds}
+    report, printed = self.write(config, claims=[claim])
+    self.assertEqual("Not settled" in report, expected is not None)
+    self.assertEqual("Not settled" in printed, expected is not None)
+    if expected:
+      self.assertIn(f"| open | {claim.estimate:.4g} nats |", report)
+      self.assertIn(f"| 2 | {expected} |", report)
+    (entry,) = json.loads((self.root / "result.json").read_text())["claims"]
+    self.assertEqual(entry.get("seeds_needed"), claim.seeds_needed)
 
   def test_result_holds_name_preset_config_and_cells(self):
     """And cells.parquet has a row for each cell."""
