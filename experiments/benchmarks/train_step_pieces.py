@@ -21,7 +21,7 @@ from experiments.benchmarks.train_step_setting import MYOPIC, StepSetting
 from jaxlook import models
 from jaxlook.keys import make_key
 from jaxlook.models import DecoderConfig
-from jaxlook.training.config import optimizer
+from jaxlook.training.optimizers import optimizer
 
 
 class Product(NamedTuple):

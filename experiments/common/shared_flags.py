@@ -15,6 +15,7 @@ from absl import flags
 from experiments.common import define_flags
 from jaxlook.models import SHAPES
 from jaxlook.models.config import Positions
+from jaxlook.training.config import Optimizer, Schedule
 
 PRESET = flags.DEFINE_enum(
   "preset",
@@ -95,6 +96,21 @@ FROM = define_flags.paths(
 STEPS = define_flags.whole("steps", None, "Training steps.")
 LEARNING_RATE = define_flags.real(
   "learning_rate", None, "Peak of the learning rate."
+)
+OPTIMIZER = flags.DEFINE_enum(
+  "optimizer", None, get_args(Optimizer), "What changes the weights."
+)
+SCHEDULE = flags.DEFINE_enum(
+  "schedule",
+  None,
+  get_args(Schedule),
+  "Learning rate after its warm-up: a cosine to 0; or wsd, stable and then"
+  " linear to 0.",
+)
+DECAY_MATRICES_ONLY = flags.DEFINE_bool(
+  "decay_matrices_only",
+  None,
+  "Leave norms, biases, embeddings and head out of weight decay.",
 )
 BATCH_SIZE = define_flags.whole("batch_size", None, "Sequences per step.")
 MICROBATCHES = define_flags.whole(
@@ -203,6 +219,9 @@ GROUPS = {
   "Training": (
     "steps",
     "learning_rate",
+    "optimizer",
+    "schedule",
+    "decay_matrices_only",
     "batch_size",
     "microbatches",
     "bfloat16",

@@ -11,7 +11,7 @@ from experiments.common import memory_check
 from jaxlook.attention.masks import Barrier
 from jaxlook.models import DecoderConfig
 from jaxlook.numerals import counted
-from jaxlook.training import Problem, TrainConfig
+from jaxlook.training import Problem, TrainConfig, optimizers
 
 
 def plain_score(loss: float) -> dict[str, float]:
@@ -75,6 +75,16 @@ def shape_line(shape: Any) -> str:
 def training_line(train: TrainConfig, items: str = "sequences") -> str:
   """Optimizer, steps and batch in a few words, for setup lines."""
   return (
-    f"AdamW {train.learning_rate:g}, {counted(train.steps, 'step')} of"
+    f"{optimizer_line(train)}, {counted(train.steps, 'step')} of"
     f" {train.batch_size} {items}"
   )
+
+
+def optimizer_line(train: TrainConfig) -> str:
+  """Optimizer, rate and what is unusual in a few words, for setup lines."""
+  parts = [f"{optimizers.NAMES[train.optimizer]} {train.learning_rate:g}"]
+  if train.schedule != "cosine":
+    parts.append(f"schedule {train.schedule}")
+  if train.decay_matrices_only:
+    parts.append("weight decay of matrices only")
+  return ", ".join(parts)

@@ -160,5 +160,5 @@ def setup(config: PathStarConfig) -> str:
     f" graphs; in weights G({graphs.arms}, {graphs.arm_length}),"
     f" {in_weights.steps} steps of {in_weights.batch_size} items;"
     f" {task_setup.shape_line(config)};"
-    f" AdamW {train.learning_rate:g}"
+    f" {task_setup.optimizer_line(train)}"
   )

@@ -187,7 +187,7 @@ def _setup(config: TextConfig, text: Text, swept: Points) -> str:
     shapes = {swept.size: first}
   models = ", ".join(
     f"{name} ({task_setup.shape_line(each.model)},"
-    f" AdamW {each.train.learning_rate:g})"
+    f" {task_setup.optimizer_line(each.train)})"
     for name, each in shapes.items()
   )
   steps = " or ".join(

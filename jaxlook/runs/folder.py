@@ -13,8 +13,10 @@ from jaxlook.runs.atomic_files import TEMPORARY_SUFFIX
 
 CONFIG = "config.json"
 LOCK = ".lock"
-# What configs of earlier versions do not have.
+# What configs of earlier versions do not have: whatever it is, or with what
+# they did.
 _LATER = ("identity",)
+_BEFORE = {"optimizer": "adamw", "schedule": "cosine", "decay_fraction": 0.2}
 
 
 def lock(root: Path) -> int:
@@ -84,7 +86,8 @@ def differences(old: Any, new: Any, path: str) -> Iterator[str]:
         yield f"{here} is {_short(old[key])} there, absent here"
       elif key not in old:
         # A setting that an earlier version did not have, and that is off now.
-        if new[key] and here not in _LATER:
+        same = not new[key] or new[key] == _BEFORE.get(key)
+        if not same and here not in _LATER:
           yield f"{here} is absent there, {_short(new[key])} here"
       else:
         yield from differences(old[key], new[key], here)

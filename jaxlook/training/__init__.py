@@ -4,7 +4,8 @@ arms             one arm: a variant on a problem with all its seeds
 saved_arms       finished arms, read back from their folders
 loop             trains all seeds: chunks of steps, devices, resumption
 step             one optimizer step of one seed, and of all seeds
-config           `TrainConfig`, with optimizer and learning-rate schedule
+config           `TrainConfig`
+optimizers       optimizers and learning-rate schedules
 initial_weights  pretrained weights to start from
 checkpoints      checkpoints of a run: the newest, and chosen ones
 memory           the memory of a training step, estimated and compiled

@@ -2,21 +2,19 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-import optax
+from typing import Literal, get_args
 
 from jaxlook.errors import SettingError
 
 _MOST_STEPS = 2**31 - 1  # Devices count steps in int32.
 
+Optimizer = Literal["adamw", "muon", "sgd", "lion"]
+Schedule = Literal["cosine", "wsd"]
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-  """AdamW with linear warm-up and cosine decay to zero.
+  """How a model is trained; by default AdamW, warm-up and a cosine to zero.
 
   Attributes:
     steps: number of optimizer steps.
@@ -24,8 +22,8 @@ class TrainConfig:
     microbatches: number of equal parts of a batch whose gradients are summed
       one after another, so that only one part's activations exist at a time.
     learning_rate: peak learning rate.
-    weight_decay: decoupled, per step and unit of learning rate; applied to all
-      parameters, as in the published experiments.
+    weight_decay: decoupled, per step and unit of learning rate; by default
+      applied to all parameters, as in the published experiments.
     warmup_fraction: share of the steps in which the learning rate rises.
     clip_norm: largest global gradient norm; None for no clipping.
     log_every: steps between rows of the loss history; steps run in compiled
@@ -41,6 +39,15 @@ class TrainConfig:
       saves memory for about a third more work.
     loss_tokens: number of tokens per seed whose logits exist at a time, in
       training and evaluation; None for all of a microbatch. Needs logits.
+    optimizer: of the weights; `muon` trains the matrices of the blocks, and
+      Adam with Nesterov's momentum, at the same rate, the rest. See
+      `optimizers`.
+    schedule: of the learning rate; see `optimizers.schedule`.
+    warmup_steps: instead of `warmup_fraction`; None for that fraction.
+    decay_fraction: share of the steps in which the learning rate falls, under
+      `wsd`.
+    decay_matrices_only: whether weight decay leaves out norms, biases,
+      embeddings and the head.
 
   Raises:
     SettingError: a field is out of range.
@@ -60,6 +67,11 @@ class TrainConfig:
   bfloat16: bool = False
   remat: bool = False
   loss_tokens: int | None = None
+  optimizer: Optimizer = "adamw"
+  schedule: Schedule = "cosine"
+  warmup_steps: int | None = None
+  decay_fraction: float = 0.2
+  decay_matrices_only: bool = False
 
   def __post_init__(self):
     """Checks the fields."""
@@ -110,45 +122,23 @@ class TrainConfig:
       raise SettingError(
         "warmup_fraction", f"must lie in [0, 1), not {self.warmup_fraction}"
       )
+    for field, known in (("optimizer", Optimizer), ("schedule", Schedule)):
+      if getattr(self, field) not in get_args(known):
+        raise SettingError(
+          field,
+          f"must be one of {', '.join(get_args(known))}, not"
+          f" {getattr(self, field)!r}",
+        )
+    if self.warmup_steps is not None and not (
+      0 <= self.warmup_steps < self.steps
+    ):
+      raise SettingError(
+        "warmup_steps",
+        f"must lie in 0..{self.steps - 1}, not {self.warmup_steps}",
+      )
+    if not 0.0 < self.decay_fraction < 1.0:
+      raise SettingError(
+        "decay_fraction", f"must lie in (0, 1), not {self.decay_fraction}"
+      )
     if self.clip_norm is not None and not self.clip_norm > 0.0:
       raise SettingError("clip_norm", f"must be positive, not {self.clip_norm}")
-
-
-def schedule(config: TrainConfig) -> optax.Schedule:
-  """Returns the learning rate by step: linear warm-up, then a cosine to 0."""
-  return optax.warmup_cosine_decay_schedule(
-    init_value=0.0,
-    peak_value=config.learning_rate,
-    # With few steps, a fraction near 1 would leave no step for the cosine.
-    warmup_steps=min(
-      round(config.warmup_fraction * config.steps), config.steps - 1
-    ),
-    decay_steps=config.steps,
-  )
-
-
-def optimizer(
-  config: TrainConfig, norm: Callable[[Any], jax.Array] = optax.tree.norm
-) -> optax.GradientTransformation:
-  """Returns AdamW under `schedule`, with clipping if `clip_norm` is set.
-
-  Args:
-    config: has the rates and `clip_norm`.
-    norm: computes the norm of a gradient, which may be split over devices.
-
-  Returns:
-    The transformation.
-  """
-  adamw = optax.adamw(schedule(config), weight_decay=config.weight_decay)
-  bound = config.clip_norm
-  if bound is None:
-    return adamw
-
-  def clip(grads: Any, _: Any) -> Any:
-    size = norm(grads)
-    return jax.tree.map(
-      lambda x: jnp.where(size < bound, x, x / size.astype(x.dtype) * bound),
-      grads,
-    )
-
-  return optax.chain(optax.stateless(clip), adamw)

@@ -24,6 +24,9 @@ from jaxlook.training import step as step_lib
 from jaxlook.training.config import TrainConfig
 
 _FLOAT = 4
+# Numbers that an optimizer keeps of a weight, at least: Muon keeps one of those
+# of matrices.
+_MOMENTS = {"adamw": 2, "muon": 1, "sgd": 1, "lion": 1}
 _PROGRAM = 4 << 20
 """Bytes of the host that tracing and compiling a block take, at least. Measured
 were 39 MB on a CPU, for a block of width 8."""
@@ -196,7 +199,8 @@ def least_memory(
   rows = config.steps // config.log_every
   host = model.layers * _PROGRAM + (seeds + rows) * _PYTHON
   # The gradient is whole before the moments change: its norm is checked.
-  state = 4 * parameter_counts(model).total * _FLOAT
+  state = (2 + _MOMENTS[config.optimizer]) * parameter_counts(model).total
+  state *= _FLOAT
   tokens = config.batch_size * model.max_length
   # In the microbatch, the backward pass reads every block's input and, unless
   # blocks are recomputed, what its neurons do; and some logits exist.
@@ -223,8 +227,8 @@ def checkpoint_bytes(
     config: how it is trained.
     seeds: number of seeds.
   """
-  # Parameters and Adam's two moments; the loss history.
-  state = 3 * parameter_counts(model).total
+  # Parameters and moments; the loss history.
+  state = (1 + _MOMENTS[config.optimizer]) * parameter_counts(model).total
   return seeds * (state + config.steps // config.log_every) * _FLOAT
 
 

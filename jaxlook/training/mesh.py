@@ -115,6 +115,12 @@ class MeshShape:
         f" {train.batch_size // train.microbatches} sequences, not be"
         f" {self.parts}",
       )
+    if train.optimizer == "muon" and self.model > 1:
+      raise SettingError(
+        "mesh",
+        "axis model must be 1 with the optimizer muon, which needs whole"
+        f" matrices, not {self.model}",
+      )
 
 
 def parse_mesh(text: str) -> MeshShape:

@@ -21,8 +21,9 @@ from jaxlook.keys import make_key
 from jaxlook.models import Context, Decoder, DecoderConfig
 from jaxlook.tasks.losses import DeferredLogits
 from jaxlook.tasks.task import Batch, Task
-from jaxlook.training.config import TrainConfig, optimizer
+from jaxlook.training.config import TrainConfig
 from jaxlook.training.mesh import Share
+from jaxlook.training.optimizers import optimizer
 
 ALIVE = -1
 _ALL = Share()

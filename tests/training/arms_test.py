@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from absl.testing import parameterized
 
 from jaxlook import models, parse_variant, runs
 from jaxlook.errors import RunFolderError
@@ -81,10 +82,20 @@ class ArmTest(base.TestCase):
     self.assertEqual(arm.losses.shape, (3, 2))
     self.assertNotEqual(arm.losses[0, 0], arm.losses[0, 1])
 
-  def test_a_stopped_arm_resumes_bit_identically(self):
+  @parameterized.parameters(
+    {},
+    {"optimizer": "muon", "schedule": "wsd"},
+    {"optimizer": "lion", "decay_matrices_only": True},
+    {"optimizer": "sgd"},
+  )
+  def test_a_stopped_arm_resumes_bit_identically(self, **changes):
     """An arm stopped between chunks ends like one that was not stopped."""
-    whole = run_arm(self.store, problem(setting="whole"), CAUSAL)
-    parts = problem(setting="parts")
+    train = dataclasses.replace(problem().train, **changes)
+    whole, parts = (
+      dataclasses.replace(problem(setting=setting), train=train)
+      for setting in ("whole", "parts")
+    )
+    whole = run_arm(self.store, whole, CAUSAL)
     with self.assertRaisesRegex(Stopped, "after 2 steps"):
       run_arm(self.store, parts, CAUSAL, should_stop=lambda: True)
     arm = run_arm(self.store, parts, CAUSAL)
