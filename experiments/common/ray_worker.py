@@ -126,8 +126,8 @@ def train_arm(
     teacher: an arm whose context the variant reads; None unless it needs one.
 
   Returns:
-    What went wrong, if anything. The traceback of an error that is no fault of
-    the machine or the run folder is in the arm's `error.txt`.
+    What went wrong, if anything. Faults of the machine and of the run folder
+    are one line; other errors leave a traceback in the arm's `error.txt`.
   """
   try:
     if not (context.root / "config.json").exists():

@@ -177,7 +177,8 @@ def write(store: Store, results: Results) -> None:
       says so.
   """
   where = environment()
-  results = with_seeds_needed(results, store.config.get("seeds"))
+  seeds = store.config.get("seeds")
+  results = _with_seeds_needed(results, seeds)
   written = ["report.md", "result.json", "cells.parquet and figures"]
   if results.measurements is not None:
     write_table(store.root / "measurements.parquet", results.measurements)
@@ -194,7 +195,7 @@ def write(store: Store, results: Results) -> None:
       "config": store.config,
       "environment": where,
       "cells": results.cells,
-      "claims": [claim.as_json() for claim in results.claims],
+      "claims": [_entry(claim, seeds) for claim in results.claims],
     }
   )
   _write_report(store, results, where, {})
@@ -215,7 +216,7 @@ def write(store: Store, results: Results) -> None:
     sys.exit(faults.FAILED)
 
 
-def with_seeds_needed(results: Results, seeds: Any) -> Results:
+def _with_seeds_needed(results: Results, seeds: Any) -> Results:
   """Adds a table of how many seeds would settle what is open.
 
   Args:
@@ -225,8 +226,7 @@ def with_seeds_needed(results: Results, seeds: Any) -> Results:
   """
   rows = [["claim", "estimate", "95% interval", "n", "--seeds that would do"]]
   for claim in results.claims:
-    of_seeds = isinstance(seeds, int) and claim.n <= seeds
-    if claim.verdict == "inconclusive" and of_seeds:
+    if claim.verdict == "inconclusive" and _counts_seeds(claim, seeds):
       needed = claim.seeds_needed
       rows.append(
         [
@@ -243,6 +243,19 @@ def with_seeds_needed(results: Results, seeds: Any) -> Results:
   return dataclasses.replace(
     results, claim_tables={**results.shown_claims, title: rows}
   )
+
+
+def _counts_seeds(claim: stats.Claim, seeds: Any) -> bool:
+  """Whether n of a claim counts seeds, and not rounds or repetitions."""
+  return isinstance(seeds, int) and claim.n <= seeds
+
+
+def _entry(claim: stats.Claim, seeds: Any) -> dict[str, Any]:
+  """The entry of a claim in result.json."""
+  entry = claim.as_json()
+  if not _counts_seeds(claim, seeds):
+    entry.pop("seeds_needed", None)
+  return entry
 
 
 def _draw_all(store: Store, results: Results) -> dict[str, str]:

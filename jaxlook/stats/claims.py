@@ -43,7 +43,7 @@ class Claim:
     verdict: "supported", "contradicted" or "inconclusive".
     seeds_needed: of an inconclusive claim, the number of seeds that would
       probably settle it if the estimate were true; see `power.seeds_needed`.
-      None if there is no such number, and for all other claims.
+      None if more than 1,000 would be needed, and for settled claims.
   """
 
   id: str

@@ -209,7 +209,7 @@ def _attribute(part: Any, within: tuple[int, ...]) -> Any:
 
 
 def _loosely(value: Any, within: tuple[int, ...]) -> Any:
-  """Describes what code reads; what is no data there, by its class."""
+  """Describes what code reads; locks, files and the like by their class."""
   try:
     return _described(value, within)
   except ValueError:

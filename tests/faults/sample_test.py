@@ -4,6 +4,7 @@ A small part of what `tests/faults/abuse.py` tries, in this process.
 """
 
 import contextlib
+import importlib
 import io
 import pathlib
 import random
@@ -14,39 +15,26 @@ from absl import app as absl_app
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import (
-  gradient_anatomy,
-  gradients,
-  language,
-  memories,
-  microscope,
-  multiplication,
-  placebo,
-  planning,
-  precache,
-  scaling,
-)
-from experiments.benchmarks import attention, train_step
 from experiments.common import app, stderr_filter, train_arms
 from jaxlook.training import multihost
 from tests.faults import inputs
 from tests.fixtures import base
 
 BINARIES = {
-  module.__name__.removeprefix("experiments."): module
-  for module in (
-    gradient_anatomy,
-    gradients,
-    language,
-    memories,
-    microscope,
-    multiplication,
-    placebo,
-    planning,
-    precache,
-    scaling,
-    attention,
-    train_step,
+  name: importlib.import_module(f"experiments.{name}")
+  for name in (
+    "gradient_anatomy",
+    "gradients",
+    "language",
+    "memories",
+    "microscope",
+    "multiplication",
+    "placebo",
+    "planning",
+    "precache",
+    "scaling",
+    "benchmarks.attention",
+    "benchmarks.train_step",
   )
 }
 _TRAINING = "training begins"

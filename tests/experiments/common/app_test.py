@@ -223,7 +223,7 @@ class FlagsTest(base.TestCase):
     (None, "--flagfile: cannot be read: No such file or directory: .*\n"),
   )
   def test_files_of_flags(self, content, message):
-    """What is no such file is refused, and read once."""
+    """Files that hold no flags are refused in one line."""
     folder = self.enterContext(tempfile.TemporaryDirectory())
     file = pathlib.Path(folder) / "flags"
     if content is not None:

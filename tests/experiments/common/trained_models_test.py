@@ -136,7 +136,7 @@ class TrainedModelsTest(base.TestCase):
 
   @parameterized.parameters("arms", "arms/causal", "arms/causal/checkpoints")
   def test_a_part_of_a_run_is_not_the_run(self, part):
-    """Its config.json is no model's: the message says what to give."""
+    """Its config.json describes no model; the message says what to give."""
     with self.assertRaisesRegex(
       app.UsageError, "^--model: .* is a part of the run folder .*/run; give th"
     ):

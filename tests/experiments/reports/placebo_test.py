@@ -58,7 +58,7 @@ class PlannedTest(base.TestCase):
       self.assertEqual(row[head.index("n")], "3")
 
   def test_refusals(self):
-    """What is no finished run of two variants."""
+    """Folders without the finished run of two variants."""
     with self.assertRaisesRegex(
       ValueError, "has no result.json; give the fold"
     ):
