@@ -4,7 +4,7 @@ Not a binary.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from experiments.common import memory_check
@@ -24,7 +24,7 @@ def problem(
   model: DecoderConfig,
   *,
   train: TrainConfig,
-  seeds: Sequence[int],
+  seeds: range,
   setting: str = "",
   score: Callable[[float], dict[str, float]] = plain_score,
   barrier: Barrier | None = None,
@@ -35,7 +35,7 @@ def problem(
     task: a dataclass that generates batches; its fields identify it.
     model: the decoder's shape.
     train: how it is trained.
-    seeds: each determines an init and a data order.
+    seeds: in steps of one; each determines an init and a data order.
     setting: what tells this problem from the others of the experiment.
     score: metrics of a mean held-out loss.
     barrier: of the decoder; None for none.
@@ -47,7 +47,8 @@ def problem(
     SettingError: the training does not fit the model.
     UsageError: no machine could hold it.
   """
-  memory_check.check_sizes(model, train, len(seeds))
+  # A range may be longer than `len` can say.
+  memory_check.check_sizes(model, train, seeds.stop - seeds.start)
   return Problem(
     setting=setting,
     task=task,
