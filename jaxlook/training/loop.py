@@ -76,7 +76,11 @@ def train(
   should_stop: Callable[[], bool] = lambda: False,
   mesh: MeshShape | None = None,
 ) -> Trained:
-  """Trains one variant with all its seeds at once.
+  """Trains one variant with all its seeds.
+
+  Accelerators train all seeds at once. A CPU trains them in turn, chunk by
+  chunk, which takes no longer there: so a seed ends bit-identical whichever
+  other seeds are trained beside it.
 
   Args:
     decoder: the model under the variant.
@@ -112,48 +116,66 @@ def train(
     AssertionError: `start` does not match the decoder.
   """
   check_memory(decoder.config, config, len(seeds))
-  keys = step_lib.seed_keys(seeds)
   layout = _layout(mesh, len(seeds), config)
   draw = functools.partial(step_lib.init_states, decoder.config, config)
+  keys = step_lib.seed_keys(seeds)
   shapes = jax.eval_shape(draw, keys.init, start)
   specs, share = layout.specs(shapes), layout.share(shapes.params)
-  states = layout.make(draw, specs, keys.init, start)
   by_seed = PartitionSpec("seed")
-  keys, teacher = layout.put((keys, teacher), by_seed)
+  turns = _turns(layout, len(seeds))
+  data_keys = layout.put_all(_parts(keys.data, turns), by_seed)
+  teachers = layout.put_all(_parts(teacher, turns), by_seed)
   ends = _chunk_ends(config)
   history = np.full((len(ends), len(seeds)), np.nan, np.float32)
   run_chunk = _compiled_chunk(decoder, task, config, layout, specs, share)
 
-  def read(row: int) -> jax.Array | None:
+  def read(row: int) -> list[jax.Array | None]:
     if feed is None or row >= len(ends):
-      return None
-    return layout.read(feed, _steps(ends, row), seeds, config.batch_size)
+      return [None for _ in turns]
+    return [
+      layout.read(feed, _steps(ends, row), seeds[turn], config.batch_size)
+      for turn in turns
+    ]
 
   with contextlib.closing(
     Checkpoints(checkpoints, config.keep_steps, of=about)
   ) as saved:
-    first, states, history = _resume(saved, ends, states, history, warn)
-    if first:
+    resumed = _resume(saved, ends, layout.like(shapes, specs), history, warn)
+    if resumed is None:
+      first, make = 0, functools.partial(layout.make, draw, specs)
+      blocks = [make(init, start) for init in _parts(keys.init, turns)]
+    else:
+      first, states, history = resumed
+      blocks = layout.put_all(_parts(states, turns), specs)
+      del states
       report(ends[first - 1], history[first - 1])
     fed = read(first)
     for row in range(first, len(ends)):
       steps = _steps(ends, row)
-      states, losses = run_chunk(
-        states, keys.data, np.asarray(steps, np.int32), fed, teacher
-      )
+      numbers = np.asarray(steps, np.int32)
+      losses = []
+      for place, inputs in enumerate(
+        zip(data_keys, fed, teachers, strict=True)
+      ):
+        key, data, taught = inputs
+        blocks[place], loss = run_chunk(
+          blocks[place], key, numbers, data, taught
+        )
+        losses.append(loss)
       # The device runs this chunk while the host reads the data of the next.
       fed = read(row + 1)
-      history[row] = multihost.get(losses)
+      history[row] = np.concatenate([multihost.get(loss) for loss in losses])
       last = row + 1 == len(ends)
       stop = multihost.max_over_processes(should_stop()) and not last
       every = config.checkpoint_every
       due = steps.start // every < steps.stop // every
       if stop or last or due or steps.stop in config.keep_steps:
-        saved.save(steps.stop, {"states": states, "history": history})
+        saved.save(steps.stop, {"states": _joined(blocks), "history": history})
       report(steps.stop, history[row])
       if stop:
         raise Stopped(steps.stop)
     saved.drop_old()
+  states = _joined(blocks)
   return Trained(
     params=states.params,
     steps=np.asarray(ends),
@@ -162,17 +184,44 @@ def train(
   )
 
 
+def _turns(layout: Layout, seeds: int) -> list[slice]:
+  """Returns which seeds are computed together, in order.
+
+  On CPUs, arithmetic over several seeds rounds differently from that over one,
+  so each device computes one seed at a time. Processes that train together
+  compute all at once, since none of them holds every seed.
+  """
+  one_by_one = jax.default_backend() == "cpu" and not multihost.joined()
+  width = layout.shape.seed if one_by_one else seeds
+  return [slice(first, first + width) for first in range(0, seeds, width)]
+
+
+def _parts(tree: Any, turns: Sequence[slice]) -> list[Any]:
+  """Cuts arrays with a leading seed axis E into those of the turns."""
+  if len(turns) == 1:
+    return [tree]
+  leaves, shape = jax.tree.flatten(tree)
+  return [shape.unflatten([leaf[turn] for leaf in leaves]) for turn in turns]
+
+
+def _joined(blocks: Sequence[Any]) -> Any:
+  """Joins what `_parts` cuts."""
+  if len(blocks) == 1:
+    return blocks[0]
+  return jax.tree.map(lambda *parts: jnp.concatenate(parts), *blocks)
+
+
 def _resume(
   saved: Checkpoints,
   ends: Sequence[int],
-  states: step_lib.State,
+  like: step_lib.State,
   history: np.ndarray,
   warn: Callable[[str], None],
-) -> tuple[int, step_lib.State, np.ndarray]:
-  """Returns the next row and what the newest whole checkpoint holds."""
-  restored = saved.restore_newest({"states": states, "history": history}, warn)
+) -> tuple[int, step_lib.State, np.ndarray] | None:
+  """Returns the next row and what the newest whole checkpoint holds, if any."""
+  restored = saved.restore_newest({"states": like, "history": history}, warn)
   if restored is None:
-    return 0, states, history
+    return None
   done, tree = restored
   if done not in ends:
     raise RunFolderError(
@@ -345,9 +394,15 @@ def evaluate(
       check_vma=False,
     )
   )
-  params, teacher = layout.put(params, specs), layout.put(teacher, by_seed)
   key, fed = layout.put((key, fed), everywhere)
-  return multihost.get(mean_losses((params, teacher), key, fed))
+  turns = _turns(layout, seeds)
+  blocks = zip(
+    layout.put_all(_parts(params, turns), specs),
+    layout.put_all(_parts(teacher, turns), by_seed),
+    strict=True,
+  )
+  losses = [mean_losses(block, key, fed) for block in blocks]
+  return np.concatenate([multihost.get(each) for each in losses])
 
 
 def mean_over_batches(

@@ -198,9 +198,8 @@ def least_memory(
   """
   rows = config.steps // config.log_every
   host = model.layers * _PROGRAM + (seeds + rows) * _PYTHON
-  # The gradient is whole before the moments change: its norm is checked.
-  state = (2 + _MOMENTS[config.optimizer]) * parameter_counts(model).total
-  state *= _FLOAT
+  weights = parameter_counts(model).total * _FLOAT
+  kept = (1 + _MOMENTS[config.optimizer]) * weights
   tokens = config.batch_size * model.max_length
   # In the microbatch, the backward pass reads every block's input and, unless
   # blocks are recomputed, what its neurons do; and some logits exist.
@@ -212,9 +211,11 @@ def least_memory(
   logits = min(part, config.loss_tokens or part)
   outputs = model.output_features or model.vocab_size or 0
   stored += logits * outputs * _FLOAT
-  return LeastMemory(
-    host + seeds * rows * _FLOAT, seeds * (state + stored + tokens * _FLOAT)
-  )
+  # The gradient is whole before the moments change: its norm is checked. A CPU
+  # computes one seed at a time.
+  at_once = 1 if jax.default_backend() == "cpu" else seeds
+  working = at_once * (weights + stored + tokens * _FLOAT)
+  return LeastMemory(host + seeds * rows * _FLOAT, seeds * kept + working)
 
 
 def checkpoint_bytes(

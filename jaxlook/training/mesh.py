@@ -288,6 +288,20 @@ class Layout(NamedTuple):
     """Spreads arrays over the devices; a spec is for an array or a subtree."""
     return multihost.put(tree, self._shardings(specs))
 
+  def put_all(self, trees: Sequence[Any], specs: Any) -> list[Any]:
+    """Spreads each of several trees; see `put`."""
+    return [self.put(tree, specs) for tree in trees]
+
+  def like(self, shapes: Any, specs: Any) -> Any:
+    """Returns shapes with the devices over which their arrays are spread."""
+    return jax.tree.map(
+      lambda x, sharding: jax.ShapeDtypeStruct(
+        x.shape, x.dtype, sharding=sharding
+      ),
+      shapes,
+      self._shardings(specs),
+    )
+
   def make(self, function: Callable[..., Any], specs: Any, *args: Any) -> Any:
     """Calls a function, and spreads its result over the devices.
 

@@ -3,6 +3,7 @@
 import dataclasses
 from unittest import mock
 
+import jax
 from absl.testing import absltest, parameterized
 
 from jaxlook import machine
@@ -71,8 +72,12 @@ class MemoryTest(base.TestCase):
       memory = step_memory(decoder, TASK, config)
       self.assertBetween(least.device, memory.paper / 10, memory.paper)
       self.assertLess(least.device, memory.compiled)
+    # A second seed takes its state alone: a CPU computes one at a time.
     twice = least_memory(MODEL, config, seeds=2)
-    self.assertEqual(twice.device, 2 * least.device)
+    self.assertEqual(twice.device - least.device, 3 * memory.params)
+    with mock.patch.object(jax, "default_backend", lambda: "gpu"):
+      every = [least_memory(MODEL, config, n).device for n in (1, 2)]
+    self.assertEqual(every, [least.device, 2 * least.device])
 
 
 class CheckMemoryTest(base.TestCase):
