@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,25 @@ def read_object(path: Path) -> dict[str, Any]:
   return value
 
 
-def refuse_other_config(root: Path, config: dict[str, Any]) -> None:
-  """Raises RunFolderError unless the folder's config.json equals the config."""
-  changes = list(differences(read_object(root / CONFIG), config, ""))
+def refuse_other_config(
+  root: Path, config: Mapping[str, Any], but: Collection[str] = ()
+) -> None:
+  """Refuses a folder whose config.json is not the config.
+
+  Args:
+    root: the folder.
+    config: plain data.
+    but: settings that may differ.
+
+  Raises:
+    RunFolderError: they differ, or config.json is damaged.
+    OSError: it cannot be read.
+  """
+  held, asked = (
+    {name: value for name, value in each.items() if name not in but}
+    for each in (read_object(root / CONFIG), config)
+  )
+  changes = list(differences(held, asked, ""))
   if changes:
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     raise RunFolderError(

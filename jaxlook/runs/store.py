@@ -10,6 +10,7 @@
       metrics.parquet       the training curves
       SHA256SUMS            of these files and of result.json
       result.json           written last: the arm is finished once it exists
+      PART/                 the same files, of seeds that were added later
     ROOT/cells.parquet, figures/, report.md, result.json
                             written once all arms are finished
 
@@ -66,21 +67,27 @@ class Arms:
     """Whether another process of this run writes; then this one does not."""
     return False
 
-  def find_arm(self, name: str) -> Arm:
+  def find_arm(self, name: str, part: str = "") -> Arm:
     """Returns the arm of this name, which need not have begun.
+
+    Args:
+      name: see `arm`.
+      part: see `arm`.
 
     Raises:
       ValueError: the name is empty.
     """
-    return Arm(self.root / "arms" / slug(name), self.follows)
+    return Arm(self.root / "arms" / slug(name) / part, self.follows)
 
-  def arm(self, name: str, config: Mapping[str, Any]) -> Arm:
+  def arm(self, name: str, config: Mapping[str, Any], part: str = "") -> Arm:
     """Returns the arm of this name; a new arm gets its config.json.
 
     Args:
       name: unique in this store, such as "leak:0.3/kv"; the arm's folder is
         `arms/` and `slug(name)`.
       config: the arm's resolved config, with finite numbers only.
+      part: a folder within the arm's, for seeds that are added to it. Its
+        config is the arm's but for `seeds`.
 
     Returns:
       The arm: finished, or to be trained or resumed.
@@ -92,7 +99,11 @@ class Arms:
       OSError: the folder cannot be written.
     """
     tree = result_schema.plain(config, "config", finite=True)
-    arm = self.find_arm(name)
+    arm = self.find_arm(name, part)
+    if part:
+      first = self.find_arm(name)
+      with first.explained():
+        folder.refuse_other_config(first.root, tree, but=("seeds",))
     if (arm.root / CONFIG).exists():
       with arm.explained():
         folder.refuse_other_config(arm.root, tree)
@@ -213,7 +224,7 @@ def open_store(
         write_bytes(root / _PROBE, b"")
       else:
         write_json(root / CONFIG, tree)
-      for part in (root, *root.glob("arms/*")):
+      for part in (root, *root.glob("arms/*"), *root.glob("arms/*/seeds~*")):
         folder.sweep(part)
     except BaseException:
       os.close(lock)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from jaxlook.models import Decoder
 from jaxlook.runs.arm import Arm
 from jaxlook.runs.store import Arms
 from jaxlook.tasks.task import Batch
-from jaxlook.training import multihost
+from jaxlook.training import multihost, parts
 from jaxlook.training.identity import describe
 from jaxlook.training.loop import (
   Trained,
@@ -37,7 +37,7 @@ class FinishedArm:
   """A trained and evaluated arm.
 
   Attributes:
-    root: the arm's folder; see `read_arm`.
+    root: the arm's folder; see `read_arm`. Of a part of its seeds, too.
     attention: the variant.
     setting: the problem's setting.
     cells: the `cells` entries of result.json, one per seed.
@@ -68,6 +68,55 @@ def arm_name(problem: Problem, variant: Variant) -> str:
   return " ".join(part for part in (problem.setting, variant.name) if part)
 
 
+def find_arm(store: Arms, problem: Problem, variant: Variant) -> Arm:
+  """Returns the place of a problem's seeds in a store; see `parts`.
+
+  Args:
+    store: see `begin_arm`.
+    problem: see `begin_arm`; all its seeds are of one part.
+    variant: see `begin_arm`.
+
+  Raises:
+    RunFolderError: the arm's config is damaged.
+    OSError: it cannot be read.
+  """
+  return store.find_arm(*_place(store, problem, variant))
+
+
+def _place(store: Arms, problem: Problem, variant: Variant) -> tuple[str, str]:
+  """Returns the name of an arm and of the part; see `Arms.arm`."""
+  name = arm_name(problem, variant)
+  first = store.find_arm(name).root
+  begun = parts.part_folders(first)
+  if not begun or (
+    first in begun and set(parts.seeds_of(first)) == set(problem.seeds)
+  ):
+    return name, ""
+  return name, parts.part_name(problem.seeds)
+
+
+def in_parts(store: Arms, problem: Problem, variant: Variant) -> list[Problem]:
+  """Cuts a problem into the parts of seeds that are trained together.
+
+  Args:
+    store: see `begin_arm`.
+    problem: the problem to train on.
+    variant: a variant for the problem's model.
+
+  Returns:
+    One for the seeds of each part that has begun, and one for the others.
+
+  Raises:
+    RunFolderError: the arm's config is damaged.
+    OSError: it cannot be read.
+  """
+  root = store.find_arm(arm_name(problem, variant)).root
+  return [
+    dataclasses.replace(problem, seeds=seeds)
+    for seeds in parts.split(root, problem.seeds)
+  ]
+
+
 def begin_arm(
   store: Arms,
   problem: Problem,
@@ -91,8 +140,9 @@ def begin_arm(
       it could not be told from another.
     ValueError: the store has this arm with another config.
   """
+  name, part = _place(store, problem, variant)
   return store.arm(
-    arm_name(problem, variant),
+    name,
     {
       "variant": variant.name,
       "setting": problem.setting,
@@ -108,6 +158,7 @@ def begin_arm(
     | ({"teacher": teacher.variant} if teacher else {})
     | ({"barrier": problem.barrier} if problem.barrier else {})
     | ({"start": problem.start.about} if problem.start else {}),
+    part,
   )
 
 
@@ -134,6 +185,10 @@ def run_arm(
 ) -> FinishedArm:
   """Trains, evaluates and stores an arm, or reads it if it is finished.
 
+  Where the store holds some of the seeds, the others alone are trained. On one
+  CPU each seed is bit-identical to what it were if all had been trained at
+  once; elsewhere up to rounding.
+
   If several processes train together, each calls this with the same arguments;
   only the leader writes.
 
@@ -158,6 +213,58 @@ def run_arm(
       finished arm is damaged.
     OSError: a file cannot be read or written.
   """
+  return join_parts(
+    store,
+    problem,
+    variant,
+    [
+      _run_part(store, part, variant, teacher, warn, report, should_stop, mesh)
+      for part in in_parts(store, problem, variant)
+    ],
+  )
+
+
+def join_parts(
+  store: Arms,
+  problem: Problem,
+  variant: Variant,
+  finished: Sequence[FinishedArm],
+) -> FinishedArm:
+  """Returns the finished parts of an arm as one arm.
+
+  Args:
+    store: see `begin_arm`.
+    problem: the whole problem.
+    variant: a variant for the problem's model.
+    finished: the parts of `in_parts`, in any order.
+
+  Returns:
+    The arm, with its seeds in the problem's order.
+  """
+  cells = {cell["seed"]: cell for part in finished for cell in part.cells}
+  order = [cell["seed"] for part in finished for cell in part.cells]
+  losses = np.concatenate([part.losses for part in finished], axis=1)
+  return FinishedArm(
+    root=store.find_arm(arm_name(problem, variant)).root,
+    attention=variant,
+    setting=problem.setting,
+    cells=[cells[seed] for seed in problem.seeds],
+    steps=finished[0].steps,
+    losses=losses[:, [order.index(seed) for seed in problem.seeds]],
+  )
+
+
+def _run_part(
+  store: Arms,
+  problem: Problem,
+  variant: Variant,
+  teacher: SavedArm | None,
+  warn: Callable[[str], None],
+  report: Callable[[int, np.ndarray], None],
+  should_stop: Callable[[], bool],
+  mesh: MeshShape | None,
+) -> FinishedArm:
+  """Trains the seeds of one part, or reads it if it is finished."""
   arm = begin_arm(store, problem, variant, teacher)
   # Other processes may see the leader's files only after a delay.
   finished_before = bool(
@@ -190,7 +297,7 @@ def _train_arm(
   decoder = problem.decoder(variant)
   frozen = None
   if teacher is not None:
-    frozen = Teacher(teacher.params(), teacher.decoder)
+    frozen = Teacher(teacher.params(seeds=problem.seeds), teacher.decoder)
   trained = train(
     decoder,
     problem.task,

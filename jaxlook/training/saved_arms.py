@@ -5,11 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.attention.masks import Barrier
 from jaxlook.errors import DamagedError, RunFolderError, SettingError
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.runs.arm import Arm
+from jaxlook.training import parts
 from jaxlook.training.config import TrainConfig
 from jaxlook.training.loop import saved_params
 
@@ -29,6 +34,8 @@ class SavedArm:
     barrier: the decoder's barrier; None for none.
     start: data that identifies the weights from which all seeds started; None
       if each seed drew its own.
+    parts: the folders of seeds that were trained together, in order; the arm's
+      own by default.
   """
 
   root: Path
@@ -40,6 +47,7 @@ class SavedArm:
   seeds: tuple[int, ...]
   barrier: Barrier | None = None
   start: Mapping[str, Any] | None = None
+  parts: tuple[Path, ...] = ()
 
   @property
   def variant(self) -> str:
@@ -56,14 +64,18 @@ class SavedArm:
     """The steps that `params` can always read: 0, `keep_steps`, the last."""
     return sorted({0, *self.train.keep_steps, self.train.steps})
 
-  def params(self, step: int | None = None) -> Any:
+  def params(
+    self, step: int | None = None, seeds: Sequence[int] | None = None
+  ) -> Any:
     """Returns the parameters after a step, with a leading seed axis E.
 
     Args:
       step: 0, or a step with a checkpoint; the last by default.
+      seeds: some of the arm's seeds; all by default.
 
     Raises:
-      SettingError: there is no checkpoint of that step.
+      SettingError: there is no checkpoint of that step, or a seed is not the
+        arm's.
       RunFolderError: the checkpoint is damaged.
       OSError: it cannot be read.
     """
@@ -73,7 +85,23 @@ class SavedArm:
         "must be above 0, because the pretrained weights from which these"
         f" models started are not in {self.root}",
       )
-    arm, last = Arm(self.root), self.train.steps
+    if missing := set(seeds or ()) - set(self.seeds):
+      raise SettingError(
+        "seeds", f"must be of {self.root}, not {sorted(missing)}"
+      )
+    read = [self._params(root, step) for root in self._folders]
+    if len(read) == 1 and seeds is None:
+      return read[0]
+    kept = [self.seeds.index(seed) for seed in seeds or self.seeds]
+    return jax.tree.map(lambda *x: jnp.concatenate(x)[np.array(kept)], *read)
+
+  @property
+  def _folders(self) -> tuple[Path, ...]:
+    return self.parts or (self.root,)
+
+  def _params(self, root: Path, step: int | None) -> Any:
+    """Returns the parameters of one part."""
+    arm, last = Arm(root), self.train.steps
     with arm.explained():
       if step is None and not (arm.checkpoints / str(last)).exists():
         raise DamagedError(f"{arm.checkpoints} has no checkpoint {last}")
@@ -81,7 +109,7 @@ class SavedArm:
         arm.checkpoints,
         self.model,
         self.train,
-        self.seeds,
+        parts.seeds_of(root),
         last if step is None else step,
         arm.fingerprint,
       )
@@ -93,7 +121,11 @@ class SavedArm:
       RunFolderError: a file of the arm is damaged.
       OSError: a file cannot be read.
     """
-    return read_cells(Arm(self.root), self.seeds)
+    return [
+      cell
+      for root in self._folders
+      for cell in read_cells(Arm(root), parts.seeds_of(root))
+    ]
 
 
 def read_cells(arm: Arm, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -121,7 +153,7 @@ def read_cells(arm: Arm, seeds: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def read_arm(root: Path) -> SavedArm:
-  """Reads an arm that `run_arm` has finished.
+  """Reads an arm that `run_arm` has finished, with all parts that are finished.
 
   Args:
     root: the arm's folder, `arms/VARIANT` of a run.
@@ -134,12 +166,13 @@ def read_arm(root: Path) -> SavedArm:
       damaged.
     OSError: a file cannot be read.
   """
-  arm = Arm(root)
-  if not arm.finished:
+  finished = [each for each in parts.part_folders(root) if Arm(each).finished]
+  if not finished:
     raise RunFolderError(f"{root} has no finished arm")
-  arm.result()
+  for each in finished:
+    Arm(each).result()
   try:
-    config = arm.config()
+    config = Arm(finished[0]).config()
     train = dict(config["train"])
     train["keep_steps"] = tuple(train["keep_steps"])
     model = DecoderConfig(**config["model"])
@@ -150,9 +183,10 @@ def read_arm(root: Path) -> SavedArm:
       about=config["task"],
       model=model,
       train=TrainConfig(**train),
-      seeds=tuple(config["seeds"]),
+      seeds=tuple(seed for each in finished for seed in parts.seeds_of(each)),
       barrier=tuple(config["barrier"]) if "barrier" in config else None,
       start=config.get("start"),
+      parts=tuple(finished),
     )
   except (KeyError, TypeError, SettingError) as error:
     raise RunFolderError(f"{root} is of another version: {error}") from error

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ from jaxlook.models import Decoder
 from jaxlook.runs import checksums
 from jaxlook.tasks.precache import Precache
 from jaxlook.training import (
+  MeshShape,
   Start,
   Stopped,
   TrainConfig,
@@ -208,6 +210,73 @@ class ArmTest(base.TestCase):
     )
     with self.assertRaisesRegex(ValueError, "another config: train.steps is 6"):
       run_arm(self.store, longer, CAUSAL)
+
+  @parameterized.parameters("causal", "teacher/residual")
+  def test_seeds_are_added(self, name):
+    """Seeds added twice end as if all were trained at once, to the last bit.
+
+    The second time training is stopped. What was there is left as it is.
+    """
+    one_device = {"mesh": MeshShape()}
+    variant = parse_variant(name, layers=1, heads=2)
+
+    def run(setting, seeds, **options):
+      asked = dataclasses.replace(problem(setting=setting), seeds=seeds)
+      options |= one_device
+      teacher = None
+      if variant.needs_teacher:
+        causal = run_arm(self.store, asked, CAUSAL, **one_device)
+        teacher = read_arm(causal.root)
+      return run_arm(self.store, asked, variant, teacher=teacher, **options)
+
+    whole = run("whole", (0, 3, 4, 6))
+    first = run("grown", (0, 3))
+    before = {
+      path: path.read_bytes()
+      for path in first.root.rglob("*")
+      if path.is_file()
+    }
+    run("grown", (0, 3, 4))
+    with self.assertRaises(Stopped):
+      run("grown", (0, 3, 4, 6), should_stop=lambda: True)
+    self.assertEqual(read_arm(first.root).seeds, (0, 3, 4))
+    grown = run("grown", (0, 3, 4, 6))
+    self.assertEqual(grown.root, first.root)
+    np.testing.assert_array_equal(grown.losses, whole.losses)
+    self.assertEqual(
+      [cell | {"setting": "whole"} for cell in grown.cells], whole.cells
+    )
+    for path, content in before.items():
+      self.assertEqual(path.read_bytes(), content)
+    saved, expected = read_arm(grown.root), read_arm(whole.root)
+    self.assertEqual(saved.seeds, expected.seeds)
+    self.assertEqual(saved.cells(), grown.cells)
+    for step in (0, None):
+      chex.assert_trees_all_equal(saved.params(step), expected.params(step))
+    chex.assert_trees_all_equal(
+      saved.params(seeds=(6, 3)),
+      jax.tree.map(lambda x: x[np.array([3, 1])], expected.params()),
+    )
+
+  def test_seeds_added_to_another_training_are_refused(self):
+    """As are fewer seeds than there are, and seeds that were not trained."""
+    arm = run_arm(self.store, problem(), CAUSAL)
+    more = dataclasses.replace(problem(), seeds=(0, 3, 5))
+    longer = dataclasses.replace(
+      more, train=dataclasses.replace(more.train, steps=8)
+    )
+    with self.assertRaisesRegex(ValueError, "another config: train.steps is 6"):
+      run_arm(self.store, longer, CAUSAL)
+    with self.assertRaisesRegex(
+      ValueError, "run with more seeds: it has 0,3, not only 3; ask for all"
+    ):
+      run_arm(self.store, dataclasses.replace(more, seeds=(3,)), CAUSAL)
+    with self.assertRaisesRegex(ValueError, r"^seeds must be of .*, not \[5\]"):
+      read_arm(arm.root).params(seeds=(5,))
+    self.assertCountEqual(
+      [path.name for path in arm.root.iterdir() if path.is_dir()],
+      ["checkpoints"],
+    )
 
   def test_baseline_uses_the_held_out_batches(self):
     """Predicting zeros has the loss of a model whose outputs are zero."""
