@@ -19,6 +19,7 @@ from experiments.common import (
   define_flags,
   presets,
   results_writer,
+  run_folder,
   shared_flags,
   train_arms,
 )
@@ -36,7 +37,9 @@ _DELAY = define_flags.whole(
 
 def main() -> None:
   """Checks the flags, then trains what is missing and reports."""
-  config = deferred_setup.build_config(_DELAY.value)
+  config = deferred_setup.build_config(
+    _DELAY.value, run_folder.held("deferred")
+  )
   problems = [deferred_setup.problem(config, depth) for depth in config.depths]
   todo = [
     (problem, variant)

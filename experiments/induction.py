@@ -25,6 +25,7 @@ from experiments.common import (
   app,
   presets,
   results_writer,
+  run_folder,
   shared_flags,
   train_arms,
 )
@@ -39,11 +40,12 @@ shared_flags.adopt(__name__, *shared_flags.TRAIN, "positions")
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
-  config = induction_setup.build_config(shared_flags.POSITIONS.value)
+  held = run_folder.held("induction")
+  config = induction_setup.build_config(shared_flags.POSITIONS.value, held)
   shallow, deep = induction_setup.problems(config)
   horizons = [f"horizon:{h}" for h in config.horizons]
   variants = train_arms.chosen_variants(
-    [*myopia_gap.CUTS, *horizons], deep.model
+    [*myopia_gap.CUTS, *horizons], deep.model, held=held
   )
   (causal,) = train_arms.named_variants([myopia_gap.CAUSAL], shallow.model)
   todo = [(shallow, causal), *((deep, variant) for variant in variants)]

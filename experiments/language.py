@@ -28,6 +28,7 @@ from experiments.common import (
   compare_variants,
   model_sizes,
   presets,
+  run_folder,
   shared_flags,
   text_corpus,
   text_setup,
@@ -63,10 +64,12 @@ def check_flags() -> None:
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
   check_flags()
-  config, size = language_setup.build_config()
+  held = run_folder.held("language")
+  config, size = language_setup.build_config(held)
   variants = train_arms.chosen_variants(
     ARMS,
     text_setup.shape(config, vocab_size=2),
+    held=held,
     trains_teacher=True,
   )
   text = model_sizes.read_text(config, [size] if size else [], several=True)

@@ -28,6 +28,7 @@ from experiments.common import (
   define_flags,
   presets,
   results_writer,
+  run_folder,
   shared_flags,
   train_arms,
 )
@@ -71,10 +72,11 @@ def measure(
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
-  config = multiplication_setup.build_config(DIGITS.value, PAD.value)
+  held = run_folder.held("multiplication")
+  config = multiplication_setup.build_config(DIGITS.value, PAD.value, held)
   problems = multiplication_setup.problems(config)
   variants = train_arms.variants_that_only_cut(
-    myopia_gap.CUTS, problems[0].model
+    myopia_gap.CUTS, problems[0].model, held
   )
   with train_arms.open_experiment(
     "multiplication", variants, config, problems

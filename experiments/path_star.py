@@ -31,6 +31,7 @@ from experiments.common import (
   app,
   presets,
   results_writer,
+  run_folder,
   shared_flags,
   train_arms,
 )
@@ -71,10 +72,11 @@ def measure(problem: Problem, arm: FinishedArm, count: int) -> GraphResults:
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
-  config = path_star_setup.build_config(_SETTING.value)
+  held = run_folder.held("path_star")
+  config = path_star_setup.build_config(_SETTING.value, held)
   problems = [path_star_setup.problem(config, s) for s in config.settings]
   variants = train_arms.variants_that_only_cut(
-    myopia_gap.CUTS, problems[0].model
+    myopia_gap.CUTS, problems[0].model, held
   )
   todo = path_star_setup.arms_to_train(
     problems,

@@ -31,6 +31,7 @@ from experiments.common import (
   app,
   define_flags,
   results_writer,
+  run_folder,
   shared_flags,
   train_arms,
 )
@@ -82,15 +83,17 @@ def measure(
 
 def main() -> None:
   """Checks the flags, trains what is missing, measures and reports."""
+  held = run_folder.held("planning")
   config = planning_setup.build_config(
     _KEY.value,
     forms=_LANGUAGE.value,
     pairs=_PAIRS.value,
     shares=shared_flags.P.value,
+    held=held,
   )
   problems = planning_setup.problems(config)
   variants = train_arms.variants_that_only_cut(
-    myopia_gap.CUTS, problems[0].model
+    myopia_gap.CUTS, problems[0].model, held
   )
   todo = planning_setup.arms_to_train(
     problems,

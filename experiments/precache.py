@@ -18,6 +18,7 @@ from experiments.common import (
   compare_variants,
   precache_setup,
   presets,
+  run_folder,
   shared_flags,
   train_arms,
 )
@@ -31,9 +32,12 @@ shared_flags.adopt(
 
 def main() -> None:
   """Checks the flags, then trains what is missing and reports."""
-  config = precache_setup.build_config()
+  held = run_folder.held("precache")
+  config = precache_setup.build_config(held=held)
   problems = [precache_setup.problem(config, p) for p in config.p]
-  variants = train_arms.chosen_variants(myopia_gap.LADDER, problems[0].model)
+  variants = train_arms.chosen_variants(
+    myopia_gap.LADDER, problems[0].model, held=held
+  )
   compare_variants.run(
     compare_variants.Ablation(
       name="precache",

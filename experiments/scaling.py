@@ -30,6 +30,7 @@ from experiments.common import (
   model_sizes,
   presets,
   results_writer,
+  run_folder,
   shared_flags,
   text_setup,
   train_arms,
@@ -51,7 +52,9 @@ flags.adopt_module_key_flags(scaling_setup)
 
 def main() -> None:
   """Checks the flags and the text, then trains and reports."""
-  config = text_setup.build_config(scaling_setup.PRESETS)
+  config = text_setup.build_config(
+    scaling_setup.PRESETS, run_folder.held("scaling")
+  )
   preset = shared_flags.PRESET.value
   sizes = model_sizes.chosen(scaling_setup.SIZES[preset])
   scaling_setup.check_points(config, sizes)

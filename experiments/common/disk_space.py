@@ -14,7 +14,13 @@ from experiments.common import app
 from jaxlook.attention import Variant
 from jaxlook.runs.arm import Arm
 from jaxlook.runs.store import Store
-from jaxlook.training import Problem, arm_name, checkpoint_bytes, multihost
+from jaxlook.training import (
+  Problem,
+  checkpoint_bytes,
+  find_arm,
+  in_parts,
+  multihost,
+)
 
 _GIB = 2**30
 # What is left of weights that are compressed.
@@ -38,8 +44,9 @@ def check(store: Store, todo: Sequence[tuple[Problem, Variant]]) -> None:
 def _check(store: Store, todo: Sequence[tuple[Problem, Variant]]) -> None:
   """Raises ValueError if checkpoints do not fit."""
   arms = [
-    (problem, store.find_arm(arm_name(problem, variant)))
+    (part, find_arm(store, part, variant))
     for problem, variant in todo
+    for part in in_parts(store, problem, variant)
   ]
   needs = [_need(problem, arm) for problem, arm in arms if not arm.finished]
   disk = shutil.disk_usage(store.root)

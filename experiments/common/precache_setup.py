@@ -102,11 +102,14 @@ PRESETS = {
 
 def build_config(
   by_preset: Mapping[str, PrecacheConfig] = PRESETS,
+  held: presets.Held = presets.NEW_RUN,
 ) -> PrecacheConfig:
   """The preset with the flags' values.
 
   Args:
     by_preset: a config by preset.
+    held: the config of the run that grows; its seeds are kept, and its `p` if
+      there are several settings.
 
   Raises:
     UsageError: a flag's value cannot be used.
@@ -116,8 +119,11 @@ def build_config(
     p = tuple(dict.fromkeys(app.numbers("p", shared_flags.P.value, float)))
     if not p:
       raise app.UsageError("p", "must be at least one probability")
+  if held.get("p"):
+    p = tuple(dict.fromkeys((*held["p"], *(p or ()))))
   return presets.resolve(
     by_preset,
+    held,
     p=p,
     terms=shared_flags.TERMS.value,
     frequency=shared_flags.FREQUENCY.value,

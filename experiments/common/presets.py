@@ -7,14 +7,21 @@ name, there or in the config's `train`.
 import dataclasses
 import functools
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from absl import flags
 
 from experiments.common import shared_flags
+from jaxlook.errors import SettingError
 from jaxlook.training import TrainConfig
 
 _T = TypeVar("_T")
+
+Held = Mapping[str, Any]
+"""The config of a run that grows; see `run_folder.held`."""
+NEW_RUN: Held = MappingProxyType({})
+"""That of a run that begins."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,11 +83,16 @@ def replaced(by_preset: Mapping[str, Any], **given: Any) -> Any:
   return dataclasses.replace(chosen(by_preset), **given)
 
 
-def resolve(by_preset: Mapping[str, Any], **given: Any) -> Any:
+def resolve(
+  by_preset: Mapping[str, Any],
+  held: Held = NEW_RUN,
+  **given: Any,
+) -> Any:
   """The preset's config with the fields replaced whose flag was given.
 
   Args:
     by_preset: a config dataclass by preset; its `train` is a `TrainConfig`.
+    held: the config of the run that grows; its seeds are kept.
     **given: by field, what an experiment's own flag says; None where it was
       not given. The flags of seeds and shape need not be named.
 
@@ -88,9 +100,17 @@ def resolve(by_preset: Mapping[str, Any], **given: Any) -> Any:
     The config with the flags' values.
 
   Raises:
-    SettingError: a flag's value is out of range.
+    SettingError: a flag's value is out of range, or fewer seeds are asked for
+      than the run has.
   """
   given |= _given(("seeds", "seed_offset", *shared_flags.SHAPE))
+  seeds = held.get("seeds", 0)
+  if given.get("seeds", seeds) < seeds:
+    raise SettingError(
+      "seeds", f"must be at least the {seeds} of the run that is there"
+    )
+  if seeds:
+    given.setdefault("seeds", seeds)
   train = resolve_train(chosen(by_preset).train)
   return replaced(by_preset, **given, train=train)
 

@@ -16,6 +16,7 @@ from experiments.common import (
   app,
   precache_setup,
   presets,
+  run_folder,
   shared_flags,
   task_setup,
   text_corpus,
@@ -139,14 +140,21 @@ def _to_train(
     raise app.UsageError("step", "needs --model, a run folder")
   if precache is None and not flags.FLAGS["task"].using_default_value:
     _check_text("task", TASK.value == "text")
+  held = {
+    setting: value
+    for setting, value in run_folder.held(name).items()
+    if setting != "p"  # A study has one.
+  }
   if TASK.value == "text" or precache is None:
-    config = text_setup.build_config(text)
+    config = text_setup.build_config(text, held)
     shape = text_setup.shape(config, vocab_size=2)
     # Before the text is read, which takes a while.
-    chosen = train_arms.chosen_variants(variants, shape)
+    chosen = train_arms.chosen_variants(variants, shape, held=held)
     return _on_text(name, title, chosen, config)
-  study = _on_precache(name, title, (), precache_setup.build_config(precache))
-  chosen = train_arms.chosen_variants(variants, study.problem.model)
+  study = _on_precache(
+    name, title, (), precache_setup.build_config(precache, held)
+  )
+  chosen = train_arms.chosen_variants(variants, study.problem.model, held=held)
   return dataclasses.replace(study, variants=chosen)
 
 
@@ -255,7 +263,8 @@ def _of_one_setting(arms: Sequence[SavedArm], folder: Path) -> list[SavedArm]:
     arms = [arm for arm in arms if [arm.about.get("p")] == asked]
     if not arms:
       raise app.UsageError("p", f"must be one of {known}, those of {folder}")
-  if len({arm.setting for arm in arms}) > 1:
+  # The first setting of a run that grew has no name.
+  if len({arm.about.get("p", arm.setting) for arm in arms}) > 1:
     flag = "p" if "p" in arms[0].about else "model"
     raise app.UsageError(flag, f"must choose one of the settings of {folder}")
   return list(arms)

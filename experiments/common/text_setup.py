@@ -98,17 +98,21 @@ PRESETS = {
 }
 
 
-def build_config(by_preset: Mapping[str, TextConfig] = PRESETS) -> TextConfig:
+def build_config(
+  by_preset: Mapping[str, TextConfig] = PRESETS,
+  held: presets.Held = presets.NEW_RUN,
+) -> TextConfig:
   """The preset with the flags' values.
 
   Args:
     by_preset: a config by preset.
+    held: see `presets.resolve`.
 
   Raises:
     SettingError: a flag's value is out of range.
     UsageError: a flag's value cannot be used.
   """
-  config = presets.resolve(by_preset)
+  config = presets.resolve(by_preset, held)
   if config.length < 1:
     raise app.UsageError("length", f"must be at least 1, not {config.length}")
   # Before the text is read, with the fewest tokens that it can have.

@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
@@ -14,16 +14,17 @@ from experiments.common import (
   disk_space,
   memory_check,
   multiprocess,
+  presets,
   progress,
   ray_cluster,
   ray_launcher,
+  run_folder,
 )
 from experiments.common.shared_flags import (
   ATTENTION,
   LAUNCHER,
   LAUNCHER_RESOURCES,
   MESH,
-  OUT,
   PRESET,
 )
 from jaxlook.attention import Variant, parse_variant
@@ -39,6 +40,8 @@ from jaxlook.training import (
   SavedArm,
   Stopped,
   arm_name,
+  in_parts,
+  join_parts,
   multihost,
   parse_mesh,
   read_arm,
@@ -65,13 +68,16 @@ def chosen_variants(
   default: Sequence[str],
   model: DecoderConfig,
   *,
+  held: presets.Held = presets.NEW_RUN,
   trains_teacher: bool = False,
 ) -> tuple[Variant, ...]:
   """The variants to train, as `--attention` says; causal comes first.
 
   Args:
-    default: names of the experiment's own, where `--attention` is not given.
+    default: names of the experiment's own, for a new run where `--attention`
+      is not given.
     model: the decoder's shape.
+    held: the config of the run that grows; its variants are kept.
     trains_teacher: whether causal is trained before variants that need a
       teacher.
 
@@ -83,7 +89,8 @@ def chosen_variants(
   """
   layers, heads = model.layers, model.heads
   variants = [parse_variant(myopia_gap.CAUSAL, layers, heads)]
-  for text in ATTENTION.value or default:
+  kept = held.get("variants", ())
+  for text in (*kept, *(ATTENTION.value or (() if kept else default))):
     variant = parse_variant(text, layers, heads)
     if variant.needs_teacher and not trains_teacher:
       raise app.UsageError(
@@ -95,7 +102,9 @@ def chosen_variants(
 
 
 def variants_that_only_cut(
-  default: Sequence[str], model: DecoderConfig
+  default: Sequence[str],
+  model: DecoderConfig,
+  held: presets.Held = presets.NEW_RUN,
 ) -> tuple[Variant, ...]:
   """The variants to train, of which none changes the forward pass.
 
@@ -105,6 +114,7 @@ def variants_that_only_cut(
   Args:
     default: see `chosen_variants`.
     model: see `chosen_variants`.
+    held: see `chosen_variants`.
 
   Returns:
     As `chosen_variants`.
@@ -113,7 +123,7 @@ def variants_that_only_cut(
     UsageError: a form lets positions read less than causal attention does, or
       as `chosen_variants`.
   """
-  variants = chosen_variants(default, model)
+  variants = chosen_variants(default, model, held=held)
   for variant in variants:
     if not variant.keeps_forward:
       raise app.UsageError(
@@ -143,14 +153,7 @@ def open_run(
   if PRESET.value == "smoke":
     # Most of a smoke run is compiling, and optimisations double that.
     jax.config.update("jax_disable_most_optimizations", True)
-  out = Path(OUT.value or f"runs/{name}-{PRESET.value}")
-  try:
-    str(out).encode()
-  except UnicodeEncodeError as error:
-    raise app.UsageError(
-      "out",
-      "must be a name in UTF-8; if it is one, set PYTHONUTF8=1",
-    ) from error
+  out = run_folder.path(name)
   # What another machine has trained can be reported here.
   with app.blaming("out"):
     trained = any(out.glob("arms/*/result.json"))
@@ -159,7 +162,8 @@ def open_run(
       memory_check.check_training(each.model, each.train, len(each.seeds))
   with app.blaming("out"):
     return multihost.leader_first(
-      lambda: open_store(out, config), lambda: follow_store(out, config)
+      lambda: open_store(out, config, grows=run_folder.GROWS),
+      lambda: follow_store(out, config),
     )
 
 
@@ -218,6 +222,26 @@ def train_all(
       or the disk of `--out` is too full.
     SystemExit: the run was asked to stop; the same command continues it.
   """
+  parts = [
+    [(part, variant) for part in in_parts(store, problem, variant)]
+    for problem, variant in todo
+  ]
+  trained = iter(
+    _train_parts(store, list(itertools.chain(*parts)), teacher, later)
+  )
+  return [
+    join_parts(store, *arm, list(itertools.islice(trained, len(mine))))
+    for arm, mine in zip(todo, parts, strict=True)
+  ]
+
+
+def _train_parts(
+  store: Store,
+  todo: Sequence[tuple[Problem, Variant]],
+  teacher: SavedArm | Mapping[str, SavedArm] | None,
+  later: Sequence[tuple[Problem, Variant]],
+) -> list[FinishedArm]:
+  """Trains what `train_all` has cut into seeds that are trained together."""
   teachers = [
     teacher[problem.setting] if isinstance(teacher, Mapping) else teacher
     for problem, _ in todo

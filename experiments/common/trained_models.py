@@ -20,10 +20,10 @@ from jaxlook import models
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.keys import make_key
 from jaxlook.models import Decoder, huggingface
-from jaxlook.runs.arm import Arm
 from jaxlook.training import (
   Problem,
   SavedArm,
+  has_finished,
   held_out_batch,
   read_arm,
   saved_params,
@@ -134,7 +134,7 @@ def finished_arms(folder: Path) -> list[SavedArm]:
   """
   with app.blaming("model"):
     roots = sorted((folder / "arms").iterdir())
-    arms = [read_arm(root) for root in roots if Arm(root).finished]
+    arms = [read_arm(root) for root in roots if has_finished(root)]
     if not arms:
       raise ValueError(f"{folder} holds no finished arm")
   return arms

@@ -114,16 +114,19 @@ PRESETS = {
 }
 
 
-def build_config(delay: int | None) -> DeferredConfig:
+def build_config(
+  delay: int | None, held: presets.Held = presets.NEW_RUN
+) -> DeferredConfig:
   """The preset with the flags' values, and horizons within the sequence.
 
   Args:
     delay: steps until the nearest pair is asked for; None for the preset's.
+    held: see `presets.resolve`.
 
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  config = presets.resolve(PRESETS, delay=delay)
+  config = presets.resolve(PRESETS, held, delay=delay)
   # Refuses a task that is impossible before its horizons.
   config.task()
   sweep = horizon_setup.build_sweep(config.sweep(), config.length)

@@ -115,16 +115,19 @@ PRESETS = {
 }
 
 
-def build_config(positions: str | None) -> InductionConfig:
+def build_config(
+  positions: str | None, held: presets.Held = presets.NEW_RUN
+) -> InductionConfig:
   """The preset with the flags' values.
 
   Args:
     positions: how the models tell positions; None for the preset's way.
+    held: see `presets.resolve`.
 
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  config = presets.resolve(PRESETS, positions=positions)
+  config = presets.resolve(PRESETS, held, positions=positions)
   if config.layers < 2:
     raise app.UsageError(
       "layers",

@@ -11,6 +11,7 @@ from typing import Any
 from experiments.common import (
   compare_variants,
   model_sizes,
+  presets,
   text_corpus,
   text_setup,
 )
@@ -22,13 +23,18 @@ from jaxlook.training import Problem
 PRECISIONS = ("float32", "bfloat16")
 
 
-def build_config() -> tuple[TextConfig, Size | None]:
+def build_config(
+  held: presets.Held = presets.NEW_RUN,
+) -> tuple[TextConfig, Size | None]:
   """The config with the flags' values, and the model size that they name.
+
+  Args:
+    held: see `presets.resolve`.
 
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  config = text_setup.build_config()
+  config = text_setup.build_config(held=held)
   # Refuses a shape that is impossible before a size is read.
   text_setup.shape(config, vocab_size=2)
   size = model_sizes.chosen_one()

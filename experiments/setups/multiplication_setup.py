@@ -98,19 +98,22 @@ PRESETS = {
 
 
 def build_config(
-  digits: int | None, pad: Sequence[int] | None
+  digits: int | None,
+  pad: Sequence[int] | None,
+  held: presets.Held = presets.NEW_RUN,
 ) -> MultiplicationConfig:
   """The preset with the flags' values.
 
   Args:
     digits: the most digits of an operand; None for the preset's.
     pad: the digits that operands are filled up to; None for the preset's.
+    held: see `presets.resolve`.
 
   Raises:
     UsageError: a flag's value cannot be used.
   """
   config = presets.resolve(
-    PRESETS, digits=digits, pad=None if pad is None else tuple(pad)
+    PRESETS, held, digits=digits, pad=None if pad is None else tuple(pad)
   )
   if config.layers < 2:
     raise app.UsageError(

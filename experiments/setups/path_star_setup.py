@@ -89,16 +89,20 @@ PRESETS = {
 }
 
 
-def build_config(settings: Sequence[str] | None) -> PathStarConfig:
+def build_config(
+  settings: Sequence[str] | None,
+  held: presets.Held = presets.NEW_RUN,
+) -> PathStarConfig:
   """The preset with the flags' values.
 
   Args:
     settings: what to train on; None for the preset's.
+    held: see `presets.resolve`.
 
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  config = presets.resolve(PRESETS)
+  config = presets.resolve(PRESETS, held)
   return dataclasses.replace(
     config,
     train_weights=presets.resolve_train(config.train_weights),

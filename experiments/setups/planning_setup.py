@@ -176,6 +176,7 @@ def build_config(
   forms: Sequence[str] | None = None,
   pairs: int | None = None,
   shares: Sequence[str] | None = None,
+  held: presets.Held = presets.NEW_RUN,
 ) -> CoupletsConfig:
   """The preset with the flags' values.
 
@@ -185,11 +186,12 @@ def build_config(
     pairs: pairs of line 1 under `tally`; None for the preset's.
     shares: probabilities that a couplet rhymes, as texts, each of which makes a
       language of its own; None for the preset's.
+    held: see `presets.resolve`.
 
   Raises:
     UsageError: a flag's value cannot be used.
   """
-  config = presets.resolve(LOOKUP if key == "lookup" else TALLY)
+  config = presets.resolve(LOOKUP if key == "lookup" else TALLY, held)
   if config.layers < 2:
     raise app.UsageError(
       "layers",

@@ -16,7 +16,14 @@ LOCK = ".lock"
 # What configs of earlier versions do not have: whatever it is, or with what
 # they did.
 _LATER = ("identity",)
-_BEFORE = {"optimizer": "adamw", "schedule": "cosine", "decay_fraction": 0.2}
+_BEFORE = {
+  "optimizer": "adamw",
+  "schedule": "cosine",
+  "decay_fraction": 0.2,
+  "microbatches": 1,
+  "first": 1,
+  "positions": "learned",
+}
 
 
 def lock(root: Path) -> int:
@@ -91,6 +98,57 @@ def refuse_other_config(
       f"{root} belongs to a run with another config:"
       f" {'; '.join(changes[:3])}{more}; choose another folder"
     )
+
+
+def refuse_smaller_config(
+  root: Path, config: Mapping[str, Any], grows: Collection[str]
+) -> bool:
+  """Refuses a folder whose config.json is neither the config nor within it.
+
+  Args:
+    root: the folder.
+    config: plain data.
+    grows: settings that may hold more than those of config.json.
+
+  Returns:
+    Whether the config holds more than config.json.
+
+  Raises:
+    RunFolderError: config.json is not within the config, or is damaged.
+    OSError: it cannot be read.
+  """
+  old = read_object(root / CONFIG)
+  larger = [
+    name
+    for name in grows
+    if name in old
+    and name in config
+    and old[name] != config[name]
+    and _within(old[name], config[name])
+  ]
+  refuse_other_config(root, config, but=larger)
+  return bool(larger)
+
+
+def _within(old: Any, new: Any) -> bool:
+  """Whether a setting has only grown."""
+  if isinstance(old, dict) and isinstance(new, dict):
+    return old.keys() <= new.keys() and all(
+      value == new[key] or _in_list(value, new[key])
+      for key, value in old.items()
+    )
+  if isinstance(old, int) and isinstance(new, int):
+    return old <= new
+  return _in_list(old, new) or (old is None and isinstance(new, dict))
+
+
+def _in_list(old: Any, new: Any) -> bool:
+  """Whether these are lists, and one has all items of the other."""
+  return (
+    isinstance(old, list)
+    and isinstance(new, list)
+    and all(item in new for item in old)
+  )
 
 
 def differences(old: Any, new: Any, path: str) -> Iterator[str]:

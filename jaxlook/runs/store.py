@@ -1,6 +1,7 @@
 """The run store: a folder from which a killed run can continue.
 
-    ROOT/config.json        the resolved config; a folder belongs to one config
+    ROOT/config.json        the resolved config; a folder belongs to one config,
+                            of which some settings may grow
     ROOT/.lock              held by the process that uses the folder
     ROOT/arms/SLUG/         one variant of one task setting, all its seeds
       config.json           the arm's own config
@@ -31,7 +32,7 @@ ROOT/result.json is in `jaxlook.runs.result_schema`.
 import dataclasses
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,9 @@ class Store(Arms):
 
 
 def open_store(
-  root: str | os.PathLike[str], config: Mapping[str, Any]
+  root: str | os.PathLike[str],
+  config: Mapping[str, Any],
+  grows: Collection[str] = (),
 ) -> Store:
   """Opens a run folder for this process alone; creates a new one.
 
@@ -192,6 +195,9 @@ def open_store(
     root: the folder: absent, empty, or a store with the same config.
     config: the resolved config, plain data with finite numbers only. A tuple
       equals the list that JSON turns it into.
+    grows: settings that may hold more than those of the store, which then gets
+      the new config: a larger whole number, a list with more items, a table
+      with more rows.
 
   Returns:
     The store, locked until it is closed or the process ends.
@@ -208,7 +214,7 @@ def open_store(
     root.mkdir(parents=True, exist_ok=True)
     names = os.listdir(root)
     if CONFIG in names:
-      folder.refuse_other_config(root, tree)
+      folder.refuse_smaller_config(root, tree, grows)
     foreign = [name for name in names if not _is_ours_before_config(name)]
     if foreign and CONFIG not in names:
       raise ValueError(
@@ -220,7 +226,8 @@ def open_store(
       # that this one can: permission bits do not tell for a superuser or a full
       # disk.
       if (root / CONFIG).exists():
-        folder.refuse_other_config(root, tree)
+        if folder.refuse_smaller_config(root, tree, grows):
+          write_json(root / CONFIG, tree)
         write_bytes(root / _PROBE, b"")
       else:
         write_json(root / CONFIG, tree)

@@ -1,6 +1,7 @@
 """Training: all seeds of a variant at once, with checkpoints.
 
 arms             one arm: a variant on a problem with all its seeds
+parts            the parts of an arm: seeds that were trained together
 saved_arms       finished arms, read back from their folders
 loop             trains all seeds: chunks of steps, devices, resumption
 step             one optimizer step of one seed, and of all seeds
@@ -19,9 +20,12 @@ from jaxlook.training.arms import (
   arm_name,
   baseline,
   begin_arm,
+  find_arm,
   held_out_batch,
   held_out_key,
   held_out_losses,
+  in_parts,
+  join_parts,
   run_arm,
 )
 from jaxlook.training.config import TrainConfig
@@ -41,7 +45,7 @@ from jaxlook.training.memory import (
 )
 from jaxlook.training.mesh import MeshShape, parse_mesh
 from jaxlook.training.problem import Problem
-from jaxlook.training.saved_arms import SavedArm, read_arm
+from jaxlook.training.saved_arms import SavedArm, has_finished, read_arm
 from jaxlook.training.step import Teacher
 
 __all__ = [
@@ -61,9 +65,13 @@ __all__ = [
   "check_memory",
   "checkpoint_bytes",
   "evaluate",
+  "find_arm",
+  "has_finished",
   "held_out_batch",
   "held_out_key",
   "held_out_losses",
+  "in_parts",
+  "join_parts",
   "multihost",
   "parse_mesh",
   "read_arm",

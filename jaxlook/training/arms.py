@@ -15,6 +15,7 @@ from jaxlook.attention import Variant
 from jaxlook.errors import DamagedError, SettingError
 from jaxlook.keys import make_key
 from jaxlook.models import Decoder
+from jaxlook.runs import result_schema
 from jaxlook.runs.arm import Arm
 from jaxlook.runs.store import Arms
 from jaxlook.tasks.task import Batch
@@ -85,7 +86,7 @@ def find_arm(store: Arms, problem: Problem, variant: Variant) -> Arm:
 
 def _place(store: Arms, problem: Problem, variant: Variant) -> tuple[str, str]:
   """Returns the name of an arm and of the part; see `Arms.arm`."""
-  name = arm_name(problem, variant)
+  name = _name(store, problem, variant)
   first = store.find_arm(name).root
   begun = parts.part_folders(first)
   if not begun or (
@@ -93,6 +94,20 @@ def _place(store: Arms, problem: Problem, variant: Variant) -> tuple[str, str]:
   ):
     return name, ""
   return name, parts.part_name(problem.seeds)
+
+
+def _name(store: Arms, problem: Problem, variant: Variant) -> str:
+  """Returns the name of an arm, without its setting if it began so.
+
+  The first setting of a run may have had no name, for want of another.
+  """
+  name = arm_name(problem, variant)
+  if problem.setting and not parts.part_folders(store.find_arm(name).root):
+    for folder in parts.part_folders(store.find_arm(variant.name).root)[:1]:
+      about = result_schema.plain(problem.about)
+      if Arm(folder).config().get("task") == about:
+        return variant.name
+  return name
 
 
 def in_parts(store: Arms, problem: Problem, variant: Variant) -> list[Problem]:
@@ -110,7 +125,7 @@ def in_parts(store: Arms, problem: Problem, variant: Variant) -> list[Problem]:
     RunFolderError: the arm's config is damaged.
     OSError: it cannot be read.
   """
-  root = store.find_arm(arm_name(problem, variant)).root
+  root = store.find_arm(_name(store, problem, variant)).root
   return [
     dataclasses.replace(problem, seeds=seeds)
     for seeds in parts.split(root, problem.seeds)
@@ -145,7 +160,7 @@ def begin_arm(
     name,
     {
       "variant": variant.name,
-      "setting": problem.setting,
+      "setting": problem.setting if name != variant.name else "",
       "task": problem.about,
       "model": dataclasses.asdict(problem.model),
       "train": dataclasses.asdict(problem.train),
@@ -241,11 +256,14 @@ def join_parts(
   Returns:
     The arm, with its seeds in the problem's order.
   """
-  cells = {cell["seed"]: cell for part in finished for cell in part.cells}
+  named = {"setting": problem.setting} if problem.setting else {}
+  cells = {
+    cell["seed"]: cell | named for part in finished for cell in part.cells
+  }
   order = [cell["seed"] for part in finished for cell in part.cells]
   losses = np.concatenate([part.losses for part in finished], axis=1)
   return FinishedArm(
-    root=store.find_arm(arm_name(problem, variant)).root,
+    root=store.find_arm(_name(store, problem, variant)).root,
     attention=variant,
     setting=problem.setting,
     cells=[cells[seed] for seed in problem.seeds],

@@ -152,6 +152,16 @@ def read_cells(arm: Arm, seeds: Sequence[int]) -> list[dict[str, Any]]:
   return cells
 
 
+def has_finished(root: Path) -> bool:
+  """Returns whether `read_arm` finds seeds in an arm's folder.
+
+  Raises:
+    RunFolderError: the config of a part is damaged.
+    OSError: the folder cannot be read.
+  """
+  return any(Arm(each).finished for each in parts.part_folders(root))
+
+
 def read_arm(root: Path) -> SavedArm:
   """Reads an arm that `run_arm` has finished, with all parts that are finished.
 

@@ -258,6 +258,20 @@ class ArmTest(base.TestCase):
       jax.tree.map(lambda x: x[np.array([3, 1])], expected.params()),
     )
 
+  def test_a_setting_that_had_no_name(self):
+    """It is found under the name that it gets beside another setting."""
+    first = run_arm(self.store, problem(), CAUSAL)
+    named = dataclasses.replace(problem(setting="p=0.5"), seeds=(0, 3, 4))
+    arm = run_arm(self.store, named, CAUSAL)
+    self.assertEqual(arm.root, first.root)
+    self.assertEqual({cell["setting"] for cell in arm.cells}, {"p=0.5"})
+    self.assertEqual(
+      [cell["metrics"] for cell in arm.cells[:2]],
+      [cell["metrics"] for cell in first.cells],
+    )
+    other = problem(dataclasses.replace(TASK, p=0.7), setting="p=0.7")
+    self.assertNotEqual(run_arm(self.store, other, CAUSAL).root, first.root)
+
   def test_seeds_added_to_another_training_are_refused(self):
     """As are fewer seeds than there are, and seeds that were not trained."""
     arm = run_arm(self.store, problem(), CAUSAL)

@@ -9,7 +9,7 @@ from unittest import mock
 from experiments.common import app, disk_space, faults
 from jaxlook import parse_variant
 from jaxlook.runs.store import open_store
-from jaxlook.training import checkpoint_bytes
+from jaxlook.training import begin_arm, checkpoint_bytes
 from tests.fixtures import base
 from tests.fixtures.precache_problem import problem
 
@@ -54,7 +54,7 @@ class DiskSpaceTest(base.TestCase):
   def test_what_is_there_is_not_needed_again(self):
     """Finished arms need nothing, others what they do not have yet."""
     shared = problem()
-    arm = self.store.arm("causal", {})
+    arm = begin_arm(self.store, shared, VARIANT)
     for step in (2, 4):
       pathlib.Path(arm.checkpoints / str(step)).mkdir(parents=True)
     (arm.checkpoints / "3.damaged").mkdir()
