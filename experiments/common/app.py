@@ -53,18 +53,18 @@ _PLAIN = (
 
 
 class UsageError(Exception):
-  """Bad input, blamed on a flag.
+  """Bad input, blamed on a flag, or on arguments that are not flags.
 
   Attributes:
     message: what is wrong with the flag's value.
     status: the exit status of the binary.
   """
 
-  def __init__(self, flag: str, message: str, status: int = BAD_INPUT):
+  def __init__(self, flag: str | None, message: str, status: int = BAD_INPUT):
     """Keeps the flag's name, without dashes, and what is wrong with it."""
     self.status = status
     self.message = " ".join(message.split())
-    super().__init__(f"--{flag}: {self.message}")
+    super().__init__(f"--{flag}: {self.message}" if flag else self.message)
 
 
 @contextlib.contextmanager
@@ -232,13 +232,17 @@ def _plain(error: flags.Error) -> str:
 
 
 def _parse_flags(
-  main: Callable[[], None], help_text: Callable[[], str], argv: Sequence[str]
+  main: Callable[..., None],
+  help_text: Callable[[], str],
+  argv: Sequence[str],
+  arguments: bool = False,
 ) -> list[str]:
   """Parses the flags that a binary reads, and answers `--help`."""
   asked = [word for word in argv[1:] if word in _HELP]
   if any(word.lstrip("-") == "flagfile=" for word in argv[1:]):
     _refuse("--flagfile: is empty; leave the flag out or give a file")
   said = io.StringIO()
+  flags.FLAGS.set_gnu_getopt(arguments)  # Flags may then stand after them.
   try:
     with contextlib.redirect_stderr(said):
       rest = flags.FLAGS([word for word in argv if word not in asked])
@@ -257,7 +261,7 @@ def _parse_flags(
       print(help_text(), flush=True)
       sys.exit(0)
     os._exit(0)
-  if len(rest) > 1:
+  if len(rest) > 1 and not arguments:
     _refuse(f"unexpected argument {rest[1]!r}; every setting is a --flag")
   # A module that a binary shares with others declares flags of theirs, too.
   given = [
@@ -305,10 +309,11 @@ def _print_anything() -> None:
 
 
 def run(
-  main: Callable[[], None],
+  main: Callable[..., None],
   values: Callable[[], Mapping[str, Any]] = dict,
   *,
   says: Mapping[str, str] | None = None,
+  arguments: bool = False,
 ) -> None:
   """Parses flags, runs a binary's main, and turns refusals into one line.
 
@@ -316,14 +321,15 @@ def run(
     main: the binary's.
     values: what the chosen preset says, by flag, for `--help`.
     says: what a flag means here, where it is not what its declaration says.
+    arguments: whether main takes arguments without dashes; others refuse them.
   """
 
-  def guarded(_: Sequence[str]) -> None:
+  def guarded(argv: Sequence[str]) -> None:
     faults.silence_libraries()
     try:
       with settings_of(main.__module__):
         multiprocess.join()
-        main()
+        main(*argv[1:])
     except UsageError as error:
       _refuse(str(error), error.status)
     except KeyboardInterrupt:
@@ -342,7 +348,8 @@ def run(
 
   _print_anything()
   with faults.in_one_line():
-    app.run(guarded, flags_parser=functools.partial(_parse_flags, main, shown))
+    parse = functools.partial(_parse_flags, main, shown, arguments=arguments)
+    app.run(guarded, flags_parser=parse)
 
 
 def print_table(title: str, rows: list[list[str]]) -> None:

@@ -17,6 +17,7 @@ from jaxlook.stats.intervals import (
   holm,
   mean_interval,
   paired_by_seed,
+  unpaired,
 )
 from jaxlook.stats.power import seeds_needed
 
@@ -33,5 +34,6 @@ __all__ = [
   "mean_interval",
   "paired_by_seed",
   "seeds_needed",
+  "unpaired",
   "verdict",
 ]

@@ -2,10 +2,12 @@
 
 A seed is the unit of replication: every interval is over seeds, never over
 tokens or sequences. For each seed, arms share the init and the data order, so
-they are compared by paired differences; there is no unpaired comparison. A
-seed that diverged in one arm is dropped from both, and `n` counts the rest.
+they are compared by paired differences. A seed that diverged in one arm is
+dropped from both, and `n` counts the rest. Only what shares neither, such as
+models of two sizes, is compared without pairs.
 
-Sources: Student (1908) for the t interval; Efron (1987), "Better bootstrap
+Sources: Student (1908) for the t interval; Welch (1947), Biometrika 34, for
+the unpaired one; Efron (1987), "Better bootstrap
 confidence intervals", JASA 82, for BCa; Hedges (1981), J. Educ. Stat. 6, for
 the small-sample correction of the effect size; Holm (1979), Scand. J. Stat. 6.
 """
@@ -174,6 +176,30 @@ def compare(
     effect_size=_hedges_correction(n - 1) * d_z,
     p_value=p_value,
   )
+
+
+def unpaired(a: ArrayLike, b: ArrayLike) -> Interval:
+  """Compares the means of models that share neither init nor data.
+
+  Args:
+    a: [n] one finite number per seed of the first models.
+    b: [m] the same for the others.
+
+  Returns:
+    mean(a) - mean(b) with Welch's 95% t interval; its n is the smaller one. Its
+    width is zero if neither has any spread.
+
+  Raises:
+    ValueError: as `mean_interval`, for either.
+  """
+  first, second = mean_interval(a), mean_interval(b)
+  difference = first.estimate - second.estimate
+  ends = (difference, difference)
+  if any(each.ci95[0] < each.ci95[1] for each in (first, second)):
+    test = scipy.stats.ttest_ind(a, b, equal_var=False)
+    low, high = test.confidence_interval(0.95)
+    ends = (float(low), float(high))
+  return Interval(difference, ends, min(first.n, second.n), "unpaired")
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
