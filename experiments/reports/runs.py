@@ -133,7 +133,7 @@ def config_lines(config: Mapping[str, Any]) -> list[str]:
   ]
   if len(lines) > _SETTINGS:
     more = len(lines) - _SETTINGS
-    lines[_SETTINGS:] = [f"  and {counted(more, 'setting')} more"]
+    lines[_SETTINGS:] = [f"  and {more} more in config.json"]
   return lines
 
 

@@ -194,12 +194,23 @@ def unpaired(a: ArrayLike, b: ArrayLike) -> Interval:
   """
   first, second = mean_interval(a), mean_interval(b)
   difference = first.estimate - second.estimate
-  ends = (difference, difference)
-  if any(each.ci95[0] < each.ci95[1] for each in (first, second)):
-    test = scipy.stats.ttest_ind(a, b, equal_var=False)
-    low, high = test.confidence_interval(0.95)
-    ends = (float(low), float(high))
-  return Interval(difference, ends, min(first.n, second.n), "unpaired")
+  # Squared standard errors, and the share of each in the difference's.
+  errors = np.array(
+    [_t_summary(np.asarray(x, np.float64))[1] ** 2 for x in (a, b)]
+  )
+  counts = np.array([first.n, second.n])
+  errors /= counts
+  half = 0.0
+  if errors.any():
+    shares = errors / errors.sum()
+    freedom = 1.0 / np.sum(shares**2 / (counts - 1))
+    half = float(scipy.stats.t.ppf(0.975, freedom) * np.sqrt(errors.sum()))
+  return Interval(
+    difference,
+    (difference - half, difference + half),
+    int(counts.min()),
+    "unpaired",
+  )
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from experiments import (
   placebo,
   planning,
   precache,
+  runs,
   scaling,
   skip_trigrams,
 )
@@ -130,6 +131,7 @@ class BinariesTest(base.TestCase):
     placebo,
     planning,
     precache,
+    runs,
     scaling,
     skip_trigrams,
     train_step,

@@ -228,6 +228,43 @@ class CompareTest(base.TestCase):
       stats.compare(a, b)
 
 
+class UnpairedTest(base.TestCase):
+  def test_hand_worked(self):
+    """Means 2 and 7; se 1/3 + (20/3)/4 = 2; Welch's df 4 / (1/18 + 25/27)."""
+    found = stats.unpaired([1.0, 2.0, 3.0], [4.0, 6.0, 8.0, 10.0])
+    half = scipy.stats.t.ppf(0.975, 4 / (1 / 18 + 25 / 27)) * math.sqrt(2.0)
+    self.assertEqual((found.estimate, found.n), (-5.0, 3))
+    np.testing.assert_allclose(found.ci95, (-5.0 - half, -5.0 + half))
+    self.assertEqual(found.pairing, "unpaired")
+
+  @_QUICK
+  @given(_SEEDS, _SEEDS)
+  def test_equals_scipy(self, a, b):
+    """Welch's test."""
+    assume(len(set(a)) > 1 and len(set(b)) > 1)
+    test = scipy.stats.ttest_ind(a, b, equal_var=False)
+    np.testing.assert_allclose(
+      stats.unpaired(a, b).ci95,
+      tuple(test.confidence_interval(0.95)),
+      rtol=_RTOL,
+      atol=_ATOL,
+    )
+
+  def test_no_spread(self):
+    """The interval has width zero, as those of pairs have."""
+    found = stats.unpaired([3.0, 3.0], [1.0, 1.0, 1.0])
+    self.assertEqual(found.ci95, (2.0, 2.0))
+    low, high = stats.unpaired([3.0, 3.0], [1.0, 2.0]).ci95
+    self.assertLess(low, 1.5)
+    self.assertGreater(high, 1.5)
+
+  def test_one_seed_is_refused(self):
+    """On either side."""
+    for a, b in (([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0])):
+      with self.assertRaisesRegex(ValueError, "at least 2 seeds"):
+        stats.unpaired(a, b)
+
+
 class HolmTest(base.TestCase):
   def test_hand_worked(self):
     """0.01, 0.04, 0.03, 0.005: times 3, 1, 2, 4, then made monotone."""

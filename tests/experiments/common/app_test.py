@@ -180,7 +180,7 @@ class FlagsTest(base.TestCase):
     values.register_key_flag_for_module("binary", values["read"])
     self.enterContext(mock.patch.object(flags, "FLAGS", values))
 
-  def parse(self, module, *argv):
+  def parse(self, module, *argv, arguments=False):
     """Parses a command line; returns what is left, the status, and output."""
     self.enterContext(mock.patch.object(sys, "argv", list(argv)))
     main = mock.Mock(__module__=module)
@@ -190,7 +190,7 @@ class FlagsTest(base.TestCase):
       contextlib.redirect_stdout(io.StringIO()) as printed,
     ):
       try:
-        rest = app._parse_flags(main, lambda: "what it does", argv)
+        rest = app._parse_flags(main, lambda: "what it does", argv, arguments)
       except SystemExit as error:
         status = error.code
     return rest, status, printed.getvalue(), errors.getvalue()
@@ -200,6 +200,17 @@ class FlagsTest(base.TestCase):
     """By the binary as a program, or by its main in another one."""
     parsed = self.parse(module, program, "--read=2")
     self.assertEqual(parsed, ([program], None, "", ""))
+
+  def test_arguments(self):
+    """Of a binary that takes some; flags may stand between and after them."""
+    found = self.parse(
+      "__main__", "binary", "a", "--read=2", "b", arguments=True
+    )
+    self.assertEqual(found, (["binary", "a", "b"], None, "", ""))
+    self.assertEqual(flags.FLAGS["read"].value, 2)
+    found = self.parse("__main__", "binary", "a", "--no", arguments=True)
+    self.assertEqual(found[1:3], (app.BAD_INPUT, ""))
+    self.assertStartsWith(found[3], "--no: is not a flag of this binary")
 
   @parameterized.parameters(
     ("--shared=1", "--shared: has no effect on this binary; see --help\n"),
