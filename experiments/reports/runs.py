@@ -37,7 +37,7 @@ def listing(
     The lines. If they are too wide, the preset is left out, and then names lose
     their middle.
   """
-  rows = [(*_COLUMNS, "kind", "preset", "folder")]
+  rows: list[tuple[str, ...]] = [(*_COLUMNS, "kind", "preset", "folder")]
   for root, entry in entries:
     if isinstance(entry, Run) and not entry.problems:
       rows.append((*_row(entry), app.printable(str(root))))

@@ -11,7 +11,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from jaxlook.errors import RunFolderError
 from jaxlook.runs import folder, io_faults, result_schema
@@ -389,5 +389,5 @@ def _text(value: Any, otherwise: str) -> str:
   return value if isinstance(value, str) else otherwise
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> TypeGuard[int]:
   return isinstance(value, int) and not isinstance(value, bool)

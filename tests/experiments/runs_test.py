@@ -1,9 +1,11 @@
 """Lists, shows and compares run folders."""
 
 import contextlib
+import errno
 import io
 import pathlib
 import tempfile
+from unittest import mock
 
 from absl.testing import parameterized
 
@@ -130,6 +132,18 @@ class ListTest(RunsTestCase):
     self.assertRegex(lines[2], r"0-1,4 .* gradi…tomy  a_rat\w+…\w+name_$")
     wide = report.listing(entries[:1], 120)
     self.assertEndsWith(wide[1], "  yes     gradient_anatomy  cpu     short")
+
+  def test_a_folder_that_may_not_be_read(self):
+    """A row of the list; for `show` a fault of the machine, with status 1."""
+    run = self.made("a")
+    denied = PermissionError(errno.EACCES, "Permission denied", str(run))
+    with mock.patch.object(inventory, "read_run", side_effect=denied):
+      status, printed, errors = self.say("list", run)
+      self.assertEqual((status, errors), (0, ""))
+      self.assertRegex(printed, "\ndamaged: .*: Permission denied ")
+      status, printed, errors = self.say("show", run)
+    self.assertEqual((status, printed), (1, ""))
+    self.assertEqual(errors, f"{run}: Permission denied\n")
 
   def test_what_cannot_be_listed(self):
     """One line each; the other folders are listed."""
