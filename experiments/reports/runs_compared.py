@@ -10,8 +10,7 @@ from jaxlook.runs.run_settings import changed_settings, pairing_faults
 from jaxlook.stats import myopia_gap
 
 EXPLORATORY = (
-  "Exploratory: no difference here was predicted, and no interval is adjusted"
-  " for their number."
+  "Exploratory: nothing here was predicted, and no interval is adjusted."
 )
 _REASONS = 2
 
