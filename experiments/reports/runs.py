@@ -13,6 +13,7 @@ from jaxlook.numerals import counted
 from jaxlook.runs import inventory
 from jaxlook.runs.inventory import Run, Training
 from jaxlook.runs.run_settings import flattened
+from jaxlook.training.parts import spans
 
 _COLUMNS = ("changed", "size", "arms", "seeds", "steps", "report")
 _EXPERIMENT = 10  # The fewest columns of an experiment's name,
@@ -84,7 +85,7 @@ def _row(run: Run) -> tuple[str, ...]:
     date(changed),
     size(taken),
     f"{run.finished_arms}/{len(run.arms)}" if run.arms else _OFF,
-    middle(ranges(run.seeds), 11) or _OFF,
+    middle(spans(run.seeds), 11) or _OFF,
     middle(",".join(map(str, run.steps)), 11) or _OFF,
     report,
     run.experiment or _OFF,
@@ -149,7 +150,7 @@ def training_table(run: Run) -> reporting.Rows:
       [
         each.setting,
         each.variant,
-        ranges(each.seeds) or _OFF,
+        spans(each.seeds) or _OFF,
         steps if each.steps is not None else _OFF,
         status(each),
         mean(losses),
@@ -179,7 +180,7 @@ def status(training: Training) -> str:
   if training.problem:
     return "damaged"
   if training.diverged:
-    return f"finished; diverged: seeds {ranges(training.diverged)}"
+    return f"finished; diverged: seeds {spans(training.diverged)}"
   if training.finished:
     return "finished"
   return f"stopped at step {training.done}" if training.done else "begun"
@@ -248,19 +249,6 @@ def middle(text: str, most: int | None) -> str:
     return text
   kept = max(most - 1, 2)
   return f"{text[: (kept + 1) // 2]}…{text[-(kept // 2) :]}"
-
-
-def ranges(numbers: Sequence[int]) -> str:
-  """Ascending whole numbers, such as 0-3,8."""
-  parts: list[list[int]] = []
-  for number in sorted(numbers):
-    if parts and number == parts[-1][-1] + 1:
-      parts[-1].append(number)
-    else:
-      parts.append([number])
-  return ",".join(
-    f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts
-  )
 
 
 def size(count: float) -> str:

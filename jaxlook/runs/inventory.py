@@ -2,7 +2,7 @@
 
 A *training* is a folder of an arm with the files of `jaxlook.runs.store`: the
 arm's own folder, or a folder within it that adds seeds or steps, such as
-`arms/SLUG/seeds_4-7`. A reader may meet a run that another process still
+`arms/SLUG/seeds~4-7`. A reader may meet a run that another process still
 writes, so what is missing is not an error here. What is damaged is described
 in one line a file, and the rest is read.
 """

@@ -166,10 +166,10 @@ class ShowTest(RunsTestCase):
     run = self.made("run", seeds=(0, 1))
     arm = run / "arms/myopic+kv"
     run_folders.training(
-      arm / "seeds_2-3", "myopic/kv", (2, 3), losses=(4.0, None)
+      arm / "seeds~2-3", "myopic/kv", (2, 3), losses=(4.0, None)
     )
     late = run_folders.training(
-      arm / "steps_800", "myopic/kv", (0, 1), steps=800
+      arm / "steps~800", "myopic/kv", (0, 1), steps=800
     )
     (late / "checkpoints/450").mkdir(parents=True)
     run_folders.training(run / "arms/x", "x", (0, 1))
@@ -294,9 +294,9 @@ class CompareTest(RunsTestCase):
     a, b = self.made("a"), self.made("b", add=0.5)
     arm = a / "arms/causal"
     run_folders.training(
-      arm / "steps_800", "causal", (0, 1, 2), losses=(0, 0, 0), steps=800
+      arm / "steps~800", "causal", (0, 1, 2), losses=(0, 0, 0), steps=800
     )
-    run_folders.training(arm / "seeds_3-4", "causal", (3, 4), losses=(9.0, 9.0))
+    run_folders.training(arm / "seeds~3-4", "causal", (3, 4), losses=(9.0, 9.0))
     _, losses, _ = self.compared(a, b)
     self.assertEqual([row[2] for row in losses[1:3]], ["400", "400"])
     self.assertEqual([row[3] for row in losses[1:3]], ["5", "3"])
@@ -328,11 +328,6 @@ class UsageTest(RunsTestCase):
 
 
 class WordsTest(base.TestCase):
-  def test_ranges(self):
-    """Neighbours are joined."""
-    self.assertEqual(report.ranges((3, 0, 1, 2, 8)), "0-3,8")
-    self.assertEqual(report.ranges(()), "")
-
   @parameterized.parameters(
     (0, "0B"), (999, "999B"), (1024, "1.0K"), (20_480, "20K"), (2**40, "1.0T")
   )

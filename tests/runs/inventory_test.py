@@ -26,10 +26,10 @@ class ReadTest(InventoryTestCase):
     arm = run / "arms/myopic+kv"
     run_folders.training(arm, "myopic/kv", (0, 1), losses=(2.0, 3.0))
     run_folders.training(
-      arm / "seeds_2-3", "myopic/kv", (2, 3), losses=(4.0, None)
+      arm / "seeds~2-3", "myopic/kv", (2, 3), losses=(4.0, None)
     )
     run_folders.training(
-      arm / "steps_800,seeds_4-7", "myopic/kv", (4, 5), steps=800
+      arm / "steps~800,seeds~4-7", "myopic/kv", (4, 5), steps=800
     )
     # A checkpoint is no training, whatever is in it.
     (arm / "checkpoints/400/item").mkdir(parents=True)
