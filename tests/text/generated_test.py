@@ -106,7 +106,7 @@ class GeneratedTextTest(base.TestCase):
     """LZMA, which sees further, needs less than half of a bigram's bits."""
     data = self.text.encode()
     tokens = np.frombuffer(data, np.uint8)
-    bigram = ngram.fit_bigram(tokens, 256).nats(tokens).mean() / np.log(2)
+    bigram = ngram.fit_ngrams(tokens, 256, 2).nats(tokens).mean() / np.log(2)
     self.assertLess(8 * len(lzma.compress(data)) / len(data), bigram / 2)
 
   def test_arguments_out_of_range_are_refused(self):
