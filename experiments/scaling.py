@@ -61,7 +61,7 @@ def main() -> None:
   text = model_sizes.read_text(config, sizes)
   swept = scaling_setup.points(config, text, sizes)
   study = scaling_setup.study(config, text, swept)
-  counts = text_setup.baselines(text, study.problem)
+  counts = text_setup.baselines(text_setup.count(text), study.problem)
   losses = {name: metrics["loss"] for name, metrics in counts.items()}
   with study.open_run(swept.problems) as store:
     arms = train_arms.train_with_teachers(store, scaling_setup.arms(swept))

@@ -46,6 +46,7 @@ class Ablation:
     notes: paragraphs for the report.
     across: for the held-out losses by setting, variant and seed, claims about
       several settings.
+    remarks: for the same losses, paragraphs that stand before `notes`.
     elsewhere: by name, the problem with other held-out data, on which the
       models are evaluated as well; for experiments of one problem. Its
       baselines must have metrics for each name.
@@ -65,6 +66,9 @@ class Ablation:
   across: Callable[
     [dict[str, dict[str, dict[int, float]]]], list[stats.Claim]
   ] = lambda values: []
+  remarks: Callable[[dict[str, dict[str, dict[int, float]]]], Sequence[str]] = (
+    lambda values: ()
+  )
   elsewhere: Mapping[str, Problem] = dataclasses.field(default_factory=dict)
 
 
@@ -163,7 +167,7 @@ def _results(
     name=plan.name,
     title=plan.title,
     setup=plan.setup,
-    notes=plan.notes,
+    notes=[*plan.remarks(by_setting), *plan.notes],
     sections=sections,
     claims=[*claims, *across],
     claim_tables={title: reporting.claim_table(across)} if across else {},

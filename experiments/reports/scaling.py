@@ -9,6 +9,8 @@ import numpy as np
 from experiments.common.model_sizes import SAME_START
 from experiments.common.results_writer import Drawing, Results
 from experiments.common.study import Study
+from experiments.common.text_setup import BIGRAM
+from experiments.reports import ngram_notes
 from experiments.setups.scaling_setup import Points
 from jaxlook import reporting, stats
 from jaxlook.lookahead import scaling
@@ -75,7 +77,11 @@ def results(
     name=study.name,
     title=study.title,
     setup=study.setup,
-    notes=(*NOTES, _training_note(swept)),
+    notes=(
+      *ngram_notes.notes(sweep.losses, counts),
+      *NOTES,
+      _training_note(swept),
+    ),
     figures={
       _FIGURE: Drawing(
         lambda path: figure(path, sweep, title=study.title, setup=study.setup),
@@ -88,7 +94,7 @@ def results(
       {name: diverged(cells, name) for name in names},
       counts,
     ),
-    claims=claims(sweep, counts["bigram counts"]),
+    claims=claims(sweep, counts[BIGRAM]),
     cells=cells,
   )
 

@@ -65,7 +65,7 @@ def in_both_precisions(problem: Problem) -> list[Problem]:
 def baselines(
   text: Text, problem: Problem, elsewhere: Mapping[str, Problem]
 ) -> dict[str, dict[str, float]]:
-  """Unigram and bigram counts of the text, scored on every held-out text.
+  """Counts of the text's n-grams, scored on every held-out text.
 
   Args:
     text: what is trained on.
@@ -75,12 +75,12 @@ def baselines(
   Returns:
     Metrics by name of the baseline.
   """
-  counts = text_setup.baselines(text, problem)
+  counts = text_setup.count(text)
+  found = text_setup.baselines(counts, problem)
   for name, other in elsewhere.items():
-    # The counts are of the training text, which all of them share.
-    for count, metrics in text_setup.baselines(text, other).items():
-      counts[count] |= compare_variants.named(metrics, name)
-  return counts
+    for count, metrics in text_setup.baselines(counts, other).items():
+      found[count] |= compare_variants.named(metrics, name)
+  return found
 
 
 def run_config(

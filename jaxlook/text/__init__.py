@@ -10,7 +10,7 @@ bpe              trains a byte-level BPE tokenizer on a text
 encode           encodes a stream of text, in one process or several
 token_file       token files on disk, with their manifests
 windows          windows on a fixed grid over a text's tokens
-ngram            unigram and bigram baselines from counts
+ngram            baselines from counts of n-grams (Kneser-Ney)
 overlap          how much of a held-out text is in the training text
 """
 

@@ -30,13 +30,18 @@ class LanguageTest(base.TestCase):
     self.assertEqual(done.returncode, 0, done.stderr)
     self.assertIn("a generated text", done.stdout)
     result = binaries.result(root / "run")
-    self.assertIn("a generated text", (root / "run/report.md").read_text())
+    report = (root / "run/report.md").read_text()
+    self.assertIn("a generated text", report)
+    # 20 steps of training, against counts of all of the text.
+    self.assertIn("\nUnder-trained: causal attention (", report)
     metrics = {
       (cell["variant"], cell["seed"]): cell["metrics"]
       for cell in result["cells"]
     }
     trained = ("causal", "myopic/kv", "zero_context")
-    counts = ("unigram counts", "bigram counts")
+    counts = ("unigram counts", "bigram counts") + tuple(
+      f"{n}-gram counts" for n in (3, 4, 5)
+    )
     self.assertEqual(
       set(metrics),
       {(v, seed) for v in trained for seed in (0, 1)}
@@ -47,9 +52,8 @@ class LanguageTest(base.TestCase):
       self.assertAlmostEqual(
         found["bits_per_byte"], found["loss"] / np.log(2.0), places=6
       )
-    self.assertLess(
-      metrics["bigram counts", 0]["loss"], metrics["unigram counts", 0]["loss"]
-    )
+    losses = [metrics[name, 0]["loss"] for name in counts]
+    self.assertEqual(losses, sorted(losses, reverse=True))
     # 20 steps from ln 256: the model has begun to learn.
     self.assertLess(metrics["causal", 0]["loss"], np.log(256.0))
     claims = {claim["id"] for claim in result["claims"]}

@@ -61,5 +61,8 @@ class ScalingTest(binaries.RefusalTestCase):
     line = f"gap/kv at 3.3k: myopic/kv - causal | {gap:.4g} |"
     self.assertIn(line, report)
     self.assertIn("pythia-2.8b", report)
+    for size in ("0.9k", "3.3k"):
+      self.assertIn(f"Under-trained ({size}): causal attention (", report)
+    self.assertIn("| 5-gram counts |", report)
     self.assertIn("figures/scaling.png", report)
     self.assertTrue((self.root / "run/figures/scaling.png").exists())

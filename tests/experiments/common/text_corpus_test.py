@@ -92,7 +92,7 @@ class ReadingTest(base.TestCase):
         held_out=found.windows(0, range(2), 8),
         score=lambda loss: {"loss": loss},
       )
-      counts = text_setup.baselines(found, cast(Any, problem))
+      counts = text_setup.baselines(text_setup.count(found), cast(Any, problem))
       losses[apart] = counts["bigram counts"]["loss"]
     self.assertLess(losses[True], 0.01)
     self.assertGreater(losses[False], 0.04)
