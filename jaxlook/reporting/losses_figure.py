@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from jaxlook import stats
 from jaxlook.reporting.figures import COLOURS, band, save_png
 
+# Of the lines of baselines.
+_STYLES = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 4)))
+
 
 def losses_figure(
   path: Path,
@@ -96,13 +99,14 @@ def _draw_held_out(
         capsize=4,
       )
   for (name, value), style in zip(
-    baselines.items(), ("--", ":", "-.") * len(baselines), strict=False
+    baselines.items(), _STYLES * len(baselines), strict=False
   ):
     axes.axhline(value, color="#999999", linestyle=style, label=name)
   axes.set_xticks(range(len(finals)), list(finals), rotation=20, ha="right")
   axes.set_xlim(-0.5, len(finals) - 0.3)
   axes.set_title("each seed; bar: mean and 95% t interval", fontsize=9)
   if baselines:
+    # Beside the axes, where it hides no seed.
     axes.legend(
-      frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.9)
+      frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1)
     )
