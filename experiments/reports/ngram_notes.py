@@ -46,12 +46,15 @@ def _note(causal: np.ndarray, counts: Mapping[str, float], setting: str) -> str:
       f" ({number(bigram)} {UNIT}); do not read gaps as those of a model that"
       f" uses its context. {_difference(causal, bigram)}"
     )
-  named = {name: counts[name] for name in map(counts_name, ORDERS)}
+  names = [counts_name(order) for order in ORDERS]
+  named = {name: counts[name] for name in names if name in counts}
   beaten = {n: each for n, each in named.items() if _beats(causal, each)}
   left = {n: each for n, each in named.items() if n not in beaten}
   said = f"Causal attention{where}, {loss}, beats {_listed(beaten, 'and')}"
   if left:
     said += f". It does not beat {_listed(left, 'or')}"
+  if len(named) < len(names):
+    said += ". Longer n-grams do not fit into this machine's memory"
   return f"{said}. {_basis(len(causal))}"
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from absl.testing import flagsaver
 
 from experiments.common import app, text_corpus, text_setup
+from jaxlook import machine
 from tests.fixtures import base
 
 
@@ -96,6 +97,18 @@ class ReadingTest(base.TestCase):
       losses[apart] = counts["bigram counts"]["loss"]
     self.assertLess(losses[True], 0.01)
     self.assertGreater(losses[False], 0.04)
+
+  def test_counts_that_do_not_fit_into_memory_are_left_out(self):
+    """Those of single tokens and pairs remain, with the same numbers."""
+    found = self.read()
+    every = text_setup.count(found)
+    with mock.patch.object(machine, "host_bytes", return_value=1 << 10):
+      few = text_setup.count(found)
+    self.assertEqual([*few], ["unigram counts", "bigram counts"])
+    self.assertEqual([*every][2:], [f"{n}-gram counts" for n in (3, 4, 5)])
+    windows = found.windows(0, range(2), 8)
+    for name, nats in few.items():
+      np.testing.assert_array_equal(nats(windows), every[name](windows))
 
   def test_a_held_out_text_inside_the_training_text(self):
     """A copy or a link is refused; a text that is half copied is reported."""

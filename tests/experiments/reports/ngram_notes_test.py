@@ -53,6 +53,14 @@ class NotesTest(base.TestCase):
     odd = _note(1.7, 1.7, counts=_COUNTS | {"5-gram counts": 2.0})
     self.assertIn("and 5-gram counts (2). It does not beat 4-gram co", odd)
 
+  def test_orders_that_were_not_counted(self):
+    """The note does not claim that they are beaten."""
+    short = {
+      name: _COUNTS[name] for name in ("unigram counts", "bigram counts")
+    }
+    note = _note(1.0, 1.01, counts=short)
+    self.assertIn("beats bigram counts (2.4). Longer n-grams do not fit", note)
+
   def test_one_seed(self):
     """The loss itself is compared, and the note says so."""
     self.assertIn("is 0.1 (1 seed, so no interval).", _note(2.5))
