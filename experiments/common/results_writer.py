@@ -18,7 +18,8 @@ from experiments.common import app, faults, shared_flags
 from jaxlook import reporting, stats
 from jaxlook.runs.atomic_files import write_bytes, write_table
 from jaxlook.runs.environment import environment
-from jaxlook.runs.store import Store
+from jaxlook.runs.folder import InUse
+from jaxlook.runs.store import Grown, Store
 from jaxlook.training import FinishedArm
 
 Cell = Mapping[str, Any]
@@ -168,17 +169,49 @@ def arm_cells(
 def write(store: Store, results: Results) -> None:
   """Writes numbers, report and figures, in this order; prints the tables.
 
+  Nothing is written if another run has added to the folder since this one
+  began: its report has all of this one's arms, and more.
+
   Args:
     store: the run store.
     results: what to write.
 
   Raises:
+    UsageError: another run holds the folder of `--out`.
     SystemExit: a figure could not be drawn. All else is written, and the report
       says so.
   """
+  results = _with_seeds_needed(results, store.config.get("seeds"))
+  missing: Mapping[str, str] = {}
+  try:
+    with store.alone():
+      said, missing = _write_files(store, results)
+  except Grown as error:
+    said = f"{error}; the run that added to it writes the report"
+  except InUse as error:
+    raise app.UsageError("out", str(error)) from error
+  sections = [section.tables for section in results.sections]
+  for tables in (*sections, results.closing_tables):
+    for title, rows in tables.items():
+      app.print_table(title, rows)
+  print(said)
+  for file, reason in missing.items():
+    print(
+      f"{store.figures / file}: cannot be drawn: {reason}; all else is written",
+      file=sys.stderr,
+    )
+  if missing:
+    sys.exit(faults.FAILED)
+
+
+def _write_files(store: Store, results: Results) -> tuple[str, dict[str, str]]:
+  """Writes numbers, report and figures.
+
+  Returns:
+    What is written, in a line; and by file, why a figure could not be drawn.
+  """
   where = environment()
   seeds = store.config.get("seeds")
-  results = _with_seeds_needed(results, seeds)
   written = ["report.md", "result.json", "cells.parquet and figures"]
   if results.measurements is not None:
     write_table(store.root / "measurements.parquet", results.measurements)
@@ -202,18 +235,7 @@ def write(store: Store, results: Results) -> None:
   missing = _draw_all(store, results)
   if missing:
     _write_report(store, results, where, missing)
-  sections = [section.tables for section in results.sections]
-  for tables in (*sections, results.closing_tables):
-    for title, rows in tables.items():
-      app.print_table(title, rows)
-  print(f"wrote {store.root}/{', '.join(written)}")
-  for file, reason in missing.items():
-    print(
-      f"{store.figures / file}: cannot be drawn: {reason}; all else is written",
-      file=sys.stderr,
-    )
-  if missing:
-    sys.exit(faults.FAILED)
+  return f"wrote {store.root}/{', '.join(written)}", missing
 
 
 def _with_seeds_needed(results: Results, seeds: Any) -> Results:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -31,7 +32,8 @@ from jaxlook.attention import Variant, parse_variant
 from jaxlook.models import DecoderConfig
 from jaxlook.numerals import counted
 from jaxlook.runs.arm import Unseen
-from jaxlook.runs.store import Store, follow_store, open_store
+from jaxlook.runs.folder import InUse
+from jaxlook.runs.store import PATIENCE, Store, follow_store, open_store
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
   FinishedArm,
@@ -47,6 +49,8 @@ from jaxlook.training import (
   read_arm,
   run_arm,
 )
+
+_POLL_SECONDS = 1.0
 
 
 def named_variants(
@@ -161,10 +165,16 @@ def open_run(
     for each in problems:
       memory_check.check_training(each.model, each.train, len(each.seeds))
   with app.blaming("out"):
-    return multihost.leader_first(
-      lambda: open_store(out, config, grows=run_folder.GROWS),
+    store = multihost.leader_first(
+      lambda: open_store(
+        out, config, grows=run_folder.GROWS, patience=PATIENCE
+      ),
       lambda: follow_store(out, config),
     )
+  # Processes that train together, and workers, must not be disturbed.
+  if problems and LAUNCHER.value is None and not multihost.joined():
+    store.share()
+  return store
 
 
 def open_experiment(
@@ -348,9 +358,22 @@ def _in_turn(
     sys.exit(multihost.max_over_processes(stop.status))
 
   with app.Stop() as stop, contextlib.closing(shown):
-    trained = [
-      one(*arm, teacher) for arm, teacher in zip(todo, teachers, strict=True)
-    ]
+    waiting = dict(enumerate(zip(todo, teachers, strict=True)))
+    found: dict[int, FinishedArm] = {}
+    told: set[int] = set()
+    while waiting:
+      for place, (arm, teacher) in list(waiting.items()):
+        try:
+          found[place] = one(*arm, teacher)
+        except InUse as error:
+          if place not in told:
+            warn(f"{arm_name(*arm)}: waiting, since {error}")
+          told.add(place)
+          continue
+        del waiting[place]
+      if waiting:
+        time.sleep(_POLL_SECONDS)
+    trained = [found[place] for place in range(len(todo))]
     if multihost.max_over_processes(stop()):
       halt(f"stopped after {counted(len(trained), 'arm')}")
   if not later:

@@ -155,14 +155,14 @@ class Arm:
   def hold(self) -> Iterator[None]:
     """Holds the arm for this process alone while the body runs.
 
-    The process that holds the store does not need this. Its worker processes
-    do: a worker that is believed lost, and was replaced, may still write.
+    Several runs may use the folder, and a worker that is believed lost, and was
+    replaced, may still write.
 
     Yields:
       Nothing; unfinished writes of killed processes are removed.
 
     Raises:
-      RunFolderError: another process holds the arm.
+      InUse: another process holds the arm.
       OSError: the folder cannot be written.
     """
     lock = folder.lock(self.root)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,17 @@ _BEFORE = {
 }
 
 
+class InUse(RunFolderError):  # noqa: N818 - the folder may soon be free.
+  """Another process, or another store of this one, holds the folder."""
+
+
 def lock(root: Path) -> int:
-  """Returns a descriptor that holds the folder's lock while it is open."""
+  """Returns a descriptor that holds the folder's lock while it is open.
+
+  Raises:
+    InUse: another one holds it.
+    OSError: the folder cannot be written.
+  """
   with io_faults.named(root / LOCK):
     descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
   try:
@@ -40,11 +50,11 @@ def lock(root: Path) -> int:
     owner = os.read(descriptor, 20).decode(errors="replace")
     os.close(descriptor)
     if owner == str(os.getpid()):
-      raise RunFolderError(
+      raise InUse(
         f"{root} is open in this process already; close its store first, or"
         " open it with `with`"
       ) from error
-    raise RunFolderError(
+    raise InUse(
       f"{root} is in use by another run (process {owner or 'unknown'}); wait"
       " for it or choose another folder"
     ) from error
@@ -52,6 +62,27 @@ def lock(root: Path) -> int:
     os.close(descriptor)
     raise
   return descriptor
+
+
+def await_lock(root: Path, patience: float) -> int:
+  """Returns `lock(root)`, for which it waits.
+
+  Args:
+    root: the folder.
+    patience: how many seconds to wait at most.
+
+  Raises:
+    InUse: another process holds it for longer.
+    OSError: the folder cannot be written.
+  """
+  deadline = time.monotonic() + patience
+  while True:
+    try:
+      return lock(root)
+    except InUse:
+      if time.monotonic() > deadline:
+        raise
+    time.sleep(0.2)
 
 
 def sweep(folder: Path) -> None:

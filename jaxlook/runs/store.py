@@ -29,13 +29,15 @@ single files are in `jaxlook.runs.atomic_files`, and the contract of
 ROOT/result.json is in `jaxlook.runs.result_schema`.
 """
 
+import contextlib
 import dataclasses
 import os
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxlook.errors import RunFolderError
 from jaxlook.runs import folder, result_schema
 from jaxlook.runs.arm import RESULT, Arm
 from jaxlook.runs.atomic_files import (
@@ -47,7 +49,13 @@ from jaxlook.runs.atomic_files import (
 )
 from jaxlook.runs.folder import CONFIG, LOCK
 
+PATIENCE = 20.0
+"""Seconds in which another run writes its report."""
 _PROBE = f".probe{TEMPORARY_SUFFIX}"
+
+
+class Grown(RunFolderError):  # noqa: N818 - another run reports.
+  """Another run has added to the folder, and will report it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +128,9 @@ class Store(Arms):
   Of several processes that train together one holds the folder. The others have
   a store without a lock, which writes nothing; see `follow_store`.
 
+  After `share` other runs may use the folder, too, each holding the arm that it
+  trains, and `alone` holds the folder again to write what is in common.
+
   Used as `with open_store(root, config) as store:`.
 
   Attributes:
@@ -129,6 +140,9 @@ class Store(Arms):
 
   config: dict[str, Any]
   _release: weakref.finalize | None = dataclasses.field(init=False, repr=False)
+  _shared: list[bool] = dataclasses.field(
+    init=False, repr=False, default_factory=list
+  )
   lock: dataclasses.InitVar[int | None]
 
   def __post_init__(self, lock: int | None):
@@ -155,6 +169,44 @@ class Store(Arms):
   def follows(self) -> bool:
     """Whether another process of this run holds the folder and writes."""
     return self._release is None
+
+  @property
+  def shared(self) -> bool:
+    """Whether other runs may use the folder; see `share`."""
+    return bool(self._shared)
+
+  def share(self) -> None:
+    """Lets other runs use the folder, but for the arms that are held."""
+    self._shared.append(True)
+    self.close()
+
+  @contextlib.contextmanager
+  def alone(self, patience: float = PATIENCE) -> Iterator[None]:
+    """Holds a shared folder while the body runs; others are held anyway.
+
+    Args:
+      patience: how many seconds to wait for another run that holds it.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      Grown: another run has added to the folder's config.
+      RunFolderError: another run holds the folder for longer.
+      OSError: the folder cannot be written.
+    """
+    if not self.shared:
+      yield
+      return
+    lock = folder.await_lock(self.root, patience)
+    try:
+      try:
+        folder.refuse_other_config(self.root, self.config)
+      except RunFolderError as error:
+        raise Grown(f"{self.root} has grown since this run began") from error
+      yield
+    finally:
+      os.close(lock)
 
   @property
   def figures(self) -> Path:
@@ -188,6 +240,7 @@ def open_store(
   root: str | os.PathLike[str],
   config: Mapping[str, Any],
   grows: Collection[str] = (),
+  patience: float = 0.0,
 ) -> Store:
   """Opens a run folder for this process alone; creates a new one.
 
@@ -198,6 +251,7 @@ def open_store(
     grows: settings that may hold more than those of the store, which then gets
       the new config: a larger whole number, a list with more items, a table
       with more rows.
+    patience: how many seconds to wait for a run that holds the folder.
 
   Returns:
     The store, locked until it is closed or the process ends.
@@ -220,7 +274,7 @@ def open_store(
       raise ValueError(
         f"{root} holds files but no {CONFIG}; choose a run folder or a new one"
       )
-    lock = folder.lock(root)
+    lock = folder.await_lock(root, patience)
     try:
       # Checked again, now that no other process can write it. The probe proves
       # that this one can: permission bits do not tell for a superuser or a full
@@ -231,8 +285,7 @@ def open_store(
         write_bytes(root / _PROBE, b"")
       else:
         write_json(root / CONFIG, tree)
-      for part in (root, *root.glob("arms/*"), *root.glob("arms/*/seeds~*")):
-        folder.sweep(part)
+      folder.sweep(root)
     except BaseException:
       os.close(lock)
       raise

@@ -1,8 +1,9 @@
 """Arms: a variant on a problem with all its seeds, stored when finished."""
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jaxlook.keys import make_key
 from jaxlook.models import Decoder
 from jaxlook.runs import result_schema
 from jaxlook.runs.arm import Arm
-from jaxlook.runs.store import Arms
+from jaxlook.runs.store import Arms, Store
 from jaxlook.tasks.task import Batch
 from jaxlook.training import multihost, parts
 from jaxlook.training.identity import describe
@@ -93,6 +94,8 @@ def _place(store: Arms, problem: Problem, variant: Variant) -> tuple[str, str]:
     first in begun and set(parts.seeds_of(first)) == set(problem.seeds)
   ):
     return name, ""
+  # Another run may have begun with more seeds.
+  parts.split(first, problem.seeds)
   return name, parts.part_name(problem.seeds)
 
 
@@ -224,6 +227,7 @@ def run_arm(
   Raises:
     Stopped: `should_stop` returned true; a rerun continues from there.
     Unseen: the processes do not share the store's folder.
+    InUse: another run trains the arm.
     RunFolderError: the store has this arm with another config, or a file of the
       finished arm is damaged.
     OSError: a file cannot be read or written.
@@ -284,21 +288,44 @@ def _run_part(
 ) -> FinishedArm:
   """Trains the seeds of one part, or reads it if it is finished."""
   arm = begin_arm(store, problem, variant, teacher)
-  # Other processes may see the leader's files only after a delay.
-  finished_before = bool(
+  if not _is_finished(arm):
+    with _held(store, arm):
+      # Another run may have finished it since.
+      if not _is_finished(arm):
+        cells, table = _train_arm(
+          arm, problem, variant, teacher, warn, report, should_stop, mesh
+        )
+        steps, losses = _history(arm, table, problem.seeds)
+        return FinishedArm(
+          arm.root, variant, problem.setting, cells, steps, losses
+        )
+  arm.await_result()
+  cells = read_cells(arm, problem.seeds)
+  steps, losses = _history(arm, arm.metrics(), problem.seeds)
+  report(int(steps[-1]), losses[-1])
+  return FinishedArm(arm.root, variant, problem.setting, cells, steps, losses)
+
+
+def _is_finished(arm: Arm) -> bool:
+  """Whether an arm is finished, as the leader sees it.
+
+  Other processes may see the leader's files only after a delay.
+  """
+  return bool(
     multihost.max_over_processes(multihost.is_leader() and arm.finished)
   )
-  if finished_before:
-    arm.await_result()
-    cells, table = read_cells(arm, problem.seeds), arm.metrics()
-  else:
-    cells, table = _train_arm(
-      arm, problem, variant, teacher, warn, report, should_stop, mesh
-    )
-  steps, losses = _history(arm, table, problem.seeds)
-  if finished_before:
-    report(int(steps[-1]), losses[-1])
-  return FinishedArm(arm.root, variant, problem.setting, cells, steps, losses)
+
+
+@contextlib.contextmanager
+def _held(store: Arms, arm: Arm) -> Iterator[None]:
+  """Keeps an arm from other runs that use the store."""
+  with contextlib.ExitStack() as stack:
+    # A worker holds its arm already.
+    if isinstance(store, Store):
+      multihost.leader_first(
+        lambda: stack.enter_context(arm.hold()), lambda: None
+      )
+    yield
 
 
 def _train_arm(

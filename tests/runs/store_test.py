@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from absl.testing import absltest, parameterized
 
 from jaxlook import runs
+from jaxlook.runs.folder import InUse
+from jaxlook.runs.store import Grown
 from tests.fixtures import base
 
 _CONFIG = {"steps": 100, "model": {"width": 64, "layers": (1, 2)}, "lr": None}
@@ -181,14 +183,78 @@ class OpenStoreTest(StoreTestCase):
     self.assertFalse(self.root.exists())
 
   def test_sweeps_up_after_a_killed_run(self):
-    """Half-written files of a killed run are gone after reopening."""
+    """Half-written files of a killed run are gone after reopening.
+
+    Those of an arm stay until it is held: another run may be writing it.
+    """
     with runs.open_store(self.root, _CONFIG) as store:
       arm = store.arm("causal", {})
     kept = self._everything()
     for folder in (self.root, arm.root):
       (folder / ".result.json.12ab.jaxlook-tmp").write_text("{")
     runs.open_store(self.root, _CONFIG).close()
+    leftover = arm.root / ".result.json.12ab.jaxlook-tmp"
+    self.assertTrue(leftover.exists())
+    with arm.hold():
+      self.assertFalse(leftover.exists())
+    (arm.root / ".lock").unlink()
     self.assertEqual(self._everything(), kept)
+
+
+class GrowthTest(StoreTestCase):
+  @parameterized.parameters(
+    ({"seeds": 2}, {"seeds": 4}),
+    ({"p": [0.5]}, {"p": [0.3, 0.5]}),
+    ({"elsewhere": None}, {"elsewhere": {"a": "1"}}),
+    ({"elsewhere": {"a": "1"}}, {"elsewhere": {"a": "1", "b": "2"}}),
+    (
+      {"dial": {"horizons": [1], "k": 1}},
+      {"dial": {"horizons": [1, 2], "k": 1}},
+    ),
+  )
+  def test_settings_that_grow(self, old, new):
+    """The config may grow and never shrinks; nothing else changes."""
+    other = {"width": 4}
+    runs.open_store(self.root, other | old).close()
+    with self.assertRaisesRegex(ValueError, "another config"):
+      runs.open_store(self.root, other | new)
+    for refused in ({"width": 5} | new, {"width": 4, "more": 1} | new):
+      with self.assertRaisesRegex(ValueError, "another config"):
+        runs.open_store(self.root, refused, grows=tuple(new))
+    with runs.open_store(self.root, other | new, grows=tuple(new)) as store:
+      self.assertEqual(store.config, other | new)
+    with self.assertRaisesRegex(ValueError, "another config"):
+      runs.open_store(self.root, other | old, grows=tuple(new))
+    runs.open_store(self.root, other | new).close()
+
+  @parameterized.parameters(
+    ({"points": {"a": {"w": 1}}}, {"points": {"a": {"w": 2}}}),
+    ({"p": 0.5}, {"p": 0.7}),
+    ({"dial": {"k": 1}}, {"dial": {"k": 2}}),
+  )
+  def test_what_differs_has_not_grown(self, old, new):
+    """Other values are refused, also within a setting that may grow."""
+    runs.open_store(self.root, old).close()
+    with self.assertRaisesRegex(ValueError, "another config"):
+      runs.open_store(self.root, new, grows=tuple(new))
+
+  def test_runs_share_a_folder(self):
+    """Each holds an arm, one writes at a time, and the largest one reports."""
+    small, large = {"variants": ["a"]}, {"variants": ["a", "b"]}
+    first = runs.open_store(self.root, small)
+    first.share()
+    second = runs.open_store(self.root, large, grows=("variants",))
+    second.share()
+    self.assertFalse(first.follows or second.follows)
+    with first.arm("a", {}).hold(), second.arm("b", {}).hold():
+      with self.assertRaises(InUse), second.arm("a", {}).hold():
+        self.fail("an arm was held twice")
+    with self.assertRaisesRegex(Grown, "has grown since"), first.alone():
+      self.fail("a report of fewer arms was written")
+    with second.alone():
+      with self.assertRaises(InUse), second.alone(patience=0.0):
+        self.fail("two wrote at a time")
+    runs.open_store(self.root, large).close()
 
 
 class LockTest(StoreTestCase):
