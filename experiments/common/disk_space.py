@@ -20,6 +20,7 @@ from jaxlook.training import (
   find_arm,
   in_parts,
   multihost,
+  optimizers,
 )
 
 _GIB = 2**30
@@ -69,7 +70,8 @@ def _need(problem: Problem, arm: Arm) -> tuple[float, float]:
   size = _COMPRESSED * checkpoint_bytes(
     problem.model, train, len(problem.seeds)
   )
-  kept = len({*train.keep_steps, train.steps})
+  before_decay = optimizers.steps_before_decay(train)
+  kept = len({*train.keep_steps, before_decay or train.steps, train.steps})
   # The newest two, and one that is being written.
   more = min(2, math.ceil(train.steps / train.checkpoint_every) - 1)
   names = [path.name for path in arm.checkpoints.glob("*")]

@@ -14,7 +14,7 @@ from absl import flags
 
 from experiments.common import shared_flags
 from jaxlook.errors import SettingError
-from jaxlook.training import TrainConfig
+from jaxlook.training import TrainConfig, optimizers
 
 _T = TypeVar("_T")
 
@@ -111,15 +111,16 @@ def resolve(
     )
   if seeds:
     given.setdefault("seeds", seeds)
-  train = resolve_train(chosen(by_preset).train)
+  train = resolve_train(chosen(by_preset).train, held)
   return replaced(by_preset, **given, train=train)
 
 
-def resolve_train(train: TrainConfig) -> TrainConfig:
+def resolve_train(train: TrainConfig, held: Held = NEW_RUN) -> TrainConfig:
   """The preset's training with the flags' values.
 
   Args:
     train: what a preset says, for experiments that train in several ways.
+    held: the config of the run that grows; its steps are kept.
 
   Returns:
     The same with the values of those training flags that are given.
@@ -128,6 +129,11 @@ def resolve_train(train: TrainConfig) -> TrainConfig:
     SettingError: a flag's value is out of range.
   """
   given = _given(shared_flags.TRAINING)
+  if given.get("schedule", train.schedule) == "wsd":
+    # Of the preset's steps, so that more steps have the same warm-up.
+    given["warmup_steps"] = optimizers.warmup_steps(train)
+    if held.get("train"):
+      given.setdefault("steps", held["train"]["steps"])
   if "steps" in given:
     kept = (step for step in train.keep_steps if step <= given["steps"])
     given["keep_steps"] = tuple(kept)

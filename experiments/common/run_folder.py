@@ -13,7 +13,7 @@ from jaxlook.runs import folder
 
 GROWS = (
   *("seeds", "variants", "p", "settings", "elsewhere", "points"),
-  *("dial", "horizons"),
+  *("dial", "horizons", "train"),
 )
 """The settings of a run's config that may grow."""
 

@@ -23,9 +23,8 @@ from jaxlook.models import Decoder, huggingface
 from jaxlook.training import (
   Problem,
   SavedArm,
-  has_finished,
   held_out_batch,
-  read_arm,
+  read_arms,
   saved_params,
 )
 from jaxlook.training.step import position_losses
@@ -133,8 +132,7 @@ def finished_arms(folder: Path) -> list[SavedArm]:
     UsageError: there is none, or one is of another version.
   """
   with app.blaming("model"):
-    roots = sorted((folder / "arms").iterdir())
-    arms = [read_arm(root) for root in roots if has_finished(root)]
+    arms = read_arms(folder)
     if not arms:
       raise ValueError(f"{folder} holds no finished arm")
   return arms

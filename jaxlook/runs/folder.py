@@ -124,10 +124,15 @@ def refuse_other_config(
   )
   changes = list(differences(held, asked, ""))
   if changes:
+    way_out = "choose another folder"
+    if any(change.startswith("train.steps is ") for change in changes):
+      way_out += (
+        " (only training under the schedule wsd can go on, to more steps)"
+      )
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     raise RunFolderError(
       f"{root} belongs to a run with another config:"
-      f" {'; '.join(changes[:3])}{more}; choose another folder"
+      f" {'; '.join(changes[:3])}{more}; {way_out}"
     )
 
 
@@ -164,13 +169,25 @@ def refuse_smaller_config(
 def _within(old: Any, new: Any) -> bool:
   """Whether a setting has only grown."""
   if isinstance(old, dict) and isinstance(new, dict):
+    longer = new.get("schedule") == "wsd" and _fewer(
+      old.get("steps"), new.get("steps")
+    )
     return old.keys() <= new.keys() and all(
-      value == new[key] or _in_list(value, new[key])
+      value == new[key]
+      or _in_list(value, new[key])
+      or (key == "steps" and longer)
       for key, value in old.items()
     )
-  if isinstance(old, int) and isinstance(new, int):
-    return old <= new
-  return _in_list(old, new) or (old is None and isinstance(new, dict))
+  return (
+    _fewer(old, new)
+    or _in_list(old, new)
+    or (old is None and isinstance(new, dict))
+  )
+
+
+def _fewer(old: Any, new: Any) -> bool:
+  """Whether these are whole numbers, and one is at most the other."""
+  return isinstance(old, int) and isinstance(new, int) and old <= new
 
 
 def _in_list(old: Any, new: Any) -> bool:

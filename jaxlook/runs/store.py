@@ -88,15 +88,21 @@ class Arms:
     """
     return Arm(self.root / "arms" / slug(name) / part, self.follows)
 
-  def arm(self, name: str, config: Mapping[str, Any], part: str = "") -> Arm:
+  def arm(
+    self,
+    name: str,
+    config: Mapping[str, Any],
+    part: str = "",
+    but: Collection[str] = ("seeds",),
+  ) -> Arm:
     """Returns the arm of this name; a new arm gets its config.json.
 
     Args:
       name: unique in this store, such as "leak:0.3/kv"; the arm's folder is
         `arms/` and `slug(name)`.
       config: the arm's resolved config, with finite numbers only.
-      part: a folder within the arm's, for seeds that are added to it. Its
-        config is the arm's but for `seeds`.
+      part: a folder within the arm's, for what is added to it.
+      but: settings in which the config of a part may differ from the arm's.
 
     Returns:
       The arm: finished, or to be trained or resumed.
@@ -112,7 +118,7 @@ class Arms:
     if part:
       first = self.find_arm(name)
       with first.explained():
-        folder.refuse_other_config(first.root, tree, but=("seeds",))
+        folder.refuse_other_config(first.root, tree, but=but)
     if (arm.root / CONFIG).exists():
       with arm.explained():
         folder.refuse_other_config(arm.root, tree)

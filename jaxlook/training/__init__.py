@@ -45,7 +45,7 @@ from jaxlook.training.memory import (
 )
 from jaxlook.training.mesh import MeshShape, parse_mesh
 from jaxlook.training.problem import Problem
-from jaxlook.training.saved_arms import SavedArm, has_finished, read_arm
+from jaxlook.training.saved_arms import SavedArm, read_arm, read_arms
 from jaxlook.training.step import Teacher
 
 __all__ = [
@@ -66,7 +66,6 @@ __all__ = [
   "checkpoint_bytes",
   "evaluate",
   "find_arm",
-  "has_finished",
   "held_out_batch",
   "held_out_key",
   "held_out_losses",
@@ -75,6 +74,7 @@ __all__ = [
   "multihost",
   "parse_mesh",
   "read_arm",
+  "read_arms",
   "run_arm",
   "saved_params",
   "start_from",

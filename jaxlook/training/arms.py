@@ -20,9 +20,10 @@ from jaxlook.runs import result_schema
 from jaxlook.runs.arm import Arm
 from jaxlook.runs.store import Arms, Store
 from jaxlook.tasks.task import Batch
-from jaxlook.training import multihost, parts
+from jaxlook.training import multihost, optimizers, parts
 from jaxlook.training.identity import describe
 from jaxlook.training.loop import (
+  Earlier,
   Trained,
   evaluate,
   mean_over_batches,
@@ -87,16 +88,53 @@ def find_arm(store: Arms, problem: Problem, variant: Variant) -> Arm:
 
 def _place(store: Arms, problem: Problem, variant: Variant) -> tuple[str, str]:
   """Returns the name of an arm and of the part; see `Arms.arm`."""
-  name = _name(store, problem, variant)
-  first = store.find_arm(name).root
-  begun = parts.part_folders(first)
+  name, longer = _training(store, problem, variant)
+  root = store.find_arm(name, longer).root
+  begun = parts.part_folders(root)
   if not begun or (
-    first in begun and set(parts.seeds_of(first)) == set(problem.seeds)
+    root in begun and set(parts.seeds_of(root)) == set(problem.seeds)
   ):
-    return name, ""
+    return name, longer
   # Another run may have begun with more seeds.
-  parts.split(first, problem.seeds)
-  return name, parts.part_name(problem.seeds)
+  parts.split(root, problem.seeds)
+  return name, str(Path(longer) / parts.part_name(problem.seeds))
+
+
+def _training(
+  store: Arms, problem: Problem, variant: Variant
+) -> tuple[str, str]:
+  """Returns the name of an arm and the folder of a longer training, if it is.
+
+  That folder lies within the arm's; see `parts`.
+  """
+  name = _name(store, problem, variant)
+  for part in parts.part_folders(store.find_arm(name).root)[:1]:
+    if optimizers.can_go_on(parts.train_of(part), problem.train):
+      return name, parts.longer_name(problem.train.steps)
+  return name, ""
+
+
+def _shorter(store: Arms, problem: Problem, variant: Variant) -> list[Path]:
+  """Returns the folders of an arm's shorter trainings, longest first."""
+  name, longer = _training(store, problem, variant)
+  if not longer:
+    return []
+  return [
+    folder
+    for folder in parts.trainings(store.find_arm(name).root)
+    if parts.train_of(parts.part_folders(folder)[0]).steps < problem.train.steps
+  ]
+
+
+def _earlier(store: Arms, problem: Problem, variant: Variant) -> list[Earlier]:
+  """Returns the shorter trainings of a part's seeds, longest first."""
+  return [
+    Earlier(arm.checkpoints, parts.train_of(part), arm.fingerprint)
+    for folder in _shorter(store, problem, variant)
+    for part in parts.part_folders(folder)
+    if parts.seeds_of(part) == tuple(problem.seeds)
+    for arm in [Arm(part)]
+  ]
 
 
 def _name(store: Arms, problem: Problem, variant: Variant) -> str:
@@ -128,10 +166,11 @@ def in_parts(store: Arms, problem: Problem, variant: Variant) -> list[Problem]:
     RunFolderError: the arm's config is damaged.
     OSError: it cannot be read.
   """
-  root = store.find_arm(_name(store, problem, variant)).root
+  root = store.find_arm(*_training(store, problem, variant)).root
+  shorter = _shorter(store, problem, variant)
   return [
     dataclasses.replace(problem, seeds=seeds)
-    for seeds in parts.split(root, problem.seeds)
+    for seeds in parts.split(root, problem.seeds, shorter)
   ]
 
 
@@ -177,6 +216,7 @@ def begin_arm(
     | ({"barrier": problem.barrier} if problem.barrier else {})
     | ({"start": problem.start.about} if problem.start else {}),
     part,
+    but=("seeds", "train") if parts.is_longer(part) else ("seeds",),
   )
 
 
@@ -267,7 +307,7 @@ def join_parts(
   order = [cell["seed"] for part in finished for cell in part.cells]
   losses = np.concatenate([part.losses for part in finished], axis=1)
   return FinishedArm(
-    root=store.find_arm(_name(store, problem, variant)).root,
+    root=store.find_arm(*_training(store, problem, variant)).root,
     attention=variant,
     setting=problem.setting,
     cells=[cells[seed] for seed in problem.seeds],
@@ -292,8 +332,17 @@ def _run_part(
     with _held(store, arm):
       # Another run may have finished it since.
       if not _is_finished(arm):
+        earlier = _earlier(store, problem, variant)
         cells, table = _train_arm(
-          arm, problem, variant, teacher, warn, report, should_stop, mesh
+          arm,
+          problem,
+          variant,
+          teacher,
+          earlier,
+          warn,
+          report,
+          should_stop,
+          mesh,
         )
         steps, losses = _history(arm, table, problem.seeds)
         return FinishedArm(
@@ -333,6 +382,7 @@ def _train_arm(
   problem: Problem,
   variant: Variant,
   teacher: SavedArm | None,
+  earlier: Sequence[Earlier],
   warn: Callable[[str], None],
   report: Callable[[int, np.ndarray], None],
   should_stop: Callable[[], bool],
@@ -353,6 +403,7 @@ def _train_arm(
     feed=problem.feed,
     checkpoints=arm.checkpoints,
     about="" if arm.follows else arm.fingerprint,
+    earlier=earlier,
     warn=warn,
     report=report,
     should_stop=should_stop,

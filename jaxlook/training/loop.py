@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec, SingleDeviceSharding
 
-from jaxlook.errors import RunFolderError, SettingError
+from jaxlook.errors import DamagedError, RunFolderError, SettingError
 from jaxlook.models import Decoder, DecoderConfig
 from jaxlook.numerals import counted
 from jaxlook.tasks.task import Batch, Task
-from jaxlook.training import multihost
+from jaxlook.training import multihost, optimizers
 from jaxlook.training import step as step_lib
 from jaxlook.training.checkpoints import Checkpoints
 from jaxlook.training.config import TrainConfig
@@ -40,6 +40,20 @@ class Stopped(Exception):  # noqa: N818 - not an error: a rerun continues.
     """Keeps the number of steps taken."""
     super().__init__(f"stopped after {counted(step, 'step')}")
     self.step = step
+
+
+class Earlier(NamedTuple):
+  """A shorter training of the same seeds, from which a longer one goes on.
+
+  Attributes:
+    checkpoints: its folder of checkpoints.
+    config: how it was trained; see `optimizers.can_go_on`.
+    about: what its checkpoints are of; see `train`.
+  """
+
+  checkpoints: pathlib.Path
+  config: TrainConfig
+  about: str
 
 
 class Trained(NamedTuple):
@@ -71,6 +85,7 @@ def train(
   feed: Feed | None = None,
   checkpoints: pathlib.Path | None = None,
   about: str = "",
+  earlier: Sequence[Earlier] = (),
   warn: Callable[[str], None] = warnings.warn,
   report: Callable[[int, np.ndarray], None] = lambda step, losses: None,
   should_stop: Callable[[], bool] = lambda: False,
@@ -96,6 +111,8 @@ def train(
       resumed run ends bit-identical to a run that was never stopped. A damaged
       checkpoint is renamed, and training goes on from the one before.
     about: identifies the run in its checkpoints; those of another are damaged.
+    earlier: shorter trainings. The first with a checkpoint from before its
+      learning rate fell, if any, is where training starts.
     warn: called with one line for each damaged checkpoint.
     report: called after each chunk with the step count and the losses [E].
     should_stop: called after each chunk; if it is true in one process, all
@@ -127,6 +144,7 @@ def train(
   teachers = layout.put_all(_parts(teacher, turns), by_seed)
   ends = _chunk_ends(config)
   history = np.full((len(ends), len(seeds)), np.nan, np.float32)
+  kept = _kept_steps(config)
   run_chunk = _compiled_chunk(decoder, task, config, layout, specs, share)
 
   def read(row: int) -> list[jax.Array | None]:
@@ -137,10 +155,11 @@ def train(
       for turn in turns
     ]
 
-  with contextlib.closing(
-    Checkpoints(checkpoints, config.keep_steps, of=about)
-  ) as saved:
-    resumed = _resume(saved, ends, layout.like(shapes, specs), history, warn)
+  with contextlib.closing(Checkpoints(checkpoints, kept, of=about)) as saved:
+    like = layout.like(shapes, specs)
+    resumed = _resume(saved, ends, like, history, warn)
+    for each in earlier if resumed is None else ():
+      resumed = resumed or _go_on(each, config, ends, like, history, warn)
     if resumed is None:
       first, make = 0, functools.partial(layout.make, draw, specs)
       blocks = [make(init, start) for init in _parts(keys.init, turns)]
@@ -169,7 +188,7 @@ def train(
       stop = multihost.max_over_processes(should_stop()) and not last
       every = config.checkpoint_every
       due = steps.start // every < steps.stop // every
-      if stop or last or due or steps.stop in config.keep_steps:
+      if stop or last or due or steps.stop in kept:
         saved.save(steps.stop, {"states": _joined(blocks), "history": history})
       report(steps.stop, history[row])
       if stop:
@@ -229,6 +248,45 @@ def _resume(
       f" after {', '.join(map(str, ends[:3]))}, ... steps"
     )
   return ends.index(done) + 1, tree["states"], np.array(tree["history"])
+
+
+def _kept_steps(config: TrainConfig) -> list[int]:
+  """Returns the steps whose checkpoints stay, besides the newest ones."""
+  before_decay = optimizers.steps_before_decay(config)
+  kept = {*config.keep_steps}
+  return sorted(kept if before_decay is None else kept | {before_decay})
+
+
+def _go_on(
+  earlier: Earlier,
+  config: TrainConfig,
+  ends: Sequence[int],
+  like: step_lib.State,
+  history: np.ndarray,
+  warn: Callable[[str], None],
+) -> tuple[int, step_lib.State, np.ndarray] | None:
+  """Returns what `_resume` does, from a shorter training; None if it cannot."""
+  last = optimizers.steps_before_decay(earlier.config)
+  # What must be kept of the first steps, the shorter one may not have kept.
+  if last is None or any(step <= last for step in config.keep_steps):
+    return None
+  rows = len(_chunk_ends(earlier.config))
+  before = np.zeros((rows, history.shape[1]), np.float32)
+  with contextlib.closing(
+    Checkpoints(
+      earlier.checkpoints, _kept_steps(earlier.config), of=earlier.about
+    )
+  ) as saved:
+    if last not in saved.steps():
+      return None
+    try:
+      tree = saved.restore({"states": like, "history": before}, last)
+    except DamagedError as error:
+      warn(f"{error}; training goes on without it")
+      return None
+  done = ends.index(last) + 1
+  history[:done] = tree["history"][:done]
+  return done, tree["states"], history
 
 
 def _compiled_chunk(

@@ -7,6 +7,7 @@ for Lion; Hu et al. (2024), arXiv 2404.06395, section 4, for warm-up, stable,
 decay.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,32 @@ def stable_steps(config: TrainConfig) -> int:
   """Counts the steps before the learning rate falls, under `wsd`."""
   decay = round(config.decay_fraction * config.steps)
   return max(config.steps - max(decay, 1), warmup_steps(config))
+
+
+def steps_before_decay(config: TrainConfig) -> int | None:
+  """Counts the steps after which a longer training could go on.
+
+  Returns:
+    The last end of a chunk before the learning rate falls under `wsd`; None if
+    there is none, or under another schedule.
+  """
+  if config.schedule != "wsd":
+    return None
+  stable = stable_steps(config)
+  return stable - stable % config.log_every or None
+
+
+def can_go_on(old: TrainConfig, new: TrainConfig) -> bool:
+  """Whether the longer training takes the shorter one's first steps."""
+  same = dataclasses.replace(
+    new, steps=old.steps, keep_steps=old.keep_steps, warmup_steps=None
+  ) == dataclasses.replace(old, warmup_steps=None)
+  return (
+    same
+    and new.schedule == "wsd"
+    and old.steps < new.steps
+    and warmup_steps(old) == warmup_steps(new)
+  )
 
 
 def optimizer(

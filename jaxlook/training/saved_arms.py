@@ -162,6 +162,33 @@ def has_finished(root: Path) -> bool:
   return any(Arm(each).finished for each in parts.part_folders(root))
 
 
+def read_arms(folder: Path) -> list[SavedArm]:
+  """Reads all arms of a run folder that are finished.
+
+  Args:
+    folder: the run folder.
+
+  Returns:
+    The arms by name. If some were trained for longer, all are taken after the
+    most steps that all have, or each at its longest if there are none.
+
+  Raises:
+    RunFolderError: see `read_arm`.
+    OSError: see `read_arm`.
+  """
+  found = [
+    {
+      parts.train_of(parts.part_folders(each)[0]).steps: each
+      for each in parts.trainings(root)
+      if has_finished(each)
+    }
+    for root in sorted((folder / "arms").iterdir())
+  ]
+  found = [trainings for trainings in found if trainings]
+  common = set.intersection(*map(set, found)) if found else set()
+  return [read_arm(trainings[max(common or trainings)]) for trainings in found]
+
+
 def read_arm(root: Path) -> SavedArm:
   """Reads an arm that `run_arm` has finished, with all parts that are finished.
 
@@ -183,8 +210,6 @@ def read_arm(root: Path) -> SavedArm:
     Arm(each).result()
   try:
     config = Arm(finished[0]).config()
-    train = dict(config["train"])
-    train["keep_steps"] = tuple(train["keep_steps"])
     model = DecoderConfig(**config["model"])
     return SavedArm(
       root=root,
@@ -192,7 +217,7 @@ def read_arm(root: Path) -> SavedArm:
       setting=config["setting"],
       about=config["task"],
       model=model,
-      train=TrainConfig(**train),
+      train=parts.train_of(finished[0]),
       seeds=tuple(seed for each in finished for seed in parts.seeds_of(each)),
       barrier=tuple(config["barrier"]) if "barrier" in config else None,
       start=config.get("start"),

@@ -258,6 +258,70 @@ class ArmTest(base.TestCase):
       jax.tree.map(lambda x: x[np.array([3, 1])], expected.params()),
     )
 
+  def test_a_longer_training(self):
+    """Under wsd it goes on from before the decay, to the last bit.
+
+    Seeds are added to the shorter one before, and it is left as it is.
+    """
+    one_device = {"mesh": MeshShape()}
+    train = dataclasses.replace(
+      problem().train, schedule="wsd", warmup_steps=2, decay_fraction=0.3
+    )
+
+    def run(setting, steps, seeds, **options):
+      reported = []
+      asked = dataclasses.replace(
+        problem(setting=setting),
+        seeds=seeds,
+        train=dataclasses.replace(train, steps=steps),
+      )
+      arm = run_arm(
+        self.store,
+        asked,
+        CAUSAL,
+        report=lambda step, _: reported.append(step),
+        **one_device | options,
+      )
+      return arm, reported
+
+    whole, _ = run("whole", 20, (0, 3, 4))
+    first, _ = run("grown", 6, (0, 3))
+    run("grown", 6, (0, 3, 4))
+    # The rate falls after 4 of 6 steps, and after 7 of 10.
+    middle, reported = run("grown", 10, (0, 3, 4))
+    self.assertEqual(reported, [4, 6, 8, 10] * 2)
+    with self.assertRaises(Stopped):
+      run("grown", 20, (0, 3, 4), should_stop=lambda: True)
+    grown, reported = run("grown", 20, (0, 3, 4))
+    self.assertEqual(reported[:3], [8, 10, 12])
+    np.testing.assert_array_equal(grown.losses, whole.losses)
+    np.testing.assert_array_equal(grown.steps, whole.steps)
+    self.assertEqual(
+      [cell | {"setting": "whole"} for cell in grown.cells], whole.cells
+    )
+    chex.assert_trees_all_equal(
+      read_arm(grown.root).params(), read_arm(whole.root).params()
+    )
+    self.assertLen({first.root, middle.root, grown.root}, 3)
+    self.assertEqual(read_arm(first.root).train.steps, 6)
+
+  @parameterized.parameters(
+    {"schedule": "cosine"}, {"warmup_steps": None}, {"learning_rate": 0.1}
+  )
+  def test_trainings_that_cannot_go_on(self, **changes):
+    """Another schedule, warm-up or rate would not take the same first steps."""
+    wsd = {"schedule": "wsd", "warmup_steps": 2, "warmup_fraction": 0.2}
+    first, longer = (
+      dataclasses.replace(
+        problem(),
+        train=dataclasses.replace(problem().train, **wsd | more),
+      )
+      for more in ({}, {"steps": 20} | changes)
+    )
+    arms.begin_arm(self.store, first, CAUSAL)
+    with self.assertRaisesRegex(ValueError, "another config: train.steps is 6"):
+      arms.begin_arm(self.store, longer, CAUSAL)
+
   def test_a_setting_that_had_no_name(self):
     """It is found under the name that it gets beside another setting."""
     first = run_arm(self.store, problem(), CAUSAL)
