@@ -1,7 +1,9 @@
-"""Statistics over seeds.
+"""Statistics over seeds, and over windows of text.
 
 intervals   means and paired differences over seeds, with 95% intervals
 claims      statements about numbers, and the verdicts that intervals give
+two_way     intervals for random seeds and random windows of text
+crossed     simulated seeds and windows, to test such intervals
 power       how many seeds would settle a claim
 myopia_gap  the gap between causal and myopic models, its parts, its claims
 """
@@ -20,6 +22,7 @@ from jaxlook.stats.intervals import (
   unpaired,
 )
 from jaxlook.stats.power import seeds_needed
+from jaxlook.stats.two_way import TwoWay, over_sequences, two_way_interval
 
 __all__ = [
   "BOOTSTRAP_RESAMPLES",
@@ -27,13 +30,16 @@ __all__ = [
   "Claim",
   "Comparison",
   "Interval",
+  "TwoWay",
   "claim",
   "compare",
   "comparison_table",
   "holm",
   "mean_interval",
+  "over_sequences",
   "paired_by_seed",
   "seeds_needed",
+  "two_way_interval",
   "unpaired",
   "verdict",
 ]
