@@ -4,11 +4,17 @@ One variant is compared with itself on another data order, many times. The true
 difference is zero, so the 95% interval should contain zero in 95% of the
 repetitions, and the claim of a difference should be "inconclusive" as often.
 All models of all repetitions train in one compiled program.
+
+All repetitions are evaluated on the same held-out windows, as variants are in
+an experiment, and once more on windows of their own, as for statements about
+text in general. Both orders do equally well on any window, up to their seeds,
+so their difference has no window effect to find; the loss of one order has one.
 """
 
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +26,28 @@ from jaxlook.errors import SettingError
 from jaxlook.models import Decoder
 from jaxlook.tasks.task import Task
 from jaxlook.training import TrainConfig, evaluate, held_out_key
-from jaxlook.training.step import init_states, seed_keys, train_chunk
+from jaxlook.training.step import (
+  init_states,
+  position_losses,
+  seed_keys,
+  train_chunk,
+)
+
+# The last child of the key of the held-out batches, which has fewer children.
+_OWN = 2**32 - 1
+
+
+class Losses(NamedTuple):
+  """Held-out losses of both data orders; NaN where a model diverged.
+
+  Attributes:
+    shared: mean over windows that are the same for all, float64 [2, R, n].
+    own: on windows that are new in each repetition and the same for its seeds
+      and orders, float64 [2, R, n, W].
+  """
+
+  shared: np.ndarray
+  own: np.ndarray
 
 
 def final_losses(
@@ -29,18 +56,18 @@ def final_losses(
   config: TrainConfig,
   repetitions: int,
   seeds: int,
-) -> np.ndarray:
+) -> Losses:
   """Trains pairs of models with equal initial weights on two data orders.
 
   Args:
     decoder: the model under a variant.
     task: a generated task.
-    config: how to train.
+    config: how to train; W is its number of held-out sequences.
     repetitions: number of comparisons, R.
     seeds: number of seeds of each comparison, n; no seed is used twice.
 
   Returns:
-    Held-out loss for both orders, [2, R, n]; NaN where a model diverged.
+    Held-out losses.
 
   Raises:
     SettingError: a count is too small for an interval.
@@ -66,9 +93,57 @@ def final_losses(
   losses_ExT = evaluate(
     decoder, task, config, states.params, key=held_out_key()
   )
-  losses_E = losses_ExT.mean(axis=1, dtype=np.float64)
-  losses_E[np.asarray(states.diverged_at) >= 0] = np.nan
-  return losses_E.reshape(2, repetitions, seeds)
+  shared_E = losses_ExT.mean(axis=1, dtype=np.float64)
+  shape = (2, repetitions, seeds)
+  own = np.array(
+    _own_window_losses(decoder, task, config, states.params, shape), np.float64
+  )
+  diverged_E = np.asarray(states.diverged_at) >= 0
+  shared_E[diverged_E] = np.nan
+  own[diverged_E.reshape(shape)] = np.nan
+  return Losses(shared_E.reshape(shape), own)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 4))
+def _own_window_losses(
+  decoder: Decoder,
+  task: Task,
+  config: TrainConfig,
+  params: Any,
+  shape: tuple[int, int, int],
+) -> jax.Array:
+  """Returns the mean loss of every window that a repetition draws.
+
+  Args:
+    decoder: the model under a variant.
+    task: a generated task.
+    config: has the size and number of held-out batches.
+    params: parameters with a leading axis of orders, repetitions and seeds.
+    shape: their numbers, (2, R, n).
+
+  Returns:
+    Float32 [2, R, n, W].
+  """
+  windows = config.eval_batches * config.batch_size
+  own_key = jax.random.fold_in(held_out_key(), _OWN)
+
+  def of_repetition(number: jax.Array) -> jax.Array:
+    batch = task.batch(jax.random.fold_in(own_key, number), windows, None)
+    mine = jax.tree.map(
+      lambda x: x.reshape(*shape, *x.shape[1:])[:, number], params
+    )
+
+    def of_model(params: Any) -> jax.Array:
+      losses_BxT = position_losses(
+        decoder, task, params, batch, loss_tokens=config.loss_tokens
+      )
+      return jnp.mean(losses_BxT, axis=-1)
+
+    return jax.vmap(jax.vmap(of_model))(mine)
+
+  # One repetition at a time: the windows of all need gigabytes.
+  losses = jax.lax.map(of_repetition, jnp.arange(shape[1]))
+  return jnp.moveaxis(losses, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,18 +178,47 @@ def coverage(losses: np.ndarray) -> Mapping[str, Coverage]:
   """Counts the intervals of paired differences that contain zero.
 
   Args:
-    losses: [2, R, n] from `final_losses`.
+    losses: [2, R, n], `shared` of `final_losses`.
 
   Returns:
     The coverage by kind of interval, "t" or "bootstrap", over the repetitions
     with at least two finite pairs.
   """
-  counts = {"t": [0, 0, 0], "bootstrap": [0, 0, 0]}
+  found: dict[str, list[tuple[float, float]]] = {"t": [], "bootstrap": []}
   for first, second in zip(*losses, strict=True):
     if np.isfinite(first - second).sum() < 2:
       continue
-    found = stats.compare(dict(enumerate(first)), dict(enumerate(second)))
-    for kind, ends in (("t", found.ci95), ("bootstrap", found.bootstrap95)):
-      place = 1 if ends[0] > 0.0 else 2 if ends[1] < 0.0 else 0
-      counts[kind][place] += 1
-  return {kind: Coverage(*numbers) for kind, numbers in counts.items()}
+    pair = stats.compare(dict(enumerate(first)), dict(enumerate(second)))
+    found["t"].append(pair.ci95)
+    found["bootstrap"].append(pair.bootstrap95)
+  return {kind: _counted(ends) for kind, ends in found.items()}
+
+
+def window_coverage(
+  values: np.ndarray, truth: float = 0.0
+) -> Mapping[str, Coverage]:
+  """Counts the intervals for text in general that contain the true mean.
+
+  Args:
+    values: [R, n, W] by repetition, seed and window: a difference or a loss.
+    truth: their true mean.
+
+  Returns:
+    The coverage of "t", over the means of seeds, and of "two-way", over seeds
+    and windows, over the repetitions with at least two finite seeds.
+  """
+  found: dict[str, list[tuple[float, float]]] = {"t": [], "two-way": []}
+  for values_ExW in values - truth:
+    alive = values_ExW[np.isfinite(values_ExW).all(axis=1)]
+    if len(alive) < 2:
+      continue
+    found["t"].append(stats.mean_interval(alive.mean(axis=1)).ci95)
+    found["two-way"].append(stats.two_way_interval(alive).ci95)
+  return {kind: _counted(ends) for kind, ends in found.items()}
+
+
+def _counted(intervals: list[tuple[float, float]]) -> Coverage:
+  """Counts the intervals that contain zero, are above or below it."""
+  above = sum(low > 0.0 for low, _ in intervals)
+  below = sum(high < 0.0 for _, high in intervals)
+  return Coverage(len(intervals) - above - below, above, below)

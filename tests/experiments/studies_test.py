@@ -56,6 +56,9 @@ class StudiesTest(binaries.StudyTestCase):
   def test_placebo(self):
     """As many repetitions as asked for, each with both orders."""
     result = self.run_study("placebo", "--repetitions=6")
-    self.assertEqual([c["n"] for c in result["claims"]], [6, 6])
+    self.assertEqual(
+      {claim["id"]: claim["n"] for claim in result["claims"]},
+      dict.fromkeys(("t", "bootstrap", "two-way", "t/loss", "two-way/loss"), 6),
+    )
     table = pq.read_table(self.out / "measurements.parquet")
     self.assertEqual(table.num_rows, 6 * 4)
