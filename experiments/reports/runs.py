@@ -235,6 +235,10 @@ def next_steps(run: Run) -> Iterator[str]:
   needed = [claim.get("seeds_needed", 0) for claim in claims]
   more = max([n for n in needed if n > count], default=2 * count)
   yield f"add seeds: the same command with --seeds={more}"
+  train = run.config.get("train")
+  if isinstance(train, dict) and train.get("schedule") == "wsd" and run.steps:
+    longer = 2 * run.steps[-1]
+    yield f"train longer: the same command with --steps={longer}"
   if any(claim["verdict"] == "inconclusive" for claim in claims):
     yield f"plan seeds: python -m experiments.placebo --plan={folder}"
 

@@ -217,6 +217,15 @@ class ShowTest(RunsTestCase):
       ],
     )
 
+  def test_a_longer_run(self):
+    """Only a schedule with a stable part can go on."""
+    train = run_folders.CONFIG["train"] | {"schedule": "wsd"}
+    run = self.made("run", config=run_folders.CONFIG | {"train": train})
+    self.assertIn(
+      "train longer: the same command with --steps=800",
+      list(report.next_steps(inventory.read_run(run))),
+    )
+
   def test_damage(self):
     """One line a folder, status 2, and the rest is shown."""
     good, bad = self.made("good"), self.made("bad")

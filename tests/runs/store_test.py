@@ -227,6 +227,23 @@ class GrowthTest(StoreTestCase):
       runs.open_store(self.root, other | old, grows=tuple(new))
     runs.open_store(self.root, other | new).close()
 
+  def test_more_steps(self):
+    """Only under the schedule `wsd`; the message says so."""
+    for schedule, grows in (("wsd", True), ("cosine", False)):
+      root = self.root / schedule
+      old, new = (
+        {"train": {"steps": steps, "schedule": schedule}} for steps in (4, 8)
+      )
+      runs.open_store(root, old).close()
+      if grows:
+        runs.open_store(root, new, grows=["train"]).close()
+        old, new = new, old
+      with self.assertRaisesRegex(
+        ValueError,
+        r"train.steps is .*\(only training under the schedule wsd can go",
+      ):
+        runs.open_store(root, new, grows=["train"])
+
   @parameterized.parameters(
     ({"points": {"a": {"w": 1}}}, {"points": {"a": {"w": 2}}}),
     ({"p": 0.5}, {"p": 0.7}),

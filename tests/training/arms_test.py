@@ -29,6 +29,7 @@ from jaxlook.training import (
   evaluate,
   held_out_losses,
   read_arm,
+  read_arms,
   run_arm,
   train,
 )
@@ -304,6 +305,17 @@ class ArmTest(base.TestCase):
     )
     self.assertLen({first.root, middle.root, grown.root}, 3)
     self.assertEqual(read_arm(first.root).train.steps, 6)
+    # Another arm has 10 steps at most: all are taken after as many.
+    other = dataclasses.replace(
+      problem(setting="other"),
+      train=dataclasses.replace(train, steps=10),
+    )
+    run_arm(self.store, other, CAUSAL)
+    shutil.rmtree(whole.root)
+    self.assertEqual(
+      {arm.setting: arm.train.steps for arm in read_arms(self.store.root)},
+      {"grown": 10, "other": 10},
+    )
 
   @parameterized.parameters(
     {"schedule": "cosine"}, {"warmup_steps": None}, {"learning_rate": 0.1}

@@ -33,3 +33,26 @@ class PresetsTest(base.TestCase):
     self.assertEqual(_problem(seeds=3).seeds, (0, 1, 2))
     self.assertEqual(_problem(seeds=2, seed_offset=3).seeds, (3, 4))
     self.assertEqual(list(presets.Seeded(seeds=2).seed_range), [0, 1])
+
+  def test_a_run_that_grows(self):
+    """It keeps its seeds, its settings and, under wsd, its steps."""
+
+    def build(held, **flags):
+      with flagsaver.flagsaver(preset="smoke", **flags):
+        return precache_setup.build_config(held=held)
+
+    held = {"seeds": 4, "p": [0.3], "train": {"steps": 50}}
+    kept = build(held)
+    self.assertEqual((kept.seeds, kept.p), (4, (0.3,)))
+    self.assertEqual(kept.train, precache_setup.PRESETS["smoke"].train)
+    more = build(held, seeds=5, p=["0.7"])
+    self.assertEqual((more.seeds, more.p), (5, (0.3, 0.7)))
+    with self.assertRaisesRegex(ValueError, "^seeds must be at least the 4 of"):
+      build(held, seeds=3)
+    self.assertEqual(build(held, schedule="wsd").train.steps, 50)
+
+  def test_the_warm_up_does_not_grow_with_the_steps(self):
+    """Under wsd it takes the preset's number of steps."""
+    with flagsaver.flagsaver(preset="cpu", schedule="wsd", steps=1600):
+      train = precache_setup.build_config().train
+    self.assertEqual(train.warmup_steps, 8)
