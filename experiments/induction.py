@@ -33,7 +33,7 @@ from experiments.reports import induction as report
 from experiments.setups import induction_setup
 from jaxlook.circuits.induction_heads import measure_along_training
 from jaxlook.stats import myopia_gap
-from jaxlook.training import held_out_batch, read_arm
+from jaxlook.training import held_out_batch
 
 shared_flags.adopt(__name__, *shared_flags.TRAIN, "positions")
 
@@ -55,7 +55,7 @@ def main() -> None:
     arms = train_arms.train_all(store, todo)
     courses = []
     for (problem, _), arm in zip(todo, arms, strict=True):
-      saved = read_arm(arm.root)
+      saved = arm.saved()
       courses.append(
         measure_along_training(
           saved.decoder,

@@ -22,7 +22,7 @@ from experiments.common.study import Study
 from experiments.reports import local_myopia as report
 from jaxlook.lookahead import local_myopia
 from jaxlook.stats import myopia_gap
-from jaxlook.training import SavedArm, Teacher, held_out_key, read_arm
+from jaxlook.training import SavedArm, Teacher, held_out_key
 
 shared_flags.adopt(
   __name__, *shared_flags.STUDY, but=("attention", "model", "step")
@@ -78,7 +78,7 @@ def main() -> None:
     arms = train_arms.train_with_teachers(
       store, [(problem, variant) for variant in (*study.variants, *local)]
     )
-    saved = {arm.variant: read_arm(arm.root) for arm in arms}
+    saved = {arm.variant: arm.saved() for arm in arms}
     cells = [cell for arm in arms for cell in arm.cells]
     losses = myopia_gap.by_variant(cells, "loss")
     crossed = {

@@ -38,7 +38,7 @@ from jaxlook.planning.products import measures
 from jaxlook.planning.products.measures import ProductResults, ProductSizes
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.multiplication import Multiplication
-from jaxlook.training import FinishedArm, held_out_key, read_arm
+from jaxlook.training import FinishedArm, held_out_key
 
 shared_flags.adopt(__name__, *shared_flags.TRAIN, but=("length",))
 
@@ -59,7 +59,7 @@ def measure(
   step: int | None = None,
 ) -> ProductResults:
   """Measures an arm's models after training, or all of them at step 0."""
-  saved = read_arm(arm.root)
+  saved = arm.saved()
   return measures.measure(
     saved.decoder,
     task,

@@ -44,7 +44,7 @@ from jaxlook.planning.stars.settings import (
   measure_setting,
 )
 from jaxlook.stats import myopia_gap
-from jaxlook.training import FinishedArm, Problem, held_out_key, read_arm
+from jaxlook.training import FinishedArm, Problem, held_out_key
 
 shared_flags.adopt(__name__, *shared_flags.TRAIN, but=("length",))
 
@@ -58,7 +58,7 @@ _SETTING = flags.DEFINE_multi_enum(
 
 def measure(problem: Problem, arm: FinishedArm, count: int) -> GraphResults:
   """Measures an arm's models before and after training on `count` graphs."""
-  saved = read_arm(arm.root)
+  saved = arm.saved()
   return measure_setting(
     cast(StarTask, problem.task),
     saved.decoder,
@@ -81,7 +81,8 @@ def main() -> None:
   todo = path_star_setup.arms_to_train(
     problems,
     variants,
-    compare_everywhere=bool(shared_flags.ATTENTION.value),
+    compare_everywhere=[each.name for each in variants]
+    != [myopia_gap.CAUSAL, *myopia_gap.CUTS],
   )
   with train_arms.open_experiment(
     "path_star", variants, config, problems

@@ -48,7 +48,7 @@ from jaxlook.planning.couplets.measure_all import (
 )
 from jaxlook.stats import myopia_gap
 from jaxlook.tasks.couplets import Couplets
-from jaxlook.training import FinishedArm, read_arm
+from jaxlook.training import FinishedArm
 
 shared_flags.adopt(__name__, *shared_flags.TRAIN, "p", but=("length",))
 
@@ -73,7 +73,7 @@ def measure(
   arm: FinishedArm, task: Couplets, held_out: HeldOutCouplets
 ) -> NamedValues:
   """Measures an arm's models after training."""
-  saved = read_arm(arm.root)
+  saved = arm.saved()
   key = make_key(0)
   found = measure_all(
     saved.decoder, task, saved.params(), held_out, arm.alive, key
@@ -98,7 +98,8 @@ def main() -> None:
   todo = planning_setup.arms_to_train(
     problems,
     variants,
-    compare_everywhere=bool(shared_flags.ATTENTION.value),
+    compare_everywhere=[each.name for each in variants]
+    != [myopia_gap.CAUSAL, *myopia_gap.CUTS],
   )
   with train_arms.open_experiment(
     "planning", variants, config, problems
@@ -109,7 +110,7 @@ def main() -> None:
       held_out = planning_setup.held_out(task, config)
       mine = [arm for arm in arms if arm.setting == name]
       found[name] = {arm.variant: measure(arm, task, held_out) for arm in mine}
-      first = read_arm(mine[0].root)
+      first = mine[0].saved()
       probes = measure_probes(first.decoder, task, first.params(0), held_out)
       untrained[name] = named_probe_values(task, probes)
     results_writer.write(store, report.results(config, arms, found, untrained))

@@ -22,7 +22,6 @@ from jaxlook.training import (
   Problem,
   SavedArm,
   held_out_losses,
-  read_arm,
 )
 
 
@@ -101,7 +100,7 @@ def _evaluated(
   elsewhere: Mapping[str, Problem],
 ) -> FinishedArm:
   """Adds the losses on other held-out data to the metrics of an arm."""
-  saved = read_arm(arm.root)
+  saved = arm.saved()
   teacher = causal[arm.setting] if arm.attention.needs_teacher else None
   cells = [dict(cell) for cell in arm.cells]
   for name, problem in elsewhere.items():

@@ -13,7 +13,7 @@ from experiments.common.trained_models import Subject
 from jaxlook.attention import Variant
 from jaxlook.runs.store import Store
 from jaxlook.tasks.text import Text
-from jaxlook.training import Problem, SavedArm, read_arm
+from jaxlook.training import Problem, SavedArm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Study:
     saved = self.saved
     if not saved:
       todo = [(self.problem, variant) for variant in self.variants]
-      saved = [read_arm(arm.root) for arm in train_arms.train_all(store, todo)]
+      saved = [arm.saved() for arm in train_arms.train_all(store, todo)]
     return [trained_models.trained(arm) for arm in saved]
 
   def subjects_and_untrained(self, store: Store) -> list[Subject]:

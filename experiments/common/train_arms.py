@@ -33,7 +33,13 @@ from jaxlook.models import DecoderConfig
 from jaxlook.numerals import counted
 from jaxlook.runs.arm import Unseen
 from jaxlook.runs.folder import InUse
-from jaxlook.runs.store import PATIENCE, Store, follow_store, open_store
+from jaxlook.runs.store import (
+  PATIENCE,
+  Grown,
+  Store,
+  follow_store,
+  open_store,
+)
 from jaxlook.stats import myopia_gap
 from jaxlook.training import (
   FinishedArm,
@@ -42,11 +48,12 @@ from jaxlook.training import (
   SavedArm,
   Stopped,
   arm_name,
+  begin_arm,
+  find_arm,
   in_parts,
   join_parts,
   multihost,
   parse_mesh,
-  read_arm,
   run_arm,
 )
 
@@ -261,6 +268,8 @@ def _train_parts(
     return _in_turn(store, todo, teachers, later)
   if multihost.joined():
     raise app.UsageError("launcher", "cannot be combined with --distributed")
+  with app.blaming("out"), store.alone():
+    pass  # What is added to the run's config is written.
   with app.blaming("launcher_resources"):
     resources = ray_cluster.parse_resources(LAUNCHER_RESOURCES.value or "")
   return ray_launcher.train_on_ray(
@@ -296,9 +305,7 @@ def train_with_teachers(
 def causal_arms(arms: Sequence[FinishedArm]) -> dict[str, SavedArm]:
   """The causal arm of each setting, to be a teacher."""
   return {
-    arm.setting: read_arm(arm.root)
-    for arm in arms
-    if arm.variant == myopia_gap.CAUSAL
+    arm.setting: arm.saved() for arm in arms if arm.variant == myopia_gap.CAUSAL
   }
 
 
@@ -307,6 +314,32 @@ def _mesh() -> MeshShape | None:
   if MESH.value is None:
     return None
   return parse_mesh(MESH.value)
+
+
+def _claim(
+  store: Store,
+  todo: Sequence[tuple[Problem, Variant]],
+  teachers: Sequence[SavedArm | None],
+) -> None:
+  """Begins all arms, so that another run does not begin their seeds.
+
+  Raises:
+    UsageError: another run has begun some of the seeds since this one has
+      looked, or the machine cannot hold what is not finished.
+  """
+  begun = zip(todo, teachers, strict=True)
+  with app.blaming("out"):
+    for problem, variant in todo:
+      if not find_arm(store, problem, variant).finished:
+        memory_check.check_training(
+          problem.model, problem.train, len(problem.seeds)
+        )
+    try:
+      with store.alone():
+        for (problem, variant), teacher in begun:
+          begin_arm(store, problem, variant, teacher)
+    except Grown as error:
+      raise ValueError(f"{error}; give the same command again") from error
 
 
 def _in_turn(
@@ -320,6 +353,7 @@ def _in_turn(
   if mesh is not None:
     for problem, _ in todo:
       mesh.check(len(problem.seeds), problem.train)
+  _claim(store, todo, teachers)
   shown = progress.over_arms(todo, later)
 
   def one(
@@ -366,6 +400,8 @@ def _in_turn(
         try:
           found[place] = one(*arm, teacher)
         except InUse as error:
+          if multihost.joined():
+            raise
           if place not in told:
             warn(f"{arm_name(*arm)}: waiting, since {error}")
           told.add(place)

@@ -147,8 +147,14 @@ class Arm:
     try:
       yield
     except RunFolderError as error:
+      what = f"delete the folder {self.root}"
+      if any(self.root.glob(f"*~*/{folder.CONFIG}")):
+        what = (
+          f"delete the files in {self.root} and its folder checkpoints, but not"
+          " the folders of what was added"
+        )
       raise RunFolderError(
-        f"{error}; to train this arm again, delete the folder {self.root}"
+        f"{error}; to train this arm again, {what}"
       ) from error
 
   @contextlib.contextmanager

@@ -17,6 +17,7 @@ LOCK = ".lock"
 # What configs of earlier versions do not have: whatever it is, or with what
 # they did.
 _LATER = ("identity",)
+_OF_LENGTH = ("steps", "keep_steps")
 _BEFORE = {
   "optimizer": "adamw",
   "schedule": "cosine",
@@ -169,19 +170,29 @@ def refuse_smaller_config(
 def _within(old: Any, new: Any) -> bool:
   """Whether a setting has only grown."""
   if isinstance(old, dict) and isinstance(new, dict):
-    longer = new.get("schedule") == "wsd" and _fewer(
-      old.get("steps"), new.get("steps")
-    )
-    return old.keys() <= new.keys() and all(
-      value == new[key]
-      or _in_list(value, new[key])
-      or (key == "steps" and longer)
-      for key, value in old.items()
-    )
+    if "steps" in old:
+      return _longer(old, new)
+    changed = {key for key in old if old[key] != new.get(key)}
+    if old.keys() == new.keys():
+      return all(_in_list(old[key], new[key]) for key in changed)
+    return old.keys() < new.keys() and not changed
   return (
     _fewer(old, new)
     or _in_list(old, new)
     or (old is None and isinstance(new, dict))
+  )
+
+
+def _longer(old: Any, new: Any) -> bool:
+  """Whether these are trainings, and one goes on where the other ended."""
+  rest_of_old, rest_of_new = (
+    {key: part for key, part in each.items() if key not in _OF_LENGTH}
+    for each in (old, new)
+  )
+  return (
+    new.get("schedule") == "wsd"
+    and _fewer(old["steps"], new.get("steps"))
+    and not any(differences(rest_of_old, rest_of_new, "train"))
   )
 
 

@@ -115,8 +115,8 @@ class Arms:
     """
     tree = result_schema.plain(config, "config", finite=True)
     arm = self.find_arm(name, part)
-    if part:
-      first = self.find_arm(name)
+    first = self.find_arm(name)
+    if part and (first.root / CONFIG).exists():
       with first.explained():
         folder.refuse_other_config(first.root, tree, but=but)
     if (arm.root / CONFIG).exists():
@@ -141,10 +141,12 @@ class Store(Arms):
 
   Attributes:
     root: the folder.
-    config: the config as config.json holds it.
+    config: the config as config.json holds it, once `alone` has written it.
+    grows: the settings that may hold more than config.json.
   """
 
   config: dict[str, Any]
+  grows: tuple[str, ...]
   _release: weakref.finalize | None = dataclasses.field(init=False, repr=False)
   _shared: list[bool] = dataclasses.field(
     init=False, repr=False, default_factory=list
@@ -190,6 +192,8 @@ class Store(Arms):
   def alone(self, patience: float = PATIENCE) -> Iterator[None]:
     """Holds a shared folder while the body runs; others are held anyway.
 
+    What the run adds to the folder's config is written before.
+
     Args:
       patience: how many seconds to wait for another run that holds it.
 
@@ -201,18 +205,21 @@ class Store(Arms):
       RunFolderError: another run holds the folder for longer.
       OSError: the folder cannot be written.
     """
-    if not self.shared:
+    with contextlib.ExitStack() as stack:
+      if self.shared:
+        stack.callback(os.close, folder.await_lock(self.root, patience))
+      if not self.follows:
+        try:
+          grown = folder.refuse_smaller_config(
+            self.root, self.config, self.grows
+          )
+        except RunFolderError as error:
+          raise Grown(
+            f"another run has added to {self.root} since this one began"
+          ) from error
+        if grown:
+          write_json(self.root / CONFIG, self.config)
       yield
-      return
-    lock = folder.await_lock(self.root, patience)
-    try:
-      try:
-        folder.refuse_other_config(self.root, self.config)
-      except RunFolderError as error:
-        raise Grown(f"{self.root} has grown since this run began") from error
-      yield
-    finally:
-      os.close(lock)
 
   @property
   def figures(self) -> Path:
@@ -254,9 +261,9 @@ def open_store(
     root: the folder: absent, empty, or a store with the same config.
     config: the resolved config, plain data with finite numbers only. A tuple
       equals the list that JSON turns it into.
-    grows: settings that may hold more than those of the store, which then gets
-      the new config: a larger whole number, a list with more items, a table
-      with more rows.
+    grows: settings that may hold more than those of the store: a larger whole
+      number, a list with more items, a table with more rows, a longer training.
+      `alone` writes them.
     patience: how many seconds to wait for a run that holds the folder.
 
   Returns:
@@ -286,8 +293,7 @@ def open_store(
       # that this one can: permission bits do not tell for a superuser or a full
       # disk.
       if (root / CONFIG).exists():
-        if folder.refuse_smaller_config(root, tree, grows):
-          write_json(root / CONFIG, tree)
+        folder.refuse_smaller_config(root, tree, grows)
         write_bytes(root / _PROBE, b"")
       else:
         write_json(root / CONFIG, tree)
@@ -304,7 +310,7 @@ def open_store(
     raise ValueError(
       f"cannot write {what}: {error.strerror or error}"
     ) from error
-  return Store(root, tree, lock=lock)
+  return Store(root, tree, tuple(grows), lock=lock)
 
 
 def follow_store(
@@ -331,7 +337,7 @@ def follow_store(
       f"cannot read {root}, which all processes must share:"
       f" {error.strerror or error}"
     ) from error
-  return Store(root, tree, lock=None)
+  return Store(root, tree, (), lock=None)
 
 
 def _is_ours_before_config(name: str) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxlook.attention import Variant
-from jaxlook.errors import DamagedError, SettingError
+from jaxlook.errors import DamagedError, RunFolderError, SettingError
 from jaxlook.keys import make_key
 from jaxlook.models import Decoder
 from jaxlook.runs import result_schema
@@ -31,7 +31,7 @@ from jaxlook.training.loop import (
 )
 from jaxlook.training.mesh import MeshShape
 from jaxlook.training.problem import Problem
-from jaxlook.training.saved_arms import SavedArm, read_cells
+from jaxlook.training.saved_arms import SavedArm, read_arm, read_cells
 from jaxlook.training.step import Teacher
 
 
@@ -59,6 +59,15 @@ class FinishedArm:
   def variant(self) -> str:
     """The variant's name, for tables and messages."""
     return self.attention.name
+
+  def saved(self) -> SavedArm:
+    """The arm to be read back, with these seeds in this order.
+
+    Raises:
+      RunFolderError: see `read_arm`.
+      OSError: see `read_arm`.
+    """
+    return read_arm(self.root, [cell["seed"] for cell in self.cells])
 
   @property
   def alive(self) -> list[bool]:
@@ -95,8 +104,11 @@ def _place(store: Arms, problem: Problem, variant: Variant) -> tuple[str, str]:
     root in begun and set(parts.seeds_of(root)) == set(problem.seeds)
   ):
     return name, longer
-  # Another run may have begun with more seeds.
-  parts.split(root, problem.seeds)
+  if parts.split(root, problem.seeds) != [tuple(problem.seeds)]:
+    raise RunFolderError(
+      f"another run has begun some of the seeds {parts.spans(problem.seeds)} of"
+      f" {root}; give the same command again"
+    )
   return name, str(Path(longer) / parts.part_name(problem.seeds))
 
 
@@ -332,7 +344,8 @@ def _run_part(
     with _held(store, arm):
       # Another run may have finished it since.
       if not _is_finished(arm):
-        earlier = _earlier(store, problem, variant)
+        # A shorter training read another teacher.
+        earlier = [] if teacher else _earlier(store, problem, variant)
         cells, table = _train_arm(
           arm,
           problem,

@@ -160,13 +160,15 @@ def train(
     resumed = _resume(saved, ends, like, history, warn)
     for each in earlier if resumed is None else ():
       resumed = resumed or _go_on(each, config, ends, like, history, warn)
+    if resumed is None and earlier:
+      warn("no checkpoint of the shorter training serves; training starts anew")
     if resumed is None:
       first, make = 0, functools.partial(layout.make, draw, specs)
       blocks = [make(init, start) for init in _parts(keys.init, turns)]
     else:
       first, states, history = resumed
       blocks = layout.put_all(_parts(states, turns), specs)
-      del states
+      del states, resumed
       report(ends[first - 1], history[first - 1])
     fed = read(first)
     for row in range(first, len(ends)):

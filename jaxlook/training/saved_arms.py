@@ -90,9 +90,11 @@ class SavedArm:
         "seeds", f"must be of {self.root}, not {sorted(missing)}"
       )
     read = [self._params(root, step) for root in self._folders]
-    if len(read) == 1 and seeds is None:
+    held = [seed for root in self._folders for seed in parts.seeds_of(root)]
+    asked = list(self.seeds if seeds is None else seeds)
+    if len(read) == 1 and held == asked:
       return read[0]
-    kept = [self.seeds.index(seed) for seed in seeds or self.seeds]
+    kept = [held.index(seed) for seed in asked]
     return jax.tree.map(lambda *x: jnp.concatenate(x)[np.array(kept)], *read)
 
   @property
@@ -121,11 +123,12 @@ class SavedArm:
       RunFolderError: a file of the arm is damaged.
       OSError: a file cannot be read.
     """
-    return [
-      cell
+    cells = {
+      cell["seed"]: cell
       for root in self._folders
       for cell in read_cells(Arm(root), parts.seeds_of(root))
-    ]
+    }
+    return [cells[seed] for seed in self.seeds]
 
 
 def read_cells(arm: Arm, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -189,11 +192,13 @@ def read_arms(folder: Path) -> list[SavedArm]:
   return [read_arm(trainings[max(common or trainings)]) for trainings in found]
 
 
-def read_arm(root: Path) -> SavedArm:
+def read_arm(root: Path, seeds: Sequence[int] | None = None) -> SavedArm:
   """Reads an arm that `run_arm` has finished, with all parts that are finished.
 
   Args:
     root: the arm's folder, `arms/VARIANT` of a run.
+    seeds: which of its seeds, all of some parts; by default all that are
+      finished.
 
   Returns:
     The arm's config; parameters are read on demand.
@@ -204,8 +209,17 @@ def read_arm(root: Path) -> SavedArm:
     OSError: a file cannot be read.
   """
   finished = [each for each in parts.part_folders(root) if Arm(each).finished]
+  if seeds is not None:
+    finished = [
+      each for each in finished if {*parts.seeds_of(each)} <= {*seeds}
+    ]
   if not finished:
     raise RunFolderError(f"{root} has no finished arm")
+  held = [seed for each in finished for seed in parts.seeds_of(each)]
+  if len(held) > len(set(held)) or (seeds is not None and {*held} != {*seeds}):
+    raise RunFolderError(
+      f"{root} has results of the seeds {held}, not of {seeds or 'each once'}"
+    )
   for each in finished:
     Arm(each).result()
   try:
@@ -218,7 +232,7 @@ def read_arm(root: Path) -> SavedArm:
       about=config["task"],
       model=model,
       train=parts.train_of(finished[0]),
-      seeds=tuple(seed for each in finished for seed in parts.seeds_of(each)),
+      seeds=tuple(held if seeds is None else seeds),
       barrier=tuple(config["barrier"]) if "barrier" in config else None,
       start=config.get("start"),
       parts=tuple(finished),

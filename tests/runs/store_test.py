@@ -223,9 +223,16 @@ class GrowthTest(StoreTestCase):
         runs.open_store(self.root, refused, grows=tuple(new))
     with runs.open_store(self.root, other | new, grows=tuple(new)) as store:
       self.assertEqual(store.config, other | new)
+      # It grows when the run is sure to begin.
+      self.assertEqual(json.loads(self._config()), other | old)
+      with store.alone():
+        self.assertEqual(json.loads(self._config()), other | new)
     with self.assertRaisesRegex(ValueError, "another config"):
       runs.open_store(self.root, other | old, grows=tuple(new))
     runs.open_store(self.root, other | new).close()
+
+  def _config(self):
+    return (self.root / "config.json").read_text()
 
   def test_more_steps(self):
     """Only under the schedule `wsd`; the message says so."""
@@ -236,7 +243,11 @@ class GrowthTest(StoreTestCase):
       )
       runs.open_store(root, old).close()
       if grows:
-        runs.open_store(root, new, grows=["train"]).close()
+        with (
+          runs.open_store(root, new, grows=["train"]) as store,
+          store.alone(),
+        ):
+          pass
         old, new = new, old
       with self.assertRaisesRegex(
         ValueError,
@@ -248,6 +259,15 @@ class GrowthTest(StoreTestCase):
     ({"points": {"a": {"w": 1}}}, {"points": {"a": {"w": 2}}}),
     ({"p": 0.5}, {"p": 0.7}),
     ({"dial": {"k": 1}}, {"dial": {"k": 2}}),
+    # Of an older version, which knew AdamW and a cosine alone.
+    (
+      {"train": {"steps": 4}},
+      {"train": {"steps": 8, "schedule": "wsd"}},
+    ),
+    (
+      {"train": {"steps": 4, "schedule": "wsd"}},
+      {"train": {"steps": 8, "schedule": "wsd", "optimizer": "muon"}},
+    ),
   )
   def test_what_differs_has_not_grown(self, old, new):
     """Other values are refused, also within a setting that may grow."""
@@ -262,11 +282,16 @@ class GrowthTest(StoreTestCase):
     first.share()
     second = runs.open_store(self.root, large, grows=("variants",))
     second.share()
+    with second.alone():
+      pass
     self.assertFalse(first.follows or second.follows)
     with first.arm("a", {}).hold(), second.arm("b", {}).hold():
       with self.assertRaises(InUse), second.arm("a", {}).hold():
         self.fail("an arm was held twice")
-    with self.assertRaisesRegex(Grown, "has grown since"), first.alone():
+    with (
+      self.assertRaisesRegex(Grown, "another run has added to"),
+      first.alone(),
+    ):
       self.fail("a report of fewer arms was written")
     with second.alone():
       with self.assertRaises(InUse), second.alone(patience=0.0):

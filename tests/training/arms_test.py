@@ -317,6 +317,38 @@ class ArmTest(base.TestCase):
       {"grown": 10, "other": 10},
     )
 
+  def test_a_longer_training_with_a_longer_teacher(self):
+    """It starts anew, since its first steps read another teacher."""
+    wsd = {"schedule": "wsd", "warmup_steps": 2, "decay_fraction": 0.3}
+    taught = parse_variant("teacher/residual", layers=1, heads=2)
+
+    def run(setting, steps):
+      train = dataclasses.replace(problem().train, steps=steps, **wsd)
+      asked = dataclasses.replace(problem(setting=setting), train=train)
+      teacher = read_arm(run_arm(self.store, asked, CAUSAL).root)
+      return run_arm(self.store, asked, taught, teacher=teacher)
+
+    run("grown", 6)
+    np.testing.assert_array_equal(run("grown", 12).losses, run("x", 12).losses)
+
+  def test_seeds_that_another_run_has_begun(self):
+    """No seed is trained twice, and each part is read for those who ask."""
+    one, more = (
+      dataclasses.replace(problem(), seeds=seeds)
+      for seeds in ((0, 3), (0, 3, 4, 6))
+    )
+    (whole,) = arms.in_parts(self.store, more, CAUSAL)
+    first = run_arm(self.store, one, CAUSAL)
+    with self.assertRaisesRegex(ValueError, "another run has begun some of"):
+      arms.begin_arm(self.store, whole, CAUSAL)
+    run_arm(self.store, more, CAUSAL)
+    self.assertEqual(first.saved().seeds, (0, 3))
+    self.assertEqual(first.saved().cells(), first.cells)
+    backwards = dataclasses.replace(more, seeds=(6, 4, 3, 0))
+    arm = run_arm(self.store, backwards, CAUSAL)
+    self.assertEqual(arm.saved().cells(), arm.cells)
+    self.assertEqual(arm.saved().seeds, (6, 4, 3, 0))
+
   @parameterized.parameters(
     {"schedule": "cosine"}, {"warmup_steps": None}, {"learning_rate": 0.1}
   )
