@@ -54,7 +54,7 @@ def check_training(
   Args:
     model: the decoder's shape.
     train: how it is trained.
-    seeds: number of models that are trained at once.
+    seeds: number of models.
     room: as in `jaxlook.training.check_memory`.
 
   Raises:

@@ -201,7 +201,10 @@ def fitted(config: text_setup.TextConfig, size: Size) -> text_setup.TextConfig:
   if rate is None:
     rate = _fine_tuning_rate(size)
   train = dataclasses.replace(
-    config.train, learning_rate=rate, warmup_fraction=_FINE_TUNING_WARMUP
+    config.train,
+    learning_rate=rate,
+    warmup_fraction=_FINE_TUNING_WARMUP,
+    warmup_steps=None,
   )
   return dataclasses.replace(config, train=train)
 

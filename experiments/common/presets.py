@@ -131,9 +131,10 @@ def resolve_train(train: TrainConfig, held: Held = NEW_RUN) -> TrainConfig:
   given = _given(shared_flags.TRAINING)
   if given.get("schedule", train.schedule) == "wsd":
     # Of the preset's steps, so that more steps have the same warm-up.
-    given["warmup_steps"] = optimizers.warmup_steps(train)
     if held.get("train"):
       given.setdefault("steps", held["train"]["steps"])
+    most = given.get("steps", train.steps) - 1
+    given["warmup_steps"] = min(optimizers.warmup_steps(train), most)
   if "steps" in given:
     kept = (step for step in train.keep_steps if step <= given["steps"])
     given["keep_steps"] = tuple(kept)

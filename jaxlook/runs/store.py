@@ -2,10 +2,11 @@
 
     ROOT/config.json        the resolved config; a folder belongs to one config,
                             of which some settings may grow
-    ROOT/.lock              held by the process that uses the folder
+    ROOT/.lock              held to change the config and to write the report;
+                            all the time by a run that shares with no other
     ROOT/arms/SLUG/         one variant of one task setting, all its seeds
       config.json           the arm's own config
-      .lock                 held by a worker that uses the arm; see `Arm.hold`
+      .lock                 held by the process that trains it; see `Arm.hold`
       checkpoints/          written by the training code (orbax), not here
       environment.json      of the process that finished the arm
       metrics.parquet       the training curves
@@ -192,7 +193,8 @@ class Store(Arms):
   def alone(self, patience: float = PATIENCE) -> Iterator[None]:
     """Holds a shared folder while the body runs; others are held anyway.
 
-    What the run adds to the folder's config is written before.
+    What the run adds to the folder's config is written at the end of the body,
+    unless that raises.
 
     Args:
       patience: how many seconds to wait for another run that holds it.
@@ -208,6 +210,7 @@ class Store(Arms):
     with contextlib.ExitStack() as stack:
       if self.shared:
         stack.callback(os.close, folder.await_lock(self.root, patience))
+      grown = False
       if not self.follows:
         try:
           grown = folder.refuse_smaller_config(
@@ -217,9 +220,9 @@ class Store(Arms):
           raise Grown(
             f"another run has added to {self.root} since this one began"
           ) from error
-        if grown:
-          write_json(self.root / CONFIG, self.config)
       yield
+      if grown:
+        write_json(self.root / CONFIG, self.config)
 
   @property
   def figures(self) -> Path:

@@ -40,7 +40,7 @@ class FinishedArm:
   """A trained and evaluated arm.
 
   Attributes:
-    root: the arm's folder; see `read_arm`. Of a part of its seeds, too.
+    root: the arm's folder; see `saved`.
     attention: the variant.
     setting: the problem's setting.
     cells: the `cells` entries of result.json, one per seed.
@@ -115,9 +115,9 @@ def _place(store: Arms, problem: Problem, variant: Variant) -> tuple[str, str]:
 def _training(
   store: Arms, problem: Problem, variant: Variant
 ) -> tuple[str, str]:
-  """Returns the name of an arm and the folder of a longer training, if it is.
+  """Returns an arm's name, and the folder within it of this training.
 
-  That folder lies within the arm's; see `parts`.
+  The folder's name is empty unless the arm has begun with fewer steps.
   """
   name = _name(store, problem, variant)
   for part in parts.part_folders(store.find_arm(name).root)[:1]:
@@ -150,9 +150,10 @@ def _earlier(store: Arms, problem: Problem, variant: Variant) -> list[Earlier]:
 
 
 def _name(store: Arms, problem: Problem, variant: Variant) -> str:
-  """Returns the name of an arm, without its setting if it began so.
+  """Returns the name of an arm.
 
-  The first setting of a run may have had no name, for want of another.
+  A run with one setting gives it no name. When it grows, that arm keeps its
+  folder.
   """
   name = arm_name(problem, variant)
   if problem.setting and not parts.part_folders(store.find_arm(name).root):

@@ -191,7 +191,7 @@ def least_memory(
   Args:
     model: the decoder's shape.
     config: how it is trained.
-    seeds: number of seeds, which are trained at once.
+    seeds: number of seeds.
 
   Returns:
     Bytes, over all devices.

@@ -172,8 +172,8 @@ def read_arms(folder: Path) -> list[SavedArm]:
     folder: the run folder.
 
   Returns:
-    The arms by name. If some were trained for longer, all are taken after the
-    most steps that all have, or each at its longest if there are none.
+    The arms by name, all after the same number of steps: the largest that every
+    arm has. Without one, each arm after its longest training.
 
   Raises:
     RunFolderError: see `read_arm`.

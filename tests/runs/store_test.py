@@ -225,8 +225,12 @@ class GrowthTest(StoreTestCase):
       self.assertEqual(store.config, other | new)
       # It grows when the run is sure to begin.
       self.assertEqual(json.loads(self._config()), other | old)
+      with self.assertRaises(ZeroDivisionError), store.alone():
+        raise ZeroDivisionError
+      self.assertEqual(json.loads(self._config()), other | old)
       with store.alone():
-        self.assertEqual(json.loads(self._config()), other | new)
+        pass
+      self.assertEqual(json.loads(self._config()), other | new)
     with self.assertRaisesRegex(ValueError, "another config"):
       runs.open_store(self.root, other | old, grows=tuple(new))
     runs.open_store(self.root, other | new).close()
