@@ -191,12 +191,15 @@ def train(
       every = config.checkpoint_every
       due = steps.start // every < steps.stop // every
       if stop or last or due or steps.stop in kept:
-        saved.save(steps.stop, {"states": _joined(blocks), "history": history})
+        saved.save(
+          steps.stop,
+          {"states": _joined(layout, blocks, specs), "history": history},
+        )
       report(steps.stop, history[row])
       if stop:
         raise Stopped(steps.stop)
     saved.drop_old()
-  states = _joined(blocks)
+  states = _joined(layout, blocks, specs)
   return Trained(
     params=states.params,
     steps=np.asarray(ends),
@@ -225,11 +228,18 @@ def _parts(tree: Any, turns: Sequence[slice]) -> list[Any]:
   return [shape.unflatten([leaf[turn] for leaf in leaves]) for turn in turns]
 
 
-def _joined(blocks: Sequence[Any]) -> Any:
-  """Joins what `_parts` cuts."""
+def _joined(layout: Layout, blocks: Sequence[Any], specs: Any) -> Any:
+  """Joins what `_parts` cuts.
+
+  The host does, since several devices of a CPU may block each other.
+  """
   if len(blocks) == 1:
     return blocks[0]
-  return jax.tree.map(lambda *parts: jnp.concatenate(parts), *blocks)
+  whole = jax.tree.map(
+    lambda *parts: np.concatenate([np.asarray(part) for part in parts]),
+    *blocks,
+  )
+  return layout.put(whole, specs)
 
 
 def _resume(
