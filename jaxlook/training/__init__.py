@@ -1,4 +1,4 @@
-"""Training: all seeds of a variant at once, with checkpoints.
+"""Training: all seeds of a variant, with checkpoints.
 
 arms             one arm: a variant on a problem with all its seeds
 parts            the parts of an arm: seeds that were trained together

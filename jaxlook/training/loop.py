@@ -212,27 +212,37 @@ def _turns(layout: Layout, seeds: int) -> list[slice]:
   """Returns which seeds are computed together, in order.
 
   On CPUs, arithmetic over several seeds rounds differently from that over one,
-  so each device computes one seed at a time. Processes that train together
-  compute all at once, since none of them holds every seed.
+  so each device computes one seed at a time. Processes and devices that share a
+  batch compute all at once: their sums round differently anyway.
   """
-  one_by_one = jax.default_backend() == "cpu" and not multihost.joined()
+  one_by_one = (
+    jax.default_backend() == "cpu"
+    and not multihost.joined()
+    and layout.shape.parts == 1
+  )
   width = layout.shape.seed if one_by_one else seeds
   return [slice(first, first + width) for first in range(0, seeds, width)]
 
 
 def _parts(tree: Any, turns: Sequence[slice]) -> list[Any]:
-  """Cuts arrays with a leading seed axis E into those of the turns."""
+  """Cuts arrays with a leading seed axis E into those of the turns.
+
+  The host does: operations on what several devices of a CPU hold can hang.
+  """
   if len(turns) == 1:
     return [tree]
   leaves, shape = jax.tree.flatten(tree)
+  leaves = [
+    leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    else np.asarray(leaf)
+    for leaf in leaves
+  ]
   return [shape.unflatten([leaf[turn] for leaf in leaves]) for turn in turns]
 
 
 def _joined(layout: Layout, blocks: Sequence[Any], specs: Any) -> Any:
-  """Joins what `_parts` cuts.
-
-  The host does, since several devices of a CPU may block each other.
-  """
+  """Joins what `_parts` cuts, on the host as well."""
   if len(blocks) == 1:
     return blocks[0]
   whole = jax.tree.map(
