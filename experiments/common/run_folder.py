@@ -45,8 +45,9 @@ def held(name: str) -> Held:
     name: the experiment's.
 
   Returns:
-    Plain data; nothing if there is no such run, or if it studies the models of
-    another folder. What else is there is refused when the folder is opened.
+    Plain data; `NEW_RUN` if the folder holds no run of this experiment, or one
+    that studies the models of another folder (`--model`). Opening the folder
+    refuses what does not fit.
 
   Raises:
     UsageError: see `path`.

@@ -1,22 +1,18 @@
 """Trains the arms of an experiment, in turn or on a cluster."""
 
-import contextlib
 import dataclasses
 import itertools
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 
 from experiments.common import (
   app,
+  arms_in_turn,
   disk_space,
   memory_check,
-  multiprocess,
   presets,
-  progress,
   ray_cluster,
   ray_launcher,
   run_folder,
@@ -30,12 +26,8 @@ from experiments.common.shared_flags import (
 )
 from jaxlook.attention import Variant, parse_variant
 from jaxlook.models import DecoderConfig
-from jaxlook.numerals import counted
-from jaxlook.runs.arm import Unseen
-from jaxlook.runs.folder import InUse
 from jaxlook.runs.store import (
   PATIENCE,
-  Grown,
   Store,
   follow_store,
   open_store,
@@ -46,18 +38,11 @@ from jaxlook.training import (
   MeshShape,
   Problem,
   SavedArm,
-  Stopped,
-  arm_name,
-  begin_arm,
-  find_arm,
   in_parts,
   join_parts,
   multihost,
   parse_mesh,
-  run_arm,
 )
-
-_POLL_SECONDS = 1.0
 
 
 def named_variants(
@@ -265,7 +250,7 @@ def _train_parts(
   ]
   disk_space.check(store, [*todo, *later])
   if LAUNCHER.value is None:
-    return _in_turn(store, todo, teachers, later)
+    return arms_in_turn.train_in_turn(store, todo, teachers, _mesh(), later)
   if multihost.joined():
     raise app.UsageError("launcher", "cannot be combined with --distributed")
   with app.blaming("out"), store.alone():
@@ -314,104 +299,3 @@ def _mesh() -> MeshShape | None:
   if MESH.value is None:
     return None
   return parse_mesh(MESH.value)
-
-
-def _claim(
-  store: Store,
-  todo: Sequence[tuple[Problem, Variant]],
-  teachers: Sequence[SavedArm | None],
-) -> None:
-  """Begins all arms, so that another run does not begin their seeds.
-
-  Raises:
-    UsageError: another run has begun some of the seeds since this one has
-      looked, or the machine cannot hold what is not finished.
-  """
-  begun = zip(todo, teachers, strict=True)
-  with app.blaming("out"):
-    for problem, variant in todo:
-      if not find_arm(store, problem, variant).finished:
-        memory_check.check_training(
-          problem.model, problem.train, len(problem.seeds)
-        )
-    try:
-      with store.alone():
-        for (problem, variant), teacher in begun:
-          begin_arm(store, problem, variant, teacher)
-    except Grown as error:
-      raise ValueError(f"{error}; give the same command again") from error
-
-
-def _in_turn(
-  store: Store,
-  todo: Sequence[tuple[Problem, Variant]],
-  teachers: Sequence[SavedArm | None],
-  later: Sequence[tuple[Problem, Variant]],
-) -> list[FinishedArm]:
-  """Trains the arms one after the other, in this process and its fellows."""
-  mesh = _mesh()
-  if mesh is not None:
-    for problem, _ in todo:
-      mesh.check(len(problem.seeds), problem.train)
-  _claim(store, todo, teachers)
-  shown = progress.over_arms(todo, later)
-
-  def one(
-    problem: Problem, variant: Variant, teacher: SavedArm | None
-  ) -> FinishedArm:
-    name = arm_name(problem, variant)
-    reporter = shown.arm(name, progress.step_cost(problem))
-    try:
-      if multihost.max_over_processes(stop()):
-        raise Stopped(0)
-      return run_arm(
-        store,
-        problem,
-        variant,
-        teacher=teacher,
-        warn=warn,
-        report=reporter,
-        should_stop=stop,
-        mesh=mesh,
-      )
-    except Unseen as error:
-      raise app.UsageError("out", str(error)) from error
-    except Stopped as stopped:
-      halt(f"{name} {stopped}")
-
-  def warn(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-  def halt(where: str) -> NoReturn:
-    shown.close()
-    if multihost.is_leader():
-      print(
-        f"{where}; continue with the same command and --out={store.root}",
-        file=sys.stderr,
-      )
-    sys.exit(multihost.max_over_processes(stop.status))
-
-  with app.Stop() as stop, contextlib.closing(shown):
-    waiting = dict(enumerate(zip(todo, teachers, strict=True)))
-    found: dict[int, FinishedArm] = {}
-    told: set[int] = set()
-    while waiting:
-      for place, (arm, teacher) in list(waiting.items()):
-        try:
-          found[place] = one(*arm, teacher)
-        except InUse as error:
-          if multihost.joined():
-            raise
-          if place not in told:
-            warn(f"{arm_name(*arm)}: waiting, since {error}")
-          told.add(place)
-          continue
-        del waiting[place]
-      if waiting:
-        time.sleep(_POLL_SECONDS)
-    trained = [found[place] for place in range(len(todo))]
-    if multihost.max_over_processes(stop()):
-      halt(f"stopped after {counted(len(trained), 'arm')}")
-  if not later:
-    multiprocess.end_others()
-  return trained

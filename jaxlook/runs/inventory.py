@@ -68,8 +68,8 @@ class Run:
   Attributes:
     root: the folder.
     config: the run's config.
-    trainings: of all arms, in the order of their folders. If there is no arm,
-      those that the report names: published results have no arms.
+    trainings: those of all arms, in the order of their folders. Published
+      results have no folders of arms; then, those that the report names.
     result: the run's result.json; None if it has none, or a damaged one.
     problems: what is damaged, one line each.
   """
@@ -90,7 +90,7 @@ class Run:
 
   @property
   def preset(self) -> str:
-    """The preset; empty if there is no result that says it."""
+    """The preset, as result.json says; empty without it."""
     return self.result["preset"] if self.result else ""
 
   @property

@@ -144,14 +144,13 @@ class Store(Arms):
     root: the folder.
     config: the config as config.json holds it, once `alone` has written it.
     grows: the settings that may hold more than config.json.
+    shared: whether other runs may use the folder, since `share`.
   """
 
   config: dict[str, Any]
   grows: tuple[str, ...]
   _release: weakref.finalize | None = dataclasses.field(init=False, repr=False)
-  _shared: list[bool] = dataclasses.field(
-    init=False, repr=False, default_factory=list
-  )
+  shared: bool = dataclasses.field(init=False, default=False)
   lock: dataclasses.InitVar[int | None]
 
   def __post_init__(self, lock: int | None):
@@ -179,14 +178,9 @@ class Store(Arms):
     """Whether another process of this run holds the folder and writes."""
     return self._release is None
 
-  @property
-  def shared(self) -> bool:
-    """Whether other runs may use the folder; see `share`."""
-    return bool(self._shared)
-
   def share(self) -> None:
     """Lets other runs use the folder, but for the arms that are held."""
-    self._shared.append(True)
+    object.__setattr__(self, "shared", True)
     self.close()
 
   @contextlib.contextmanager

@@ -138,7 +138,8 @@ def fit_ngrams(
     vocab_size: V.
     order: the highest, at least 1. Order 1 is token frequencies with `add`
       added to each count (Lidstone smoothing; 1 is Laplace smoothing).
-    add: added to each token's count where there is no context; positive.
+    add: added to each token's count in the distribution that reads no context;
+      positive.
     ends: ends of documents, ascending integers [S]; n-grams across them are not
       counted. None for one document.
 

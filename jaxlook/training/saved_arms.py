@@ -74,8 +74,8 @@ class SavedArm:
       seeds: some of the arm's seeds; all by default.
 
     Raises:
-      SettingError: there is no checkpoint of that step, or a seed is not the
-        arm's.
+      SettingError: there is no checkpoint of that step, or the arm has no such
+        seed.
       RunFolderError: the checkpoint is damaged.
       OSError: it cannot be read.
     """

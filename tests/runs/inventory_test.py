@@ -31,7 +31,7 @@ class ReadTest(InventoryTestCase):
     run_folders.training(
       arm / "steps~800,seeds~4-7", "myopic/kv", (4, 5), steps=800
     )
-    # A checkpoint is no training, whatever is in it.
+    # Folders within checkpoints are never trainings.
     (arm / "checkpoints/400/item").mkdir(parents=True)
     (arm / "checkpoints/400/config.json").write_text("{}")
     found = inventory.read_run(run)
