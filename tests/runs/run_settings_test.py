@@ -29,7 +29,7 @@ class SettingsTest(base.TestCase):
     )
 
   def test_changed_settings(self):
-    """A setting that an older config lacks is no change at the value of then."""
+    """A setting that an older config lacks is no change if it was so then."""
     old = {"p": 0.5, "train": {"steps": 4, "remat": False}}
     new = {
       "p": 0.5,
